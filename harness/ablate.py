@@ -1,0 +1,60 @@
+"""`python -m harness.ablate STUDY`: runs what is missing of an ablation and writes its report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from harness import cli
+from harness.estimate import plan_table
+from harness.plan import Task, task, tasks
+from harness.store import Store
+from harness.study import Asked
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = cli.parser("ablate", __doc__.partition(": ")[2])
+    cli.add_study(parser)
+    parser.add_argument("--dry-run", action="store_true", help="show the stages, what is cached, time and disk")
+    options = parser.parse_args(arguments)
+    if options.list:
+        print(cli.listing())
+        return 0
+    asked = cli.asked(options)
+    store = Store(options.runs)
+    by_row = asked.experiments()
+    planned = tasks([experiment for experiments in by_row.values() for experiment in experiments])
+    labels = _labels(asked, planned)
+    if options.dry_run:
+        print(plan_table(planned, labels, store))
+        return 0
+
+    from harness.executors import inline
+
+    inline.execute(planned, store, labels, options.quiet)
+
+    from reports.ablation import write
+
+    page = write(asked, by_row, store, options.out)
+    failed = [t for t in planned if t.run_in(store).state not in ("done", "diverged")]
+    for t in failed:
+        status = t.run_in(store).status()
+        print(f"{t.stage} {t.key} of {labels[t]}: {status['state']} {status['reason']}".rstrip(), file=sys.stderr)
+    print(page)
+    return 1 if failed else 0
+
+
+def _labels(asked: Asked, planned: list[Task]) -> dict[Task, str]:
+    """The rows (and seeds, where there are several) that want each task."""
+    wanted: dict[Task, list[str]] = {t: [] for t in planned}
+    for row, experiments in asked.experiments().items():
+        for experiment in experiments:
+            label = row.name if asked.seeds == 1 else f"{row.name} seed {experiment.seed}"
+            for t in tasks([experiment]):
+                wanted[t].append(label)
+    total = len(asked.experiments()) * asked.seeds
+    return {t: "all rows" if len(rows) == total > 1 else ", ".join(rows) for t, rows in wanted.items()}
+
+
+if __name__ == "__main__":
+    cli.run(main)

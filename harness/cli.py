@@ -1,0 +1,96 @@
+"""What all commands share: the options with one meaning everywhere, and exit codes.
+
+0 done; 1 something ran and failed, and which; 2 a mistake in what was asked; 130 interrupted, and how to go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness import plugins
+from harness.errors import Mistake, Trouble
+from harness.scales import SCALES, scale
+from harness.study import Asked
+
+INTERRUPTED = 130
+
+
+def parser(command: str, about: str) -> argparse.ArgumentParser:
+    """A parser with --runs and --quiet, which every command has."""
+    made = argparse.ArgumentParser(prog=f"python -m harness.{command}", description=about, allow_abbrev=False)
+    made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the store (default: runs/)")
+    made.add_argument("--quiet", action="store_true", help="no progress")
+    return made
+
+
+def add_study(made: argparse.ArgumentParser) -> None:
+    """STUDY and all that says which of its experiments are meant."""
+    made.add_argument("study", nargs="?", metavar="STUDY", help="a study; --list names them")
+    made.add_argument("--list", action="store_true", help="name what can be given")
+    made.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
+    made.add_argument("--data", metavar="NAME[:ARGUMENT]", help="a data set in place of the scale's")
+    made.add_argument("--rows", default="", metavar="A,B", help="only these rows, by name or variant")
+    made.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 .. N-1 of every row (default: 1)")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="set a field of every experiment, checked"
+    )
+    made.add_argument("--out", type=Path, default=Path("reports/out"), metavar="DIR", help="where reports go")
+
+
+def asked(options: argparse.Namespace) -> Asked:
+    """What the study options ask for; raises `Mistake`."""
+    if options.study is None:
+        raise Mistake(f"name a study: {', '.join(plugins.names('ablations'))}")
+    plugins.load("ablations", options.study, "study")
+    if options.seeds < 1:
+        raise Mistake(f"--seeds {options.seeds}: at least 1")
+    fields = []
+    for setting in options.set:
+        path, equals, value = setting.partition("=")
+        if not (path and equals and value):
+            raise Mistake(f"--set {setting}: not of the form FIELD=VALUE")
+        fields.append((path, value))
+    rows = tuple(name.strip() for name in options.rows.split(",") if name.strip())
+    return Asked(options.study, scale(options.scale), options.data, tuple(fields), rows, options.seeds)
+
+
+def run(main: Callable[[Sequence[str]], int]) -> None:
+    """Calls `main` with the command line and exits by the codes above; a bug keeps its traceback."""
+    try:
+        code = main(sys.argv[1:])
+    except Mistake as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except (Trouble, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def listing() -> str:
+    """Studies, scales, variants, data sets and metrics, one line each."""
+    from models.variants import VARIANTS
+
+    sections = {
+        "studies": {name: plugins.load("ablations", name, "study").study.title for name in plugins.names("ablations")},
+        "scales": {name: known.about for name, known in SCALES.items()},
+        "variants": {name: variant.about for name, variant in VARIANTS.items()},
+        "data sets": _abouts("harness.data", "data set"),
+        "metrics": _abouts("harness.metrics", "metric"),
+        "stages": _abouts("harness.stages", "stage"),
+    }
+    lines = []
+    for title, entries in sections.items():
+        width = max(map(len, entries))
+        lines += [f"{title}:", *(f"  {name:<{width}}  {about}" for name, about in entries.items()), ""]
+    return "\n".join(lines).rstrip()
+
+
+def _abouts(package: str, kind: str) -> dict[str, str]:
+    return {name: plugins.load(package, name, kind).about for name in plugins.names(package)}

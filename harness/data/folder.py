@@ -1,0 +1,273 @@
+"""Any folder of class folders: `--data folder:PATH`.
+
+Classes are the folders in PATH that hold images, at any depth below them, in sorted order. Where PATH has the folders
+`train` and `val` (or `validation`), these are the splits, with the same classes in both. Otherwise every tenth image of
+each class, ordered by a hash of its name, makes `val`. Hidden files and folders are passed over.
+
+A key stands for names, sizes and times of the files (times in whole seconds), not for PATH: copy a data set with
+`cp -p` or `rsync -a` and its key stays the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import Mistake, Trouble
+from harness.experiment import Data
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+    from tqdm import tqdm
+
+revision = 1
+about = "your own images: folder:PATH with one folder per class, split or not into train and val"
+attribution = ""
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
+HELD_OUT_EVERY = 10
+CHUNK_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class File:
+    """One image file: its name relative to PATH with forward slashes, its size in bytes and its time in seconds."""
+
+    name: str
+    size: int
+    time: int
+
+
+Classes = dict[str, list[File]]
+
+
+def recipe(data: Data) -> dict[str, Any]:
+    """What decides the content. Raises `Mistake` where PATH is not there or is not a folder of class folders."""
+    files = [file for classes in _scan(data).values() for of_class in classes.values() for file in of_class]
+    digest = hashlib.sha256()
+    for file in sorted(files, key=lambda file: file.name):
+        digest.update(_bytes(f"{file.name}\0{file.size}\0{file.time}\n"))
+    return {
+        "name": "folder",
+        "manifest": digest.hexdigest(),
+        "image_size": data.image_size,
+        "crop": data.crop,
+        "train_images": data.train_images,
+        "val_images": data.val_images,
+        "unreadable": data.unreadable,
+    }
+
+
+def build(data: Data, folder: Path) -> dict[str, Any]:
+    """Decode, resize and crop into `folder`: images (n, S, S, 3) uint8 and labels (n,) int64; there are no masks.
+
+    Of every split, at most as many images as `data` says, the classes taking turns. Files that do not open raise
+    `Trouble` after all have been tried, or are left out (n is then smaller) and returned as "unreadable".
+    """
+    from tqdm import tqdm
+
+    splits = _scan(data)
+    caps = {"train": data.train_images, "val": data.val_images}
+    chosen = {split: _take_turns(classes, caps[split]) for split, classes in splits.items()}
+    total = sum(map(len, chosen.values()))
+    _check_space(folder, total * 3 * data.image_size**2)
+    unreadable: list[str] = []
+    with tqdm(total=total, desc="folder", unit="image", disable=None) as progress:
+        for split, files in chosen.items():
+            unreadable += _write(data, folder, split, files, progress)
+    if unreadable:
+        first = ", ".join(unreadable[:5]) + (", ..." if len(unreadable) > 5 else "")
+        found = f"{len(unreadable)} of {total} images in {data.argument} do not open: {first}"
+        if data.unreadable == "refuse":
+            raise Trouble(f"{found}. To go on without them: --set data.unreadable=skip")
+        print(f"warning: left out, {found}", file=sys.stderr)
+    return {"classes": list(splits["train"]), "unreadable": unreadable}
+
+
+def _root(data: Data) -> Path:
+    if not data.argument:
+        raise Mistake("data set folder needs a path: --data folder:PATH")
+    root = Path(data.argument).expanduser()
+    if not root.is_dir():
+        raise Mistake(f"data set folder: {data.argument} is not there or is not a folder")
+    return root
+
+
+def _scan(data: Data) -> dict[str, Classes]:
+    """The files of every class of `train` and `val`, each class in the order of the hash of the names."""
+    root = _root(data)
+    train, val = root / "train", root / "val"
+    if not val.is_dir():
+        val = root / "validation"
+    if train.is_dir() and val.is_dir():
+        splits = {"train": _classes(train, root), "val": _classes(val, root)}
+        _check_same(splits["train"], splits["val"])
+        return splits
+    if train.is_dir() and any(entry.is_dir() for entry in train.iterdir()):
+        raise Mistake(f"{root} has a folder train, but neither val nor validation; to split train itself, name {train}")
+    return _hold_out(_classes(root, root), root)
+
+
+def _classes(folder: Path, root: Path) -> Classes:
+    """The images in the class folders of `folder`; class folders without an image are left out."""
+    subfolders = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not subfolders:
+        raise Mistake(f"{folder} has no class folders: one folder of images per class is needed")
+    classes = {subfolder.name: _images(subfolder, root) for subfolder in subfolders}
+    classes = {name: files for name, files in classes.items() if files}
+    if not classes:
+        raise Mistake(f"no images in the folders of {folder}; looked for {' '.join(EXTENSIONS)}")
+    if len(classes) < 2:
+        raise Mistake(f"{folder} has images of one class only, {next(iter(classes))!r}: at least 2 are needed")
+    return classes
+
+
+def _images(folder: Path, root: Path) -> list[File]:
+    files = []
+    for parent, below, names in os.walk(folder):
+        below[:] = [name for name in below if not name.startswith(".")]
+        place = Path(parent).relative_to(root).as_posix()
+        for name in names:
+            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+                status = _status(os.path.join(parent, name))
+                files.append(File(f"{place}/{name}", status.st_size, status.st_mtime_ns // 10**9))
+    return sorted(files, key=lambda file: hashlib.sha256(_bytes(file.name)).digest())
+
+
+def _status(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError:
+        return os.lstat(path)  # a link to nothing: one of the files that do not open
+
+
+def _bytes(text: str) -> bytes:
+    """File names need not be valid Unicode."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _check_same(train: Classes, val: Classes) -> None:
+    missing = [f"{name} (no val)" for name in train if name not in val]
+    missing += [f"{name} (no train)" for name in val if name not in train]
+    if missing:
+        first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise Mistake(f"train and val must have the same classes; {len(missing)} are in one only: {first}")
+
+
+def _hold_out(classes: Classes, root: Path) -> dict[str, Classes]:
+    """Every tenth file of each class, and so at least one, for `val`; the rest for `train`."""
+    for name, files in classes.items():
+        if len(files) < 2:
+            raise Mistake(f"class {name!r} of {root} has one image only: at least 2 are needed, for train and val")
+    return {
+        "train": {name: [f for i, f in enumerate(fs) if i % HELD_OUT_EVERY] for name, fs in classes.items()},
+        "val": {name: fs[::HELD_OUT_EVERY] for name, fs in classes.items()},
+    }
+
+
+def _take_turns(classes: Classes, most: int) -> list[tuple[File, int]]:
+    """At most `most` files with their labels: the first of every class, then the second of every class, ..."""
+    labelled = [[(file, label) for file in files] for label, files in enumerate(classes.values())]
+    rounds = itertools.zip_longest(*labelled)
+    return list(itertools.islice((item for turn in rounds for item in turn if item), most))
+
+
+def _check_space(folder: Path, needed_bytes: int) -> None:
+    """Writing to a memory-mapped file on a full disk would kill the process without a word."""
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < needed_bytes:
+        raise Trouble(f"the images need {needed_bytes / 2**30:.1f} GiB, {folder} has {free_bytes / 2**30:.1f} GiB free")
+
+
+def _write(data: Data, folder: Path, split: str, files: list[tuple[File, int]], progress: tqdm[Any]) -> list[str]:
+    """Write the arrays of `split`; returns the names of the files that do not open."""
+    import numpy as np
+    from numpy.lib.format import open_memmap
+
+    root, side = _root(data), data.image_size
+    path = folder / f"{split}_images.npy"
+    images = open_memmap(path, "w+", np.uint8, (len(files), side, side, 3))
+    labels: list[int] = []
+    unreadable: list[str] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(files), CHUNK_IMAGES):
+            chunk = files[start : start + CHUNK_IMAGES]
+            decoded = pool.map(lambda item: _decode(root / item[0].name, side), chunk)
+            for (file, label), pixels in zip(chunk, decoded, strict=True):
+                if pixels is None:
+                    unreadable.append(file.name)
+                else:
+                    images[len(labels)] = pixels
+                    labels.append(label)
+                progress.update()
+    images.flush()
+    np.save(folder / f"{split}_labels.npy", np.array(labels, dtype=np.int64))
+    if unreadable and data.unreadable == "skip":
+        _trim(path, len(labels), split)
+    return unreadable
+
+
+def _trim(path: Path, n: int, split: str) -> None:
+    """Keep the first `n` images of the array in `path`, without holding them in memory."""
+    import numpy as np
+    from numpy.lib.format import open_memmap
+
+    if n == 0:
+        raise Trouble(f"not one image of {split} opens")
+    whole = np.load(path, mmap_mode="r")
+    shorter = path.with_suffix(".part.npy")
+    kept = open_memmap(shorter, "w+", np.uint8, (n, *whole.shape[1:]))
+    for start in range(0, n, CHUNK_IMAGES):
+        stop = min(start + CHUNK_IMAGES, n)
+        kept[start:stop] = whole[start:stop]
+    kept.flush()
+    shorter.replace(path)
+
+
+def _decode(path: Path, side: int) -> np.ndarray | None:
+    """The image upright, in RGB, resized and cropped: (side, side, 3) uint8. None where the file does not open."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as file:
+            image = _rgb(ImageOps.exif_transpose(file))
+    except Exception:  # damaged files make decoders raise nearly anything
+        return None
+    return np.asarray(_center_crop(image, side))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """8 bits a channel. Raises `ValueError` for numbers of which nobody says what is white."""
+    import numpy as np
+    from PIL import Image
+
+    if image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode}")
+    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits, not scale them
+        image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def _center_crop(image: Image.Image, side: int) -> Image.Image:
+    """The centre square, (side, side), as in the ADM protocol (Dhariwal and Nichol 2021).
+
+    The image is halved by averaging while its shorter side is at least 2 x side, then resized by cubic interpolation,
+    antialiased, so that its shorter side is `side`.
+    """
+    from PIL import Image
+
+    while min(image.size) >= 2 * side:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = side / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))

@@ -1,0 +1,1 @@
+"""Executors: where tasks run, one file each. They know tasks and their dependencies, nothing of tokenizers."""

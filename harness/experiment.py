@@ -1,0 +1,184 @@
+"""Experiment: everything that decides a result, as one frozen, checked, printable value; and its keys.
+
+Device, dtype, threads and paths are no part of it: they are recorded with every run, never hashed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from harness.errors import Mistake, unknown
+from models.config import STRICT, Positive, Share, Tokenizer, Weight
+
+Steps = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Data:
+    """A data set by name, the square size it is drawn at in pixels, and at most how many images it gives.
+
+    `argument` is what follows the colon of `--data NAME:ARGUMENT`. `unreadable` says what happens to files that do not
+    open: the data set is refused, or they are skipped; they are named and counted either way.
+    """
+
+    name: str
+    image_size: Positive
+    train_images: Positive
+    val_images: Positive
+    argument: str = ""
+    crop: Literal["center"] = "center"
+    unreadable: Literal["refuse", "skip"] = "refuse"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Training:
+    """Optimisation: AdamW, linear warm-up, cosine to `final_ratio` of the peak, gradient clipping, EMA of the weights."""
+
+    steps: Steps
+    batch_images: Positive
+    learning_rate: Weight
+    warmup_steps: Annotated[int, Field(ge=0)]
+    final_ratio: Share = 0.0
+    beta1: Share = 0.9
+    beta2: Share = 0.95
+    weight_decay: Weight = 1e-4
+    clip_norm: Weight = 1.0
+    ema_decay: Share = 0.9999
+
+
+@dataclass(frozen=True, config=STRICT)
+class Finetuning:
+    """Decoder fine-tuning: encoder and latents frozen, nothing masked, `share` of the tokenizer's steps."""
+
+    on: bool = True
+    share: Share = 0.2
+    learning_rate: Weight = 1e-4
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+
+@dataclass(frozen=True, config=STRICT)
+class Evaluation:
+    """How results are measured; none of it reaches the key of a training stage.
+
+    `latents`: encode to the posterior's mode or to a sample. `metrics_px`: side to which images are resized for the
+    network that measures.
+    """
+
+    latents: Literal["mode", "sample"] = "mode"
+    metrics_px: Positive = 128
+    kid_subset_images: Positive = 100
+    kid_subsets: Positive = 100
+    probe_images: Positive = 8192
+
+
+@dataclass(frozen=True, config=STRICT)
+class Experiment:
+    """One row and seed of a study, complete."""
+
+    data: Data
+    teacher: str
+    tokenizer: Tokenizer
+    training: Training
+    finetuning: Finetuning
+    evaluation: Evaluation
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    scale: str = ""  # the name of the scale that it was derived from; no stage depends on it
+
+    def __post_init__(self) -> None:
+        self.tokenizer.image_tokens(self.data.image_size)
+        if self.training.warmup_steps >= self.training.steps:
+            raise ValueError(
+                f"training.warmup_steps {self.training.warmup_steps} is not below training.steps {self.training.steps}"
+            )
+
+
+Config = TypeVar("Config")
+
+
+def with_fields(config: Config, fields: dict[str, object], prefix: str = "") -> Config:
+    """`config` with dotted `fields` replaced, e.g. {"tokenizer.masking.max_ratio": 0.5}; values may be text.
+
+    All are set at once, so that checks across fields see the final state only.
+    Raises `Mistake` for a field that does not exist and for a value out of range.
+    """
+    value_of: Any = config
+    choices = [f.name for f in dataclasses.fields(value_of)]
+    below: dict[str, dict[str, object]] = {}
+    changes: dict[str, object] = {}
+    for path, value in fields.items():
+        name, _, rest = path.partition(".")
+        if name not in choices:
+            raise unknown(f"field {prefix + path!r}: no", name, choices)
+        group = dataclasses.is_dataclass(getattr(config, name))
+        if group and not rest:
+            parts = ", ".join(f.name for f in dataclasses.fields(getattr(config, name)))
+            raise Mistake(f"{prefix + name} is a group of fields, set one of: {parts}")
+        if rest and not group:
+            raise Mistake(f"unknown field {prefix + path!r}: {prefix + name} is a value, not a group")
+        if rest:
+            below.setdefault(name, {})[rest] = value
+        else:
+            changes[name] = value
+    for name, inner in below.items():
+        changes[name] = with_fields(getattr(config, name), inner, f"{prefix}{name}.")
+    try:
+        return dataclasses.replace(value_of, **changes)
+    except ValidationError as error:
+        raise Mistake(_one_line(error, prefix)) from None
+
+
+def _one_line(error: ValidationError, prefix: str) -> str:
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    field = ".".join(str(part) for part in first["loc"])
+    return f"{prefix}{field} = {first['input']}: {message}" if field else message
+
+
+def flat(config: Any, prefix: str = "", active_only: bool = False) -> dict[str, object]:
+    """The fields of `config` by dotted path: all of them, or those of parts that are switched on."""
+    fields: dict[str, object] = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        path = f"{prefix}{f.name}"
+        if not dataclasses.is_dataclass(value):
+            fields[path] = value
+        elif not active_only or getattr(value, "active", True):
+            fields |= flat(value, f"{path}.", active_only)
+    return fields
+
+
+def differences(a: Any, b: Any) -> dict[str, tuple[object, object]]:
+    """The dotted fields in which `a` and `b` differ, of those that have an influence on either."""
+    fields_a, fields_b = flat(a), flat(b)
+    live = flat(a, active_only=True) | flat(b, active_only=True)
+    return {path: (fields_a[path], fields_b[path]) for path in live if fields_a[path] != fields_b[path]}
+
+
+def canonical(value: Any) -> Any:
+    """`value` as JSON can hold it, without what is switched off: parts that are not active, fields None or False.
+
+    So a part or an option that is added later, and is off, leaves the keys of old runs as they are.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return canonical({k: v for k, v in items.items() if getattr(v, "active", True)})
+    if isinstance(value, dict):
+        return {k: canonical(v) for k, v in value.items() if v is not None and v is not False}
+    if isinstance(value, (list, tuple)):
+        return [canonical(v) for v in value]
+    return value
+
+
+def key_of(value: Any) -> str:
+    """16 hexadecimal digits that stand for `value`, the same on every machine."""
+    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

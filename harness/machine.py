@@ -1,0 +1,110 @@
+"""The machine that a stage runs on: device, dtype, threads, by stated rules; and the environment to record.
+
+Rules: the first CUDA device if there is one, else the CPU. bfloat16 autocast where the hardware multiplies it natively
+(CUDA compute capability 8.0, CPUs with AMX or AVX-512 BF16), else float32. Threads: the cores that this process may
+use, or OMP_NUM_THREADS where it is set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGES = ("torch", "torchvision", "timm", "torch-fidelity", "numpy", "scikit-learn", "scikit-image", "pillow")
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and in which precision tensors are computed."""
+
+    device: str
+    dtype: str
+    threads: int
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Matrix products in `dtype`; weights and sums stay in float32."""
+        import torch
+
+        if self.dtype == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, dtype=getattr(torch, self.dtype))
+
+    def put(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor on this machine's device."""
+        return tensor.to(self.device)
+
+    def __str__(self) -> str:
+        return f"{self.device}, {self.dtype}, {self.threads} threads"
+
+
+def this_machine() -> Machine:
+    """The machine by the rules above; sets torch's threads and its deterministic kernels."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need on CUDA
+    # Only Linux tells which cores a process may use.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = int(os.environ.get("OMP_NUM_THREADS") or cores)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    if torch.cuda.is_available():
+        native = torch.cuda.get_device_capability() >= (8, 0)
+        return Machine("cuda", "bfloat16" if native else "float32", threads)
+    flags = _cpu_flags()
+    native = "amx_bf16" in flags or "avx512_bf16" in flags
+    return Machine("cpu", "bfloat16" if native else "float32", threads)
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux: no native bfloat16 that we know of
+        return set()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def environment(machine: Machine) -> dict[str, Any]:
+    """What is recorded with every attempt: machine, versions, commit and the changes on top of it."""
+    return {
+        "device": machine.device,
+        "dtype": machine.dtype,
+        "threads": machine.threads,
+        "world_size": 1,
+        "host": platform.node(),
+        "processor": _processor(machine),
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in PACKAGES},
+        **code_version(),
+    }
+
+
+def code_version() -> dict[str, Any]:
+    """{"commit", "uncommitted"}: the commit of this checkout and the diff on top of it ("" where there is none)."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    return {"commit": git("rev-parse", "HEAD") or "unknown", "uncommitted": git("diff", "HEAD", "--", "*.py")}
+
+
+def _processor(machine: Machine) -> str:
+    if machine.device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")

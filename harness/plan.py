@@ -1,0 +1,66 @@
+"""Planning: from experiments to tasks with keys, each shared by all rows and studies that want it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from harness import plugins
+from harness.experiment import Experiment, canonical, key_of
+from harness.store import FINAL, Run, Store
+
+WANTED = ("snapshots", "evaluation")  # the stages that a row of a table reads; all others follow from them
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage of one experiment. `key` is the hash of `identity`: stage, revision, configuration, inputs' keys."""
+
+    stage: str
+    key: str
+    identity: dict[str, Any] = field(compare=False)
+    experiment: Experiment = field(compare=False)
+    inputs: dict[str, Task] = field(compare=False)
+
+    @property
+    def module(self) -> ModuleType:
+        """The stage's code."""
+        return plugins.load("harness.stages", self.stage, "stage")
+
+    def run_in(self, store: Store) -> Run:
+        """The run folder of this task."""
+        return store.run(self.stage, self.key)
+
+
+def task(stage: str, experiment: Experiment) -> Task:
+    """The task of `stage` for `experiment`, with all that it depends on."""
+    module = plugins.load("harness.stages", stage, "stage")
+    inputs = {name: task(name, experiment) for name in module.inputs(experiment)}
+    identity = {
+        "stage": stage,
+        "revision": module.revision,
+        "config": canonical(module.config(experiment)),
+        "inputs": {name: t.key for name, t in inputs.items()},
+    }
+    return Task(stage, key_of(identity), identity, experiment, inputs)
+
+
+def tasks(experiments: list[Experiment], wanted: tuple[str, ...] = WANTED) -> list[Task]:
+    """All tasks of `experiments`, each once, inputs before what reads them."""
+    ordered: dict[Task, None] = {}
+
+    def add(t: Task) -> None:
+        for needed in t.inputs.values():
+            add(needed)
+        ordered[t] = None
+
+    for experiment in experiments:
+        for stage in wanted:
+            add(task(stage, experiment))
+    return list(ordered)
+
+
+def unfinished(planned: list[Task], store: Store) -> list[Task]:
+    """The tasks of `planned` that have to run."""
+    return [t for t in planned if t.run_in(store).state not in FINAL]

@@ -1,0 +1,22 @@
+"""Things that are one file each (studies, stages, metrics, data sets): the file's name is the name everywhere."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+from harness.errors import unknown
+
+
+def names(package: str) -> list[str]:
+    """The names that `package` offers: its modules, without importing one."""
+    path = importlib.import_module(package).__path__
+    return sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_"))
+
+
+def load(package: str, name: str, kind: str) -> ModuleType:
+    """The module called `name`; raises `Mistake` with the nearest match where there is none."""
+    if name not in names(package):
+        raise unknown(kind, name, names(package))
+    return importlib.import_module(f"{package}.{name}")

@@ -1,0 +1,45 @@
+"""The data set, drawn or read once at the size of the experiment."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from harness import data, plugins
+from harness.experiment import Experiment
+from harness.stages import Outcome, Work
+
+revision = 1
+about = "images, labels and object masks as memory-mapped arrays"
+
+
+def inputs(experiment: Experiment) -> tuple[str, ...]:
+    return ()
+
+
+def config(experiment: Experiment) -> dict[str, Any]:
+    module = plugins.load("harness.data", experiment.data.name, "data set")
+    return {"name": experiment.data.name, "revision": module.revision, "recipe": module.recipe(experiment.data)}
+
+
+def run(work: Work) -> Outcome:
+    import numpy as np
+
+    from harness.collapse import pixel_eigenvalues
+
+    module = plugins.load("harness.data", work.experiment.data.name, "data set")
+    facts = module.build(work.experiment.data, work.run.folder)
+    counts = {split: len(data.open_split(work.run.folder, split)) for split in data.splits(work.run.folder)}
+    digits = content(work.run.folder)
+    train = data.open_split(work.run.folder, "train")
+    np.save(work.run.folder / "pixel_eigenvalues.npy", pixel_eigenvalues(train.images))
+    return Outcome(facts={**facts, "images": counts, "content": digits})
+
+
+def content(folder: Path) -> str:
+    """12 digits that stand for all arrays of a data set."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.npy")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,76 @@
+"""Decoder fine-tuning: encoder and latents frozen, nothing masked (MacTok Sec. 4)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from harness.experiment import Experiment, Training
+from harness.stages import Outcome, Work
+from models.config import Alignment
+
+revision = 1
+about = "the decoder trained further on frozen latents"
+
+
+def inputs(experiment: Experiment) -> tuple[str, ...]:
+    return ("data", "tokenizer")
+
+
+def config(experiment: Experiment) -> dict[str, Any]:
+    return {"finetuning": experiment.finetuning, "seed": experiment.seed}
+
+
+def schedule(experiment: Experiment) -> Training:
+    """The tokenizer's optimisation, for `share` of its steps and without warm-up of more than a tenth of them."""
+    steps = max(1, round(experiment.finetuning.share * experiment.training.steps))
+    return dataclasses.replace(
+        experiment.training,
+        steps=steps,
+        learning_rate=experiment.finetuning.learning_rate,
+        warmup_steps=min(experiment.training.warmup_steps, steps // 10),
+    )
+
+
+def run(work: Work) -> Outcome:
+    import torch
+
+    from harness import networks, weights
+    from harness.batches import Batches
+    from harness.data import open_split
+    from harness.collapse import Validation
+    from harness.training import train
+    from models.objective import Objective
+
+    experiment, machine, training = work.experiment, work.machine, schedule(work.experiment)
+    folder = work.inputs["data"].checked_folder()
+    batches = Batches(
+        open_split(folder, "train").images, training.batch_images, experiment.seed, "finetuning", machine
+    )
+    without_alignment = dataclasses.replace(experiment.tokenizer, alignment=Alignment())
+    perceptual = networks.perceptual(experiment.tokenizer, machine)
+    objective = Objective(without_alignment, experiment.data.image_size, perceptual=perceptual).to(machine.device)
+    tokenizer = objective.tokenizer
+    tokenizer.load_state_dict(weights.load_tokenizer(experiment, work.inputs["tokenizer"]).state_dict())
+    objective.requires_grad_(False)
+    for parameter in tokenizer.decoder_parameters():
+        parameter.requires_grad_(True)
+
+    def terms(step: int) -> dict[str, torch.Tensor]:
+        x = batches(step).x
+        with torch.no_grad():
+            posterior = tokenizer.encode(x)
+            z = posterior.sample(batches.draws(step).normal("latents", *posterior.mean.shape))
+        return objective.reconstruction_terms(x, tokenizer.decode(z))
+
+    ema = train(
+        work,
+        training,
+        model=objective,
+        averaged=tokenizer,
+        terms=terms,
+        weights=lambda step: objective.weights(experiment.training.steps + step),  # every warm-up is over
+        validate=Validation(open_split(folder, "val").images, machine),
+    )
+    weights.save(work.run, weights.FINAL, ema)
+    return Outcome()

@@ -1,0 +1,38 @@
+"""What the latents are worth at up to five moments of the training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.experiment import Experiment
+from harness.stages import Outcome, Work
+from harness.stages.tokenizer import snapshot_file, snapshot_steps
+
+revision = 1
+about = "probe and rFD over the training, before any fine-tuning"
+METRICS = ["probe", "psnr", "rfd"]
+
+
+def inputs(experiment: Experiment) -> tuple[str, ...]:
+    return ("data", "tokenizer")
+
+
+def config(experiment: Experiment) -> dict[str, Any]:
+    return {"evaluation": experiment.evaluation}
+
+
+def run(work: Work) -> Outcome:
+    from harness import weights
+    from harness.metrics import Measured, records
+
+    experiment = work.experiment
+    steps = experiment.training.steps
+    folder = work.inputs["data"].checked_folder()
+    found = []
+    with work.progress(len(snapshot_steps(steps)), "snapshot") as bar:
+        for step in snapshot_steps(steps):
+            work.check_stop()
+            tokenizer = weights.load_tokenizer(experiment, work.inputs["tokenizer"], snapshot_file(step, steps))
+            found += records(Measured(tokenizer, experiment, work.machine, folder, "val", step), METRICS)
+            bar.update()
+    return Outcome(found)

@@ -1,0 +1,55 @@
+"""Features of the frozen teacher for every training image and its mirror image, computed once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.experiment import Experiment
+from harness.stages import Outcome, Work
+
+revision = 1
+about = "class token, patch tokens and semantic scores of the frozen teacher"
+BATCH = 64
+
+
+def inputs(experiment: Experiment) -> tuple[str, ...]:
+    return ("data",)
+
+
+def config(experiment: Experiment) -> dict[str, Any]:
+    side = experiment.data.image_size // experiment.tokenizer.patch_size
+    return {"teacher": experiment.teacher, "patches": side}
+
+
+def run(work: Work) -> Outcome:
+    """Writes c, p (float16) and s (float32) with shapes (images, 2, ...): as it is, and mirrored."""
+    import numpy as np
+    import torch
+
+    from harness import networks
+    from harness.data import open_split
+    from harness.images import to_tensor
+
+    data = work.inputs["data"]
+    train = open_split(data.checked_folder(), "train")
+    patches = work.experiment.data.image_size // work.experiment.tokenizer.patch_size
+    teacher = networks.teacher(work.experiment.teacher, patches, work.machine)
+    arrays: dict[str, np.ndarray] = {}
+    with work.progress(len(train), "image") as bar, torch.no_grad(), work.machine.autocast():
+        for start in range(0, len(train), BATCH):
+            work.check_stop()
+            x = work.machine.put(to_tensor(train.images[start : start + BATCH]))
+            views = [teacher(x), teacher(x.flip(-1))]
+            for name in ("c", "p", "s"):
+                both = torch.stack([getattr(view, name) for view in views], dim=1).cpu().numpy()
+                if name not in arrays:
+                    dtype = np.float32 if name == "s" else np.float16
+                    path = work.run.folder / f"{name}.npy"
+                    shape = (len(train), *both.shape[1:])
+                    arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+                arrays[name][start : start + len(both)] = both
+            bar.update(len(x))
+    for array in arrays.values():
+        array.flush()
+    widths = [arrays["p"].shape[-1], arrays["c"].shape[-1]]
+    return Outcome(facts={"widths": widths, "weights": networks.weights_checksum(networks.TEACHER)})

@@ -1,0 +1,107 @@
+"""Training of a tokenizer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.experiment import Experiment
+from harness.stages import Outcome, Work
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.batches import Batch
+    from models.alignment import Features
+
+revision = 1
+about = "the tokenizer, its curves and its weights at five moments"
+SNAPSHOTS = 5
+
+
+def inputs(experiment: Experiment) -> tuple[str, ...]:
+    return ("data", "teacher_features") if experiment.tokenizer.wants_teacher else ("data",)
+
+
+def config(experiment: Experiment) -> dict[str, Any]:
+    return {"tokenizer": experiment.tokenizer, "training": experiment.training, "seed": experiment.seed}
+
+
+def snapshot_steps(steps: int) -> list[int]:
+    """Up to five evenly spaced steps, the last one the end of the training."""
+    return sorted({round(steps * k / SNAPSHOTS) for k in range(1, SNAPSHOTS + 1)} - {0})
+
+
+def snapshot_file(step: int, steps: int) -> str:
+    """The file of the weights after `step` steps of `steps`."""
+    from harness.weights import FINAL
+
+    return FINAL if step == steps else f"snapshots/{step}.safetensors"
+
+
+def run(work: Work) -> Outcome:
+    import torch
+
+    from harness import networks, weights
+    from harness.batches import Batches
+    from harness.data import open_split
+    from harness.draws import generator
+    from harness.collapse import Validation
+    from harness.training import train
+    from models.objective import Objective
+
+    experiment, machine, training = work.experiment, work.machine, work.experiment.training
+    folder = work.inputs["data"].checked_folder()
+    batches = Batches(
+        open_split(folder, "train").images, training.batch_images, experiment.seed, "tokenizer", machine
+    )
+    teacher = _Teacher(work) if experiment.tokenizer.wants_teacher else None
+    with torch.random.fork_rng():
+        torch.manual_seed(generator(experiment.seed, "tokenizer", "initialisation").initial_seed())
+        objective = Objective(
+            experiment.tokenizer,
+            experiment.data.image_size,
+            teacher.widths if teacher else None,
+            networks.perceptual(experiment.tokenizer, machine),
+        ).to(machine.device)
+
+    def terms(step: int) -> dict[str, torch.Tensor]:
+        batch = batches(step)
+        return objective(batch.x, batches.draws(step), teacher.features(batch) if teacher else None)
+
+    def snapshot(step: int, ema: torch.nn.Module) -> None:
+        if step in snapshot_steps(training.steps):
+            weights.save(work.run, snapshot_file(step, training.steps), ema)
+
+    train(
+        work,
+        training,
+        model=objective,
+        averaged=objective.tokenizer,
+        terms=terms,
+        weights=objective.weights,
+        validate=Validation(open_split(folder, "val").images, machine),
+        snapshot=snapshot,
+    )
+    parameters = sum(p.numel() for p in objective.tokenizer.parameters())
+    return Outcome(facts={"parameters": parameters, "reduction": "squared error: mean over pixels; KL: sum over L x Z"})
+
+
+class _Teacher:
+    """The cached features of the teacher, memory-mapped."""
+
+    def __init__(self, work: Work):
+        import numpy as np
+
+        run = work.inputs["teacher_features"]
+        self.device = work.machine.device
+        self.widths: tuple[int, int] = tuple(run.result()["facts"]["widths"])
+        self.arrays = [np.load(run.file(f"{name}.npy"), mmap_mode="r") for name in ("c", "p", "s")]
+
+    def features(self, batch: Batch) -> Features:
+        """The features of a batch's images, mirrored as they are."""
+        import torch
+
+        from models.alignment import Features
+
+        places = batch.indices.numpy(), batch.flips.long().cpu().numpy()
+        return Features(*(torch.from_numpy(a[places]).float().to(self.device) for a in self.arrays))

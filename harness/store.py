@@ -1,0 +1,226 @@
+"""The store: one folder per stage and key, `runs/STAGE/KEY/`. The folder is the truth; no database stands beside it.
+
+    config.json    stage, revision, hashed configuration, keys of the inputs
+    status.json    state, reason, every attempt with its environment and seconds
+    metrics.csv    step, metric, value over time (`pandas.read_csv`)
+    result.json    records, facts, size and checksum of every file that the stage made
+    ...            what the stage made: arrays, weights, its checkpoint
+
+Every JSON file is replaced as a whole and carries a checksum of itself. A file belongs to the result only when
+result.json names it, and result.json counts only when status.json says `done`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from harness.errors import Trouble
+
+FINAL = ("done", "diverged")  # a diverged run would diverge again: it is a result too
+NOT_RESULT = ("config.json", "status.json", "result.json", "checkpoint.pt")  # files that no result lists
+METRICS_HEADER = "step,metric,value\n"
+
+
+class Damaged(Trouble):
+    """A file of a run is gone or is not what was written; the run is made again by the next command."""
+
+    def __init__(self, run: Run, name: str, what: str):
+        super().__init__(f"{run.folder / name} {what}: the same command makes it again")
+        self.run = run
+
+
+@dataclass(frozen=True)
+class Record:
+    """One number with what it takes to read it: images N, training step, split and protocol.
+
+    `deviation` is the standard deviation over the subsets that the protocol names, where it has any.
+    """
+
+    metric: str
+    value: float
+    n: int
+    step: int
+    split: str
+    protocol: str
+    deviation: float | None = None
+
+
+def read_json(path: Path) -> Any:
+    """The content of `path`; raises ValueError where it was damaged."""
+    stored = json.loads(path.read_text())
+    if not isinstance(stored, dict) or stored.get("sha256") != _digest(stored.get("content")):
+        raise ValueError(f"{path} is not what was written")
+    return stored["content"]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replaces `path` by `content` and its checksum, atomically."""
+    text = json.dumps({"sha256": _digest(content), "content": content}, indent=1)
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path to write to; it takes the place of `path` when the block ends well, and is on disk by then."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Run:
+    """The folder of one stage."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.key = folder.name
+        self.stage = folder.parent.name
+
+    def lock(self) -> FileLock:
+        """Held while the stage runs; the operating system releases it with the process, however that ends."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder.parent / f".{self.key}.lock")
+
+    def status(self) -> dict[str, Any]:
+        """{"state": waiting | running | stopped | failed | diverged | damaged | done, "reason", "attempts"}."""
+        try:
+            return read_json(self.folder / "status.json")
+        except FileNotFoundError:
+            return {"state": "waiting", "reason": "", "attempts": []}
+        except ValueError:
+            return {"state": "damaged", "reason": "status.json is damaged", "attempts": []}
+
+    @property
+    def state(self) -> str:
+        """The state, checked against the result that it speaks of."""
+        state = self.status()["state"]
+        if state == "done":
+            try:
+                self.result()
+            except Damaged:
+                return "damaged"
+        return state
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of all attempts."""
+        return sum(attempt["seconds"] for attempt in self.status()["attempts"])
+
+    def set_state(self, state: str, reason: str = "") -> None:
+        """Replaces the state and keeps the attempts."""
+        self._write_status(self.status()["attempts"], state, reason)
+
+    def _write_status(self, attempts: list[dict[str, Any]], state: str, reason: str) -> None:
+        write_json(self.folder / "status.json", {"state": state, "reason": reason, "attempts": attempts})
+
+    def config(self) -> dict[str, Any]:
+        """What was hashed into the key: stage, revision, config and the keys of the inputs."""
+        return read_json(self.folder / "config.json")
+
+    def begin(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
+        """Opens an attempt."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "config.json", config)
+        attempt = {"began": time.time(), "seconds": 0.0, "outcome": "running", "environment": environment}
+        self._write_status([*self.status()["attempts"], attempt], "running", "")
+
+    def end(self, outcome: str, reason: str = "") -> None:
+        """Closes the attempt that `begin` opened."""
+        *before, last = self.status()["attempts"]
+        last |= {"outcome": outcome, "seconds": time.time() - last["began"]}
+        self._write_status([*before, last], outcome, reason)
+
+    def finish(self, records: list[Record], facts: dict[str, Any]) -> None:
+        """Commits the result: all files now in the folder belong to it, but the checkpoint, which goes."""
+        files = {
+            path.relative_to(self.folder).as_posix(): {"bytes": path.stat().st_size, "sha256": checksum(path)}
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and path.name not in NOT_RESULT and not path.name.startswith(".")
+        }
+        content = {"records": [dataclasses.asdict(r) for r in records], "facts": facts, "files": files}
+        write_json(self.folder / "result.json", content)
+        self.end("done")
+        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+
+    def result(self) -> dict[str, Any]:
+        """{"records", "facts", "files"}; raises `Damaged`."""
+        try:
+            return read_json(self.folder / "result.json")
+        except (FileNotFoundError, ValueError):
+            raise Damaged(self, "result.json", "is gone or damaged") from None
+
+    def records(self) -> list[Record]:
+        """The numbers of a finished run."""
+        return [Record(**record) for record in self.result()["records"]]
+
+    def file(self, name: str) -> Path:
+        """The path of a file of the result, after checking it against its checksum; raises `Damaged`."""
+        path = self.folder / name
+        entry = self.result()["files"].get(name)
+        if entry is None or not path.exists():
+            raise Damaged(self, name, "is gone")
+        if path.stat().st_size != entry["bytes"] or checksum(path) != entry["sha256"]:
+            raise Damaged(self, name, "is damaged")
+        return path
+
+    def checked_folder(self) -> Path:
+        """The folder, after checking every file of the result; raises `Damaged`."""
+        for name in self.result()["files"]:
+            self.file(name)
+        return self.folder
+
+    def log_metrics(self, step: int, values: dict[str, float]) -> None:
+        """Appends to metrics.csv."""
+        path = self.folder / "metrics.csv"
+        lines = [f"{step},{name},{value!r}\n" for name, value in values.items()]
+        with path.open("a") as file:
+            file.writelines(lines if file.tell() else [METRICS_HEADER, *lines])
+
+    def metrics_bytes(self) -> int:
+        """The length of metrics.csv, which a checkpoint remembers."""
+        path = self.folder / "metrics.csv"
+        return path.stat().st_size if path.exists() else 0
+
+    def truncate_metrics(self, size: int) -> None:
+        """Forgets what was logged after a checkpoint; raises ValueError where not even `size` bytes are there."""
+        if self.metrics_bytes() < size:
+            raise ValueError(f"{self.folder / 'metrics.csv'} was cut short")
+        if size < self.metrics_bytes():
+            os.truncate(self.folder / "metrics.csv", size)
+
+
+class Store:
+    """All runs below one root."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def run(self, stage: str, key: str) -> Run:
+        """The run of `stage` under `key`, made or not."""
+        return Run(self.root / stage / key)

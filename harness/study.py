@@ -1,0 +1,118 @@
+"""Studies: ablations, one file each in `ablations/`, and the experiments that they stand for."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import plugins
+from harness.errors import Mistake, unknown
+from harness.experiment import Experiment, differences, flat, with_fields
+from harness.scales import Scale
+from models.variants import fields_of
+
+PUBLISHED = Path(__file__).resolve().parent.parent / "ablations"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: a variant, alone as a foil or, with a `base`, one field away from the row that it names.
+
+    `published` is the name of the row in the paper's table, where it has one.
+    """
+
+    name: str
+    variant: str
+    base: str | None = None
+    published: str | None = None
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A table: the question that it answers, its rows, and the published table that it mirrors."""
+
+    title: str
+    question: str
+    published_table: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user asked of a study: at which scale, on which data, with which fields set, which rows and seeds."""
+
+    name: str
+    scale: Scale
+    data: str | None = None
+    fields: tuple[tuple[str, str], ...] = ()
+    rows: tuple[str, ...] = ()
+    seeds: int = 1
+
+    @property
+    def study(self) -> Ablation:
+        """The declaration in `ablations/`."""
+        study: Ablation = plugins.load("ablations", self.name, "study").study
+        return study
+
+    def experiments(self) -> dict[Row, list[Experiment]]:
+        """The experiments of every row, one a seed; raises `Mistake` for whatever does not exist or fit."""
+        chosen = self._chosen_rows()
+        by_row = {row: self._experiment(row) for row in chosen}
+        self._check_fields(list(by_row.values()))
+        for row in chosen:
+            if row.base is not None:
+                base = next(r for r in self.study.rows if r.name == row.base)
+                differing = differences(self._experiment(base), by_row[row])
+                if len(differing) != 1:
+                    raise Mistake(
+                        f"row {row.name!r} should differ from {row.base!r} in one field, and with these settings "
+                        f"differs in {', '.join(differing) or 'none'}"
+                    )
+        return {
+            row: [dataclasses.replace(experiment, seed=seed) for seed in range(self.seeds)]
+            for row, experiment in by_row.items()
+        }
+
+    def _chosen_rows(self) -> list[Row]:
+        names = [row.name for row in self.study.rows]
+        for name in self.rows:
+            if name not in names and name not in [row.variant for row in self.study.rows]:
+                raise unknown("row", name, names)
+        return [r for r in self.study.rows if not self.rows or r.name in self.rows or r.variant in self.rows]
+
+    def _experiment(self, row: Row) -> Experiment:
+        variant = {f"tokenizer.{path}": value for path, value in fields_of(row.variant).items()}
+        return with_fields(with_fields(self._base(), variant), dict(self._full_fields()))
+
+    def _base(self) -> Experiment:
+        base = self.scale.experiment
+        if self.data is None:
+            return base
+        name, _, argument = self.data.partition(":")
+        plugins.load("harness.data", name, "data set")
+        return with_fields(base, {"data.name": name, "data.argument": argument})
+
+    def _full_fields(self) -> list[tuple[str, str]]:
+        """The fields that were set, those of the tokenizer with its name in front."""
+        full = []
+        inside = {f.name for f in dataclasses.fields(self.scale.experiment.tokenizer)}
+        for path, value in self.fields:
+            if path in ("seed", "scale", "data.name", "data.argument"):
+                raise Mistake(f"{path} is set by --seeds, --scale or --data")
+            full.append((f"tokenizer.{path}" if path.partition(".")[0] in inside else path, value))
+        return full
+
+    def _check_fields(self, experiments: list[Experiment]) -> None:
+        """A setting that no row heeds would be a silent mistake."""
+        for path, _ in self._full_fields():
+            if not any(path in flat(experiment, active_only=True) for experiment in experiments):
+                raise Mistake(f"{path} has no influence on any of these rows: what it belongs to is off")
+
+
+def published(table: str) -> dict[str, dict[str, str]]:
+    """The published rows of an ablation table of the paper, by name: every column as printed there."""
+    with (PUBLISHED / "published_ablations.csv").open(newline="") as file:
+        return {row["row"]: row for row in csv.DictReader(file) if row["table"] == table}

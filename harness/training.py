@@ -1,0 +1,154 @@
+"""The training loop of every stage that trains: plain order, exact resume, one file of metrics."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.experiment import Training
+from harness.stages import Diverged, Stopped, Work
+from harness.store import replacing
+
+Terms = dict[str, Tensor]
+
+CHECKPOINT_SECONDS = 60.0
+LOG_STEPS = 10  # training terms are written every so many steps
+VALIDATIONS = 25  # and so often over a training the validation is
+
+
+def train(
+    work: Work,
+    training: Training,
+    model: nn.Module,
+    averaged: nn.Module,
+    terms: Callable[[int], Terms],
+    weights: Callable[[int], dict[str, float]],
+    validate: Callable[[nn.Module], dict[str, float]],
+    snapshot: Callable[[int, nn.Module], None] | None = None,
+) -> nn.Module:
+    """Trains the parameters of `model` that require gradients; returns the moving average of `averaged`.
+
+    `averaged` is `model` or a part of it: what is validated, snapshotted and kept. `terms(step)` computes the named
+    terms of the loss, `weights(step)` their factors. Raises `Stopped` after saving a checkpoint, and `Diverged`.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters,
+        lr=training.learning_rate,
+        betas=(training.beta1, training.beta2),
+        weight_decay=training.weight_decay,
+        fused=True,
+    )
+    ema = copy.deepcopy(averaged).requires_grad_(False).eval()
+    start = _restore(work, model, optimizer, ema)
+    if start == 0:
+        work.run.truncate_metrics(0)
+        work.run.log_metrics(0, validate(ema))
+    interval = max(1, training.steps // VALIDATIONS)
+    saved = time.monotonic()
+    with work.progress(training.steps, "step", start) as bar:
+        for step in range(start, training.steps):
+            if work.should_stop():
+                _save(work, step, model, optimizer, ema)
+                raise Stopped
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(training, step)
+            with work.machine.autocast():
+                values = terms(step)
+            loss = torch.stack([weights(step)[name] * value for name, value in values.items()]).sum()
+            if not torch.isfinite(loss):
+                raise Diverged(f"the loss is not finite at step {step}")
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(parameters, training.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            _average(ema, averaged, training.ema_decay)
+
+            done = step + 1
+            if done % LOG_STEPS == 0 or done == training.steps:
+                logged = {f"train/{name}": value.item() for name, value in values.items()}
+                work.run.log_metrics(done, logged | {"train/loss": loss.item(), "train/gradient_norm": norm.item()})
+                bar.set_postfix({"loss": f"{loss.item():.4f}"}, refresh=False)
+            if done % interval == 0 or done == training.steps:
+                work.run.log_metrics(done, validate(ema))
+            if snapshot is not None:
+                snapshot(done, ema)
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                _save(work, done, model, optimizer, ema)
+                saved = time.monotonic()
+            bar.update()
+    return ema
+
+
+def learning_rate(training: Training, step: int) -> float:
+    """Linear warm-up to the peak, then a cosine to `final_ratio` of it at the last step."""
+    if step < training.warmup_steps:
+        return training.learning_rate * (step + 1) / training.warmup_steps
+    progress = (step - training.warmup_steps) / max(1, training.steps - training.warmup_steps)
+    cosine = (1 + math.cos(math.pi * progress)) / 2
+    return training.learning_rate * (training.final_ratio + (1 - training.final_ratio) * cosine)
+
+
+@torch.no_grad()
+def _average(ema: nn.Module, model: nn.Module, decay: float) -> None:
+    torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+
+
+def _save(work: Work, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, ema: nn.Module) -> None:
+    """Everything that resuming takes; no random state, as every draw is a function of the step."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    state = {
+        "step": step,
+        "model": trained,
+        "optimizer": optimizer.state_dict(),
+        "ema": ema.state_dict(),
+        "metrics_bytes": work.run.metrics_bytes(),
+    }
+    write_checkpoint(work.run.folder / "checkpoint.pt", state)
+
+
+def _restore(work: Work, model: nn.Module, optimizer: torch.optim.Optimizer, ema: nn.Module) -> int:
+    """The step to go on at; a damaged checkpoint is told and training starts again, to the same end."""
+    path = work.run.folder / "checkpoint.pt"
+    if not path.exists():
+        return 0
+    try:
+        state = read_checkpoint(path)
+        work.run.truncate_metrics(state["metrics_bytes"])
+    except ValueError:
+        print(f"{path} is damaged: training starts again from step 0", flush=True)
+        return 0
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.requires_grad:
+                p.copy_(state["model"][name])
+    optimizer.load_state_dict(state["optimizer"])
+    ema.load_state_dict(state["ema"])
+    return state["step"]
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Replaces `path` by the checksum of `state` and `state`."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    with replacing(path) as temporary:
+        temporary.write_bytes(hashlib.sha256(content).digest() + content)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in `path`, tensors and plain values only; raises ValueError where the file was damaged."""
+    stored = path.read_bytes()
+    digest, content = stored[:32], stored[32:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError(f"{path} is damaged")
+    return torch.load(io.BytesIO(content), weights_only=True)

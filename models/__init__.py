@@ -1,0 +1,11 @@
+"""Networks, losses and laws of masking: pure torch, no files, no command line.
+
+Legend of symbols, as the paper MacTok (arXiv 2603.29634) uses them:
+
+    B batch · H, W image side · P patch side · N = HW / P² image tokens · L latent tokens · Z latent channels
+    D width of a transformer · x image in [-1, 1] · z latent tokens (B, L, Z)
+    m mask ratio of one draw · M its upper bound · c class token and p_i patch tokens of the frozen teacher
+    s_i semantic score of patch i
+
+`models.config` and `models.variants` are importable without torch.
+"""

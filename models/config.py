@@ -1,0 +1,148 @@
+"""What a tokenizer is: frozen, checked values. Importable without torch.
+
+A *part* is a piece of the tokenizer that can be switched off. All parts are always present with their values, so that a
+variant only has to flip switches; a part that is off has no influence on anything, the key of a run included.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid")
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Transformer:
+    """Size of one vision transformer: width D, depth in blocks, attention heads."""
+
+    width: Positive
+    depth: Positive
+    heads: Positive
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width % 4:  # 4: sine and cosine of two image axes
+            raise ValueError(f"width {self.width} is not a multiple of heads = {self.heads} and of 4")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Gaussian:
+    """Gaussian bottleneck with a KL term (Kingma & Welling 2014); off: the bottleneck is deterministic.
+
+    `kl_weight` multiplies the KL divergence to N(0, I) in nats, summed over the L x Z dimensions, mean over the batch.
+    It is relative to a reconstruction error that is a mean over pixels (MacTok Eq. 7).
+    """
+
+    on: bool = False
+    kl_weight: Weight = 1e-6
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+
+@dataclass(frozen=True, config=STRICT)
+class Masking:
+    """Image masking (MacTok Sec. 3.2): m ~ U[-0.1, M] clipped to [0, M]; floor(m N) image tokens are replaced.
+
+    `max_ratio` is M. `semantic_share` is the probability that a draw hides the patches of highest semantic score
+    instead of random ones (the paper's mix ratio). `per` says whether m and that choice are drawn per image or per
+    batch, which the paper leaves open.
+    """
+
+    on: bool = False
+    max_ratio: Share = 0.7
+    semantic_share: Share = 0.0
+    per: Literal["image", "batch"] = "image"
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+
+@dataclass(frozen=True, config=STRICT)
+class LatentMasking:
+    """Masking of the latent tokens after sampling, by the law of image masking (the foil of MacTok Fig. 1 and 7)."""
+
+    on: bool = False
+    max_ratio: Share = 0.7
+    per: Literal["image", "batch"] = "image"
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+
+@dataclass(frozen=True, config=STRICT)
+class Alignment:
+    """Alignment of the latents with a frozen teacher (MacTok Sec. 3.3, Eq. 3-6).
+
+    `local_term`: every patch token p_i; `global_term`: the class token c. `hidden` is the width of the two heads;
+    `latents` says whether the sample or the posterior mean is aligned, which the paper leaves open.
+    """
+
+    local_term: bool = False
+    global_term: bool = False
+    weight: Weight = 0.1
+    hidden: Positive = 1024
+    latents: Literal["sample", "mean"] = "sample"
+
+    @property
+    def active(self) -> bool:
+        return self.local_term or self.global_term
+
+
+@dataclass(frozen=True, config=STRICT)
+class Perceptual:
+    """Distance of frozen features between image and reconstruction, with a linear warm-up of its weight.
+
+    It is taken on the first `batch_share` of every batch, whose order is random: the same gradient in expectation.
+    """
+
+    on: bool = False
+    weight: Weight = 1.0
+    batch_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+
+@dataclass(frozen=True, config=STRICT)
+class Tokenizer:
+    """A continuous 1D tokenizer: ViT encoder over [x; z], bottleneck, ViT decoder, and the parts that shape training.
+
+    `tokens` is L, `channels` is Z, `patch_size` is P in pixels.
+    """
+
+    patch_size: Positive
+    tokens: Positive
+    channels: Positive
+    encoder: Transformer
+    decoder: Transformer
+    gaussian: Gaussian = Gaussian()
+    masking: Masking = Masking()
+    latent_masking: LatentMasking = LatentMasking()
+    alignment: Alignment = Alignment()
+    perceptual: Perceptual = Perceptual()
+
+    def image_tokens(self, image_size: int) -> int:
+        """N, the number of image tokens of a square image of `image_size` pixels; refuses what does not divide."""
+        if image_size % self.patch_size:
+            raise ValueError(f"image size {image_size} px is not a multiple of patch_size {self.patch_size} px")
+        n = (image_size // self.patch_size) ** 2
+        if n % self.tokens:
+            raise ValueError(f"tokens L = {self.tokens} does not divide the N = {n} image tokens")
+        return n
+
+    @property
+    def wants_teacher(self) -> bool:
+        """Whether training reads the teacher's features: to align with them or to find the semantic patches."""
+        return self.alignment.active or (self.masking.on and self.masking.semantic_share > 0)

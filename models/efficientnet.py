@@ -1,0 +1,104 @@
+"""EfficientNet-Lite as a frozen feature network: teacher, perceptual distance and measure, each its own network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.alignment import Features
+
+PATCH_STAGE, DEEP_STAGE = 4, 6  # the last stages at stride 16 (112 channels in Lite0) and at stride 32 (320)
+
+
+class EfficientNet(nn.Module):
+    """A frozen timm `tf_efficientnet_lite*`; the seven stages of its trunk are numbered 0 to 6."""
+
+    def __init__(self, net: Any):
+        super().__init__()
+        self.net = net.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> EfficientNet:
+        """Stays in evaluation mode whatever module it is part of: batch norm and dropout are frozen too."""
+        return super().train(False)
+
+    def stages(self, x: Tensor, last: int = DEEP_STAGE) -> list[Tensor]:
+        """The outputs (B, C_i, H_i, W_i) of stages 0 .. `last` for images x in [-1, 1]."""
+        h = self.net.bn1(self.net.conv_stem(network_input(x)))
+        outputs = []
+        for stage in self.net.blocks[: last + 1]:
+            h = stage(h)
+            outputs.append(h)
+        return outputs
+
+    def pooled(self, deep: Tensor) -> Tensor:
+        """The 1280 pooled features (B, 1280) from the output of stage 6."""
+        return self.net.global_pool(self.net.bn2(self.net.conv_head(deep)))
+
+
+def network_input(x: Tensor) -> Tensor:
+    """[-1, 1] -> what EfficientNet-Lite was trained on: (value - 127) / 128 for values 0 .. 255."""
+    return ((x + 1) * 127.5 - 127) / 128
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """Square images (B, 3, H, H) at another side: bicubic, antialiased."""
+    if x.shape[-1] == side:
+        return x
+    return functional.interpolate(x, size=(side, side), mode="bicubic", antialias=True).clamp(-1, 1)
+
+
+def teacher_features(net: EfficientNet, x: Tensor, patches: int) -> Features:
+    """Features of images x for a grid of `patches` x `patches` image tokens.
+
+    p_i is the stride-16 map of the image at 16 px a patch, c the 1280 pooled features. The class token of a classifier
+    does not point at the object as a ViT's does, so the semantic score is not cos(c, p_i) but `norm_score`.
+    """
+    stages = net.stages(resized(x, 16 * patches))
+    p, deep = stages[PATCH_STAGE], stages[DEEP_STAGE]
+    tokens = p.flatten(2).transpose(1, 2)
+    return Features(net.pooled(deep).float(), tokens.float(), norm_score(p.float(), deep.float()))
+
+
+def norm_score(p: Tensor, deep: Tensor) -> Tensor:
+    """s (B, N): the norms of the stride-16 map and of the upsampled stride-32 map, standardised per image and added."""
+    deep_norm = deep.norm(dim=1, keepdim=True)
+    deep_norm = functional.interpolate(deep_norm, size=p.shape[-2:], mode="bilinear", align_corners=False)
+    return _standardised(p.norm(dim=1).flatten(1)) + _standardised(deep_norm.flatten(1))
+
+
+def _standardised(s: Tensor) -> Tensor:
+    return (s - s.mean(1, keepdim=True)) / s.std(1, keepdim=True).clamp(min=1e-6)
+
+
+def cosine_score(c: Tensor, p: Tensor) -> Tensor:
+    """s_i = cos(c, p_i) (MacTok Eq. 2), (B, N): the score for ViT teachers, whose c and p_i share one space."""
+    return functional.cosine_similarity(c[:, None], p, dim=-1)
+
+
+class PerceptualDistance(nn.Module):
+    """Mean squared difference of channel-normalised features of the first stages (after LPIPS, Zhang et al. 2018).
+
+    Unlike LPIPS the channels are not weighted by human judgements: this is not LPIPS and is not called so.
+    """
+
+    LAST = 2  # strides 2, 4 and 8
+
+    def __init__(self, net: EfficientNet, batch_share: float = 1.0):
+        super().__init__()
+        self.net, self.batch_share = net, batch_share
+
+    def forward(self, x: Tensor, reconstruction: Tensor) -> Tensor:
+        """The distance, summed over channels and stages, mean over places and over `batch_share` of the batch."""
+        part = max(1, round(self.batch_share * len(x)))
+        x, reconstruction = x[:part], reconstruction[:part]
+        with torch.no_grad():
+            target = self.net.stages(x, self.LAST)
+        pairs = zip(self.net.stages(reconstruction, self.LAST), target, strict=True)
+        return torch.stack([(_unit(a) - _unit(b)).square().sum(1).mean() for a, b in pairs]).sum()
+
+
+def _unit(h: Tensor) -> Tensor:
+    return functional.normalize(h.float(), dim=1, eps=1e-6)

@@ -1,0 +1,54 @@
+"""Laws of masking (MacTok Sec. 3.2)."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from models.config import LatentMasking, Masking
+
+LOWER = -0.1  # m ~ U[LOWER, M]: what falls below 0 leaves the image whole, with probability 0.1 / (M + 0.1)
+
+
+class Draws(Protocol):
+    """Named random draws of one step; the same name gives the same numbers."""
+
+    def uniform(self, name: str, *shape: int) -> Tensor: ...
+
+    def normal(self, name: str, *shape: int) -> Tensor: ...
+
+
+def mask_ratio(u: Tensor, max_ratio: float) -> Tensor:
+    """m in [0, M] from u ~ U[0, 1): U[-0.1, M] clipped below at 0."""
+    return (LOWER + u * (max_ratio - LOWER)).clamp(min=0)
+
+
+def hide_highest(priority: Tensor, ratio: Tensor) -> Tensor:
+    """Mask (B, T), True on the floor(m T) places of highest `priority` (B, T), for ratios m (B,)."""
+    ranks = priority.argsort(dim=1, stable=True, descending=True).argsort(dim=1)
+    # m T in float32 can fall just short of a whole number that it stands for: 0.7 * 10.
+    count = (ratio.double() * priority.shape[1] + 1e-6).floor()
+    return ranks < count[:, None]
+
+
+def image_mask(masking: Masking, draws: Draws, batch: int, tokens: int, score: Tensor | None) -> Tensor:
+    """Mask (B, N) of image tokens, True where hidden; `score` s (B, N) is needed where `semantic_share` > 0."""
+    ratio = mask_ratio(_drawn(draws, "mask ratio", batch, masking.per), masking.max_ratio)
+    priority = draws.uniform("mask places", batch, tokens)
+    if masking.semantic_share > 0:
+        assert score is not None, "semantic masking needs the teacher's scores"
+        semantic = _drawn(draws, "mask kind", batch, masking.per) < masking.semantic_share
+        priority = torch.where(semantic[:, None], score, priority)
+    return hide_highest(priority, ratio)
+
+
+def latent_mask(masking: LatentMasking, draws: Draws, batch: int, tokens: int) -> Tensor:
+    """Mask (B, L) of latent tokens, True where hidden, at random places."""
+    ratio = mask_ratio(_drawn(draws, "latent mask ratio", batch, masking.per), masking.max_ratio)
+    return hide_highest(draws.uniform("latent mask places", batch, tokens), ratio)
+
+
+def _drawn(draws: Draws, name: str, batch: int, per: Literal["image", "batch"]) -> Tensor:
+    return draws.uniform(name, batch) if per == "image" else draws.uniform(name, 1).expand(batch)

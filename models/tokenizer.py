@@ -1,0 +1,105 @@
+"""The continuous 1D tokenizer: ViT encoder over [x; z], Gaussian or deterministic bottleneck, ViT decoder."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models import config
+from models.transformer import Blocks, positions_1d, positions_2d
+
+LOG_VARIANCE_RANGE = (-30.0, 20.0)
+
+
+class Posterior(NamedTuple):
+    """q(z | x): mean and log-variance (B, L, Z); a deterministic bottleneck has no log-variance."""
+
+    mean: Tensor
+    log_variance: Tensor | None
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """z = mean + sigma * noise, for noise ~ N(0, I) of the same shape; the mean where it is deterministic."""
+        if self.log_variance is None:
+            return self.mean
+        return self.mean + (self.log_variance / 2).exp() * noise
+
+    def kl(self) -> Tensor:
+        """KL(q || N(0, 1)) in nats per image and dimension (B, L, Z)."""
+        assert self.log_variance is not None, "a deterministic bottleneck has no KL divergence"
+        return (self.mean**2 + self.log_variance.exp() - 1 - self.log_variance) / 2
+
+
+def learned(*shape: int) -> nn.Parameter:
+    """A learnable token or table of tokens, N(0, 0.02²)."""
+    return nn.Parameter(0.02 * torch.randn(*shape))
+
+
+class Tokenizer(nn.Module):
+    """Images (B, 3, H, W) in [-1, 1] <-> latent tokens (B, L, Z).
+
+    Optional modules are created last, so that variants of one seed start from the same weights where they have the
+    same modules.
+    """
+
+    def __init__(self, tokenizer: config.Tokenizer, image_size: int):
+        super().__init__()
+        n = tokenizer.image_tokens(image_size)
+        self.patch, self.side = tokenizer.patch_size, image_size // tokenizer.patch_size
+        width, pixels = tokenizer.encoder.width, 3 * tokenizer.patch_size**2
+        self.embed = nn.Linear(pixels, width)
+        self.image_positions = nn.Parameter(positions_2d(self.side, width))
+        self.latent_tokens = nn.Parameter(positions_1d(tokenizer.tokens, width) + 0.02 * torch.randn(1, 1, width))
+        self.encoder = Blocks(tokenizer.encoder)
+        self.to_mean = nn.Linear(width, tokenizer.channels)
+
+        width = tokenizer.decoder.width
+        self.from_latents = nn.Linear(tokenizer.channels, width)
+        self.latent_positions = nn.Parameter(positions_1d(tokenizer.tokens, width))
+        self.reconstruction_tokens = nn.Parameter(positions_1d(n, width) + 0.02 * torch.randn(1, 1, width))
+        self.decoder = Blocks(tokenizer.decoder)
+        self.to_pixels = nn.Linear(width, pixels)
+
+        if tokenizer.gaussian.on:
+            self.to_log_variance = nn.Linear(tokenizer.encoder.width, tokenizer.channels)
+        if tokenizer.masking.on:
+            self.mask_token = learned(tokenizer.encoder.width)
+        if tokenizer.latent_masking.on:
+            self.latent_mask_token = learned(tokenizer.channels)
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Posterior:
+        """The posterior of images x; image tokens where `mask` (B, N) is True are replaced by the mask token."""
+        tokens = self.embed(self.patches(x))
+        if mask is not None:
+            tokens = torch.where(mask[..., None], self.mask_token.to(tokens.dtype), tokens)
+        latents = self.latent_tokens.expand(len(x), -1, -1)
+        h = self.encoder(torch.cat([tokens + self.image_positions, latents], dim=1))[:, -latents.shape[1] :]
+        if not hasattr(self, "to_log_variance"):
+            return Posterior(self.to_mean(h).float(), None)
+        return Posterior(self.to_mean(h).float(), self.to_log_variance(h).float().clamp(*LOG_VARIANCE_RANGE))
+
+    def decode(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Images of latents z; latent tokens where `mask` (B, L) is True are replaced by the latent mask token."""
+        if mask is not None:
+            z = torch.where(mask[..., None], self.latent_mask_token, z)
+        places = self.reconstruction_tokens.expand(len(z), -1, -1)
+        latents = self.from_latents(z) + self.latent_positions
+        h = self.decoder(torch.cat([places, latents], dim=1))[:, : places.shape[1]]
+        return self.unpatches(self.to_pixels(h).float())
+
+    def patches(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, N, 3 P²), patches in row order."""
+        b, p, s = len(x), self.patch, self.side
+        return x.view(b, 3, s, p, s, p).permute(0, 2, 4, 1, 3, 5).reshape(b, s * s, 3 * p * p)
+
+    def unpatches(self, tokens: Tensor) -> Tensor:
+        """The inverse of `patches`."""
+        b, p, s = len(tokens), self.patch, self.side
+        return tokens.view(b, s, s, 3, p, p).permute(0, 3, 1, 4, 2, 5).reshape(b, 3, s * p, s * p)
+
+    def decoder_parameters(self) -> list[nn.Parameter]:
+        """What decoder fine-tuning trains: everything behind the latents."""
+        modules = (self.from_latents, self.decoder, self.to_pixels)
+        inside = [parameter for module in modules for parameter in module.parameters()]
+        return [self.latent_positions, self.reconstruction_tokens, *inside]

@@ -1,0 +1,418 @@
+"""Data sets: the arrays they promise, and the one clear line for each mistake."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness import data as datasets
+from harness import plugins
+from harness.data import embedded, folder, open_split
+from harness.errors import Mistake, Trouble
+from harness.experiment import Data, key_of
+
+SMALL = Data("embedded", image_size=16, train_images=40, val_images=20)
+CATS = 12
+DOGS = 8
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded data set, `SMALL`."""
+    place = tmp_path_factory.mktemp("embedded")
+    embedded.build(SMALL, place)
+    return place
+
+
+def photograph() -> Image.Image:
+    spec = importlib.util.find_spec("sklearn")
+    assert spec is not None and spec.origin is not None
+    with Image.open(Path(spec.origin).parent / "datasets/images/china.jpg") as image:
+        return image.convert("RGB")
+
+
+def save_class(place: Path, images: int, suffixes: tuple[str, ...] = (".jpg", ".PNG", ".bmp")) -> None:
+    """Crops of a photograph, 40 x 30 pixels, in several formats, all with the same time."""
+    place.mkdir(parents=True)
+    source = photograph()
+    for i in range(images):
+        path = place / f"{i:02d}{suffixes[i % len(suffixes)]}"
+        source.crop((8 * i, 4 * i, 8 * i + 40, 4 * i + 30)).save(path)
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+
+
+@pytest.fixture
+def unsplit(tmp_path: Path) -> Path:
+    """Two class folders and no splits."""
+    save_class(tmp_path / "pets/cats", CATS)
+    save_class(tmp_path / "pets/dogs/outdoors", DOGS)
+    return tmp_path / "pets"
+
+
+def folder_data(path: Path | str, **fields: object) -> Data:
+    base = Data("folder", image_size=16, train_images=100, val_images=100, argument=str(path))
+    return replace(base, **fields)  # type: ignore[arg-type]
+
+
+def build_folder(path: Path, **fields: object) -> tuple[dict[str, object], Path]:
+    built = path.parent / "built"
+    built.mkdir(exist_ok=True)
+    return folder.build(folder_data(path, **fields), built), built
+
+
+def contents(place: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.load(path) for path in sorted(place.glob("*.npy"))}
+
+
+@pytest.mark.parametrize("name", plugins.names("harness.data"))
+def test_module_offers_the_interface(name: str) -> None:
+    module = plugins.load("harness.data", name, "data set")
+    assert isinstance(module.revision, int) and isinstance(module.attribution, str)
+    assert module.about and "\n" not in module.about
+    assert callable(module.recipe) and callable(module.build)
+
+
+@pytest.mark.parametrize("name", plugins.names("harness.data"))
+def test_arrays(name: str, unsplit: Path, tmp_path: Path) -> None:
+    module = plugins.load("harness.data", name, "data set")
+    data = Data(name, 16, train_images=12, val_images=6, argument=str(unsplit) if name == "folder" else "")
+    built = tmp_path / "arrays"
+    built.mkdir()
+    classes = module.build(data, built)["classes"]
+    assert datasets.splits(built)[:2] == ["train", "val"]
+    for split in datasets.splits(built):
+        arrays = open_split(built, split)
+        assert arrays.images.dtype == np.uint8 and arrays.images.shape == (len(arrays), 16, 16, 3)
+        assert arrays.labels.dtype == np.int64 and arrays.labels.shape == (len(arrays),)
+        assert set(np.unique(arrays.labels)) <= set(range(len(classes)))
+        assert arrays.images.std() > 20
+        if arrays.masks is not None:
+            assert arrays.masks.dtype == np.bool_ and arrays.masks.shape == arrays.images.shape[:3]
+
+
+def test_embedded_is_the_same_twice(drawn: Path, tmp_path: Path) -> None:
+    embedded.build(SMALL, tmp_path)
+    again = contents(tmp_path)
+    assert len(again) == 9
+    for name, array in contents(drawn).items():
+        np.testing.assert_array_equal(array, again[name])
+
+
+def test_embedded_image_does_not_depend_on_the_count(drawn: Path, tmp_path: Path) -> None:
+    embedded.build(replace(SMALL, train_images=7, val_images=3), tmp_path)
+    full = contents(drawn)
+    for name, array in contents(tmp_path).items():
+        np.testing.assert_array_equal(array, full[name][: len(array)])
+
+
+@pytest.mark.parametrize("split", datasets.SPLITS)
+def test_embedded_foreground_and_balance(split: str, drawn: Path) -> None:
+    arrays = open_split(drawn, split)
+    assert arrays.masks is not None
+    assert 0.18 < arrays.masks.mean() < 0.36
+    assert arrays.masks.any(axis=(1, 2)).all()
+    assert set(np.bincount(arrays.labels)) == {len(arrays) // 10}
+    assert list(arrays.labels[:10]) != list(arrays.labels[10:20])
+
+
+def test_embedded_mask_is_where_the_object_is() -> None:
+    """On another background, exactly the pixels that the object leaves free change."""
+    painter = embedded.Painter(32)
+    scene = embedded.scene("train", 3)
+    image, mask = painter.paint("train", scene)
+    others = [painter.paint("train", replace(scene, photograph=i)) for i in range(len(embedded.PHOTOGRAPHS))]
+    assert all((other_mask == mask).all() for _, other_mask in others)
+    change = np.stack([abs(other.astype(int) - image).max(axis=-1) for other, _ in others]).max(axis=0)
+    assert (change[~mask] > 0).all()
+    assert np.median(change[mask]) == 0
+
+
+def test_embedded_objects_of_the_splits() -> None:
+    train, val, unseen = map(embedded.objects, datasets.SPLITS)
+    assert train == val
+    assert sum(map(len, train)) + sum(map(len, unseen)) == 348
+    for seen_of_class, unseen_of_class in zip(train, unseen, strict=True):
+        assert not set(seen_of_class) & set(unseen_of_class)
+        assert len(unseen_of_class) == pytest.approx(len(seen_of_class) / 5, abs=1)
+    for split in datasets.SPLITS:
+        for index in range(200):
+            scene = embedded.scene(split, index)
+            assert scene.codepoint in embedded.objects(split)[scene.label]
+
+
+def test_embedded_backgrounds_of_train_and_val_share_no_pixel() -> None:
+    """Painting one region red changes no image of the other."""
+    painter, marked = embedded.Painter(8), embedded.Painter(8)
+    for source in marked.regions["val"]:
+        source.paste((255, 0, 0), (0, 0, *source.size))
+    for split in datasets.SPLITS:
+        scenes = [embedded.scene(split, index) for index in range(200)]
+        changed = [(painter.paint(split, s)[0] != marked.paint(split, s)[0]).any() for s in scenes]
+        assert not any(changed) if split != "val" else all(changed)
+
+
+@pytest.mark.parametrize("size", [(512, 512), (451, 300), (1000, 872)])
+def test_embedded_regions_and_crops(size: tuple[int, int]) -> None:
+    regions = {split: embedded.region(split, *size) for split in datasets.SPLITS}
+    assert regions["train"][2] == regions["val"][0] and regions["val"] == regions["val_unseen"]
+    sizes = {split: (right - left, bottom - top) for split, (left, top, right, bottom) in regions.items()}
+    for split in datasets.SPLITS:
+        scenes = [embedded.scene(split, index) for index in range(300)]
+        boxes = np.array([embedded.crop_box(scene, sizes[split], sizes["val"]) for scene in scenes])
+        assert boxes.min() >= 0
+        assert (boxes[:, 2:].max(axis=0) <= sizes[split]).all()
+        sides = (boxes[:, 2] - boxes[:, 0]) / min(sizes["val"])
+        assert sides.min() >= 0.5 and sides.max() <= 1 and sides.mean() == pytest.approx(0.75, abs=0.05)
+
+
+def test_embedded_object_keeps_its_place_at_any_size() -> None:
+    """The same scene at 16 and at 64 pixels: the larger image, averaged, is about the smaller one."""
+    scene = embedded.scene("val", 5)
+    small, mask = embedded.Painter(16).paint("val", scene)
+    large, large_mask = embedded.Painter(64).paint("val", scene)
+    averaged = large.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
+    assert abs(averaged - small).mean() < 6
+    assert large_mask.mean() == pytest.approx(mask.mean(), abs=0.02)
+
+
+def test_embedded_edges_have_the_colour_of_the_object() -> None:
+    """Where fog, which has no outline, is half transparent, it is not darker than elsewhere."""
+    fog = np.asarray(embedded.Painter(64).glyph("1F32B"))
+    soft = fog[(fog[..., 3] > 60) & (fog[..., 3] < 100)]
+    assert len(soft) and np.median(soft[:, :3]) > 190
+
+
+def test_embedded_every_object_is_drawn_once() -> None:
+    painter = embedded.Painter(16)
+    codepoints = [code for split in ("val", "val_unseen") for of_class in embedded.objects(split) for code in of_class]
+    pictures = {painter.glyph(code).tobytes() for code in codepoints}
+    assert len(pictures) == len(codepoints)
+
+
+def test_embedded_recipe() -> None:
+    assert embedded.recipe(SMALL) == embedded.recipe(SMALL)
+    assert set(embedded.recipe(SMALL)["packages"]) == set(embedded.PACKAGES)
+    changed = [replace(SMALL, image_size=48), replace(SMALL, train_images=48), replace(SMALL, val_images=48)]
+    assert len({key_of(embedded.recipe(data)) for data in [SMALL, *changed]}) == 4
+    with pytest.raises(Mistake, match="takes no argument"):
+        embedded.recipe(replace(SMALL, argument="somewhere"))
+
+
+def test_embedded_without_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "PACKAGES", ("no-such-package",))
+    with pytest.raises(Mistake, match="pip install no-such-package"):
+        embedded.recipe(SMALL)
+    monkeypatch.setattr(embedded, "FONT", ("sklearn", "no/such/font.ttf"))
+    with pytest.raises(Trouble, match=r"lacks no/such/font\.ttf"):
+        embedded.Painter(16)
+
+
+def test_folder_without_splits(unsplit: Path) -> None:
+    built, arrays = build_folder(unsplit)
+    assert built == {"classes": ["cats", "dogs"], "unreadable": []}
+    train, val = open_split(arrays, "train"), open_split(arrays, "val")
+    assert list(np.bincount(val.labels)) == [2, 1]
+    assert list(np.bincount(train.labels)) == [CATS - 2, DOGS - 1]
+    assert train.masks is None and datasets.splits(arrays) == ["train", "val"]
+    first = contents(arrays)
+    build_folder(unsplit)
+    for name, array in contents(arrays).items():
+        np.testing.assert_array_equal(array, first[name])
+
+
+@pytest.mark.parametrize("name", ["val", "validation"])
+def test_folder_with_splits(name: str, tmp_path: Path) -> None:
+    for split, images in (("train", 3), (name, 2)):
+        for class_name in ("b", "a"):
+            save_class(tmp_path / "set" / split / class_name, images)
+    built, arrays = build_folder(tmp_path / "set")
+    assert built["classes"] == ["a", "b"]
+    assert list(open_split(arrays, "train").labels) == [0, 1, 0, 1, 0, 1]
+    assert list(open_split(arrays, "val").labels) == [0, 1, 0, 1]
+
+
+def test_folder_caps_are_balanced(unsplit: Path) -> None:
+    _, arrays = build_folder(unsplit, train_images=9, val_images=2)
+    assert list(np.bincount(open_split(arrays, "train").labels)) == [5, 4]
+    assert list(np.bincount(open_split(arrays, "val").labels)) == [1, 1]
+
+
+def test_folder_passes_over_what_is_no_image_of_a_class(unsplit: Path) -> None:
+    before = folder.recipe(folder_data(unsplit))
+    (unsplit / "readme.txt").write_text("pets")
+    (unsplit / "cats/notes.txt").write_text("cats")
+    (unsplit / "cats/._00.jpg").write_text("hidden")
+    save_class(unsplit / ".hidden", 2)
+    (unsplit / "empty").mkdir()
+    assert folder.recipe(folder_data(unsplit)) == before
+
+
+def test_folder_crop_is_upright_centred_and_antialiased(tmp_path: Path) -> None:
+    ramp = np.tile(np.linspace(0, 255, 400).astype(np.uint8), (100, 1))
+    noise = np.random.default_rng(0).integers(0, 256, (100, 400), dtype=np.uint8)
+    image = Image.fromarray(np.stack([ramp, noise, ramp], axis=-1))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    image.save(tmp_path / "turned.png", exif=exif)
+    pixels = folder._decode(tmp_path / "turned.png", 10)
+    assert pixels is not None and pixels.shape == (10, 10, 3)
+    across = pixels[..., 0].mean(axis=0)
+    assert (np.diff(across) < 0).all()
+    assert across.mean() == pytest.approx(127.5, abs=2)
+    assert pixels[..., 1].std() < 20
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
+def test_folder_reads_every_usual_mode(mode: str, tmp_path: Path) -> None:
+    grey = np.full((30, 30), 128, dtype=np.uint8)
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    image = deep if mode == "I;16" else Image.fromarray(np.stack([grey] * 3, axis=-1)).convert(mode)
+    image.save(tmp_path / "image.tif")
+    pixels = folder._decode(tmp_path / "image.tif", 8)
+    assert pixels is not None
+    assert abs(pixels.astype(int) - 128).max() <= 8  # palettes are dithered
+
+
+def damage(unsplit: Path) -> list[str]:
+    """A truncated image, text that is called an image, a link to nothing; their names."""
+    whole = (unsplit / "cats/00.jpg").read_bytes()
+    (unsplit / "cats/cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (unsplit / "dogs/text.png").write_text("not an image")
+    (unsplit / "dogs/link.jpg").symlink_to("nothing.jpg")
+    return ["cats/cut.jpg", "dogs/link.jpg", "dogs/text.png"]
+
+
+def test_folder_refuses_unreadable_files(unsplit: Path) -> None:
+    names = damage(unsplit)
+    with pytest.raises(Trouble, match=r"3 of 23 images .* do not open") as caught:
+        build_folder(unsplit)
+    assert all(name in str(caught.value) for name in names)
+    assert "--set data.unreadable=skip" in str(caught.value)
+
+
+def test_folder_skips_unreadable_files(unsplit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = damage(unsplit)
+    built, arrays = build_folder(unsplit, unreadable="skip")
+    assert sorted(built["unreadable"]) == names  # type: ignore[call-overload]
+    warning = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warning) == 1 and "3 of 23" in warning[0] and names[0] in warning[0]
+    train, val = open_split(arrays, "train"), open_split(arrays, "val")
+    assert len(train.images) == len(train.labels) and len(val.images) == len(val.labels)
+    assert len(train) + len(val) == CATS + DOGS
+    assert all(image.any() for image in [*train.images, *val.images])
+    assert sorted(path.name for path in arrays.iterdir()) == sorted(contents(arrays))
+    assert len(contents(arrays)) == 4
+
+
+def test_folder_names_five_unreadable_files_at_most(unsplit: Path) -> None:
+    for i in range(7):
+        (unsplit / f"cats/bad{i}.jpg").write_text("not an image")
+    with pytest.raises(Trouble, match="7 of 27") as caught:
+        build_folder(unsplit)
+    assert str(caught.value).count("bad") == 5
+
+
+def test_folder_with_no_readable_image(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(2):
+            (tmp_path / "set" / name / f"{i}.jpg").write_text("not an image")
+    with pytest.raises(Trouble, match="not one image of train opens"):
+        build_folder(tmp_path / "set", unreadable="skip")
+
+
+def test_folder_on_a_full_disk(unsplit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(Trouble, match="GiB free"):
+        build_folder(unsplit)
+
+
+def touch(root: Path) -> None:
+    os.utime(root / "cats/00.jpg", (1_600_000_001, 1_600_000_001))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "removed": lambda root: (root / "cats/00.jpg").unlink(),
+    "renamed": lambda root: (root / "cats/00.jpg").rename(root / "cats/zz.jpg"),
+    "touched": touch,
+    "added": lambda root: (root / "cats/new.jpg").write_bytes(b"x"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_folder_recipe_changes_with_the_content(change: str, unsplit: Path) -> None:
+    before = folder.recipe(folder_data(unsplit))
+    CHANGES[change](unsplit)
+    assert folder.recipe(folder_data(unsplit)) != before
+
+
+def test_folder_recipe_does_not_change_with_the_path(unsplit: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(unsplit, tmp_path / "elsewhere/pets")  # keeps times, as cp -p
+    assert folder.recipe(folder_data(moved)) == folder.recipe(folder_data(unsplit))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"image_size": 8}, {"train_images": 5}, {"val_images": 5}, {"unreadable": "skip"}], ids=str
+)
+def test_folder_recipe_changes_with_the_fields(fields: dict[str, object], unsplit: Path) -> None:
+    assert folder.recipe(folder_data(unsplit, **fields)) != folder.recipe(folder_data(unsplit))
+
+
+def only_text(root: Path) -> None:
+    (root / "cats").mkdir(parents=True)
+    (root / "cats/a.txt").write_text("cats")
+
+
+def different_classes(root: Path) -> None:
+    for place in ("train/a", "train/b", "val/a", "val/c"):
+        save_class(root / place, 1)
+
+
+def train_alone(root: Path) -> None:
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        save_class(root / place, 1)
+
+
+def flat_val(root: Path) -> None:
+    for place in ("train/a", "train/b", "val"):
+        save_class(root / place, 1)
+
+
+def one_image(root: Path) -> None:
+    save_class(root / "a", 1)
+    save_class(root / "b", 3)
+
+
+MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "absent": (lambda root: None, "is not there or is not a folder"),
+    "file": (lambda root: root.write_text("x"), "is not there or is not a folder"),
+    "empty": (lambda root: root.mkdir(), "no class folders"),
+    "no images": (only_text, r"no images .* looked for \.jpg \.jpeg \.png \.webp \.bmp \.ppm \.tif \.tiff"),
+    "one class": (lambda root: save_class(root / "cats", 2), "one class only, 'cats'"),
+    "one image of a class": (one_image, "class 'a' .* one image only"),
+    "different classes": (different_classes, r"2 are in one only: b \(no val\), c \(no train\)"),
+    "train without val": (train_alone, "neither val nor validation"),
+    "val without classes": (flat_val, "val has no class folders"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_folder_mistakes(mistake: str, tmp_path: Path) -> None:
+    arrange, message = MISTAKES[mistake]
+    arrange(tmp_path / "set")
+    with pytest.raises(Mistake, match=message) as caught:
+        folder.recipe(folder_data(tmp_path / "set"))
+    assert "\n" not in str(caught.value)
+
+
+def test_folder_needs_a_path() -> None:
+    with pytest.raises(Mistake, match="folder:PATH"):
+        folder.recipe(folder_data(""))
