@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from harness import cli
+from harness import cli, plugins
+from harness.errors import Mistake
 from harness.estimate import plan_table
-from harness.plan import Task, task, tasks
+from harness.plan import Task, tasks
 from harness.store import Store
 from harness.study import Asked
 
@@ -25,9 +26,16 @@ def main(arguments: Sequence[str]) -> int:
     by_row = asked.experiments()
     planned = tasks([experiment for experiments in by_row.values() for experiment in experiments])
     labels = _labels(asked, planned)
+    data = planned[0].experiment.data
+    require = plugins.load("harness.data", data.name, "data set").require
     if options.dry_run:
         print(plan_table(planned, labels, store))
+        try:
+            require(data)
+        except Mistake as absent:
+            print(f"The keys are provisional: {absent}.")
         return 0
+    require(data)
 
     from harness.executors import inline
 

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.errors import Mistake, unknown
 from models.config import STRICT, Positive, Share, Tokenizer, Weight
+from models.variants import VARIANTS, fields_of
 
 Steps = Annotated[int, Field(ge=1)]
 
@@ -38,7 +39,7 @@ class Data:
 
 @dataclass(frozen=True, config=STRICT)
 class Training:
-    """Optimisation: AdamW, linear warm-up, cosine to `final_ratio` of the peak, gradient clipping, EMA of the weights."""
+    """Optimisation: AdamW, linear warm-up, cosine to `final_ratio` of the peak, clipped gradients, EMA of weights."""
 
     steps: Steps
     batch_images: Positive
@@ -102,6 +103,13 @@ class Experiment:
 
 
 Config = TypeVar("Config")
+
+
+def with_variant(experiment: Experiment, name: str) -> Experiment:
+    """`experiment` with the fields of the variant `name` laid over it; raises `Mistake`."""
+    if name not in VARIANTS:
+        raise unknown("variant", name, VARIANTS)
+    return with_fields(experiment, {f"tokenizer.{path}": value for path, value in fields_of(name).items()})
 
 
 def with_fields(config: Config, fields: dict[str, object], prefix: str = "") -> Config:

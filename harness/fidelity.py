@@ -1,5 +1,6 @@
 """Fréchet and kernel distances on EfficientNet-Lite2 features, through torch-fidelity. They are not FID and not KID of
-the literature, which are on Inception features: every record names the network and the layer."""
+the literature, which are on Inception features: every record names the network and the layer.
+"""
 
 from __future__ import annotations
 

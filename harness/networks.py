@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 TEACHERS = ("efficientnet_lite0",)
 TEACHER, PERCEPTUAL, MEASURE = 0, 1, 2
+TEACHER_WIDTHS = (112, 1280)  # of patch tokens and class token
 
 
 @cache
@@ -40,7 +41,7 @@ def efficientnet_lite(size: int, machine: Machine) -> EfficientNet:
     # The file names its layers otherwise, in the same order.
     net.load_state_dict(dict(zip(net.state_dict(), state.values(), strict=True)))
     # Channels last: depth-wise convolutions run 1.5 times faster so on the CPU.
-    return EfficientNet(net).to(machine.device, memory_format=torch.channels_last)
+    return EfficientNet(net).to(machine.device).to(memory_format=torch.channels_last)
 
 
 def weights_file(size: int) -> Path:

@@ -10,7 +10,11 @@ from harness import plugins
 from harness.experiment import Experiment, canonical, key_of
 from harness.store import FINAL, Run, Store
 
-WANTED = ("snapshots", "evaluation")  # the stages that a row of a table reads; all others follow from them
+WANTED = (
+    "difficulty",
+    "snapshots",
+    "evaluation",
+)  # the stages that a row of a table reads; all others follow from them
 
 
 @dataclass(frozen=True)

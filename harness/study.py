@@ -9,9 +9,8 @@ from pathlib import Path
 
 from harness import plugins
 from harness.errors import Mistake, unknown
-from harness.experiment import Experiment, differences, flat, with_fields
+from harness.experiment import Experiment, differences, flat, with_fields, with_variant
 from harness.scales import Scale
-from models.variants import fields_of
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "ablations"
 
@@ -60,12 +59,12 @@ class Asked:
     def experiments(self) -> dict[Row, list[Experiment]]:
         """The experiments of every row, one a seed; raises `Mistake` for whatever does not exist or fit."""
         chosen = self._chosen_rows()
-        by_row = {row: self._experiment(row) for row in chosen}
+        by_row = {row: self.experiment(row) for row in chosen}
         self._check_fields(list(by_row.values()))
         for row in chosen:
             if row.base is not None:
                 base = next(r for r in self.study.rows if r.name == row.base)
-                differing = differences(self._experiment(base), by_row[row])
+                differing = differences(self.experiment(base), by_row[row])
                 if len(differing) != 1:
                     raise Mistake(
                         f"row {row.name!r} should differ from {row.base!r} in one field, and with these settings "
@@ -83,9 +82,9 @@ class Asked:
                 raise unknown("row", name, names)
         return [r for r in self.study.rows if not self.rows or r.name in self.rows or r.variant in self.rows]
 
-    def _experiment(self, row: Row) -> Experiment:
-        variant = {f"tokenizer.{path}": value for path, value in fields_of(row.variant).items()}
-        return with_fields(with_fields(self._base(), variant), dict(self._full_fields()))
+    def experiment(self, row: Row) -> Experiment:
+        """The experiment of one row, seed 0."""
+        return with_fields(with_variant(self._base(), row.variant), dict(self._full_fields()))
 
     def _base(self) -> Experiment:
         base = self.scale.experiment

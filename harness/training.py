@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from harness.stages import Diverged, Stopped, Work
 from harness.store import replacing
 
 Terms = dict[str, Tensor]
+Model = TypeVar("Model", bound=nn.Module)
 
 CHECKPOINT_SECONDS = 60.0
 LOG_STEPS = 10  # training terms are written every so many steps
@@ -29,12 +30,12 @@ def train(
     work: Work,
     training: Training,
     model: nn.Module,
-    averaged: nn.Module,
+    averaged: Model,
     terms: Callable[[int], Terms],
     weights: Callable[[int], dict[str, float]],
-    validate: Callable[[nn.Module], dict[str, float]],
-    snapshot: Callable[[int, nn.Module], None] | None = None,
-) -> nn.Module:
+    validate: Callable[[Model], dict[str, float]],
+    snapshot: Callable[[int, Model], None] | None = None,
+) -> Model:
     """Trains the parameters of `model` that require gradients; returns the moving average of `averaged`.
 
     `averaged` is `model` or a part of it: what is validated, snapshotted and kept. `terms(step)` computes the named
@@ -48,7 +49,8 @@ def train(
         weight_decay=training.weight_decay,
         fused=True,
     )
-    ema = copy.deepcopy(averaged).requires_grad_(False).eval()
+    ema = copy.deepcopy(averaged)
+    ema.requires_grad_(False).eval()
     start = _restore(work, model, optimizer, ema)
     if start == 0:
         work.run.truncate_metrics(0)

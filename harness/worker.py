@@ -26,7 +26,7 @@ def perform(
         work = Work(task.experiment, run, inputs, machine, should_stop, label, quiet)
         try:
             outcome = task.module.run(work)
-            run.finish(outcome.records, outcome.facts)
+            run.finish(outcome.records, outcome.facts | {"units": task.module.size(task.experiment).units})
         except Stopped:
             run.end("stopped", "asked to stop")
         except Diverged as error:
@@ -49,5 +49,3 @@ def perform(
 def _fail(run: Run, reason: str) -> None:
     print(f"{run.stage} {run.key} failed: {reason}", file=sys.stderr, flush=True)
     run.end("failed", reason)
-
-

@@ -40,7 +40,7 @@ class AlignmentLoss(nn.Module):
         """L_RA of latents z (B, L, Z), mean over the batch."""
         cosines = []
         if hasattr(self, "local_head"):
-            # The head works token by token, so it may come before the repetition: the same numbers, N / L times cheaper.
+            # The head works token by token, so it may come before the repetition: the same, N / L times cheaper.
             projected = self.local_head(z).float().repeat_interleave(teacher.p.shape[1] // z.shape[1], dim=1)
             cosines.append(functional.cosine_similarity(projected, teacher.p, dim=-1))
         if hasattr(self, "global_head"):

@@ -30,6 +30,11 @@ class Transformer:
         if self.width % self.heads or self.width % 4:  # 4: sine and cosine of two image axes
             raise ValueError(f"width {self.width} is not a multiple of heads = {self.heads} and of 4")
 
+    @property
+    def parameters(self) -> int:
+        """Weights and biases of the blocks and the final norm."""
+        return self.depth * (12 * self.width**2 + 13 * self.width) + 2 * self.width
+
 
 @dataclass(frozen=True, config=STRICT)
 class Gaussian:
@@ -141,6 +146,15 @@ class Tokenizer:
         if n % self.tokens:
             raise ValueError(f"tokens L = {self.tokens} does not divide the N = {n} image tokens")
         return n
+
+    def parameters(self, image_size: int) -> int:
+        """Parameters of encoder, bottleneck and decoder, positions and tokens included, alignment heads not."""
+        n, pixels = self.image_tokens(image_size), 3 * self.patch_size**2
+        e, d = self.encoder.width, self.decoder.width
+        encoder = (pixels + 1) * e + (n + self.tokens) * e + self.encoder.parameters
+        decoder = (self.channels + 1) * d + (self.tokens + n) * d + self.decoder.parameters + (d + 1) * pixels
+        moments = (2 if self.gaussian.on else 1) * (e + 1) * self.channels
+        return encoder + moments + decoder + self.masking.on * e + self.latent_masking.on * self.channels
 
     @property
     def wants_teacher(self) -> bool:

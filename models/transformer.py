@@ -38,14 +38,14 @@ class Block(nn.Module):
 
 
 class Blocks(nn.Sequential):
-    """A stack of blocks and a final norm, initialised as in ViT: weights N(0, 0.02²) cut at two deviations, biases 0."""
+    """A stack of blocks and a final norm; weights Xavier-uniform, biases 0, so that the width sets the scale."""
 
     def __init__(self, size: Transformer):
         blocks = [Block(size.width, size.heads) for _ in range(size.depth)]
         super().__init__(*blocks, nn.LayerNorm(size.width))
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
+                nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
 

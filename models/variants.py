@@ -25,12 +25,8 @@ VARIANTS: dict[str, Variant] = {
     "semantic_masking": Variant("semantic image masking only", "image_masking", {"masking.semantic_share": 1.0}),
     "mixed_masking": Variant("random or semantic masking", "image_masking", {"masking.semantic_share": 0.5}),
     "local_alignment": Variant("random masking, local alignment", "image_masking", {"alignment.local_term": True}),
-    "mactok_no_global": Variant(
-        "mixed masking, local alignment", "local_alignment", {"masking.semantic_share": 0.5}
-    ),
-    "mactok": Variant(
-        "mixed masking, local and global alignment", "mactok_no_global", {"alignment.global_term": True}
-    ),
+    "mactok_no_global": Variant("mixed masking, local alignment", "local_alignment", {"masking.semantic_share": 0.5}),
+    "mactok": Variant("mixed masking, local and global alignment", "mactok_no_global", {"alignment.global_term": True}),
 }
 
 

@@ -5,7 +5,9 @@ A data set module offers
     revision: int                      raised whenever the arrays that it builds would change
     about: str                         one line
     attribution: str                   licence and source, shown wherever its images are shown ("" where unknown)
-    recipe(data) -> dict               what decides its content (hashed); raises `Mistake` for what cannot be had
+    recipe(data) -> dict               what decides its content (hashed); raises `Mistake` for what makes no sense, and
+                                       works where the data is absent, so that plans can be made elsewhere
+    require(data) -> None              raises `Mistake` where the data is not on this machine
     build(data, folder) -> dict        writes the arrays below into `folder`; returns {"classes": [...], ...} to record
 
 and its splits are arrays in the run folder of the stage `data`:

@@ -111,6 +111,10 @@ def recipe(data: Data) -> dict[str, Any]:
     }
 
 
+def require(data: Data) -> None:
+    """Nothing: its packages are dependencies of the project."""
+
+
 def build(data: Data, folder: Path) -> dict[str, Any]:
     """Draw all splits into `folder`; images (n, S, S, 3) uint8, labels (n,) int64, masks (n, S, S) bool."""
     import numpy as np

@@ -10,6 +10,7 @@ A key stands for names, sizes and times of the files (times in whole seconds), n
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import os
@@ -49,8 +50,14 @@ class File:
 Classes = dict[str, list[File]]
 
 
+@functools.cache  # a plan asks for every stage, and a scan reads the status of every file
 def recipe(data: Data) -> dict[str, Any]:
-    """What decides the content. Raises `Mistake` where PATH is not there or is not a folder of class folders."""
+    """What decides the content. Raises `Mistake` where PATH is not a folder of class folders.
+
+    Where PATH is not on this machine a plan can still be made; its keys then stand for PATH and no content.
+    """
+    if data.argument and not Path(data.argument).expanduser().exists():
+        return {"name": "folder", "absent": data.argument, "image_size": data.image_size}
     files = [file for classes in _scan(data).values() for of_class in classes.values() for file in of_class]
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name):
@@ -64,6 +71,11 @@ def recipe(data: Data) -> dict[str, Any]:
         "val_images": data.val_images,
         "unreadable": data.unreadable,
     }
+
+
+def require(data: Data) -> None:
+    """Raises `Mistake` where PATH is not there."""
+    _root(data)
 
 
 def build(data: Data, folder: Path) -> dict[str, Any]:

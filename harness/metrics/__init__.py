@@ -78,7 +78,7 @@ class Measured:
 
     @cached_property
     def latents(self) -> Tensor:
-        """z (n, L, Z): the posterior's mode, or a sample where the evaluation says so."""
+        """Z (n, L, Z): the posterior's mode, or a sample where the evaluation says so."""
         from harness.draws import Draws
 
         if self.experiment.evaluation.latents == "mode":
@@ -94,9 +94,10 @@ class Measured:
     @cached_property
     def originals(self) -> Tensor:
         """uint8 (n, 3, H, W)."""
+        import numpy as np
         import torch
 
-        return torch.from_numpy(self.images.images[:]).permute(0, 3, 1, 2).contiguous()
+        return torch.from_numpy(np.array(self.images.images)).permute(0, 3, 1, 2).contiguous()
 
     @cached_property
     def errors(self) -> Tensor:

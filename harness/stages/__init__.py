@@ -3,6 +3,7 @@
     revision: int                      raised whenever its results would change
     about: str                         one line
     inputs(experiment) -> tuple        the names of the stages that it reads
+    size(experiment) -> Size           how much work and disk it takes
     config(experiment)                 what of the experiment it depends on by itself (hashed, with the inputs' keys)
     run(work) -> Outcome               the work; it may be stopped at any moment and called again
 
@@ -28,6 +29,14 @@ class Stopped(Exception):
 
 class Diverged(Exception):
     """The training's loss is not finite: the run ends here, and would again."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Work in units of the stage's own, which tell the time from earlier runs; bytes that it leaves on disk."""
+
+    units: float
+    bytes: int
 
 
 @dataclass(frozen=True)

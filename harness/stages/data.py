@@ -8,7 +8,7 @@ from typing import Any
 
 from harness import data, plugins
 from harness.experiment import Experiment
-from harness.stages import Outcome, Work
+from harness.stages import Outcome, Size, Work
 
 revision = 1
 about = "images, labels and object masks as memory-mapped arrays"
@@ -16,6 +16,12 @@ about = "images, labels and object masks as memory-mapped arrays"
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
     return ()
+
+
+def size(experiment: Experiment) -> Size:
+    d = experiment.data
+    images = d.train_images + 2 * d.val_images
+    return Size(images, images * (4 * d.image_size**2 + 8))
 
 
 def config(experiment: Experiment) -> dict[str, Any]:

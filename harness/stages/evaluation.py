@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from harness.experiment import Experiment
-from harness.stages import Outcome, Work
+from harness.stages import Outcome, Size, Work
+from harness.store import Record
 
 revision = 1
 about = "all metrics, and what reports show of it: reconstructions and latents"
@@ -14,6 +15,11 @@ SHOWN = 12  # reconstructions kept for the report, of every validation split
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
     return ("data", "finetuning" if experiment.finetuning.on else "tokenizer")
+
+
+def size(experiment: Experiment) -> Size:
+    images, latents = 2 * experiment.data.val_images, experiment.tokenizer.tokens * experiment.tokenizer.channels
+    return Size(images, images * latents + 2 * SHOWN * 3 * experiment.data.image_size**2)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
@@ -31,7 +37,8 @@ def run(work: Work) -> Outcome:
     folder = work.inputs["data"].checked_folder()
     source = work.inputs[inputs(experiment)[1]]
     tokenizer = weights.load_tokenizer(experiment, source)
-    records, shown = [], {}
+    records: list[Record] = []
+    shown: dict[str, Any] = {}
     splits = [split for split in data.splits(folder) if split != "train"]
     with work.progress(len(splits), "split") as bar:
         for split in splits:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from harness.experiment import Experiment, Training
-from harness.stages import Outcome, Work
+from harness.stages import Outcome, Size, Work
 from models.config import Alignment
 
 revision = 1
@@ -15,6 +15,11 @@ about = "the decoder trained further on frozen latents"
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
     return ("data", "tokenizer")
+
+
+def size(experiment: Experiment) -> Size:
+    steps, weights = schedule(experiment).steps, 4 * experiment.tokenizer.parameters(experiment.data.image_size)
+    return Size(steps * experiment.training.batch_images, weights)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
@@ -37,16 +42,14 @@ def run(work: Work) -> Outcome:
 
     from harness import networks, weights
     from harness.batches import Batches
-    from harness.data import open_split
     from harness.collapse import Validation
+    from harness.data import open_split
     from harness.training import train
     from models.objective import Objective
 
     experiment, machine, training = work.experiment, work.machine, schedule(work.experiment)
     folder = work.inputs["data"].checked_folder()
-    batches = Batches(
-        open_split(folder, "train").images, training.batch_images, experiment.seed, "finetuning", machine
-    )
+    batches = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "finetuning", machine)
     without_alignment = dataclasses.replace(experiment.tokenizer, alignment=Alignment())
     perceptual = networks.perceptual(experiment.tokenizer, machine)
     objective = Objective(without_alignment, experiment.data.image_size, perceptual=perceptual).to(machine.device)

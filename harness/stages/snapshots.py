@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.experiment import Experiment
-from harness.stages import Outcome, Work
+from harness.stages import Outcome, Size, Work
 from harness.stages.tokenizer import snapshot_file, snapshot_steps
 
 revision = 1
@@ -15,6 +15,10 @@ METRICS = ["probe", "psnr", "rfd"]
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
     return ("data", "tokenizer")
+
+
+def size(experiment: Experiment) -> Size:
+    return Size(len(snapshot_steps(experiment.training.steps)) * experiment.data.val_images, 10_000)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness import networks
 from harness.experiment import Experiment
-from harness.stages import Outcome, Work
+from harness.stages import Outcome, Size, Work
 
 revision = 1
 about = "class token, patch tokens and semantic scores of the frozen teacher"
@@ -16,9 +17,19 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
     return ("data",)
 
 
+def size(experiment: Experiment) -> Size:
+    images, tokens = experiment.data.train_images, experiment.tokenizer.image_tokens(experiment.data.image_size)
+    patch_width, class_width = networks.TEACHER_WIDTHS
+    return Size(images, 2 * images * (2 * class_width + tokens * (2 * patch_width + 4)))
+
+
 def config(experiment: Experiment) -> dict[str, Any]:
-    side = experiment.data.image_size // experiment.tokenizer.patch_size
-    return {"teacher": experiment.teacher, "patches": side}
+    return {"teacher": experiment.teacher, "patches": patches(experiment)}
+
+
+def patches(experiment: Experiment) -> int:
+    """The side of the grid of image tokens."""
+    return experiment.data.image_size // experiment.tokenizer.patch_size
 
 
 def run(work: Work) -> Outcome:
@@ -26,15 +37,13 @@ def run(work: Work) -> Outcome:
     import numpy as np
     import torch
 
-    from harness import networks
     from harness.data import open_split
     from harness.images import to_tensor
 
     data = work.inputs["data"]
     train = open_split(data.checked_folder(), "train")
-    patches = work.experiment.data.image_size // work.experiment.tokenizer.patch_size
-    teacher = networks.teacher(work.experiment.teacher, patches, work.machine)
-    arrays: dict[str, np.ndarray] = {}
+    teacher = networks.teacher(work.experiment.teacher, patches(work.experiment), work.machine)
+    arrays: dict[str, np.memmap] = {}
     with work.progress(len(train), "image") as bar, torch.no_grad(), work.machine.autocast():
         for start in range(0, len(train), BATCH):
             work.check_stop()

@@ -5,21 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.experiment import Experiment
-from harness.stages import Outcome, Work
+from harness.stages import Outcome, Size, Work
 
 if TYPE_CHECKING:
     import torch
 
-    from harness.batches import Batch
+    from harness.batches import Batch, Batches
     from models.alignment import Features
 
 revision = 1
 about = "the tokenizer, its curves and its weights at five moments"
 SNAPSHOTS = 5
+SHOWN = 10  # images whose masks are kept for the report
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
     return ("data", "teacher_features") if experiment.tokenizer.wants_teacher else ("data",)
+
+
+def size(experiment: Experiment) -> Size:
+    steps, weights = experiment.training.steps, 4 * experiment.tokenizer.parameters(experiment.data.image_size)
+    return Size(steps * experiment.training.batch_images, len(snapshot_steps(steps)) * weights)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
@@ -43,17 +49,15 @@ def run(work: Work) -> Outcome:
 
     from harness import networks, weights
     from harness.batches import Batches
+    from harness.collapse import Validation
     from harness.data import open_split
     from harness.draws import generator
-    from harness.collapse import Validation
     from harness.training import train
     from models.objective import Objective
 
     experiment, machine, training = work.experiment, work.machine, work.experiment.training
     folder = work.inputs["data"].checked_folder()
-    batches = Batches(
-        open_split(folder, "train").images, training.batch_images, experiment.seed, "tokenizer", machine
-    )
+    batches = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "tokenizer", machine)
     teacher = _Teacher(work) if experiment.tokenizer.wants_teacher else None
     with torch.random.fork_rng():
         torch.manual_seed(generator(experiment.seed, "tokenizer", "initialisation").initial_seed())
@@ -67,6 +71,9 @@ def run(work: Work) -> Outcome:
     def terms(step: int) -> dict[str, torch.Tensor]:
         batch = batches(step)
         return objective(batch.x, batches.draws(step), teacher.features(batch) if teacher else None)
+
+    if experiment.tokenizer.masking.on:
+        _save_masks(work, batches, teacher)
 
     def snapshot(step: int, ema: torch.nn.Module) -> None:
         if step in snapshot_steps(training.steps):
@@ -84,6 +91,23 @@ def run(work: Work) -> Outcome:
     )
     parameters = sum(p.numel() for p in objective.tokenizer.parameters())
     return Outcome(facts={"parameters": parameters, "reduction": "squared error: mean over pixels; KL: sum over L x Z"})
+
+
+def _save_masks(work: Work, batches: Batches, teacher: _Teacher | None) -> None:
+    """Writes masks.npz for reports: images of the first step (uint8), what was hidden of them, scores or none."""
+    import numpy as np
+
+    from harness.images import to_uint8
+    from harness.store import replacing
+    from models.masking import image_mask
+
+    tokenizer, batch = work.experiment.tokenizer, batches(0)
+    score = teacher.features(batch).s if teacher else None
+    tokens = tokenizer.image_tokens(work.experiment.data.image_size)
+    mask = image_mask(tokenizer.masking, batches.draws(0), len(batch.x), tokens, score)[:SHOWN].cpu().numpy()
+    images = to_uint8(batch.x[:SHOWN]).permute(0, 2, 3, 1).cpu().numpy()
+    with replacing(work.run.folder / "masks.npz") as temporary, temporary.open("wb") as file:
+        np.savez(file, images=images, masks=mask)
 
 
 class _Teacher:

@@ -1,0 +1,195 @@
+"""`python -m harness.bench`: images per second and model FLOP utilisation, and what each choice for speed brings.
+
+FLOPs are counted by torch on the forward pass; a training step counts three times its tokenizer's forward pass. The
+peak is the best of several matrix products in the same dtype in the same run: utilisation is a share of what this
+machine did a moment ago, not of a data sheet.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from harness import cli
+from harness.experiment import Experiment, with_variant
+from harness.machine import Machine, this_machine
+from harness.scales import SCALES, scale
+
+ROUNDS = 7
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = cli.parser("bench", "images per second and model FLOP utilisation of the tokenizer and of the evaluation")
+    parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
+    parser.add_argument("--variant", default="mactok", help="the tokenizer (default: mactok)")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    options = parser.parse_args(arguments)
+    known = scale(options.scale)
+
+    machine = this_machine()
+    measured = measure(with_variant(known.experiment, options.variant), machine)
+    if options.json:
+        print(json.dumps({"machine": str(machine), **measured}, indent=1))
+        return 0
+    print(f"{machine}; matrix-product peak {measured['peak_gflops']:.0f} GFLOP/s\n")
+    print(tabulate(measured["work"], headers="keys", floatfmt=("", ".1f", ".1f", ".4f", ".1f"), missingval="–"))
+    print("\nWhat a choice brings: time without it over time with it, measured in turn.\n")
+    print(tabulate(measured["choices"], headers="keys", floatfmt=".2f"))
+    return 0
+
+
+def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
+    """{"peak_gflops", "work": [...], "choices": [...]} of one experiment on this machine, on random images."""
+    import torch
+
+    from harness import networks
+    from models.alignment import Features
+    from models.objective import Objective
+
+    config, size, batch = experiment.tokenizer, experiment.data.image_size, experiment.training.batch_images
+    n = config.image_tokens(size)
+    x = machine.put(torch.rand(batch, 3, size, size) * 2 - 1)
+    c, p = (torch.randn(batch, *shape) for shape in ((networks.TEACHER_WIDTHS[1],), (n, networks.TEACHER_WIDTHS[0])))
+    teacher = Features(machine.put(c), machine.put(p), machine.put(torch.rand(batch, n)))
+    perceptual = networks.perceptual(config, machine)
+    objective = Objective(config, size, networks.TEACHER_WIDTHS, perceptual).to(machine.device)
+    optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], fused=True)
+    step = _training_step(objective, optimizer, x, teacher, machine)
+
+    def reconstruct() -> None:
+        with torch.no_grad(), machine.autocast():
+            objective.tokenizer.decode(objective.tokenizer.encode(x).mean)
+
+    features = _features(x, experiment.evaluation.metrics_px, machine)
+    forward = _flops(reconstruct)
+    peak = _peak(machine)
+    entries = [("tokenizer: training step", step, 3 * forward), ("evaluation: reconstruction", reconstruct, forward)]
+    work = [_line(name, call, flops, batch, peak) for name, call, flops in entries]
+    work.append(_line("evaluation: Lite2 features", features, _flops(features), batch, peak))
+    return {"peak_gflops": peak / 1e9, "work": work, "choices": _choices(experiment, machine)}
+
+
+def _training_step(objective: Any, optimizer: Any, x: Any, teacher: Any, machine: Machine) -> Callable[[], None]:
+    import torch
+
+    from harness.draws import Draws
+
+    def step() -> None:
+        with machine.autocast():
+            terms = objective(x, Draws(0, "bench", 0, machine.device), teacher)
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _features(x: Any, side: int, machine: Machine) -> Callable[[], None]:
+    import torch
+
+    from harness import networks
+    from models.efficientnet import PATCH_STAGE, resized
+
+    net = networks.efficientnet_lite(networks.MEASURE, machine)
+    large = resized(x, side).contiguous(memory_format=torch.channels_last)
+
+    def features() -> None:
+        with torch.no_grad():
+            net.stages(large, PATCH_STAGE)
+
+    return features
+
+
+def _choices(experiment: Experiment, machine: Machine) -> list[dict[str, Any]]:
+    """The stated rules for kernels and layouts, each against its alternative."""
+    import torch
+    from torch.nn import functional
+
+    from harness import networks
+    from models.efficientnet import PATCH_STAGE
+    from models.transformer import attention
+
+    size, batch = experiment.tokenizer.encoder, experiment.training.batch_images
+    tokens = experiment.tokenizer.image_tokens(experiment.data.image_size) + experiment.tokenizer.tokens
+    shape = (3, batch, size.heads, tokens, size.width // size.heads)
+    qkv = torch.randn(shape, device=machine.device, dtype=getattr(torch, machine.dtype), requires_grad=True)
+    found = [
+        {
+            "choice": f"attention of the rules against torch's fused kernel ({machine.dtype}, forward and backward)",
+            "ratio": _ratio(
+                lambda: functional.scaled_dot_product_attention(*qkv).sum().backward(),
+                lambda: attention(*qkv).sum().backward(),
+            ),
+        }
+    ]
+    net = networks.efficientnet_lite(networks.MEASURE, machine)
+    side = experiment.evaluation.metrics_px
+    images = machine.put(torch.rand(batch, 3, side, side))
+    last, first = copy.deepcopy(net), copy.deepcopy(net).to(memory_format=torch.contiguous_format)
+    with torch.no_grad():
+        ratio = _ratio(
+            lambda: first.stages(images, PATCH_STAGE),
+            lambda: last.stages(images.contiguous(memory_format=torch.channels_last), PATCH_STAGE),
+        )
+    return [*found, {"choice": "Lite2 with channels last against channels first", "ratio": ratio}]
+
+
+def _line(name: str, call: Callable[[], None], flops: float, images: int, peak: float) -> dict[str, Any]:
+    seconds = _seconds(call)
+    return {
+        "work": name,
+        "images/s": images / seconds,
+        "ms": 1000 * seconds,
+        "GFLOP/image": flops / images / 1e9,
+        "MFU %": 100 * flops / seconds / peak,
+    }
+
+
+def _seconds(call: Callable[[], None]) -> float:
+    call()
+    return statistics.median(_timed(call) for _ in range(ROUNDS))
+
+
+def _ratio(slow: Callable[[], object], fast: Callable[[], object]) -> float:
+    """The median ratio of runs made in turn, as the machine's speed drifts."""
+    slow()
+    fast()
+    return statistics.median(_timed(slow) / _timed(fast) for _ in range(ROUNDS))
+
+
+def _timed(call: Callable[[], object]) -> float:
+    import torch
+
+    began = time.perf_counter()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def _flops(call: Callable[[], None]) -> float:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return float(counter.get_total_flops())
+
+
+def _peak(machine: Machine) -> float:
+    """FLOP/s of the best of several products of square matrices."""
+    import torch
+
+    side = 2048 if machine.device == "cpu" else 8192
+    a = torch.randn(side, side, device=machine.device, dtype=getattr(torch, machine.dtype))
+    torch.mm(a, a)
+    return 2 * side**3 / min(_timed(lambda: torch.mm(a, a)) for _ in range(3 * ROUNDS))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,112 @@
+"""How hard the data set is: what a linear probe reads off pixels and off the teacher, and what masks can find."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.experiment import Experiment
+from harness.stages import Outcome, Size, Work
+from harness.store import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from harness.data import Split
+
+revision = 1
+about = "linear probes of pixels and of the teacher, precision of semantic masks"
+COMPONENTS = 256  # principal components of the pixels
+BATCH = 64
+
+
+def inputs(experiment: Experiment) -> tuple[str, ...]:
+    return ("data", "teacher_features")
+
+
+def size(experiment: Experiment) -> Size:
+    return Size(experiment.data.train_images + 2 * experiment.data.val_images, 10_000)
+
+
+def config(experiment: Experiment) -> dict[str, Any]:
+    return {}
+
+
+def run(work: Work) -> Outcome:
+    import numpy as np
+    from sklearn.decomposition import PCA
+
+    from harness.data import open_split, splits
+    from harness.metrics.probe import accuracy
+
+    experiment = work.experiment
+    folder, teacher = work.inputs["data"].checked_folder(), work.inputs["teacher_features"]
+    train = open_split(folder, "train")
+    n = min(len(train), experiment.evaluation.probe_images)
+    labels = train.labels[:n]
+    features = np.load(teacher.file("c.npy"), mmap_mode="r")[:n, 0].astype(np.float32)
+    components = PCA(min(COMPONENTS, n - 1), random_state=0).fit(_pixels(train, n))
+    records = []
+
+    def add(metric: str, value: float, split: str, images: int, protocol: str) -> None:
+        records.append(Record(metric, value, images, 0, split, protocol))
+
+    fitted = f"logistic regression on standardised features of {n} train images"
+    names = [split for split in splits(folder) if split != "train"]
+    with work.progress(len(names), "split") as bar:
+        for name in names:
+            work.check_stop()
+            val = open_split(folder, name)
+            majority = np.bincount(labels).argmax()
+            add("majority", 100 * float((val.labels == majority).mean()), name, len(val), "the commonest train class")
+            inside = components.transform(_pixels(train, n)), labels, components.transform(_pixels(val, len(val)))
+            protocol = f"{components.n_components_} principal components of the pixels, {fitted}"
+            add("probe_pixels", 100 * accuracy(*inside, val.labels), name, len(val), protocol)
+            seen = _teacher_class_tokens(work, val)
+            protocol = f"class token of the teacher {experiment.teacher}, {fitted}"
+            add("probe_teacher", 100 * accuracy(features, labels, seen, val.labels), name, len(val), protocol)
+            bar.update()
+    if train.masks is not None:
+        found, foreground = mask_precision(np.load(teacher.file("s.npy"), mmap_mode="r")[:, 0], train.masks)
+        protocol = "share of object pixels in the hidden patches, as many patches as the object covers"
+        add("semantic_precision", 100 * found, "train", len(train), f"highest teacher scores, {protocol}")
+        add("random_precision", 100 * foreground, "train", len(train), f"random places (expected), {protocol}")
+    return Outcome(records)
+
+
+def mask_precision(scores: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
+    """How well scores s (n, N) find the objects of masks (n, H, W): (precision, what random places would have).
+
+    For every image the floor(m N) highest patches are hidden, m the object's share of the image (at least one patch);
+    the precision is the share of object pixels in them, mean over images.
+    """
+    import numpy as np
+
+    n, side = len(masks), round(scores.shape[1] ** 0.5)
+    patch = masks.shape[1] // side
+    shares = masks.reshape(n, side, patch, side, patch).mean((2, 4)).reshape(n, -1)  # object share of every patch
+    count = np.maximum(1, np.floor(shares.mean(1) * shares.shape[1])).astype(int)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    hidden = np.take_along_axis(shares, order, axis=1).cumsum(1)[np.arange(n), count - 1] / count
+    return float(hidden.mean()), float(shares.mean())
+
+
+def _pixels(split: Split, count: int) -> np.ndarray:
+    import numpy as np
+
+    return split.images[:count].reshape(count, -1).astype(np.float32) / 127.5 - 1
+
+
+def _teacher_class_tokens(work: Work, split: Split) -> np.ndarray:
+    import torch
+
+    from harness import networks
+    from harness.images import to_tensor
+    from harness.stages.teacher_features import patches
+
+    teacher = networks.teacher(work.experiment.teacher, patches(work.experiment), work.machine)
+    with torch.no_grad(), work.machine.autocast():
+        parts = [
+            teacher(work.machine.put(to_tensor(split.images[start : start + BATCH]))).c
+            for start in range(0, len(split), BATCH)
+        ]
+    return torch.cat(parts).cpu().numpy()

@@ -1,0 +1,1 @@
+"""Reading results, writing Markdown, tables and figures. Nothing here runs a stage or imports torch."""

@@ -1,0 +1,293 @@
+"""The Markdown page of an ablation: the table with ours beside the paper's, and everything that it rests on."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness import collapse, plugins
+from harness.data import open_split
+from harness.experiment import Experiment, differences, flat, key_of
+from harness.store import Store, replacing
+from harness.study import Asked, Row, published
+from models.variants import VARIANTS
+from reports import figures
+from reports.results import Result, costs, environments, load, mixtures, shared
+
+QUALITY = ("rfd", "kid", "psnr", "ssim")
+LATENTS = ("probe", "kl", "kl_per_dimension", "active_units", "shuffled_error")
+PAPER = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim"}
+SHOWN = 5  # reconstructions of each validation split
+
+
+def write(asked: Asked, by_row: dict[Row, list[Experiment]], store: Store, out: Path) -> Path:
+    """Writes the page and its figures below `out`; returns the path of the page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    page = Page(asked, load(by_row, store))
+    name = page_name(asked)
+    out.mkdir(parents=True, exist_ok=True)
+    drawn = page.draw(out / name)
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    text = templates.get_template("ablation.md.j2").render(page=page, name=name, drawn=drawn)
+    path = out / f"{name}.md"
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+    return path
+
+
+def page_name(asked: Asked) -> str:
+    """study-scale, with the data set where it is not the scale's, and digits for rows and fields that were chosen."""
+    parts = [asked.name, asked.scale.experiment.scale]
+    parts += [asked.data.partition(":")[0]] if asked.data else []
+    parts += [key_of([asked.data, asked.fields, asked.rows])[:6]] if asked.fields or asked.rows or asked.data else []
+    return "-".join(parts)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the template asks for, each a piece of Markdown."""
+
+    asked: Asked
+    results: list[Result]
+
+    @property
+    def study(self) -> Any:
+        return self.asked.study
+
+    @property
+    def rows(self) -> dict[str, list[Result]]:
+        return figures.rows_of(self.results)
+
+    @property
+    def seeds_note(self) -> str:
+        if self.asked.seeds == 1:
+            return "One seed: no interval."
+        return f"Mean ± standard deviation over {self.asked.seeds} seeds."
+
+    @property
+    def warnings(self) -> list[str]:
+        """What stands above the table."""
+        found = mixtures(self.results)
+        found += [f"{r.row.name} (seed {r.experiment.seed}): {r.state}." for r in self.results if r.state != "done"]
+        return found
+
+    def rows_table(self) -> str:
+        """What each row is and in what it differs from its base."""
+        lines = []
+        experiments = {name: seeds[0].experiment for name, seeds in self.rows.items()}
+        for name, seeds in self.rows.items():
+            row = seeds[0].row
+            change = "stands alone"
+            if row.base is not None:
+                base = next(r for r in self.study.rows if r.name == row.base)
+                changed = differences(self.asked.experiment(base), experiments[name])
+                change = ", ".join(f"`{path}`: {a} → {b}" for path, (a, b) in changed.items())
+            about = VARIANTS[row.variant].about
+            lines.append(
+                {"row": name, "variant": f"`{row.variant}`", "what": about, "base": row.base or "", "change": change}
+            )
+        return markdown(lines)
+
+    def quality_table(self, split: str) -> str:
+        """Reconstruction, ours beside the paper's."""
+        paper = published(self.study.published_table)
+        lines = []
+        for name, seeds in self.rows.items():
+            line = {"row": name}
+            printed = paper.get(seeds[0].row.published or "", {})
+            for metric in QUALITY:
+                line[header(metric)] = self.cell(seeds, metric, split)
+                if metric in PAPER and split == "val":
+                    column = {"rfid": "paper rFID"}.get(PAPER[metric], f"paper {PAPER[metric].upper()}")
+                    line[column] = printed.get(PAPER[metric]) or "–"
+            line["status"] = seeds[0].status
+            lines.append(line)
+        return markdown(lines)
+
+    def latents_table(self) -> str:
+        """What the latents hold, and the KL that a linear-Gaussian model would spend."""
+        lines = []
+        for name, seeds in self.rows.items():
+            line = {"row": name} | {header(metric): self.cell(seeds, metric, "val") for metric in LATENTS}
+            reference = seeds[0].linear_gaussian_kl
+            line["linear-Gaussian KL (nats)"] = "–" if reference is None else f"{reference:.1f}"
+            line["status"] = ", ".join(dict.fromkeys(r.status for r in seeds))
+            lines.append(line)
+        return markdown(lines)
+
+    def finetuning_table(self) -> str:
+        """The same tokenizers before and after decoder fine-tuning, on val."""
+        lines = []
+        for name, seeds in self.rows.items():
+            if seeds[0].experiment.finetuning.on:
+                line = {"row": name}
+                for metric in ("rfd", "psnr"):
+                    line[f"{header(metric)} before"] = self.cell(seeds, metric, "val", "snapshots")
+                    line["after" if metric == "rfd" else "after "] = self.cell(seeds, metric, "val")
+                lines.append(line)
+        return markdown(lines)
+
+    def cell(self, seeds: list[Result], metric: str, split: str, stage: str = "evaluation") -> str:
+        """The mean over seeds, with the deviation over seeds or, with one seed, over the metric's own subsets."""
+        module = plugins.load("harness.metrics", metric, "metric")
+        found = [r for seed in seeds if (r := seed.value(metric, split, stage)) is not None]
+        if not found:
+            return "–"
+        values = [r.value for r in found]
+        text = f"{np.mean(values):.{module.digits}f}"
+        if len(values) > 1:
+            return f"{text} ± {np.std(values, ddof=1):.{module.digits}f}"
+        return f"{text} ± {found[0].deviation:.{module.digits}f}" if found[0].deviation is not None else text
+
+    def difficulty(self) -> list[str]:
+        """How hard the data set is, one line a split."""
+        run = shared(self.results, "difficulty")
+        if run is None:
+            return []
+        values: dict[str, dict[str, float]] = {}
+        for r in run.records():
+            values.setdefault(r.split, {})[r.metric] = r.value
+        lines = [
+            f"`{split}`: a linear probe reads {v['probe_teacher']:.1f} % off the teacher's class token, "
+            f"{v['probe_pixels']:.1f} % off principal components of the pixels; the commonest class is "
+            f"{v['majority']:.1f} %."
+            for split, v in values.items()
+            if "majority" in v
+        ]
+        if "train" in values:
+            v = values["train"]
+            lines.append(
+                f"Semantic masks, hiding as many patches as the object covers, hit the object with a precision of "
+                f"{v['semantic_precision']:.0f} %; random ones would with {v['random_precision']:.0f} %."
+            )
+        return lines
+
+    def data_facts(self) -> str:
+        """Images, content hash and classes of the data set."""
+        run = shared(self.results, "data")
+        if run is None:
+            return ""
+        facts = run.result()["facts"]
+        counts = ", ".join(f"{count} {split}" for split, count in facts["images"].items())
+        data = self.results[0].experiment.data
+        text = (
+            f"Data set `{data.name}` at {data.image_size} px: {counts} images, {len(facts['classes'])} classes, "
+            f"content `{facts['content']}`."
+        )
+        unreadable = facts.get("unreadable") or []
+        if unreadable:
+            text += f" {len(unreadable)} unreadable files were left out: {', '.join(unreadable[:5])}."
+        return text
+
+    @property
+    def attribution(self) -> str:
+        """Whose images the page shows."""
+        text: str = plugins.load("harness.data", self.results[0].experiment.data.name, "data set").attribution
+        return text
+
+    def protocols(self) -> list[str]:
+        """Every metric with its N and protocol, each once."""
+        lines: dict[str, None] = {}
+        for stage in ("evaluation", "snapshots"):
+            for result in self.results:
+                for r in result.records(stage):
+                    title = plugins.load("harness.metrics", r.metric, "metric").title
+                    where = f"{r.split}, N = {r.n}" + (", at the snapshots" if stage == "snapshots" else "")
+                    lines[f"**{title}** ({where}): {r.protocol}."] = None
+        return list(lines)
+
+    def cost_table(self) -> str:
+        """Seconds of every row and stage."""
+        frame = costs(self.results)
+        return str(frame.reset_index().to_markdown(index=False, floatfmt=".0f"))
+
+    @property
+    def total_minutes(self) -> float:
+        return float(costs(self.results)["sum"].sum()) / 60
+
+    def environment(self) -> str:
+        """The machine and the versions, of all finished runs (their mixtures are told above the table)."""
+        all_of = environments(self.results)
+        if not all_of:
+            return "nothing has run"
+        e = all_of[-1]
+        versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
+        return (
+            f"{e['processor']}; device {e['device']}, {e['dtype']}, {e['threads']} threads; Python {e['python']}; "
+            f"{versions}; commit `{e['commit'][:12]}`{' with uncommitted changes' if e['uncommitted'] else ''}."
+        )
+
+    @property
+    def command(self) -> str:
+        """What makes this page again."""
+        words = ["python", "-m", "harness.ablate", self.asked.name, "--scale", self.asked.scale.experiment.scale]
+        words += ["--data", self.asked.data] if self.asked.data else []
+        words += ["--rows", ",".join(self.asked.rows)] if self.asked.rows else []
+        words += ["--seeds", str(self.asked.seeds)] if self.asked.seeds > 1 else []
+        for path, value in self.asked.fields:
+            words += ["--set", f"{path}={value}"]
+        return shlex.join(words)
+
+    def configuration(self) -> str:
+        """The fields that all rows share, as a list of what is not a row's own difference."""
+        rows = [flat(seeds[0].experiment, active_only=True) for seeds in self.rows.values()]
+        same = {path: value for path, value in rows[0].items() if all(row.get(path) == value for row in rows)}
+        return "\n".join(f"{path} = {value}" for path, value in same.items() if path not in ("seed", "scale"))
+
+    def status_rules(self) -> str:
+        return collapse.RULES
+
+    def draw(self, folder: Path) -> dict[str, bool]:
+        """Draws every figure that there are results for."""
+        data = shared(self.results, "data")
+        classes = data.result()["facts"]["classes"] if data else []
+        return {
+            "curves": figures.curves(self.results, folder / "curves.png"),
+            "reconstructions": self._draw_reconstructions(folder / "reconstructions.png"),
+            "masks": self._draw_masks(folder / "masks.png"),
+            "latents": figures.latents(self.results, classes, folder / "latents.png"),
+        }
+
+    def _draw_reconstructions(self, path: Path) -> bool:
+        data = shared(self.results, "data")
+        done = {name: seeds[0] for name, seeds in self.rows.items() if seeds[0].done("evaluation")}
+        if data is None or not done:
+            return False
+        lines, titles = {}, {}
+        for name, result in done.items():
+            stored = np.load(result.runs["evaluation"].file("reconstructions.npz"))
+            lines[name] = np.concatenate([stored[split][:SHOWN] for split in stored.files])
+            titles = {SHOWN * place: f"{split}" for place, split in enumerate(stored.files)}
+        originals = np.concatenate([open_split(data.folder, split).images[:SHOWN] for split in titles.values()])
+        return figures.strips({"original": originals, **lines}, path, titles)
+
+    def _draw_masks(self, path: Path) -> bool:
+        lines: dict[str, np.ndarray] = {}
+        for name, seeds in self.rows.items():
+            masking = seeds[0].experiment.tokenizer.masking
+            kind = {0.0: "random", 1.0: "semantic"}.get(masking.semantic_share, "random and semantic")
+            if masking.on and seeds[0].done("tokenizer") and not any(kind in line for line in lines):
+                stored = np.load(seeds[0].runs["tokenizer"].file("masks.npz"))
+                lines.setdefault("image", stored["images"])
+                lines[f"{kind}\n({name})"] = figures.hidden(stored["images"], stored["masks"])
+        return figures.strips(lines, path)
+
+
+def header(metric: str) -> str:
+    """Title, unit and direction of a metric, for the head of a column."""
+    module = plugins.load("harness.metrics", metric, "metric")
+    arrow = {"higher": " ↑", "lower": " ↓", "": ""}[module.better]
+    return f"{module.title}{f' ({module.unit})' if module.unit else ''}{arrow}"
+
+
+def markdown(lines: list[dict[str, str]]) -> str:
+    """A Markdown table of lines with the same columns; numbers stay as they were written."""
+    return str(pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True))

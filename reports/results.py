@@ -1,0 +1,152 @@
+"""What the store holds of a study: states, numbers, curves, costs and provenance of every row and seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness import collapse
+from harness.experiment import Experiment
+from harness.plan import tasks
+from harness.store import Record, Run, Store
+from harness.study import Row
+
+# In the order in which they run.
+STAGES = ("data", "teacher_features", "difficulty", "tokenizer", "snapshots", "finetuning", "evaluation")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row and seed. Stages that have not run, or failed, are absent from what it tells."""
+
+    row: Row
+    experiment: Experiment
+    runs: dict[str, Run]
+
+    @cached_property
+    def state(self) -> str:
+        """`done`, or the first stage that is not and why."""
+        for stage, run in self.runs.items():
+            status = run.status()
+            if run.state != "done":
+                what = "not run" if status["state"] == "waiting" else f"{stage} {status['state']}"
+                return f"{what}: {status['reason']}" if status["reason"] else what
+        return "done"
+
+    def done(self, stage: str) -> Run | None:
+        """The run of `stage` if it is finished."""
+        run = self.runs.get(stage)
+        return run if run is not None and run.state == "done" else None
+
+    def records(self, stage: str) -> list[Record]:
+        """The numbers of `stage`, none where it is not finished."""
+        run = self.done(stage)
+        return run.records() if run else []
+
+    def value(self, metric: str, split: str = "val", stage: str = "evaluation") -> Record | None:
+        """The record of a metric at the end."""
+        found = [r for r in self.records(stage) if r.metric == metric and r.split == split]
+        return max(found, key=lambda r: r.step) if found else None
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Metrics over the tokenizer's training: index step, a column a metric; empty where there is none."""
+        path = self.runs["tokenizer"].folder / "metrics.csv"
+        if not path.exists():
+            return pd.DataFrame()
+        return pd.read_csv(path).pivot_table(index="step", columns="metric", values="value")
+
+    def curve(self, metric: str) -> pd.Series:
+        """A metric over the steps of the tokenizer's training, from its curves or from the snapshots."""
+        if metric in self.curves:
+            return self.curves[metric].dropna()
+        found = {r.step: r.value for r in self.records("snapshots") if r.metric == metric}
+        return pd.Series(found, dtype=float).sort_index()
+
+    @cached_property
+    def status(self) -> str:
+        """The status of its collapse, or what went wrong with it."""
+        if self.state != "done":
+            return self.state
+        if not self.experiment.tokenizer.gaussian.on:
+            return "undefined (no KL)"
+        return collapse.status(self.curve("val/kl").tolist(), self.curve("val/active_units").tolist())
+
+    @property
+    def linear_gaussian_kl(self) -> float | None:
+        """KL in nats per image that a linear-Gaussian model would spend."""
+        run = self.done("evaluation")
+        value = run.result()["facts"].get("linear_gaussian_kl") if run else None
+        return None if value is None else float(value)
+
+
+def load(by_row: dict[Row, list[Experiment]], store: Store) -> list[Result]:
+    """One result a row and seed, in the order of the rows."""
+
+    def runs(experiment: Experiment) -> dict[str, Run]:
+        return {task.stage: task.run_in(store) for task in tasks([experiment])}
+
+    return [Result(row, e, runs(e)) for row, experiments in by_row.items() for e in experiments]
+
+
+def shared(results: list[Result], stage: str) -> Run | None:
+    """The first finished run of a stage that rows share."""
+    return next((run for r in results if (run := r.done(stage)) is not None), None)
+
+
+def environments(results: list[Result]) -> list[dict[str, Any]]:
+    """The environment of the last attempt of every finished run, each run once."""
+    runs = {run.folder: run for r in results for run in r.runs.values() if run.state == "done"}
+    return [run.status()["attempts"][-1]["environment"] | {"stage": run.stage} for run in runs.values()]
+
+
+def mixtures(results: list[Result]) -> list[str]:
+    """What the rows of a table do not share and should: one sentence each."""
+    found = []
+    named = {"commit": "commits", "dtype": "dtypes", "device": "devices", "threads": "thread counts"}
+    for name, plural in named.items():
+        values = sorted({str(e[name])[:12] for e in environments(results)})
+        if len(values) > 1:
+            found.append(f"The rows mix {plural}: {', '.join(values)}.")
+    if any(e["uncommitted"] for e in environments(results)):
+        found.append("Some runs were made with uncommitted changes; their status.json holds the difference.")
+    revisions: dict[str, set[int]] = {}
+    contents = set()
+    for r in results:
+        for stage, run in r.runs.items():
+            if run.state == "done":
+                revisions.setdefault(stage, set()).add(run.config()["revision"])
+        if (data := r.done("data")) is not None:
+            contents.add(data.result()["facts"]["content"])
+    found += [f"The rows mix revisions of stage {s}: {sorted(v)}." for s, v in revisions.items() if len(v) > 1]
+    if len(contents) > 1:
+        found.append(f"The rows mix contents of the data set: {', '.join(sorted(contents))}.")
+    return found
+
+
+def costs(results: list[Result]) -> pd.DataFrame:
+    """Wall-clock seconds: a line a row of the study (mean over its seeds), a column a stage; what rows share apart."""
+    users: dict[Path, tuple[Run, set[Row]]] = {}
+    for r in results:
+        for run in r.runs.values():
+            users.setdefault(run.folder, (run, set()))[1].add(r.row)
+    seeds = len({r.experiment.seed for r in results})
+    lines = [
+        {
+            "row": next(iter(rows)).name if alone else "shared by rows",
+            "stage": run.stage,
+            "seconds": run.seconds / share,
+        }
+        for run, rows in users.values()
+        for alone in [len(rows) == 1]
+        for share in [seeds if alone else 1]
+    ]
+    frame = pd.DataFrame(lines).pivot_table(index="row", columns="stage", values="seconds", aggfunc="sum", fill_value=0)
+    names = ["shared by rows", *(r.row.name for r in results)]
+    frame = frame.loc[[name for name in dict.fromkeys(names) if name in frame.index]]
+    stages = [stage for stage in STAGES if stage in frame.columns]
+    return frame[stages].assign(sum=frame.sum(axis=1))

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from harness.errors import Mistake
+from harness.experiment import canonical, differences, flat, key_of, with_fields
+from harness.plan import WANTED, task, tasks
+from harness.scales import SCALES
+from models.variants import VARIANTS
+from tests.conftest import experiment
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_every_variant_fits_every_scale(name):
+    for variant in VARIANTS:
+        laid = experiment(variant)
+        base = SCALES[name].experiment
+        assert tasks([dataclasses.replace(base, tokenizer=laid.tokenizer)])
+
+
+@pytest.mark.parametrize("name", [name for name, v in VARIANTS.items() if v.base])
+def test_a_variant_differs_from_its_base_in_its_own_fields(name):
+    variant = VARIANTS[name]
+    found = differences(experiment(variant.base).tokenizer, experiment(name).tokenizer)
+    assert set(found) == set(variant.fields)
+
+
+def test_values_may_be_text_and_are_typed():
+    assert experiment(training__steps="12", training__warmup_steps="3").training.steps == 12
+    assert experiment(tokenizer__gaussian__on="false").tokenizer.gaussian.on is False
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("tokenizer.masking.max_ratio", "1.2", "less than or equal to 1"),
+        ("tokenizer.masking.max_ration", "0.5", "Did you mean 'max_ratio'"),
+        ("tokenizer.masking", "0.5", "group of fields"),
+        ("training.steps.more", "1", "is a value"),
+        ("training.steps", "many", "valid integer"),
+        ("training.steps", "0", "greater than or equal to 1"),
+        ("tokenizer.tokens", "7", "does not divide"),
+        ("tokenizer.patch_size", "5", "not a multiple"),
+        ("tokenizer.encoder.heads", "3", "multiple of heads"),
+        ("tokenizer.masking.per", "pixel", "'image' or 'batch'"),
+        ("training.learning_rate", "nan", "greater than or equal to 0"),
+        ("training.warmup_steps", "4000", "not below training.steps"),
+    ],
+)
+def test_what_cannot_be_is_one_clear_line(path, value, words):
+    with pytest.raises(Mistake, match=words) as error:
+        with_fields(experiment(), {path: value})
+    assert "\n" not in str(error.value)
+
+
+def test_fields_are_checked_together():
+    changed = with_fields(experiment(), {"training.steps": 2, "training.warmup_steps": 1})
+    assert (changed.training.steps, changed.training.warmup_steps) == (2, 1)
+
+
+def test_parts_that_are_off_have_no_key():
+    plain = experiment("autoencoder")
+    assert "masking" not in canonical(plain.tokenizer)
+    for path in ("masking.max_ratio", "latent_masking.max_ratio", "alignment.weight", "gaussian.kl_weight"):
+        assert task("tokenizer", with_fields(plain, {f"tokenizer.{path}": 0.3})) == task("tokenizer", plain)
+
+
+def test_an_option_added_later_and_off_keeps_the_key():
+    @dataclasses.dataclass(frozen=True)
+    class Before:
+        width: int = 8
+
+    @dataclasses.dataclass(frozen=True)
+    class After:
+        width: int = 8
+        rotary: bool = False
+        gan: str | None = None
+
+    assert key_of(Before()) == key_of(After()) != key_of(After(rotary=True))
+
+
+def test_every_field_that_has_an_influence_changes_some_key_but_the_label():
+    before = experiment("mactok", finetuning__on="true")
+    keys = {t.key for t in tasks([before])}
+    other = {int: lambda v: v * 2, float: lambda v: v / 2 + 0.01, bool: lambda v: not v}
+    skipped = {"scale", "data.argument", "data.name", "data.crop", "data.unreadable", "teacher"}
+    for path, value in flat(before, active_only=True).items():
+        if path in skipped or isinstance(value, str):
+            continue
+        changed = with_fields(before, {path: other[type(value)](value)})
+        assert {t.key for t in tasks([changed])} != keys, path
+
+
+def test_measuring_otherwise_retrains_nothing():
+    before, after = experiment(), experiment(evaluation__metrics_px=32)
+    for stage in ("tokenizer", "finetuning", "teacher_features"):
+        assert task(stage, before).key == task(stage, after).key
+    assert task("evaluation", before).key != task("evaluation", after).key
+
+
+def test_rows_share_what_does_not_depend_on_them():
+    planned = tasks([experiment(name) for name in VARIANTS])
+    assert sum(t.stage == "data" for t in planned) == sum(t.stage == "teacher_features" for t in planned) == 1
+    assert sum(t.stage == "tokenizer" for t in planned) == len(VARIANTS)
+    assert {t.stage for t in planned} >= set(WANTED)
+    places = {t: place for place, t in enumerate(planned)}
+    assert all(places[needed] < places[t] for t in planned for needed in t.inputs.values())
+
+
+GOLDEN = {
+    "data": "",
+    "teacher_features": "",
+    "difficulty": "",
+    "tokenizer": "",
+    "finetuning": "",
+    "snapshots": "",
+    "evaluation": "",
+}
+
+
+LIGHT = ["models.config", "models.variants", "harness.plan", "harness.ablate", "harness.report", "harness.bench"]
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_declarations_are_importable_without_torch(module):
+    code = f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'matplotlib', 'pandas')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
