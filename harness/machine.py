@@ -57,6 +57,8 @@ def this_machine() -> Machine:
     threads = int(os.environ.get("OMP_NUM_THREADS") or cores)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+    # Nothing here reads memory that it has not written, and filling it takes time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if torch.cuda.is_available():
         native = torch.cuda.get_device_capability() >= (8, 0)
         return Machine("cuda", "bfloat16" if native else "float32", threads)

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import Trouble, unknown
+from harness.errors import Trouble
 from harness.machine import Machine
 from models.config import Tokenizer
 
@@ -63,8 +63,7 @@ def teacher(name: str, patches: int, machine: Machine) -> Callable[[Tensor], Fea
     """The teacher `name`: images (B, 3, H, W) in [-1, 1] -> features for a grid of `patches` x `patches` tokens."""
     from models.efficientnet import teacher_features
 
-    if name not in TEACHERS:
-        raise unknown("teacher", name, TEACHERS)
+    assert name in TEACHERS, name
     net = efficientnet_lite(TEACHER, machine)
     return lambda x: teacher_features(net, x, patches)
 

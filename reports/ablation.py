@@ -25,8 +25,8 @@ PAPER = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim"}
 SHOWN = 5  # reconstructions of each validation split
 
 
-def write(asked: Asked, by_row: dict[Row, list[Experiment]], store: Store, out: Path) -> Path:
-    """Writes the page and its figures below `out`; returns the path of the page."""
+def write(asked: Asked, by_row: dict[Row, list[Experiment]], store: Store, out: Path) -> str:
+    """Writes the page and its figures below `out`; returns what a terminal shows of it: tables and the path."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     page = Page(asked, load(by_row, store))
@@ -40,7 +40,9 @@ def write(asked: Asked, by_row: dict[Row, list[Experiment]], store: Store, out: 
     path = out / f"{name}.md"
     with replacing(path) as temporary:
         temporary.write_text(text)
-    return path
+    return "\n\n".join(
+        [page.quality_table("val"), page.latents_table(), *page.difficulty(), f"{page.seeds_note} {path}"]
+    )
 
 
 def page_name(asked: Asked) -> str:
@@ -108,7 +110,7 @@ class Page:
                 if metric in PAPER and split == "val":
                     column = {"rfid": "paper rFID"}.get(PAPER[metric], f"paper {PAPER[metric].upper()}")
                     line[column] = printed.get(PAPER[metric]) or "–"
-            line["status"] = seeds[0].status
+            line["status"] = statuses(seeds)
             lines.append(line)
         return markdown(lines)
 
@@ -119,7 +121,7 @@ class Page:
             line = {"row": name} | {header(metric): self.cell(seeds, metric, "val") for metric in LATENTS}
             reference = seeds[0].linear_gaussian_kl
             line["linear-Gaussian KL (nats)"] = "–" if reference is None else f"{reference:.1f}"
-            line["status"] = ", ".join(dict.fromkeys(r.status for r in seeds))
+            line["status"] = statuses(seeds)
             lines.append(line)
         return markdown(lines)
 
@@ -195,14 +197,13 @@ class Page:
 
     def protocols(self) -> list[str]:
         """Every metric with its N and protocol, each once."""
-        lines: dict[str, None] = {}
+        where: dict[tuple[str, str], dict[str, None]] = {}
         for stage in ("evaluation", "snapshots"):
-            for result in self.results:
-                for r in result.records(stage):
-                    title = plugins.load("harness.metrics", r.metric, "metric").title
-                    where = f"{r.split}, N = {r.n}" + (", at the snapshots" if stage == "snapshots" else "")
-                    lines[f"**{title}** ({where}): {r.protocol}."] = None
-        return list(lines)
+            for r in (record for result in self.results for record in result.records(stage)):
+                title = plugins.load("harness.metrics", r.metric, "metric").title
+                moment = " at the snapshots" if stage == "snapshots" else ""
+                where.setdefault((title, r.protocol), {})[f"{r.split}{moment}, N = {r.n}"] = None
+        return [f"**{title}** ({'; '.join(places)}): {protocol}." for (title, protocol), places in where.items()]
 
     def cost_table(self) -> str:
         """Seconds of every row and stage."""
@@ -279,6 +280,11 @@ class Page:
                 lines.setdefault("image", stored["images"])
                 lines[f"{kind}\n({name})"] = figures.hidden(stored["images"], stored["masks"])
         return figures.strips(lines, path)
+
+
+def statuses(seeds: list[Result]) -> str:
+    """The status of a row, or of its seeds where they differ."""
+    return ", ".join(dict.fromkeys(r.status for r in seeds))
 
 
 def header(metric: str) -> str:

@@ -202,7 +202,7 @@ def test_parameter_count(variant, scale):
     assert config.parameters(base.data.image_size) == sum(p.numel() for p in tokenizer.parameters())
 
 
-@pytest.mark.parametrize(("one", "other"), itertools.combinations(VARIANTS, 2))
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(VARIANTS, 2)))
 def test_variants_of_one_seed_start_from_the_same_weights(one, other):
     a, b = objective_of(one).state_dict(), objective_of(other).state_dict()
     assert {name for name in a.keys() & b.keys() if not torch.equal(a[name], b[name])} == set()

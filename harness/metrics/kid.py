@@ -5,11 +5,11 @@ from __future__ import annotations
 from harness.metrics import Measured, Value
 from harness.metrics.rfd import features
 
-title = "rKD"
+title = "KID (Lite2)"
 about = "kernel distance (the KID estimator) of reconstructions from originals, on EfficientNet-Lite2 features"
 unit = ""
 better = "lower"
-digits = 4
+digits = 1
 splits = ("val", "val_unseen")
 
 

@@ -8,7 +8,7 @@ title = "rFD"
 about = "Fréchet distance of reconstructions from the same split's originals, on EfficientNet-Lite2 features"
 unit = ""
 better = "lower"
-digits = 2
+digits = 1
 splits = ("val", "val_unseen")
 
 
@@ -28,5 +28,5 @@ def features(m: Measured) -> str:
     return (
         f"torch-fidelity, EfficientNet-Lite2 {LAYER} averaged over places (120 features, weights "
         f"{networks.weights_checksum(networks.MEASURE)}), input {m.experiment.evaluation.metrics_px} px bicubic, "
-        f"8-bit, reference: the {len(m.originals)} originals of {m.split}"
+        f"8-bit, reference: the {len(m.originals)} originals of the same split"
     )

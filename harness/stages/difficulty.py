@@ -36,7 +36,7 @@ def run(work: Work) -> Outcome:
     from sklearn.decomposition import PCA
 
     from harness.data import open_split, splits
-    from harness.metrics.probe import accuracy
+    from harness.metrics.probe import fit
 
     experiment = work.experiment
     folder, teacher = work.inputs["data"].checked_folder(), work.inputs["teacher_features"]
@@ -45,6 +45,8 @@ def run(work: Work) -> Outcome:
     labels = train.labels[:n]
     features = np.load(teacher.file("c.npy"), mmap_mode="r")[:n, 0].astype(np.float32)
     components = PCA(min(COMPONENTS, n - 1), random_state=0).fit(_pixels(train, n))
+    of_pixels, of_teacher = fit(components.transform(_pixels(train, n)), labels), fit(features, labels)
+    majority = np.bincount(labels).argmax()
     records = []
 
     def add(metric: str, value: float, split: str, images: int, protocol: str) -> None:
@@ -56,14 +58,11 @@ def run(work: Work) -> Outcome:
         for name in names:
             work.check_stop()
             val = open_split(folder, name)
-            majority = np.bincount(labels).argmax()
             add("majority", 100 * float((val.labels == majority).mean()), name, len(val), "the commonest train class")
-            inside = components.transform(_pixels(train, n)), labels, components.transform(_pixels(val, len(val)))
-            protocol = f"{components.n_components_} principal components of the pixels, {fitted}"
-            add("probe_pixels", 100 * accuracy(*inside, val.labels), name, len(val), protocol)
-            seen = _teacher_class_tokens(work, val)
-            protocol = f"class token of the teacher {experiment.teacher}, {fitted}"
-            add("probe_teacher", 100 * accuracy(features, labels, seen, val.labels), name, len(val), protocol)
+            score = 100 * of_pixels.score(components.transform(_pixels(val, len(val))), val.labels)
+            add("probe_pixels", score, name, len(val), f"{components.n_components_} principal components, {fitted}")
+            score = 100 * of_teacher.score(_teacher_class_tokens(work, val), val.labels)
+            add("probe_teacher", score, name, len(val), f"class token of {experiment.teacher}, {fitted}")
             bar.update()
     if train.masks is not None:
         found, foreground = mask_precision(np.load(teacher.file("s.npy"), mmap_mode="r")[:, 0], train.masks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness import networks
+from harness.errors import unknown
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work
 
@@ -24,6 +25,8 @@ def size(experiment: Experiment) -> Size:
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
+    if experiment.teacher not in networks.TEACHERS:
+        raise unknown("teacher", experiment.teacher, networks.TEACHERS)
     return {"teacher": experiment.teacher, "patches": patches(experiment)}
 
 
