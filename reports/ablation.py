@@ -190,6 +190,12 @@ class Page:
         return text
 
     @property
+    def has_unseen(self) -> bool:
+        """Whether the data set has a split of unseen objects."""
+        run = shared(self.results, "data")
+        return run is not None and "val_unseen" in run.result()["facts"]["images"]
+
+    @property
     def attribution(self) -> str:
         """Whose images the page shows."""
         text: str = plugins.load("harness.data", self.results[0].experiment.data.name, "data set").attribution

@@ -16,23 +16,7 @@ import pytest
 from harness import plugins
 from harness.plan import tasks
 from harness.store import Store, read_json
-from tests.conftest import experiment
-
-ROW = ["table5", "--scale", "smoke", "--rows", "mactok", "--quiet"]
-# A checkpoint after every step, so that a killed training has something to go on from.
-COMMAND = (
-    "import sys, harness.training as training, harness.ablate as ablate, harness.cli as cli;"
-    "training.CHECKPOINT_SECONDS = 0; cli.run(ablate.main)"
-)
-
-
-def start(runs: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *ROW, "--runs", str(runs), "--out", str(runs / "out")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+from tests.conftest import COMMAND, ROW, experiment, start
 
 
 def results(runs: Path) -> dict[str, object]:
@@ -49,9 +33,6 @@ def results(runs: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(runs: Path) -> dict[str, object]:
-    process = start(runs)
-    out, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, out + errors
     return results(runs)
 
 

@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.arrays import create
 from harness.data import SPLITS
 from harness.errors import Mistake, Trouble
 from harness.experiment import Data, key_of
@@ -115,20 +116,19 @@ def require(data: Data) -> None:
     """Nothing: its packages are dependencies of the project."""
 
 
-def build(data: Data, folder: Path) -> dict[str, Any]:
+def build(data: Data, folder: Path, quiet: bool = False) -> dict[str, Any]:
     """Draw all splits into `folder`; images (n, S, S, 3) uint8, labels (n,) int64, masks (n, S, S) bool."""
     import numpy as np
-    from numpy.lib.format import open_memmap
     from tqdm import tqdm
 
     side = data.image_size
     counts = {"train": data.train_images, "val": data.val_images, "val_unseen": data.val_images}
     painter = Painter(side)
-    with tqdm(total=sum(counts.values()), desc="embedded", unit="image", disable=None) as progress:
+    with tqdm(total=sum(counts.values()), desc="embedded", unit="image", disable=quiet or None) as progress:
         for split, n in counts.items():
-            images = open_memmap(folder / f"{split}_images.npy", "w+", np.uint8, (n, side, side, 3))
-            labels = open_memmap(folder / f"{split}_labels.npy", "w+", np.int64, (n,))
-            masks = open_memmap(folder / f"{split}_masks.npy", "w+", np.bool_, (n, side, side))
+            images = create(folder / f"{split}_images.npy", np.uint8, (n, side, side, 3))
+            labels = create(folder / f"{split}_labels.npy", np.int64, (n,))
+            masks = create(folder / f"{split}_masks.npy", np.bool_, (n, side, side))
             for index in range(n):
                 drawn = scene(split, index)
                 images[index], masks[index] = painter.paint(split, drawn)

@@ -14,13 +14,13 @@ import functools
 import hashlib
 import itertools
 import os
-import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.arrays import create
 from harness.errors import Mistake, Trouble
 from harness.experiment import Data
 
@@ -78,7 +78,7 @@ def require(data: Data) -> None:
     _root(data)
 
 
-def build(data: Data, folder: Path) -> dict[str, Any]:
+def build(data: Data, folder: Path, quiet: bool = False) -> dict[str, Any]:
     """Decode, resize and crop into `folder`: images (n, S, S, 3) uint8 and labels (n,) int64; there are no masks.
 
     Of every split, at most as many images as `data` says, the classes taking turns. Files that do not open raise
@@ -90,9 +90,8 @@ def build(data: Data, folder: Path) -> dict[str, Any]:
     caps = {"train": data.train_images, "val": data.val_images}
     chosen = {split: _take_turns(classes, caps[split]) for split, classes in splits.items()}
     total = sum(map(len, chosen.values()))
-    _check_space(folder, total * 3 * data.image_size**2)
     unreadable: list[str] = []
-    with tqdm(total=total, desc="folder", unit="image", disable=None) as progress:
+    with tqdm(total=total, desc="folder", unit="image", disable=quiet or None) as progress:
         for split, files in chosen.items():
             unreadable += _write(data, folder, split, files, progress)
     if unreadable:
@@ -192,21 +191,13 @@ def _take_turns(classes: Classes, most: int) -> list[tuple[File, int]]:
     return list(itertools.islice((item for turn in rounds for item in turn if item), most))
 
 
-def _check_space(folder: Path, needed_bytes: int) -> None:
-    """Writing to a memory-mapped file on a full disk would kill the process without a word."""
-    free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < needed_bytes:
-        raise Trouble(f"the images need {needed_bytes / 2**30:.1f} GiB, {folder} has {free_bytes / 2**30:.1f} GiB free")
-
-
 def _write(data: Data, folder: Path, split: str, files: list[tuple[File, int]], progress: tqdm[Any]) -> list[str]:
     """Write the arrays of `split`; returns the names of the files that do not open."""
     import numpy as np
-    from numpy.lib.format import open_memmap
 
     root, side = _root(data), data.image_size
     path = folder / f"{split}_images.npy"
-    images = open_memmap(path, "w+", np.uint8, (len(files), side, side, 3))
+    images = create(path, np.uint8, (len(files), side, side, 3))
     labels: list[int] = []
     unreadable: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -230,13 +221,12 @@ def _write(data: Data, folder: Path, split: str, files: list[tuple[File, int]], 
 def _trim(path: Path, n: int, split: str) -> None:
     """Keep the first `n` images of the array in `path`, without holding them in memory."""
     import numpy as np
-    from numpy.lib.format import open_memmap
 
     if n == 0:
         raise Trouble(f"not one image of {split} opens")
     whole = np.load(path, mmap_mode="r")
     shorter = path.with_suffix(".part.npy")
-    kept = open_memmap(shorter, "w+", np.uint8, (n, *whole.shape[1:]))
+    kept = create(shorter, np.uint8, (n, *whole.shape[1:]))
     for start in range(0, n, CHUNK_IMAGES):
         stop = min(start + CHUNK_IMAGES, n)
         kept[start:stop] = whole[start:stop]

@@ -40,6 +40,7 @@ def run(work: Work) -> Outcome:
     import numpy as np
     import torch
 
+    from harness.arrays import create
     from harness.data import open_split
     from harness.images import to_tensor
 
@@ -58,7 +59,7 @@ def run(work: Work) -> Outcome:
                     dtype = np.float32 if name == "s" else np.float16
                     path = work.run.folder / f"{name}.npy"
                     shape = (len(train), *both.shape[1:])
-                    arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+                    arrays[name] = create(path, dtype, shape)
                 arrays[name][start : start + len(both)] = both
             bar.update(len(x))
     for array in arrays.values():

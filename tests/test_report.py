@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import plugins
+from harness.scales import scale
+from harness.store import Store
+from harness.study import PUBLISHED, Asked, published
+from reports import figures
+from reports.ablation import write
+from reports.results import load, mixtures
+from tests.conftest import experiment
+
+STUDIES = plugins.names("ablations")
+
+
+def table(page: str, title: str) -> list[dict[str, str]]:
+    """The first Markdown table under a heading."""
+    lines = page.split(f"## {title}\n", 1)[1].strip().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    end = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[2:end]]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_that_never_ran_has_a_page_that_says_so(name, tmp_path):
+    asked = Asked(name, scale("tiny"))
+    write(asked, asked.experiments(), Store(tmp_path / "runs"), tmp_path)
+    page = (tmp_path / f"{name}-tiny.md").read_text()
+    for row in asked.study.rows:
+        assert f"{row.name} (seed 0): not run" in page
+    assert "nothing has run" in page
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_published_rows_exist(name):
+    study = Asked(name, scale("tiny")).study
+    known = published(study.published_table)
+    assert all(row.published in known for row in study.rows if row.published)
+
+
+def test_the_page_of_a_finished_row(runs, tmp_path):
+    asked = Asked("table5", scale("smoke"), rows=("mactok",))
+    by_row = asked.experiments()
+    shown = write(asked, by_row, Store(runs), tmp_path)
+    path = next(tmp_path.glob("*.md"))
+    page = path.read_text()
+    assert str(path) in shown
+    assert "not run" not in page
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", page):
+        assert (tmp_path / picture).stat().st_size > 5000, picture
+    assert len(re.findall(r"!\[", page)) == 4
+
+    line = table(page, "Reconstruction, ours beside the paper's")[0]
+    with (PUBLISHED / "published_ablations.csv").open() as file:
+        printed = next(r for r in csv.DictReader(file) if r["table"] == "5" and r["row"] == "+ global alignment")
+    assert line["paper rFID"] == printed["rfid"]
+    assert line["paper PSNR"] == printed["psnr"]
+    result = load(by_row, Store(runs))[0]
+    assert line["PSNR (dB) ↑"] == f"{result.value('psnr').value:.2f}"
+    assert line["rFD ↓"] == f"{result.value('rfd').value:.1f}"
+    for record in result.records("evaluation"):
+        assert record.protocol in page
+        assert f"N = {record.n}" in page
+    assert "OpenMoji" in page
+    assert "CC BY-SA 4.0" in page
+
+
+def test_a_report_needs_neither_torch_nor_the_data(runs, tmp_path):
+    code = "import sys, harness.report as r; r.main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    words = ["table5", "--scale", "smoke", "--rows", "mactok", "--runs", str(runs), "--out", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_seeds_have_a_mean_and_a_deviation(runs, tmp_path):
+    asked = Asked("table5", scale("smoke"), rows=("mactok",), seeds=2)
+    write(asked, asked.experiments(), Store(runs), tmp_path)
+    page = next(tmp_path.glob("*.md")).read_text()
+    assert "over 2 seeds" in page
+    assert "(seed 1): not run" in page
+
+
+def test_a_page_says_which_provenance_its_rows_mix(runs):
+    result = load({Asked("table5", scale("smoke")).study.rows[-1]: [experiment("mactok")]}, Store(runs))[0]
+    assert not [line for line in mixtures([result]) if "mix" in line]
+
+
+def test_hidden_patches_are_grey_and_no_others():
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    masks = np.zeros((2, 4), bool)
+    masks[0, 1] = True
+    shown = figures.hidden(images, masks)
+    assert (shown[0, :4, 4:] == 128).all()
+    assert shown.sum() == 128 * 16 * 3
+
+
+def test_principal_components_hold_the_variance():
+    x = np.random.default_rng(0).normal(size=(200, 5)) * [9, 3, 0.1, 0.1, 0.1]
+    projected, share = figures.principal(x)
+    assert share > 0.99
+    assert projected.var(0) == pytest.approx([81, 9], rel=0.3)
+
+
+def test_semantic_masks_find_the_object(runs):
+    """At m = the object's share, hidden patches hold at least 1.8 times as much object as random ones."""
+    path = next(Path(runs).glob("difficulty/*/result.json"))
+    values = {r.metric: r.value for r in Store(runs).run("difficulty", path.parent.name).records()}
+    assert values["semantic_precision"] >= 1.8 * values["random_precision"]
+    assert 20 < values["random_precision"] < 35
+
+
+def test_a_folder_of_images_runs_like_the_embedded_ones(runs, tmp_path):
+    from PIL import Image
+
+    data = next(Path(runs).glob("data/*/train_images.npy"))
+    images, labels = np.load(data), np.load(data.with_name("train_labels.npy"))
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = tmp_path / "images" / f"class{label % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number}.png")
+    words = ["table5", "--scale", "smoke", "--rows", "autoencoder", "--data", f"folder:{tmp_path / 'images'}"]
+    words += ["--set", "training.steps=6", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--quiet"]
+    words += ["--set", "evaluation.kid_subset_images=20"]
+    done = subprocess.run([sys.executable, "-m", "harness.ablate", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    page = next((tmp_path / "out").glob("*.md")).read_text()
+    assert "val_unseen" not in page
+    assert "3 classes" in page
