@@ -84,7 +84,7 @@ class PerceptualDistance(nn.Module):
     Unlike LPIPS the channels are not weighted by human judgements: this is not LPIPS and is not called so.
     """
 
-    LAST = 2  # strides 2, 4 and 8
+    LAST = 1  # strides 2 and 4: a third stage costs as much again
 
     def __init__(self, net: EfficientNet, batch_share: float = 1.0):
         super().__init__()

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import experiment
 from scipy.optimize import minimize
 from torch import nn
 
@@ -17,6 +16,7 @@ from harness.data import SPLITS
 from harness.draws import Draws
 from harness.machine import Machine
 from models.tokenizer import Posterior, Tokenizer
+from tests.conftest import experiment
 
 METRICS = plugins.names("harness.metrics")
 CPU = Machine("cpu", "float32", 1)

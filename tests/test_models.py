@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import experiment
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
@@ -33,6 +32,7 @@ from models.objective import Objective
 from models.tokenizer import Posterior, Tokenizer
 from models.transformer import Blocks, attention, positions_1d, positions_2d
 from models.variants import VARIANTS
+from tests.conftest import experiment
 
 SIDE = 32  # px, of the smoke scale
 TOKENS = 64  # its N
