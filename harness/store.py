@@ -28,7 +28,7 @@ from filelock import FileLock
 from harness.errors import Trouble
 
 FINAL = ("done", "diverged")  # a diverged run would diverge again: it is a result too
-NOT_RESULT = ("config.json", "status.json", "result.json", "checkpoint.pt")  # files that no result lists
+NOT_RESULT = ("config.json", "status.json", "result.json", "checkpoint.pt", "error.txt")  # files that no result lists
 METRICS_HEADER = "step,metric,value\n"
 
 
@@ -123,6 +123,7 @@ class Run:
         if state == "done":
             try:
                 self.result()
+                self.config()
             except Damaged:
                 return "damaged"
         return state
@@ -140,8 +141,8 @@ class Run:
         write_json(self.folder / "status.json", {"state": state, "reason": reason, "attempts": attempts})
 
     def config(self) -> dict[str, Any]:
-        """What was hashed into the key: stage, revision, config and the keys of the inputs."""
-        return read_json(self.folder / "config.json")
+        """What was hashed into the key: stage, revision, config and the keys of the inputs; raises `Damaged`."""
+        return self._read("config.json")
 
     def begin(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
         """Opens an attempt."""
@@ -170,10 +171,14 @@ class Run:
 
     def result(self) -> dict[str, Any]:
         """{"records", "facts", "files"}; raises `Damaged`."""
+        return self._read("result.json")
+
+    def _read(self, name: str) -> dict[str, Any]:
         try:
-            return read_json(self.folder / "result.json")
+            content: dict[str, Any] = read_json(self.folder / name)
         except (FileNotFoundError, ValueError):
-            raise Damaged(self, "result.json", "is gone or damaged") from None
+            raise Damaged(self, name, "is gone or damaged") from None
+        return content
 
     def records(self) -> list[Record]:
         """The numbers of a finished run."""
@@ -198,7 +203,7 @@ class Run:
     def log_metrics(self, step: int, values: dict[str, float]) -> None:
         """Appends to metrics.csv."""
         path = self.folder / "metrics.csv"
-        lines = [f"{step},{name},{value!r}\n" for name, value in values.items()]
+        lines = [f"{step},{name},{float(value)!r}\n" for name, value in values.items()]
         with path.open("a") as file:
             file.writelines(lines if file.tell() else [METRICS_HEADER, *lines])
 

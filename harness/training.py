@@ -92,7 +92,7 @@ def train(
 
 
 def learning_rate(training: Training, step: int) -> float:
-    """Linear warm-up to the peak, then a cosine to `final_ratio` of it at the last step."""
+    """Linear warm-up to the peak, then a cosine that would reach `final_ratio` of it one step past the last."""
     if step < training.warmup_steps:
         return training.learning_rate * (step + 1) / training.warmup_steps
     progress = (step - training.warmup_steps) / max(1, training.steps - training.warmup_steps)

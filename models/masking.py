@@ -28,8 +28,8 @@ def mask_ratio(u: Tensor, max_ratio: float) -> Tensor:
 def hide_highest(priority: Tensor, ratio: Tensor) -> Tensor:
     """Mask (B, T), True on the floor(m T) places of highest `priority` (B, T), for ratios m (B,)."""
     ranks = priority.argsort(dim=1, stable=True, descending=True).argsort(dim=1)
-    # m T in float32 can fall just short of a whole number that it stands for: 0.7 * 10.
-    count = (ratio.double() * priority.shape[1] + 1e-6).floor()
+    # m in float32 can fall just short of what it stands for, and m T of a whole number: 0.7 * 10.
+    count = ((ratio.double() + 1e-7) * priority.shape[1]).floor()
     return ranks < count[:, None]
 
 
