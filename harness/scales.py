@@ -53,7 +53,7 @@ SCALES: dict[str, Scale] = {
                 channels=16,
                 encoder=Transformer(width=128, depth=2, heads=4),
                 decoder=Transformer(width=128, depth=2, heads=4),
-                gaussian=Gaussian(kl_weight=1e-3),
+                gaussian=Gaussian(kl_weight=3e-4),
                 masking=Masking(max_ratio=0.7),
                 latent_masking=LatentMasking(max_ratio=0.7),
                 alignment=Alignment(weight=0.1, hidden=256),
