@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from harness.cli import listing
+from collections.abc import Sequence
+
+from harness import cli
 
 COMMANDS = {
     "harness.ablate STUDY": "run what is missing of an ablation and write its report",
@@ -11,13 +13,15 @@ COMMANDS = {
 }
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> int:
+    cli.parser("", "name everything that there is").parse_args(arguments)
     width = max(map(len, COMMANDS))
     print("commands (python -m ...):")
     for command, about in COMMANDS.items():
         print(f"  {command:<{width}}  {about}")
-    print(f"\n{listing()}")
+    print(f"\n{cli.listing()}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

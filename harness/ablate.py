@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from harness import cli, plugins
 from harness.errors import Mistake
 from harness.estimate import plan_table
+from harness.experiment import Experiment
 from harness.plan import Task, tasks
 from harness.store import Store
-from harness.study import Asked
+from harness.study import Row
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     store = Store(options.runs)
     by_row = asked.experiments()
     planned = tasks([experiment for experiments in by_row.values() for experiment in experiments])
-    labels = _labels(asked, planned)
+    labels = _labels(by_row, planned)
     data = planned[0].experiment.data
     require = plugins.load("harness.data", data.name, "data set").require
     if options.dry_run:
@@ -53,16 +54,18 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if missing else 0
 
 
-def _labels(asked: Asked, planned: list[Task]) -> dict[Task, str]:
+def _labels(by_row: dict[Row, list[Experiment]], planned: list[Task]) -> dict[Task, str]:
     """The rows (and seeds, where there are several) that want each task."""
     wanted: dict[Task, list[str]] = {t: [] for t in planned}
-    for row, experiments in asked.experiments().items():
-        for experiment in experiments:
-            label = row.name if asked.seeds == 1 else f"{row.name} seed {experiment.seed}"
-            for t in tasks([experiment]):
-                wanted[t].append(label)
-    total = len(asked.experiments()) * asked.seeds
-    return {t: "all rows" if len(rows) == total > 1 else ", ".join(rows) for t, rows in wanted.items()}
+    labels = [
+        (row.name if len(experiments) == 1 else f"{row.name} seed {experiment.seed}", experiment)
+        for row, experiments in by_row.items()
+        for experiment in experiments
+    ]
+    for label, experiment in labels:
+        for t in tasks([experiment]):
+            wanted[t].append(label)
+    return {t: "all rows" if len(rows) == len(labels) > 1 else ", ".join(rows) for t, rows in wanted.items()}
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ def create(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
     """
     import numpy as np
 
+    path.unlink(missing_ok=True)  # whoever still reads an older file of this name keeps it
     array = np.lib.format.open_memmap(path, "w+", dtype, shape)
     if hasattr(os, "posix_fallocate"):  # Linux
         with path.open("r+b") as file:

@@ -37,8 +37,9 @@ def main(arguments: Sequence[str]) -> int:
     if options.json:
         print(json.dumps({"machine": str(machine), **measured}, indent=1))
         return 0
-    print(f"{machine}; matrix-product peak {measured['peak_gflops']:.0f} GFLOP/s\n")
-    print(tabulate(measured["work"], headers="keys", floatfmt=("", ".1f", ".1f", ".4f", ".1f"), missingval="–"))
+    peaks = ", ".join(f"{peak:.0f} GFLOP/s in {dtype}" for dtype, peak in measured["peak_gflops"].items())
+    print(f"{options.variant} at {options.scale} on {machine}; matrix-product peak {peaks}\n")
+    print(tabulate(measured["work"], headers="keys", floatfmt=("", "", ".1f", ".1f", ".4f", ".1f"), missingval="–"))
     print("\nWhat a choice brings: time without it over time with it, measured in turn.\n")
     print(tabulate(measured["choices"], headers="keys", floatfmt=".2f"))
     return 0
@@ -55,10 +56,12 @@ def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
     config, size, batch = experiment.tokenizer, experiment.data.image_size, experiment.training.batch_images
     n = config.image_tokens(size)
     x = machine.put(torch.rand(batch, 3, size, size) * 2 - 1)
-    c, p = (torch.randn(batch, *shape) for shape in ((networks.TEACHER_WIDTHS[1],), (n, networks.TEACHER_WIDTHS[0])))
-    teacher = Features(machine.put(c), machine.put(p), machine.put(torch.rand(batch, n)))
+    known = networks.TEACHERS[experiment.teacher]
+    widths = known.patch_width, known.class_width
+    c, p, s = torch.randn(batch, widths[1]), torch.randn(batch, n, widths[0]), torch.rand(batch, n)
+    teacher = Features(machine.put(c), machine.put(p), machine.put(s))
     perceptual = networks.perceptual(config, machine)
-    objective = Objective(config, size, networks.TEACHER_WIDTHS, perceptual).to(machine.device)
+    objective = Objective(config, size, widths, perceptual).to(machine.device)
     optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], fused=True)
     step = _training_step(objective, optimizer, x, teacher, machine)
 
@@ -68,11 +71,15 @@ def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
 
     features = _features(x, experiment.evaluation.metrics_px, machine)
     forward = _flops(reconstruct)
-    peak = _peak(machine)
-    entries = [("tokenizer: training step", step, 3 * forward), ("evaluation: reconstruction", reconstruct, forward)]
-    work = [_line(name, call, flops, batch, peak) for name, call, flops in entries]
-    work.append(_line("evaluation: Lite2 features", features, _flops(features), batch, peak))
-    return {"peak_gflops": peak / 1e9, "work": work, "choices": _choices(experiment, machine)}
+    peaks = {dtype: _peak(machine, dtype) for dtype in dict.fromkeys((machine.dtype, "float32"))}
+    entries = [
+        ("tokenizer: forward, backward, optimiser", step, 3 * forward, machine.dtype),
+        ("evaluation: reconstruction", reconstruct, forward, machine.dtype),
+        ("evaluation: Lite2 features", features, _flops(features), "float32"),
+    ]
+    work = [_line(name, call, flops, batch, dtype, peaks[dtype]) for name, call, flops, dtype in entries]
+    gflops = {dtype: peak / 1e9 for dtype, peak in peaks.items()}
+    return {"peak_gflops": gflops, "work": work, "choices": _choices(experiment, machine)}
 
 
 def _training_step(objective: Any, optimizer: Any, x: Any, teacher: Any, machine: Machine) -> Callable[[], None]:
@@ -112,38 +119,48 @@ def _choices(experiment: Experiment, machine: Machine) -> list[dict[str, Any]]:
     from torch.nn import functional
 
     from harness import networks
-    from models.efficientnet import PATCH_STAGE
+    from models.efficientnet import PATCH_STAGE, EfficientNet, PerceptualDistance
     from models.transformer import attention
 
     size, batch = experiment.tokenizer.encoder, experiment.training.batch_images
     tokens = experiment.tokenizer.image_tokens(experiment.data.image_size) + experiment.tokenizer.tokens
     shape = (3, batch, size.heads, tokens, size.width // size.heads)
     qkv = torch.randn(shape, device=machine.device, dtype=getattr(torch, machine.dtype), requires_grad=True)
-    found = [
-        {
-            "choice": f"attention of the rules against torch's fused kernel ({machine.dtype}, forward and backward)",
-            "ratio": _ratio(
-                lambda: functional.scaled_dot_product_attention(*qkv).sum().backward(),
-                lambda: attention(*qkv).sum().backward(),
-            ),
-        }
-    ]
     net = networks.efficientnet_lite(networks.MEASURE, machine)
+    first = copy.deepcopy(net).to(memory_format=torch.contiguous_format)
     side = experiment.evaluation.metrics_px
     images = machine.put(torch.rand(batch, 3, side, side))
-    last, first = copy.deepcopy(net), copy.deepcopy(net).to(memory_format=torch.contiguous_format)
-    with torch.no_grad():
-        ratio = _ratio(
-            lambda: first.stages(images, PATCH_STAGE),
-            lambda: last.stages(images.contiguous(memory_format=torch.channels_last), PATCH_STAGE),
-        )
-    return [*found, {"choice": "Lite2 with channels last against channels first", "ratio": ratio}]
+    perceptual = PerceptualDistance(networks.efficientnet_lite(networks.PERCEPTUAL, machine))
+    x = machine.put(torch.rand(batch, 3, experiment.data.image_size, experiment.data.image_size)).requires_grad_()
+    part = max(1, round(experiment.tokenizer.perceptual.batch_share * batch))
+
+    def distance(count: int) -> None:
+        with machine.autocast():
+            perceptual(x[:count].detach(), x[:count]).backward()
+
+    def features(net: EfficientNet, layout: torch.memory_format) -> None:
+        with torch.no_grad():
+            net.stages(images.contiguous(memory_format=layout), PATCH_STAGE)
+
+    pairs = {
+        f"attention by the rules, over torch's fused kernel ({machine.dtype}, forward and backward)": (
+            lambda: functional.scaled_dot_product_attention(*qkv).sum().backward(),
+            lambda: attention(*qkv).sum().backward(),
+        ),
+        "Lite2 with channels last, over channels first": (
+            lambda: features(first, torch.contiguous_format),
+            lambda: features(net, torch.channels_last),
+        ),
+        f"perceptual distance on {part} of {batch} images, over all": (lambda: distance(batch), lambda: distance(part)),
+    }
+    return [{"choice": name, "ratio": _ratio(slow, fast)} for name, (slow, fast) in pairs.items()]
 
 
-def _line(name: str, call: Callable[[], None], flops: float, images: int, peak: float) -> dict[str, Any]:
+def _line(name: str, call: Callable[[], None], flops: float, images: int, dtype: str, peak: float) -> dict[str, Any]:
     seconds = _seconds(call)
     return {
         "work": name,
+        "dtype": dtype,
         "images/s": images / seconds,
         "ms": 1000 * seconds,
         "GFLOP/image": flops / images / 1e9,
@@ -181,12 +198,12 @@ def _flops(call: Callable[[], None]) -> float:
     return float(counter.get_total_flops())
 
 
-def _peak(machine: Machine) -> float:
+def _peak(machine: Machine, dtype: str) -> float:
     """FLOP/s of the best of several products of square matrices."""
     import torch
 
     side = 2048 if machine.device == "cpu" else 8192
-    a = torch.randn(side, side, device=machine.device, dtype=getattr(torch, machine.dtype))
+    a = torch.randn(side, side, device=machine.device, dtype=getattr(torch, dtype))
     torch.mm(a, a)
     return 2 * side**3 / min(_timed(lambda: torch.mm(a, a)) for _ in range(3 * ROUNDS))
 

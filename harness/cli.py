@@ -6,28 +6,41 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from harness import plugins
 from harness.errors import Mistake, Trouble
 from harness.scales import SCALES, scale
+from harness.store import Damaged
 from harness.study import Asked
 
 INTERRUPTED = 130
 
 
-def parser(command: str, about: str) -> argparse.ArgumentParser:
-    """A parser with --runs and --quiet, which every command has."""
-    made = argparse.ArgumentParser(prog=f"python -m harness.{command}", description=about, allow_abbrev=False)
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are one line, like all others, with the nearest option."""
+
+    def error(self, message: str) -> NoReturn:
+        options = [name for action in self._actions for name in action.option_strings]
+        given = next((word for word in message.split() if word.startswith("--")), "")
+        near = difflib.get_close_matches(given, options, n=1, cutoff=0.6)
+        raise Mistake(f"{message}.{f' Did you mean {near[0]!r}?' if near else ''} --help names all options")
+
+
+def parser(command: str, about: str) -> Parser:
+    """A parser for `python -m harness.COMMAND`."""
+    name = f"harness.{command}" if command else "harness"
+    return Parser(prog=f"python -m {name}", description=about, allow_abbrev=False)
+
+
+def add_study(made: Parser) -> None:
+    """STUDY, all that says which of its experiments are meant, and where the store and the reports are."""
     made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the store (default: runs/)")
     made.add_argument("--quiet", action="store_true", help="no progress")
-    return made
-
-
-def add_study(made: argparse.ArgumentParser) -> None:
-    """STUDY and all that says which of its experiments are meant."""
     made.add_argument("study", nargs="?", metavar="STUDY", help="a study; --list names them")
     made.add_argument("--list", action="store_true", help="name what can be given")
     made.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
@@ -44,7 +57,7 @@ def asked(options: argparse.Namespace) -> Asked:
     """What the study options ask for; raises `Mistake`."""
     if options.study is None:
         raise Mistake(f"name a study: {', '.join(plugins.names('ablations'))}")
-    plugins.load("ablations", options.study, "study")
+    study = plugins.load("ablations", options.study, "study").study
     if options.seeds < 1:
         raise Mistake(f"--seeds {options.seeds}: at least 1")
     fields = []
@@ -54,7 +67,7 @@ def asked(options: argparse.Namespace) -> Asked:
             raise Mistake(f"--set {setting}: not of the form FIELD=VALUE")
         fields.append((path, value))
     rows = tuple(name.strip() for name in options.rows.split(",") if name.strip())
-    return Asked(options.study, scale(options.scale), options.data, tuple(fields), rows, options.seeds)
+    return Asked(options.study, study, scale(options.scale), options.data, tuple(fields), rows, options.seeds)
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
@@ -65,6 +78,8 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         print(f"error: {error}", file=sys.stderr)
         code = 2
     except (Trouble, OSError) as error:
+        if isinstance(error, Damaged):
+            error.run.set_state("damaged", str(error))  # so that the next command makes it again
         print(f"error: {error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:

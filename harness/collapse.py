@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 ACTIVE_VARIANCE = 0.01  # a unit is active when its posterior mean varies more than this over images (Burda et al. 2016)
 RISE_NATS = 1.0  # KL rose when it once stood a nat per image above the least before
 COLLAPSED_SHARE = 0.1  # of that rise is left at the end: collapsed
+EIGENVALUE_IMAGES = 4096  # whose pixel covariance is taken
 PARTLY_SHARE = 0.5  # of that rise is left at the end, or of the units are active: partly
 
 RULES = (
@@ -45,13 +46,11 @@ def active_units(mean: torch.Tensor) -> torch.Tensor:
 
 
 def pixel_eigenvalues(images: np.ndarray) -> np.ndarray:
-    """The largest eigenvalues, at most 4,096, of the pixel covariance on [-1, 1] of uint8 images (n, H, W, 3)."""
+    """Eigenvalues, largest first, of the pixel covariance on [-1, 1] of the first uint8 images (n, H, W, 3)."""
     import numpy as np
 
-    most = 4096
-    pixels = images[:8192].reshape(min(len(images), 8192), -1).astype(np.float32) / 127.5 - 1
-    if pixels.shape[1] > most:
-        pixels = pixels[:most]
+    pixels = images[:EIGENVALUE_IMAGES].reshape(min(len(images), EIGENVALUE_IMAGES), -1).astype(np.float32)
+    pixels = pixels / np.float32(127.5) - 1
     pixels -= pixels.mean(0)
     # X^T X and X X^T have the same eigenvalues but for zeros: the smaller one is taken.
     gram = pixels @ pixels.T if len(pixels) < pixels.shape[1] else pixels.T @ pixels

@@ -18,6 +18,8 @@ from models.config import STRICT, Positive, Share, Tokenizer, Weight
 from models.variants import VARIANTS, fields_of
 
 Steps = Annotated[int, Field(ge=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Several = Annotated[int, Field(ge=16)]  # fewer images say nothing
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -29,7 +31,7 @@ class Data:
     """
 
     name: str
-    image_size: Positive
+    image_size: Annotated[int, Field(ge=16)]
     train_images: Positive
     val_images: Positive
     argument: str = ""
@@ -46,11 +48,11 @@ class Training:
     learning_rate: Weight
     warmup_steps: Annotated[int, Field(ge=0)]
     final_ratio: Share = 0.0
-    beta1: Share = 0.9
-    beta2: Share = 0.95
+    beta1: Decay = 0.9
+    beta2: Decay = 0.95
     weight_decay: Weight = 1e-4
-    clip_norm: Weight = 1.0
-    ema_decay: Share = 0.9999
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    ema_decay: Decay = 0.9999
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -58,7 +60,7 @@ class Finetuning:
     """Decoder fine-tuning: encoder and latents frozen, nothing masked, `share` of the tokenizer's steps."""
 
     on: bool = True
-    share: Share = 0.2
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2
     learning_rate: Weight = 1e-4
 
     @property
@@ -76,9 +78,9 @@ class Evaluation:
 
     latents: Literal["mode", "sample"] = "mode"
     metrics_px: Positive = 128
-    kid_subset_images: Positive = 100
+    kid_subset_images: Several = 100
     kid_subsets: Positive = 100
-    probe_images: Positive = 8192
+    probe_images: Several = 8192
 
 
 @dataclass(frozen=True, config=STRICT)

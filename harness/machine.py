@@ -54,12 +54,13 @@ def this_machine() -> Machine:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need on CUDA
     # Only Linux tells which cores a process may use.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = int(os.environ.get("OMP_NUM_THREADS") or cores)
+    threads = int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0] or cores)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     # Nothing here reads memory that it has not written, and filling it takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if torch.cuda.is_available():
+        torch.backends.cudnn.allow_tf32 = False  # float32 means float32
         native = torch.cuda.get_device_capability() >= (8, 0)
         return Machine("cuda", "bfloat16" if native else "float32", threads)
     flags = _cpu_flags()
@@ -91,13 +92,17 @@ def environment(machine: Machine) -> dict[str, Any]:
 
 
 def code_version() -> dict[str, Any]:
-    """{"commit", "uncommitted"}: the commit of this checkout and the diff on top of it ("" where there is none)."""
+    """{"commit", "uncommitted"}: the commit of this checkout, and the diff and new files on top of it ("" if none)."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else ""
+        command = ["git", "-C", str(CHECKOUT), *words]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):  # no git here, or not a checkout
+            return ""
 
-    return {"commit": git("rev-parse", "HEAD") or "unknown", "uncommitted": git("diff", "HEAD", "--", "*.py")}
+    changes = [git("diff", "HEAD"), git("ls-files", "--others", "--exclude-standard")]
+    return {"commit": git("rev-parse", "HEAD") or "unknown", "uncommitted": "\n".join(filter(None, changes))}
 
 
 def _processor(machine: Machine) -> str:

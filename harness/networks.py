@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
     from models.alignment import Features
     from models.efficientnet import EfficientNet, PerceptualDistance
 
-TEACHERS = ("efficientnet_lite0",)
 TEACHER, PERCEPTUAL, MEASURE = 0, 1, 2
-TEACHER_WIDTHS = (112, 1280)  # of patch tokens and class token
 
 
 @cache
@@ -59,13 +58,38 @@ def weights_checksum(size: int) -> str:
     return hashlib.sha256(weights_file(size).read_bytes()).hexdigest()[:12]
 
 
-def teacher(name: str, patches: int, machine: Machine) -> Callable[[Tensor], Features]:
-    """The teacher `name`: images (B, 3, H, W) in [-1, 1] -> features for a grid of `patches` x `patches` tokens."""
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen teacher: the widths of its patch tokens and its class token, and how to load it.
+
+    `load(patches, machine)` gives a function from images (B, 3, H, W) in [-1, 1] to the features of a grid of
+    `patches` x `patches` image tokens.
+    """
+
+    about: str
+    patch_width: int
+    class_width: int
+    load: Callable[[int, Machine], Callable[[Tensor], Features]]
+    weights: Callable[[], str]
+
+
+def _efficientnet_lite0(patches: int, machine: Machine) -> Callable[[Tensor], Features]:
     from models.efficientnet import teacher_features
 
-    assert name in TEACHERS, name
     net = efficientnet_lite(TEACHER, machine)
     return lambda x: teacher_features(net, x, patches)
+
+
+TEACHERS = {
+    "efficientnet_lite0": Teacher(
+        about="EfficientNet-Lite0: patch tokens blocks.4 (stride 16, 112 channels), class token the 1280 pooled "
+        "features, semantic score the norms of blocks.4 and blocks.6, standardised and added",
+        patch_width=112,
+        class_width=1280,
+        load=_efficientnet_lite0,
+        weights=lambda: weights_checksum(TEACHER),
+    )
+}
 
 
 def perceptual(tokenizer: Tokenizer, machine: Machine) -> PerceptualDistance | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -37,6 +38,7 @@ class Task:
         return store.run(self.stage, self.key)
 
 
+@functools.cache  # stages share inputs, and rows share stages
 def task(stage: str, experiment: Experiment) -> Task:
     """The task of `stage` for `experiment`, with all that it depends on."""
     module = plugins.load("harness.stages", stage, "stage")

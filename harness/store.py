@@ -20,6 +20,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ class Run:
         self.key = folder.name
         self.stage = folder.parent.name
 
+    @cached_property
     def lock(self) -> FileLock:
         """Held while the stage runs; the operating system releases it with the process, however that ends."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -145,11 +147,17 @@ class Run:
         return self._read("config.json")
 
     def begin(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
-        """Opens an attempt."""
+        """Opens an attempt, and closes the one before if it was killed; for whoever holds the lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        before = self.status()["attempts"]
+        if before and before[-1]["outcome"] == "running":
+            last_write = max(path.stat().st_mtime for path in self.folder.rglob("*"))
+            before[-1] |= {"outcome": "killed", "seconds": max(0.0, last_write - before[-1]["began"])}
+        for leftover in self.folder.rglob(".*"):
+            leftover.unlink()
         write_json(self.folder / "config.json", config)
         attempt = {"began": time.time(), "seconds": 0.0, "outcome": "running", "environment": environment}
-        self._write_status([*self.status()["attempts"], attempt], "running", "")
+        self._write_status([*before, attempt], "running", "")
 
     def end(self, outcome: str, reason: str = "") -> None:
         """Closes the attempt that `begin` opened."""

@@ -38,33 +38,31 @@ class Ablation:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = field(default=())
 
+    def row(self, name: str) -> Row:
+        """The row called `name`."""
+        return next(row for row in self.rows if row.name == name)
+
 
 @dataclass(frozen=True)
 class Asked:
     """What a user asked of a study: at which scale, on which data, with which fields set, which rows and seeds."""
 
     name: str
+    study: Ablation
     scale: Scale
     data: str | None = None
     fields: tuple[tuple[str, str], ...] = ()
     rows: tuple[str, ...] = ()
     seeds: int = 1
 
-    @property
-    def study(self) -> Ablation:
-        """The declaration in `ablations/`."""
-        study: Ablation = plugins.load("ablations", self.name, "study").study
-        return study
-
     def experiments(self) -> dict[Row, list[Experiment]]:
         """The experiments of every row, one a seed; raises `Mistake` for whatever does not exist or fit."""
         chosen = self._chosen_rows()
         by_row = {row: self.experiment(row) for row in chosen}
-        self._check_fields(list(by_row.values()))
+        self._check_fields(by_row)
         for row in chosen:
             if row.base is not None:
-                base = next(r for r in self.study.rows if r.name == row.base)
-                differing = differences(self.experiment(base), by_row[row])
+                differing = differences(self.experiment(self.study.row(row.base)), by_row[row])
                 if len(differing) != 1:
                     raise Mistake(
                         f"row {row.name!r} should differ from {row.base!r} in one field, and with these settings "
@@ -84,7 +82,10 @@ class Asked:
 
     def experiment(self, row: Row) -> Experiment:
         """The experiment of one row, seed 0."""
-        return with_fields(with_variant(self._base(), row.variant), dict(self._full_fields()))
+        return with_fields(self._as_declared(row), dict(self._full_fields()))
+
+    def _as_declared(self, row: Row) -> Experiment:
+        return with_variant(self._base(), row.variant)
 
     def _base(self) -> Experiment:
         base = self.scale.experiment
@@ -104,10 +105,13 @@ class Asked:
             full.append((f"tokenizer.{path}" if path.partition(".")[0] in inside else path, value))
         return full
 
-    def _check_fields(self, experiments: list[Experiment]) -> None:
+    def _check_fields(self, by_row: dict[Row, Experiment]) -> None:
         """A setting that no row heeds would be a silent mistake."""
+        heeded: set[str] = set()
+        for row, experiment in by_row.items():
+            heeded |= {*flat(experiment, active_only=True), *flat(self._as_declared(row), active_only=True)}
         for path, _ in self._full_fields():
-            if not any(path in flat(experiment, active_only=True) for experiment in experiments):
+            if path not in heeded:
                 raise Mistake(f"{path} has no influence on any of these rows: what it belongs to is off")
 
 

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import io
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -67,10 +68,10 @@ def train(
             with work.machine.autocast():
                 values = terms(step)
             loss = torch.stack([weights(step)[name] * value for name, value in values.items()]).sum()
-            if not torch.isfinite(loss):
-                raise Diverged(f"the loss is not finite at step {step}")
             loss.backward()
             norm = nn.utils.clip_grad_norm_(parameters, training.clip_norm)
+            if not torch.isfinite(loss + norm):
+                raise Diverged(f"the loss or its gradient is not finite at step {step}")
             optimizer.step()
             optimizer.zero_grad()
             _average(ema, averaged, training.ema_decay)
@@ -127,7 +128,7 @@ def _restore(work: Work, model: nn.Module, optimizer: torch.optim.Optimizer, ema
         state = read_checkpoint(path)
         work.run.truncate_metrics(state["metrics_bytes"])
     except ValueError:
-        print(f"{path} is damaged: training starts again from step 0", flush=True)
+        print(f"{path} is damaged: training starts again from step 0", file=sys.stderr)
         return 0
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -142,9 +143,10 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Replaces `path` by the checksum of `state` and `state`."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    content = buffer.getvalue()
-    with replacing(path) as temporary:
-        temporary.write_bytes(hashlib.sha256(content).digest() + content)
+    content = buffer.getbuffer()
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(hashlib.sha256(content).digest())
+        file.write(content)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -153,4 +155,4 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     digest, content = stored[:32], stored[32:]
     if hashlib.sha256(content).digest() != digest:
         raise ValueError(f"{path} is damaged")
-    return torch.load(io.BytesIO(content), weights_only=True)
+    return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
     from models.tokenizer import Tokenizer
 
-FINAL = "weights.safetensors"
+WEIGHTS = "weights.safetensors"
 
 
 def save(run: Run, name: str, module: nn.Module) -> None:
     """Writes the weights of `module` as file `name` of `run`, atomically."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialised
 
     (run.folder / name).parent.mkdir(exist_ok=True)
     with replacing(run.folder / name) as temporary:
-        save_file({key: value.contiguous() for key, value in module.state_dict().items()}, temporary)
+        temporary.write_bytes(serialised({key: value.contiguous() for key, value in module.state_dict().items()}))
 
 
-def load_tokenizer(experiment: Experiment, run: Run, name: str = FINAL) -> Tokenizer:
+def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tokenizer:
     """The tokenizer of `experiment`, in evaluation mode, with the weights in file `name` of `run`."""
     from safetensors.torch import load_file
 

@@ -6,6 +6,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from filelock import Timeout
+
 from harness.errors import Mistake, Trouble
 from harness.machine import Machine, environment
 from harness.plan import Task
@@ -18,32 +20,76 @@ def perform(
 ) -> str:
     """Runs `task` unless its result is there, and returns its state; trouble ends in the run's status, not here."""
     run = task.run_in(store)
-    with run.lock():  # whoever waited here finds the result that the other one made
-        if run.state in FINAL:
-            return run.state
-        run.begin(task.identity, environment(machine) | {"scale": task.experiment.scale})
-        inputs = {name: needed.run_in(store) for name, needed in task.inputs.items()}
-        work = Work(task.experiment, run, inputs, machine, should_stop, label, quiet)
+    if not _acquire(run, should_stop):
+        return run.state
+    try:
+        if run.state not in FINAL:  # else another process made it while this one waited
+            _attempt(task, run, store, machine, label, should_stop, quiet)
+    finally:
+        run.lock.release()
+    return run.state
+
+
+def _acquire(run: Run, should_stop: Callable[[], bool]) -> bool:
+    """Waits for another process that runs the same stage; False where asked to stop meanwhile."""
+    told = False
+    while not should_stop():
         try:
-            outcome = task.module.run(work)
-            run.finish(outcome.records, outcome.facts | {"units": task.module.size(task.experiment).units})
-        except Stopped:
-            run.end("stopped", "asked to stop")
-        except Diverged as error:
-            run.end("diverged", str(error))
-        except Damaged as error:
-            error.run.set_state("damaged", str(error))
-            _fail(run, str(error))
-        except (Mistake, Trouble, OSError, MemoryError) as error:
-            _fail(run, f"{type(error).__name__}: {error}" if isinstance(error, (OSError, MemoryError)) else str(error))
-        except KeyboardInterrupt:
-            run.end("stopped", "interrupted")
-            raise
-        except Exception as error:
+            run.lock.acquire(timeout=1)
+            return True
+        except Timeout:
+            if not told:
+                print(f"{run.stage} {run.key}: another process runs it, waiting", file=sys.stderr, flush=True)
+            told = True
+    return False
+
+
+def _attempt(
+    task: Task,
+    run: Run,
+    store: Store,
+    machine: Machine,
+    label: str,
+    should_stop: Callable[[], bool],
+    quiet: bool,
+) -> None:
+    recorded = environment(machine) | {
+        "scale": task.experiment.scale,
+        "micro_batch_images": task.experiment.training.batch_images,
+        "data_content": _data_content(task, store),
+    }
+    run.begin(task.identity, recorded)
+    inputs = {name: needed.run_in(store) for name, needed in task.inputs.items()}
+    try:
+        outcome = task.module.run(Work(task.experiment, run, inputs, machine, should_stop, label, quiet))
+        run.finish(outcome.records, outcome.facts | {"units": task.module.size(task.experiment).units})
+    except Stopped:
+        run.end("stopped", "asked to stop")
+    except Diverged as error:
+        run.end("diverged", str(error))
+    except Damaged as error:
+        error.run.set_state("damaged", str(error))
+        _fail(run, str(error))
+    except (Mistake, Trouble) as error:
+        _fail(run, str(error))
+    except (OSError, MemoryError) as error:
+        _fail(run, f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        run.end("stopped", "interrupted")
+        raise
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, of a device: trouble, not a bug
             traceback.print_exc()
             (run.folder / "error.txt").write_text(traceback.format_exc())
-            _fail(run, f"{type(error).__name__}: {error}")
-        return run.status()["state"]
+        _fail(run, f"{type(error).__name__}: {error}")
+
+
+def _data_content(task: Task, store: Store) -> str:
+    """The content hash of the data set that the task reads, through whatever stages; "" where it reads none."""
+    for stage, needed in task.inputs.items():
+        if stage == "data":
+            return str(needed.run_in(store).result()["facts"]["content"])
+    return next((found for needed in task.inputs.values() if (found := _data_content(needed, store))), "")
 
 
 def _fail(run: Run, reason: str) -> None:

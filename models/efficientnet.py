@@ -63,7 +63,7 @@ def teacher_features(net: EfficientNet, x: Tensor, patches: int) -> Features:
 
 
 def norm_score(p: Tensor, deep: Tensor) -> Tensor:
-    """S (B, N): the norms of the stride-16 map and of the upsampled stride-32 map, standardised per image and added."""
+    """s (B, N): the norms of the stride-16 map and of the upsampled stride-32 map, standardised per image and added."""
     deep_norm = deep.norm(dim=1, keepdim=True)
     deep_norm = functional.interpolate(deep_norm, size=p.shape[-2:], mode="bilinear", align_corners=False)
     return _standardised(p.norm(dim=1).flatten(1)) + _standardised(deep_norm.flatten(1))

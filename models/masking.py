@@ -21,7 +21,7 @@ class Draws(Protocol):
 
 
 def mask_ratio(u: Tensor, max_ratio: float) -> Tensor:
-    """M in [0, M] from u ~ U[0, 1): U[-0.1, M] clipped below at 0."""
+    """m in [0, M] from u ~ U[0, 1): U[-0.1, M] clipped below at 0."""
     return (LOWER + u * (max_ratio - LOWER)).clamp(min=0)
 
 

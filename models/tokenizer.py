@@ -20,7 +20,7 @@ class Posterior(NamedTuple):
     log_variance: Tensor | None
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Z = mean + sigma * noise, for noise ~ N(0, I) of the same shape; the mean where it is deterministic."""
+        """z = mean + sigma * noise, for noise ~ N(0, I) of the same shape; the mean where it is deterministic."""
         if self.log_variance is None:
             return self.mean
         return self.mean + (self.log_variance / 2).exp() * noise

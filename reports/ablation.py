@@ -11,16 +11,17 @@ import numpy as np
 import pandas as pd
 
 from harness import collapse, plugins
-from harness.data import open_split
+from harness.data import SPLITS
 from harness.experiment import Experiment, differences, flat, key_of
+from harness.networks import TEACHERS
 from harness.store import Store, replacing
 from harness.study import Asked, Row, published
 from models.variants import VARIANTS
 from reports import figures
-from reports.results import Result, costs, environments, load, mixtures, shared
+from reports.results import Result, costs, environments, load, mixtures, rows_of, shared, total_seconds
 
 QUALITY = ("rfd", "kid", "psnr", "ssim")
-LATENTS = ("probe", "kl", "kl_per_dimension", "active_units", "shuffled_error")
+LATENTS = ("probe", "kl", "linear_gaussian_kl", "kl_per_dimension", "active_units", "shuffled_error")
 PAPER = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim"}
 SHOWN = 5  # reconstructions of each validation split
 
@@ -66,7 +67,7 @@ class Page:
 
     @property
     def rows(self) -> dict[str, list[Result]]:
-        return figures.rows_of(self.results)
+        return rows_of(self.results)
 
     @property
     def seeds_note(self) -> str:
@@ -89,8 +90,8 @@ class Page:
             row = seeds[0].row
             change = "stands alone"
             if row.base is not None:
-                base = next(r for r in self.study.rows if r.name == row.base)
-                changed = differences(self.asked.experiment(base), experiments[name])
+                base = self.asked.experiment(self.study.row(row.base))
+                changed = differences(base, experiments[name])
                 change = ", ".join(f"`{path}`: {a} → {b}" for path, (a, b) in changed.items())
             about = VARIANTS[row.variant].about
             lines.append(
@@ -119,8 +120,6 @@ class Page:
         lines = []
         for name, seeds in self.rows.items():
             line = {"row": name} | {header(metric): self.cell(seeds, metric, "val") for metric in LATENTS}
-            reference = seeds[0].linear_gaussian_kl
-            line["linear-Gaussian KL (nats)"] = "–" if reference is None else f"{reference:.1f}"
             line["status"] = statuses(seeds)
             lines.append(line)
         return markdown(lines)
@@ -138,16 +137,19 @@ class Page:
         return markdown(lines)
 
     def cell(self, seeds: list[Result], metric: str, split: str, stage: str = "evaluation") -> str:
-        """The mean over seeds, with the deviation over seeds or, with one seed, over the metric's own subsets."""
+        """The mean over seeds, with the deviation over seeds or, of one seed asked, over the metric's own subsets."""
         module = plugins.load("harness.metrics", metric, "metric")
         found = [r for seed in seeds if (r := seed.value(metric, split, stage)) is not None]
         if not found:
             return "–"
         values = [r.value for r in found]
         text = f"{np.mean(values):.{module.digits}f}"
-        if len(values) > 1:
-            return f"{text} ± {np.std(values, ddof=1):.{module.digits}f}"
-        return f"{text} ± {found[0].deviation:.{module.digits}f}" if found[0].deviation is not None else text
+        if len(seeds) == 1:
+            deviation = found[0].deviation
+        else:
+            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        text += "" if deviation is None else f" ± {deviation:.{module.digits}f}"
+        return text if len(found) == len(seeds) else f"{text} ({len(found)} of {len(seeds)} seeds)"
 
     def difficulty(self) -> list[str]:
         """How hard the data set is, one line a split."""
@@ -190,6 +192,16 @@ class Page:
         return text
 
     @property
+    def teacher(self) -> str:
+        """The teacher and its layers."""
+        return TEACHERS[self.results[0].experiment.teacher].about
+
+    @property
+    def perceptual_share(self) -> float:
+        """The share of every batch on which the perceptual distance is taken."""
+        return self.results[0].experiment.tokenizer.perceptual.batch_share
+
+    @property
     def has_unseen(self) -> bool:
         """Whether the data set has a split of unseen objects."""
         run = shared(self.results, "data")
@@ -218,7 +230,7 @@ class Page:
 
     @property
     def total_minutes(self) -> float:
-        return float(costs(self.results)["sum"].sum()) / 60
+        return total_seconds(self.results) / 60
 
     def environment(self) -> str:
         """The machine and the versions, of all finished runs (their mixtures are told above the table)."""
@@ -244,10 +256,11 @@ class Page:
         return shlex.join(words)
 
     def configuration(self) -> str:
-        """The fields that all rows share, as a list of what is not a row's own difference."""
+        """The fields in which the rows that heed them agree; the others are in the table of rows."""
         rows = [flat(seeds[0].experiment, active_only=True) for seeds in self.rows.values()]
-        same = {path: value for path, value in rows[0].items() if all(row.get(path) == value for row in rows)}
-        return "\n".join(f"{path} = {value}" for path, value in same.items() if path not in ("seed", "scale"))
+        paths = dict.fromkeys(path for row in rows for path in row if path not in ("seed", "scale"))
+        values = {path: {row[path] for row in rows if path in row} for path in paths}
+        return "\n".join(f"{path} = {next(iter(found))}" for path, found in values.items() if len(found) == 1)
 
     def status_rules(self) -> str:
         return collapse.RULES
@@ -264,25 +277,28 @@ class Page:
         }
 
     def _draw_reconstructions(self, path: Path) -> bool:
-        data = shared(self.results, "data")
-        done = {name: seeds[0] for name, seeds in self.rows.items() if seeds[0].done("evaluation")}
-        if data is None or not done:
-            return False
-        lines, titles = {}, {}
-        for name, result in done.items():
-            stored = np.load(result.runs["evaluation"].file("reconstructions.npz"))
-            lines[name] = np.concatenate([stored[split][:SHOWN] for split in stored.files])
-            titles = {SHOWN * place: f"{split}" for place, split in enumerate(stored.files)}
-        originals = np.concatenate([open_split(data.folder, split).images[:SHOWN] for split in titles.values()])
-        return figures.strips({"original": originals, **lines}, path, titles)
+        lines: dict[str, np.ndarray] = {}
+        titles: dict[int, str] = {}
+        for name, seeds in self.rows.items():
+            if (run := seeds[0].done("evaluation")) is not None:
+                stored = np.load(run.file("reconstructions.npz"))
+                splits = [split for split in SPLITS if split in stored.files]
+                titles = {SHOWN * place: split for place, split in enumerate(splits)}
+                originals = [stored[f"{split} originals"][:SHOWN] for split in splits]
+                lines.setdefault("original", np.concatenate(originals))
+                lines[name] = np.concatenate([stored[split][:SHOWN] for split in splits])
+        return figures.strips(lines, path, titles)
 
     def _draw_masks(self, path: Path) -> bool:
         lines: dict[str, np.ndarray] = {}
+        kinds: set[str] = set()
         for name, seeds in self.rows.items():
             masking = seeds[0].experiment.tokenizer.masking
             kind = {0.0: "random", 1.0: "semantic"}.get(masking.semantic_share, "random and semantic")
-            if masking.on and seeds[0].done("tokenizer") and not any(kind in line for line in lines):
-                stored = np.load(seeds[0].runs["tokenizer"].file("masks.npz"))
+            run = seeds[0].done("tokenizer")
+            if masking.on and run is not None and kind not in kinds:
+                kinds.add(kind)
+                stored = np.load(run.file("masks.npz"))
                 lines.setdefault("image", stored["images"])
                 lines[f"{kind}\n({name})"] = figures.hidden(stored["images"], stored["masks"])
         return figures.strips(lines, path)

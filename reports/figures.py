@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.results import Result
+from reports.results import Result, rows_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,14 +41,6 @@ def save(made: Figure, path: Path) -> None:
     """Writes the figure at 110 dots an inch."""
     path.parent.mkdir(parents=True, exist_ok=True)
     made.savefig(path, dpi=110)
-
-
-def rows_of(results: Sequence[Result]) -> dict[str, list[Result]]:
-    """The results by row name, in order."""
-    rows: dict[str, list[Result]] = {}
-    for result in results:
-        rows.setdefault(result.row.name, []).append(result)
-    return rows
 
 
 def curves(results: Sequence[Result], path: Path) -> bool:
@@ -108,7 +100,7 @@ def hidden(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def latents(results: Sequence[Result], classes: Sequence[str], path: Path) -> bool:
-    """The first two principal components of the latents of `val`, coloured by class, a panel a row (first seed)."""
+    """The first two principal components of the latents of `val`, the first ten classes in colours, a panel a row."""
     shown = [seeds[0] for seeds in rows_of(results).values() if seeds[0].done("evaluation")]
     if not shown:
         return False

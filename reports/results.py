@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,9 +32,9 @@ class Result:
     def state(self) -> str:
         """`done`, or the first stage that is not and why."""
         for stage, run in self.runs.items():
-            status = run.status()
-            if run.state != "done":
-                what = "not run" if status["state"] == "waiting" else f"{stage} {status['state']}"
+            status, state = run.status(), run.state
+            if state != "done":
+                what = "not run" if state == "waiting" else f"{stage} {state}"
                 return f"{what}: {status['reason']}" if status["reason"] else what
         return "done"
 
@@ -55,8 +56,9 @@ class Result:
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Metrics over the tokenizer's training: index step, a column a metric; empty where there is none."""
-        path = self.runs["tokenizer"].folder / "metrics.csv"
-        if not path.exists():
+        run = self.runs["tokenizer"]
+        path = run.file("metrics.csv") if run.state == "done" else run.folder / "metrics.csv"
+        if not path.exists() or path.stat().st_size == 0:
             return pd.DataFrame()
         return pd.read_csv(path).pivot_table(index="step", columns="metric", values="value")
 
@@ -76,13 +78,6 @@ class Result:
             return "undefined (no KL)"
         return collapse.status(self.curve("val/kl").tolist(), self.curve("val/active_units").tolist())
 
-    @property
-    def linear_gaussian_kl(self) -> float | None:
-        """KL in nats per image that a linear-Gaussian model would spend."""
-        run = self.done("evaluation")
-        value = run.result()["facts"].get("linear_gaussian_kl") if run else None
-        return None if value is None else float(value)
-
 
 def load(by_row: dict[Row, list[Experiment]], store: Store) -> list[Result]:
     """One result a row and seed, in the order of the rows."""
@@ -98,33 +93,39 @@ def shared(results: list[Result], stage: str) -> Run | None:
     return next((run for r in results if (run := r.done(stage)) is not None), None)
 
 
+def rows_of(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """The results by row name, in order."""
+    rows: dict[str, list[Result]] = {}
+    for result in results:
+        rows.setdefault(result.row.name, []).append(result)
+    return rows
+
+
 def environments(results: list[Result]) -> list[dict[str, Any]]:
-    """The environment of the last attempt of every finished run, each run once."""
+    """The environment of every attempt at every finished run, each run once."""
     runs = {run.folder: run for r in results for run in r.runs.values() if run.state == "done"}
-    return [run.status()["attempts"][-1]["environment"] | {"stage": run.stage} for run in runs.values()]
+    return [attempt["environment"] for run in runs.values() for attempt in run.status()["attempts"]]
+
+
+PROVENANCE = {
+    "commit": "commits",
+    "dtype": "dtypes",
+    "device": "devices",
+    "processor": "processors",
+    "threads": "thread counts",
+    "data_content": "contents of the data set",
+}
 
 
 def mixtures(results: list[Result]) -> list[str]:
-    """What the rows of a table do not share and should: one sentence each."""
-    found = []
-    named = {"commit": "commits", "dtype": "dtypes", "device": "devices", "threads": "thread counts"}
-    for name, plural in named.items():
-        values = sorted({str(e[name])[:12] for e in environments(results)})
+    """What the rows of a table, and the attempts behind them, do not share and should: one sentence each."""
+    found, seen = [], environments(results)
+    for name, plural in PROVENANCE.items():
+        values = sorted({str(e[name])[:40] for e in seen} - {""})
         if len(values) > 1:
             found.append(f"The rows mix {plural}: {', '.join(values)}.")
-    if any(e["uncommitted"] for e in environments(results)):
+    if any(e["uncommitted"] for e in seen):
         found.append("Some runs were made with uncommitted changes; their status.json holds the difference.")
-    revisions: dict[str, set[int]] = {}
-    contents = set()
-    for r in results:
-        for stage, run in r.runs.items():
-            if run.state == "done":
-                revisions.setdefault(stage, set()).add(run.config()["revision"])
-        if (data := r.done("data")) is not None:
-            contents.add(data.result()["facts"]["content"])
-    found += [f"The rows mix revisions of stage {s}: {sorted(v)}." for s, v in revisions.items() if len(v) > 1]
-    if len(contents) > 1:
-        found.append(f"The rows mix contents of the data set: {', '.join(sorted(contents))}.")
     return found
 
 
@@ -134,19 +135,20 @@ def costs(results: list[Result]) -> pd.DataFrame:
     for r in results:
         for run in r.runs.values():
             users.setdefault(run.folder, (run, set()))[1].add(r.row)
-    seeds = len({r.experiment.seed for r in results})
-    lines = [
+    lines = pd.DataFrame(
         {
-            "row": next(iter(rows)).name if alone else "shared by rows",
+            "row": next(iter(rows)).name if len(rows) == 1 else "shared by rows",
             "stage": run.stage,
-            "seconds": run.seconds / share,
+            "seconds": run.seconds,
         }
         for run, rows in users.values()
-        for alone in [len(rows) == 1]
-        for share in [seeds if alone else 1]
-    ]
-    frame = pd.DataFrame(lines).pivot_table(index="row", columns="stage", values="seconds", aggfunc="sum", fill_value=0)
+    )
+    frame = lines.pivot_table(index="row", columns="stage", values="seconds", aggfunc="mean", fill_value=0)
     names = ["shared by rows", *(r.row.name for r in results)]
     frame = frame.loc[[name for name in dict.fromkeys(names) if name in frame.index]]
-    stages = [stage for stage in STAGES if stage in frame.columns]
-    return frame[stages].assign(sum=frame.sum(axis=1))
+    return frame[[stage for stage in STAGES if stage in frame.columns]].assign(sum=frame.sum(axis=1))
+
+
+def total_seconds(results: list[Result]) -> float:
+    """Wall-clock seconds of all runs, each once."""
+    return sum(run.seconds for run in {run.folder: run for r in results for run in r.runs.values()}.values())

@@ -354,7 +354,7 @@ def test_folder_recipe_does_not_change_with_the_path(unsplit: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "fields", [{"image_size": 8}, {"train_images": 5}, {"val_images": 5}, {"unreadable": "skip"}], ids=str
+    "fields", [{"image_size": 20}, {"train_images": 5}, {"val_images": 5}, {"unreadable": "skip"}], ids=str
 )
 def test_folder_recipe_changes_with_the_fields(fields: dict[str, object], unsplit: Path) -> None:
     assert folder.recipe(folder_data(unsplit, **fields)) != folder.recipe(folder_data(unsplit))
@@ -404,6 +404,7 @@ def test_folder_mistakes(mistake: str, tmp_path: Path) -> None:
     arrange(tmp_path / "set")
     with pytest.raises(Mistake, match=message) as caught:
         folder.recipe(folder_data(tmp_path / "set"))
+        folder.require(folder_data(tmp_path / "set"))  # which a plan does not ask for
     assert "\n" not in str(caught.value)
 
 

@@ -174,7 +174,7 @@ def test_weights_survive_the_disk(variant, tmp_path):
     run = Store(tmp_path).run("tokenizer", variant)
     run.begin({}, {})
     before = tokenizer_of(variant)
-    weights.save(run, weights.FINAL, before)
+    weights.save(run, weights.WEIGHTS, before)
     run.finish([], {})
     after = weights.load_tokenizer(experiment(variant), run)
     assert not after.training

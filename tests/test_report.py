@@ -21,6 +21,10 @@ from tests.conftest import experiment
 STUDIES = plugins.names("ablations")
 
 
+def asked_of(name: str, at: str, **options: object) -> Asked:
+    return Asked(name, plugins.load("ablations", name, "study").study, scale(at), **options)
+
+
 def table(page: str, title: str) -> list[dict[str, str]]:
     """The first Markdown table under a heading."""
     lines = page.split(f"## {title}\n", 1)[1].strip().splitlines()
@@ -31,7 +35,7 @@ def table(page: str, title: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_that_never_ran_has_a_page_that_says_so(name, tmp_path):
-    asked = Asked(name, scale("tiny"))
+    asked = asked_of(name, "tiny")
     write(asked, asked.experiments(), Store(tmp_path / "runs"), tmp_path)
     page = (tmp_path / f"{name}-tiny.md").read_text()
     for row in asked.study.rows:
@@ -41,13 +45,13 @@ def test_a_study_that_never_ran_has_a_page_that_says_so(name, tmp_path):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_published_rows_exist(name):
-    study = Asked(name, scale("tiny")).study
+    study = asked_of(name, "tiny").study
     known = published(study.published_table)
     assert all(row.published in known for row in study.rows if row.published)
 
 
 def test_the_page_of_a_finished_row(runs, tmp_path):
-    asked = Asked("table5", scale("smoke"), rows=("mactok",))
+    asked = asked_of("table5", "smoke", rows=("mactok",))
     by_row = asked.experiments()
     shown = write(asked, by_row, Store(runs), tmp_path)
     path = next(tmp_path.glob("*.md"))
@@ -81,7 +85,9 @@ def test_a_report_needs_neither_torch_nor_the_data(runs, tmp_path):
 
 
 def test_two_seeds_have_a_mean_and_a_deviation(runs, tmp_path):
-    asked = Asked("table5", scale("smoke"), rows=("mactok",), seeds=2)
+    asked = Asked(
+        "table5", plugins.load("ablations", "table5", "study").study, scale("smoke"), rows=("mactok",), seeds=2
+    )
     write(asked, asked.experiments(), Store(runs), tmp_path)
     page = next(tmp_path.glob("*.md")).read_text()
     assert "over 2 seeds" in page
@@ -89,7 +95,10 @@ def test_two_seeds_have_a_mean_and_a_deviation(runs, tmp_path):
 
 
 def test_a_page_says_which_provenance_its_rows_mix(runs):
-    result = load({Asked("table5", scale("smoke")).study.rows[-1]: [experiment("mactok")]}, Store(runs))[0]
+    result = load(
+        {asked_of("table5", "smoke").study.rows[-1]: [experiment("mactok")]},
+        Store(runs),
+    )[0]
     assert not [line for line in mixtures([result]) if "mix" in line]
 
 

@@ -97,7 +97,7 @@ def test_an_attempt_that_was_killed_stays_in_the_record(tmp_path):
     run.begin({}, {})
     run.begin({}, {})
     run.finish([], {})
-    assert [a["outcome"] for a in run.status()["attempts"]] == ["running", "done"]
+    assert [a["outcome"] for a in run.status()["attempts"]] == ["killed", "done"]
 
 
 def test_set_state_keeps_the_attempts(tmp_path):
@@ -323,7 +323,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from harness.store import Store
-with Store(Path(sys.argv[1])).run("tokenizer", "0123").lock():
+with Store(Path(sys.argv[1])).run("tokenizer", "0123").lock:
     print("held", flush=True)
     time.sleep(60)
 """
@@ -334,12 +334,12 @@ def test_a_lock_excludes_others_until_its_holder_is_killed(tmp_path):
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(filelock.Timeout):
-            run.lock().acquire(timeout=0)
-        with Store(tmp_path).run("tokenizer", "4567").lock().acquire(timeout=0):
+            run.lock.acquire(timeout=0)
+        with Store(tmp_path).run("tokenizer", "4567").lock.acquire(timeout=0):
             pass
         holder.kill()
         holder.wait()
-        with run.lock().acquire(timeout=5):
+        with run.lock.acquire(timeout=5):
             assert run.state == "waiting"
     assert not run.folder.exists()
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPLITS = ("train", "val", "val_unseen")
+KINDS = ("images", "labels", "masks")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ A key stands for names, sizes and times of the files (times in whole seconds), n
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import os
@@ -50,7 +49,6 @@ class File:
 Classes = dict[str, list[File]]
 
 
-@functools.cache  # a plan asks for every stage, and a scan reads the status of every file
 def recipe(data: Data) -> dict[str, Any]:
     """What decides the content. Raises `Mistake` where PATH is not a folder of class folders.
 

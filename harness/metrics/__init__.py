@@ -50,8 +50,7 @@ def records(m: Measured, names: list[str] | None = None) -> list[Record]:
         metric = plugins.load("harness.metrics", name, "metric")
         value = metric.measure(m) if m.split in metric.splits else None
         if value is not None:
-            protocol = f"{metric.protocol(m)}; posterior {m.experiment.evaluation.latents}"
-            found.append(Record(name, value.value, value.n, m.step, m.split, protocol, value.deviation))
+            found.append(Record(name, value.value, value.n, m.step, m.split, metric.protocol(m), value.deviation))
     return found
 
 
@@ -85,6 +84,11 @@ class Measured:
             return self.posterior.mean
         draws = Draws(self.experiment.seed, "evaluation", self.step)
         return self.posterior.sample(draws.normal(self.split, *self.posterior.mean.shape))
+
+    @property
+    def decoded(self) -> str:
+        """What the reconstructions are decoded from, for protocols."""
+        return f"decoded from the posterior's {self.experiment.evaluation.latents}"
 
     @cached_property
     def reconstructions(self) -> Tensor:

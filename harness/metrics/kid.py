@@ -19,7 +19,8 @@ def measure(m: Measured) -> Value:
 
 def protocol(m: Measured) -> str:
     evaluation = m.experiment.evaluation
+    size = min(evaluation.kid_subset_images, len(m.originals))
     return (
-        f"unbiased, cubic kernel, {evaluation.kid_subsets} subsets of {evaluation.kid_subset_images} images, mean and "
+        f"unbiased, cubic kernel, {evaluation.kid_subsets} subsets of {size} images, mean and "
         f"standard deviation over subsets; {features(m)}"
     )

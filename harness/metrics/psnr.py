@@ -18,4 +18,4 @@ def measure(m: Measured) -> Value:
 
 
 def protocol(m: Measured) -> str:
-    return "8-bit RGB, per image, then the mean over images"
+    return f"8-bit RGB, per image, then the mean over images; {m.decoded}"

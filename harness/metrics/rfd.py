@@ -28,5 +28,5 @@ def features(m: Measured) -> str:
     return (
         f"torch-fidelity, EfficientNet-Lite2 {LAYER} averaged over places (120 features, weights "
         f"{networks.weights_checksum(networks.MEASURE)}), input {m.experiment.evaluation.metrics_px} px bicubic, "
-        f"8-bit, reference: the {len(m.originals)} originals of the same split"
+        f"8-bit, reference: the {len(m.originals)} originals of the same split; {m.decoded}"
     )

@@ -17,4 +17,4 @@ def measure(m: Measured) -> Value:
 
 
 def protocol(m: Measured) -> str:
-    return "squared error on [-1, 1], mean over pixels and images, latents moved on by one image"
+    return f"squared error on [-1, 1], mean over pixels and images, latents moved on by one image; {m.decoded}"

@@ -27,4 +27,4 @@ def measure(m: Measured) -> Value:
 
 
 def protocol(m: Measured) -> str:
-    return "scikit-image, Gaussian window 11 px sigma 1.5, 8-bit RGB, mean over channels and images"
+    return f"scikit-image, Gaussian window 11 px sigma 1.5, 8-bit RGB, mean over channels and images; {m.decoded}"

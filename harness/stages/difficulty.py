@@ -28,7 +28,7 @@ def size(experiment: Experiment) -> Size:
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    return {}
+    return {"probe_images": experiment.evaluation.probe_images}
 
 
 def run(work: Work) -> Outcome:
@@ -102,7 +102,7 @@ def _teacher_class_tokens(work: Work, split: Split) -> np.ndarray:
     from harness.images import to_tensor
     from harness.stages.teacher_features import patches
 
-    teacher = networks.teacher(work.experiment.teacher, patches(work.experiment), work.machine)
+    teacher = networks.TEACHERS[work.experiment.teacher].load(patches(work.experiment), work.machine)
     with torch.no_grad(), work.machine.autocast():
         parts = [
             teacher(work.machine.put(to_tensor(split.images[start : start + BATCH]))).c

@@ -31,7 +31,6 @@ def run(work: Work) -> Outcome:
     import numpy as np
 
     from harness import data, metrics, weights
-    from harness.collapse import linear_gaussian_kl
 
     experiment = work.experiment
     folder = work.inputs["data"].checked_folder()
@@ -46,16 +45,10 @@ def run(work: Work) -> Outcome:
             m = metrics.Measured(tokenizer, experiment, work.machine, folder, split, experiment.training.steps)
             records += metrics.records(m)
             shown[split] = m.reconstructions[:SHOWN].permute(0, 2, 3, 1).numpy()
+            shown[f"{split} originals"] = m.images.images[:SHOWN]
             if split == "val":
                 latents = m.posterior.mean.flatten(1).numpy().astype(np.float16)
                 np.savez(work.run.folder / "latents.npz", means=latents, labels=m.images.labels)
             bar.update()
     np.savez(work.run.folder / "reconstructions.npz", **shown)
-    facts = {}
-    gaussian = experiment.tokenizer.gaussian
-    if gaussian.on:
-        dimensions = experiment.tokenizer.tokens * experiment.tokenizer.channels
-        eigenvalues = np.load(folder / "pixel_eigenvalues.npy")
-        pixels = 3 * experiment.data.image_size**2
-        facts["linear_gaussian_kl"] = linear_gaussian_kl(eigenvalues, pixels, gaussian.kl_weight, dimensions)
-    return Outcome(records, facts)
+    return Outcome(records)

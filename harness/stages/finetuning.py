@@ -72,8 +72,8 @@ def run(work: Work) -> Outcome:
         model=objective,
         averaged=tokenizer,
         terms=terms,
-        weights=lambda step: objective.weights(experiment.training.steps + step),  # every warm-up is over
+        weights=lambda step: objective.weights(experiment.training.steps + step),  # warm-ups go on where they were
         validate=Validation(open_split(folder, "val").images, machine),
     )
-    weights.save(work.run, weights.FINAL, ema)
+    weights.save(work.run, weights.WEIGHTS, ema)
     return Outcome()

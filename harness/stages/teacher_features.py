@@ -20,8 +20,8 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 def size(experiment: Experiment) -> Size:
     images, tokens = experiment.data.train_images, experiment.tokenizer.image_tokens(experiment.data.image_size)
-    patch_width, class_width = networks.TEACHER_WIDTHS
-    return Size(images, 2 * images * (2 * class_width + tokens * (2 * patch_width + 4)))
+    teacher = networks.TEACHERS[experiment.teacher]
+    return Size(images, 2 * images * (2 * teacher.class_width + tokens * (2 * teacher.patch_width + 4)))
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
@@ -46,7 +46,8 @@ def run(work: Work) -> Outcome:
 
     data = work.inputs["data"]
     train = open_split(data.checked_folder(), "train")
-    teacher = networks.teacher(work.experiment.teacher, patches(work.experiment), work.machine)
+    known = networks.TEACHERS[work.experiment.teacher]
+    teacher = known.load(patches(work.experiment), work.machine)
     arrays: dict[str, np.memmap] = {}
     with work.progress(len(train), "image") as bar, torch.no_grad(), work.machine.autocast():
         for start in range(0, len(train), BATCH):
@@ -64,5 +65,4 @@ def run(work: Work) -> Outcome:
             bar.update(len(x))
     for array in arrays.values():
         array.flush()
-    widths = [arrays["p"].shape[-1], arrays["c"].shape[-1]]
-    return Outcome(facts={"widths": widths, "weights": networks.weights_checksum(networks.TEACHER)})
+    return Outcome(facts={"teacher": known.about, "weights": known.weights()})

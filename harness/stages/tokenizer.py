@@ -39,9 +39,9 @@ def snapshot_steps(steps: int) -> list[int]:
 
 def snapshot_file(step: int, steps: int) -> str:
     """The file of the weights after `step` steps of `steps`."""
-    from harness.weights import FINAL
+    from harness.weights import WEIGHTS
 
-    return FINAL if step == steps else f"snapshots/{step}.safetensors"
+    return WEIGHTS if step == steps else f"snapshots/{step}.safetensors"
 
 
 def run(work: Work) -> Outcome:
@@ -59,13 +59,11 @@ def run(work: Work) -> Outcome:
     folder = work.inputs["data"].checked_folder()
     batches = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "tokenizer", machine)
     teacher = _Teacher(work) if experiment.tokenizer.wants_teacher else None
+    perceptual = networks.perceptual(experiment.tokenizer, machine)  # before seeding: building it draws numbers
     with torch.random.fork_rng():
         torch.manual_seed(generator(experiment.seed, "tokenizer", "initialisation").initial_seed())
         objective = Objective(
-            experiment.tokenizer,
-            experiment.data.image_size,
-            teacher.widths if teacher else None,
-            networks.perceptual(experiment.tokenizer, machine),
+            experiment.tokenizer, experiment.data.image_size, teacher.widths if teacher else None, perceptual
         ).to(machine.device)
 
     def terms(step: int) -> dict[str, torch.Tensor]:
@@ -116,9 +114,12 @@ class _Teacher:
     def __init__(self, work: Work):
         import numpy as np
 
+        from harness.networks import TEACHERS
+
         run = work.inputs["teacher_features"]
         self.device = work.machine.device
-        self.widths: tuple[int, int] = tuple(run.result()["facts"]["widths"])
+        known = TEACHERS[work.experiment.teacher]
+        self.widths = known.patch_width, known.class_width
         self.arrays = [np.load(run.file(f"{name}.npy"), mmap_mode="r") for name in ("c", "p", "s")]
 
     def features(self, batch: Batch) -> Features:
