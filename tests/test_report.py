@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,11 @@ import pytest
 
 from harness import plugins
 from harness.scales import scale
-from harness.store import Store
+from harness.store import Store, read_json, write_json
 from harness.study import PUBLISHED, Asked, published
 from reports import figures
 from reports.ablation import write
-from reports.results import load, mixtures
+from reports.results import PROVENANCE, load, mixtures
 from tests.conftest import experiment
 
 STUDIES = plugins.names("ablations")
@@ -143,3 +144,15 @@ def test_a_folder_of_images_runs_like_the_embedded_ones(runs, tmp_path):
     page = next((tmp_path / "out").glob("*.md")).read_text()
     assert "val_unseen" not in page
     assert "3 classes" in page
+
+
+@pytest.mark.parametrize("name", PROVENANCE)
+def test_a_page_says_what_its_rows_mix(name, runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    path = next((tmp_path / "runs").glob("tokenizer/*/status.json"))
+    status = read_json(path)
+    status["attempts"][0]["environment"][name] = "another"
+    write_json(path, status)
+    asked = asked_of("table5", "smoke", rows=("mactok",))
+    write(asked, asked.experiments(), Store(tmp_path / "runs"), tmp_path)
+    assert f"The rows mix {PROVENANCE[name]}: " in next(tmp_path.glob("*.md")).read_text()
