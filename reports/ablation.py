@@ -192,6 +192,11 @@ class Page:
         return text
 
     @property
+    def validation_images(self) -> int:
+        """Images behind each point of a curve."""
+        return min(collapse.Validation.IMAGES, self.results[0].experiment.data.val_images)
+
+    @property
     def teacher(self) -> str:
         """The teacher and its layers."""
         return TEACHERS[self.results[0].experiment.teacher].about

@@ -38,9 +38,9 @@ def figure(width: float, height: float, **grid: Any) -> tuple[Figure, Any]:
 
 
 def save(made: Figure, path: Path) -> None:
-    """Writes the figure at 110 dots an inch."""
+    """Writes the figure at 90 dots an inch."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    made.savefig(path, dpi=110)
+    made.savefig(path, dpi=90)
 
 
 def curves(results: Sequence[Result], path: Path) -> bool:
@@ -56,7 +56,7 @@ def curves(results: Sequence[Result], path: Path) -> bool:
         axis.grid(alpha=0.3)
     for axis in axes[1]:
         axis.set_xlabel("training step")
-    axes[0, 0].set_yscale("symlog", linthresh=1)
+    axes[0, 0].set_ylim(bottom=0)
     handles, labels = axes[0, 1].get_legend_handles_labels()
     made.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     save(made, path)
