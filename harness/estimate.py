@@ -29,9 +29,11 @@ def plan_table(planned: list[Task], labels: dict[Task, str], store: Store) -> st
             seconds += (expected or 0) * size.units
             unknown += expected is None
     table = tabulate(rows, headers=("stage", "rows", "key", "state", "time", "MiB"), disable_numparse=True)
+    todo = sum(row[4] != "cached" for row in rows)
+    if todo == 0:
+        return f"{table}\n\nAll {len(rows)} stages are done."
     time = f"{seconds / 60:.0f} min by earlier runs at this scale" if seconds else "no earlier run to judge the time by"
     time += f", {unknown} stages unknown" if unknown and seconds else ""
-    todo = sum(row[4] != "cached" for row in rows)
     free = shutil.disk_usage(_existing(store.root)).free
     return f"{table}\n\n{todo} of {len(rows)} stages to run; {time}; {disk / GIB:.2f} GiB of {free / GIB:.0f} GiB free"
 

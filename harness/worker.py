@@ -20,11 +20,13 @@ def perform(
 ) -> str:
     """Runs `task` unless its result is there, and returns its state; trouble ends in the run's status, not here."""
     run = task.run_in(store)
+    inputs = {name: needed.run_in(store) for name, needed in task.inputs.items()}
+    work = Work(task.experiment, run, inputs, machine, should_stop, label, quiet)
     if not _acquire(run, should_stop):
         return run.state
     try:
         if run.state not in FINAL:  # else another process made it while this one waited
-            _attempt(task, run, store, machine, label, should_stop, quiet)
+            _attempt(task, work, _data_content(task, store))
     finally:
         run.lock.release()
     return run.state
@@ -44,24 +46,16 @@ def _acquire(run: Run, should_stop: Callable[[], bool]) -> bool:
     return False
 
 
-def _attempt(
-    task: Task,
-    run: Run,
-    store: Store,
-    machine: Machine,
-    label: str,
-    should_stop: Callable[[], bool],
-    quiet: bool,
-) -> None:
-    recorded = environment(machine) | {
+def _attempt(task: Task, work: Work, data_content: str) -> None:
+    run = work.run
+    recorded = {
         "scale": task.experiment.scale,
         "micro_batch_images": task.experiment.training.batch_images,
-        "data_content": _data_content(task, store),
+        "data_content": data_content,
     }
-    run.begin(task.identity, recorded)
-    inputs = {name: needed.run_in(store) for name, needed in task.inputs.items()}
+    run.begin(task.identity, environment(work.machine) | recorded)
     try:
-        outcome = task.module.run(Work(task.experiment, run, inputs, machine, should_stop, label, quiet))
+        outcome = task.module.run(work)
         run.finish(outcome.records, outcome.facts | {"units": task.module.size(task.experiment).units})
     except Stopped:
         run.end("stopped", "asked to stop")

@@ -1,15 +1,24 @@
-"""What several tests share: experiments at `smoke`, and a store in which one row is finished."""
+"""What several tests share: experiments at `smoke`, a store with one finished row, images on disk and as tensors."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import timm
+import torch
+from PIL import Image
+from torch import Tensor, nn
 
+from harness.draws import Draws
 from harness.experiment import Experiment, with_fields, with_variant
 from harness.scales import scale
+from models.efficientnet import EfficientNet
 
 ROW = ["table5", "--scale", "smoke", "--rows", "mactok", "--quiet"]
 # A checkpoint after every step, so that a killed training has something to go on from.
@@ -17,6 +26,13 @@ COMMAND = (
     "import sys, harness.training as training, harness.ablate as ablate, harness.cli as cli;"
     "training.CHECKPOINT_SECONDS = 0; cli.run(ablate.main)"
 )
+CATS = 12
+DOGS = 8
+SIDE = 32  # px, of the smoke scale
+TOKENS = 64  # its N
+BATCH = 6
+WIDTHS = (112, 1280)  # of patch tokens and class token, as EfficientNet-Lite0 has them
+DRAWS = Draws(0, "tests", 0)
 
 
 def start(runs: Path) -> subprocess.Popen[str]:
@@ -42,3 +58,51 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out, errors = process.communicate(timeout=200)
     assert process.returncode == 0, out + errors
     return store
+
+
+def photograph() -> Image.Image:
+    spec = importlib.util.find_spec("sklearn")
+    assert spec is not None and spec.origin is not None
+    with Image.open(Path(spec.origin).parent / "datasets/images/china.jpg") as image:
+        return image.convert("RGB")
+
+
+def save_class(place: Path, images: int, suffixes: tuple[str, ...] = (".jpg", ".PNG", ".bmp")) -> None:
+    """Crops of a photograph, 40 x 30 pixels, in several formats, all with the same time."""
+    place.mkdir(parents=True)
+    source = photograph()
+    for i in range(images):
+        path = place / f"{i:02d}{suffixes[i % len(suffixes)]}"
+        source.crop((8 * i, 4 * i, 8 * i + 40, 4 * i + 30)).save(path)
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+
+
+@pytest.fixture
+def unsplit(tmp_path: Path) -> Path:
+    """Two class folders and no splits."""
+    save_class(tmp_path / "pets/cats", CATS)
+    save_class(tmp_path / "pets/dogs/outdoors", DOGS)
+    return tmp_path / "pets"
+
+
+def contents(place: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.load(path) for path in sorted(place.glob("*.npy"))}
+
+
+def images(batch: int = BATCH, side: int = SIDE) -> Tensor:
+    return DRAWS.uniform("images", batch, 3, side, side) * 2 - 1
+
+
+class Counter:
+    def __init__(self, module: nn.Module):
+        self.calls: list[Tensor] = []
+        module.register_forward_pre_hook(lambda _, args: self.calls.append(args[0].detach()))
+
+
+@pytest.fixture(scope="module")
+def net() -> EfficientNet:
+    """Random weights; dropout and stochastic depth that would show at once if anything switched them on."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = timm.create_model("tf_efficientnet_lite0", pretrained=False, drop_rate=0.5, drop_path_rate=0.5)
+        return EfficientNet(model)

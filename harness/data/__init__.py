@@ -8,7 +8,9 @@ A data set module offers
     recipe(data) -> dict               what decides its content (hashed); raises `Mistake` for what makes no sense, and
                                        works where the data is absent, so that plans can be made elsewhere
     require(data) -> None              raises `Mistake` where the data is not on this machine
-    build(data, folder, quiet) -> dict writes the arrays below into `folder`; returns {"classes": [...], ...} to record
+    build(data, folder, quiet, check_stop) -> dict
+                                       writes the arrays below into `folder`; returns {"classes": [...], ...} to record;
+                                       calls `check_stop` between images, which raises when it should stop
 
 and its splits are arrays in the run folder of the stage `data`:
 

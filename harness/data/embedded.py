@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import functools
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -116,7 +117,9 @@ def require(data: Data) -> None:
     """Nothing: its packages are dependencies of the project."""
 
 
-def build(data: Data, folder: Path, quiet: bool = False) -> dict[str, Any]:
+def build(
+    data: Data, folder: Path, quiet: bool = False, check_stop: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Draw all splits into `folder`; images (n, S, S, 3) uint8, labels (n,) int64, masks (n, S, S) bool."""
     import numpy as np
     from tqdm import tqdm
@@ -134,6 +137,7 @@ def build(data: Data, folder: Path, quiet: bool = False) -> dict[str, Any]:
                 images[index], masks[index] = painter.paint(split, drawn)
                 labels[index] = drawn.label
                 progress.update()
+                check_stop()
             for array in (images, labels, masks):
                 array.flush()
     held_out = dict(zip(CLASSES, objects("val_unseen"), strict=True))

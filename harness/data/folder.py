@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,9 @@ def require(data: Data) -> None:
     _root(data)
 
 
-def build(data: Data, folder: Path, quiet: bool = False) -> dict[str, Any]:
+def build(
+    data: Data, folder: Path, quiet: bool = False, check_stop: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Decode, resize and crop into `folder`: images (n, S, S, 3) uint8 and labels (n,) int64; there are no masks.
 
     Of every split, at most as many images as `data` says, the classes taking turns. Files that do not open raise
@@ -91,7 +94,7 @@ def build(data: Data, folder: Path, quiet: bool = False) -> dict[str, Any]:
     unreadable: list[str] = []
     with tqdm(total=total, desc="folder", unit="image", disable=quiet or None) as progress:
         for split, files in chosen.items():
-            unreadable += _write(data, folder, split, files, progress)
+            unreadable += _write(data, folder, split, files, progress, check_stop)
     if unreadable:
         first = ", ".join(unreadable[:5]) + (", ..." if len(unreadable) > 5 else "")
         found = f"{len(unreadable)} of {total} images in {data.argument} do not open: {first}"
@@ -189,7 +192,14 @@ def _take_turns(classes: Classes, most: int) -> list[tuple[File, int]]:
     return list(itertools.islice((item for turn in rounds for item in turn if item), most))
 
 
-def _write(data: Data, folder: Path, split: str, files: list[tuple[File, int]], progress: tqdm[Any]) -> list[str]:
+def _write(
+    data: Data,
+    folder: Path,
+    split: str,
+    files: list[tuple[File, int]],
+    progress: tqdm[Any],
+    check_stop: Callable[[], None],
+) -> list[str]:
     """Write the arrays of `split`; returns the names of the files that do not open."""
     import numpy as np
 
@@ -200,6 +210,7 @@ def _write(data: Data, folder: Path, split: str, files: list[tuple[File, int]], 
     unreadable: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(files), CHUNK_IMAGES):
+            check_stop()
             chunk = files[start : start + CHUNK_IMAGES]
             decoded = pool.map(lambda item: _decode(root / item[0].name, side), chunk)
             for (file, label), pixels in zip(chunk, decoded, strict=True):

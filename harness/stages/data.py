@@ -42,7 +42,7 @@ def run(work: Work) -> Outcome:
     from harness.collapse import pixel_eigenvalues
 
     module = plugins.load("harness.data", work.experiment.data.name, "data set")
-    facts = module.build(work.experiment.data, work.run.folder, work.quiet)
+    facts = module.build(work.experiment.data, work.run.folder, work.quiet, work.check_stop)
     counts = {split: len(data.open_split(work.run.folder, split)) for split in data.splits(work.run.folder)}
     digits = content(work.run.folder)
     train = data.open_split(work.run.folder, "train")
