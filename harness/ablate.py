@@ -44,14 +44,13 @@ def main(arguments: Sequence[str]) -> int:
 
     from reports.ablation import write
 
-    page = write(asked, by_row, store, options.out)
-    print(page)
-    missing = [t for t in planned if t.run_in(store).state != "done"]
-    for t in missing:
-        status = t.run_in(store).status()
-        if status["state"] != "waiting":  # what waits, waits for a stage that is named here
-            print(f"{t.stage} {t.key} of {labels[t]}: {status['state']}, {status['reason']}", file=sys.stderr)
-    return 1 if missing else 0
+    print(write(asked, by_row, store, options.out))
+    states = {t: t.run_in(store).state for t in planned}
+    for t, state in states.items():
+        if state not in ("done", "waiting"):  # what waits, waits for a stage that is named here
+            reason = t.run_in(store).status()["reason"]
+            print(f"{t.stage} {t.key} of {labels[t]}: {state}, {reason}", file=sys.stderr)
+    return 0 if all(state == "done" for state in states.values()) else 1
 
 
 def _labels(by_row: dict[Row, list[Experiment]], planned: list[Task]) -> dict[Task, str]:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 ACTIVE_VARIANCE = 0.01  # a unit is active when its posterior mean varies more than this over images (Burda et al. 2016)
 RISE_NATS = 1.0  # KL rose when it once stood a nat per image above the least before
 COLLAPSED_SHARE = 0.1  # of that rise is left at the end: collapsed
-EIGENVALUE_IMAGES = 4096  # whose pixel covariance is taken
 PARTLY_SHARE = 0.5  # of that rise is left at the end, or of the units are active: partly
+EIGENVALUE_IMAGES = 4096  # whose pixel covariance is taken
 
 RULES = (
     f"`never active`: KL never rose {RISE_NATS:g} nat per image above its least before. "
@@ -49,8 +49,8 @@ def pixel_eigenvalues(images: np.ndarray) -> np.ndarray:
     """Eigenvalues, largest first, of the pixel covariance on [-1, 1] of the first uint8 images (n, H, W, 3)."""
     import numpy as np
 
-    pixels = images[:EIGENVALUE_IMAGES].reshape(min(len(images), EIGENVALUE_IMAGES), -1).astype(np.float32)
-    pixels = pixels / np.float32(127.5) - 1
+    first = images[:EIGENVALUE_IMAGES]
+    pixels = first.reshape(len(first), -1).astype(np.float32) / np.float32(127.5) - 1
     pixels -= pixels.mean(0)
     # X^T X and X X^T have the same eigenvalues but for zeros: the smaller one is taken.
     gram = pixels @ pixels.T if len(pixels) < pixels.shape[1] else pixels.T @ pixels
@@ -96,10 +96,10 @@ class Validation:
             posterior = tokenizer.encode(self.x)
             error = (tokenizer.decode(posterior.mean) - self.x).square().mean().item()
             shuffled = (tokenizer.decode(posterior.mean.roll(1, 0)) - self.x).square().mean().item()
-        return {"val/error": error, "val/shuffled_error": shuffled - error, **_kl(posterior)}
+        return {"val/error": error, "val/shuffled_error": shuffled - error, **_of_latents(posterior)}
 
 
-def _kl(posterior: Posterior) -> dict[str, float]:
+def _of_latents(posterior: Posterior) -> dict[str, float]:
     active = active_units(posterior.mean).float().mean().item()
     if posterior.log_variance is None:
         return {"val/active_units": active}

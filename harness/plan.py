@@ -11,11 +11,8 @@ from harness import plugins
 from harness.experiment import Experiment, canonical, key_of
 from harness.store import FINAL, Run, Store
 
-WANTED = (
-    "difficulty",
-    "snapshots",
-    "evaluation",
-)  # the stages that a row of a table reads; all others follow from them
+# The stages that a row of a table reads; all others follow from them.
+WANTED = ("difficulty", "snapshots", "evaluation")
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ def train(
                 group["lr"] = learning_rate(training, step)
             with work.machine.autocast():
                 values = terms(step)
-            loss = torch.stack([weights(step)[name] * value for name, value in values.items()]).sum()
+            factors = weights(step)
+            loss = torch.stack([factors[name] * value for name, value in values.items()]).sum()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(parameters, training.clip_norm)
             if not torch.isfinite(loss + norm):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from harness.data import SPLITS
 from harness.experiment import Experiment, differences, flat, key_of
 from harness.networks import TEACHERS
 from harness.store import Store, replacing
-from harness.study import Asked, Row, published
+from harness.study import Ablation, Asked, Row, published
 from models.variants import VARIANTS
 from reports import figures
 from reports.results import Result, costs, environments, load, mixtures, rows_of, shared, total_seconds
@@ -62,7 +61,7 @@ class Page:
     results: list[Result]
 
     @property
-    def study(self) -> Any:
+    def study(self) -> Ablation:
         return self.asked.study
 
     @property

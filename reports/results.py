@@ -16,10 +16,6 @@ from harness.plan import tasks
 from harness.store import Record, Run, Store
 from harness.study import Row
 
-# In the order in which they run.
-STAGES = ("data", "teacher_features", "difficulty", "tokenizer", "snapshots", "finetuning", "evaluation")
-
-
 @dataclass(frozen=True)
 class Result:
     """One row and seed. Stages that have not run, or failed, are absent from what it tells."""
@@ -146,7 +142,8 @@ def costs(results: list[Result]) -> pd.DataFrame:
     frame = lines.pivot_table(index="row", columns="stage", values="seconds", aggfunc="mean", fill_value=0)
     names = ["shared by rows", *(r.row.name for r in results)]
     frame = frame.loc[[name for name in dict.fromkeys(names) if name in frame.index]]
-    return frame[[stage for stage in STAGES if stage in frame.columns]].assign(sum=frame.sum(axis=1))
+    stages = dict.fromkeys(stage for r in results for stage in r.runs)  # in the order in which they run
+    return frame[list(stages)].assign(sum=frame.sum(axis=1))
 
 
 def total_seconds(results: list[Result]) -> float:

@@ -77,7 +77,7 @@ class Measured:
 
     @cached_property
     def latents(self) -> Tensor:
-        """Z (n, L, Z): the posterior's mode, or a sample where the evaluation says so."""
+        """z (n, L, Z): the posterior's mode, or a sample where the evaluation says so."""
         from harness.draws import Draws
 
         if self.experiment.evaluation.latents == "mode":

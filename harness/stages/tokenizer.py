@@ -73,8 +73,10 @@ def run(work: Work) -> Outcome:
     if experiment.tokenizer.masking.on:
         _save_masks(work, batches, teacher)
 
+    moments = snapshot_steps(training.steps)
+
     def snapshot(step: int, ema: torch.nn.Module) -> None:
-        if step in snapshot_steps(training.steps):
+        if step in moments:
             weights.save(work.run, snapshot_file(step, training.steps), ema)
 
     train(
@@ -92,7 +94,7 @@ def run(work: Work) -> Outcome:
 
 
 def _save_masks(work: Work, batches: Batches, teacher: _Teacher | None) -> None:
-    """Writes masks.npz for reports: images of the first step (uint8), what was hidden of them, scores or none."""
+    """Writes masks.npz for reports: images of the first step (uint8) and what was hidden of them (bool)."""
     import numpy as np
 
     from harness.images import to_uint8
