@@ -16,6 +16,7 @@ from harness.plan import tasks
 from harness.store import Record, Run, Store
 from harness.study import Row
 
+
 @dataclass(frozen=True)
 class Result:
     """One row and seed. Stages that have not run, or failed, are absent from what it tells."""
