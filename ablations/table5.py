@@ -18,7 +18,8 @@ study = Ablation(
     notes=(
         "The paper prints no row for the autoencoder, the plain KL-VAE or latent masking; its Figures 1, 5a, 7 and 11 "
         "show the latter two as collapsed.",
-        "The published rows: ImageNet at 256 px, L = 128, ViT-B, 250,000 steps, decoder fine-tuning. Published rFID is "
-        "on Inception features over 50,000 validation images; it stands beside our rFD for its order, not its size.",
+        "The published rows: ImageNet at 256 px, L = 128, ViT-B for 250,000 steps, decoder fine-tuning, SiT-B for "
+        "500,000 steps. Published rFID and gFID are on Inception features over 50,000 images: they stand beside ours "
+        "for order, not size.",
     ),
 )

@@ -9,6 +9,8 @@ from harness import cli
 COMMANDS = {
     "harness.ablate STUDY": "run what is missing of an ablation and write its report",
     "harness.report STUDY": "rebuild a report from the store alone",
+    "harness.generate --run ID": "images of chosen classes from a finished generator",
+    "harness.reconstruct IMAGES --run ID": "image files through a finished tokenizer and back",
     "harness.bench": "images per second and model FLOP utilisation of the tokenizer and of the evaluation",
 }
 

@@ -14,8 +14,11 @@ from typing import NoReturn
 
 from harness import plugins
 from harness.errors import Mistake, Trouble
+from harness.experiment import Experiment
+from harness.plan import runs_of
 from harness.scales import SCALES, scale
-from harness.store import Damaged
+from harness.stages import decoder
+from harness.store import Damaged, Run, Store
 from harness.study import Asked
 
 INTERRUPTED = 130
@@ -51,6 +54,20 @@ def add_study(made: Parser) -> None:
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="set a field of every experiment, checked"
     )
     made.add_argument("--out", type=Path, default=Path("reports/out"), metavar="DIR", help="where reports go")
+
+
+def add_run(made: Parser) -> None:
+    """Which run of the store is meant, and where pictures go."""
+    made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the store (default: runs/)")
+    made.add_argument("--run", required=True, metavar="ID", help="a run, by its key or the first digits of it")
+    made.add_argument("--out", type=Path, default=Path("reports/out"), metavar="DIR", help="where pictures go")
+
+
+def decoder_run(experiment: Experiment, options: argparse.Namespace) -> Run:
+    """What decodes for `--run ID`: the tokenizer before fine-tuning where ID names that, else as it ends up."""
+    store = Store(options.runs)
+    stage = "tokenizer" if store.find(options.run).stage == "tokenizer" else decoder(experiment)
+    return runs_of(experiment, store, (stage,))[stage]
 
 
 def asked(options: argparse.Namespace) -> Asked:

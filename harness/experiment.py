@@ -10,16 +10,21 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from harness.errors import Mistake, unknown
-from models.config import STRICT, Positive, Share, Tokenizer, Weight
+from models.config import STRICT, Positive, Share, Tokenizer, Transformer, Weight
 from models.variants import VARIANTS, fields_of
 
 Steps = Annotated[int, Field(ge=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Several = Annotated[int, Field(ge=16)]  # fewer images say nothing
+Scales = Annotated[
+    tuple[Annotated[float, Field(ge=1, allow_inf_nan=False)], ...],
+    BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
+    Field(min_length=1),
+]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -54,6 +59,10 @@ class Training:
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     ema_decay: Decay = 0.9999
 
+    def __post_init__(self) -> None:
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"training.warmup_steps {self.warmup_steps} is not below training.steps {self.steps}")
+
 
 @dataclass(frozen=True, config=STRICT)
 class Finetuning:
@@ -66,6 +75,64 @@ class Finetuning:
     @property
     def active(self) -> bool:
         return self.on
+
+
+@dataclass(frozen=True, config=STRICT)
+class Generator:
+    """The generator on the latents: which one of `models.generators`, its size, its training.
+
+    `label_dropout` is the probability that an image's class is hidden from it, so that it can be guided.
+    """
+
+    size: Transformer
+    training: Training
+    on: bool = True
+    name: str = "sit"
+    label_dropout: Share = 0.1
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+
+@dataclass(frozen=True, config=STRICT)
+class Guidance:
+    """Classifier-free guidance for t in [low, high], where t = 0 is the data and t = 1 the noise.
+
+    One of `scales` is used as it is; of several, the one of least gFD over `search_images` samples. 1 is no guidance.
+    """
+
+    on: bool = True
+    scales: Scales = (2.3,)
+    low: Share = 0.0
+    high: Share = 0.7
+    search_images: Several = 10_000
+
+    def __post_init__(self) -> None:
+        if self.low >= self.high:
+            raise ValueError(f"guidance.low {self.low} is not below guidance.high {self.high}")
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+    @property
+    def searched(self) -> bool:
+        """Whether the scale has to be found."""
+        return len(self.scales) > 1
+
+
+@dataclass(frozen=True, config=STRICT)
+class Sampling:
+    """How many images are generated, with classes in equal shares, and how.
+
+    `curve_images` are behind each point of gFD over the generator's training.
+    """
+
+    images: Several
+    curve_images: Several
+    sampler: Literal["euler", "heun", "euler_maruyama"] = "euler_maruyama"
+    steps: Steps = 250
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -93,15 +160,14 @@ class Experiment:
     training: Training
     finetuning: Finetuning
     evaluation: Evaluation
+    generator: Generator
+    guidance: Guidance
+    sampling: Sampling
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     scale: str = ""  # the name of the scale that it was derived from; no stage depends on it
 
     def __post_init__(self) -> None:
         self.tokenizer.image_tokens(self.data.image_size)
-        if self.training.warmup_steps >= self.training.steps:
-            raise ValueError(
-                f"training.warmup_steps {self.training.warmup_steps} is not below training.steps {self.training.steps}"
-            )
 
 
 Config = TypeVar("Config")

@@ -1,86 +1,76 @@
-"""Fréchet and kernel distances on EfficientNet-Lite2 features, through torch-fidelity. They are not FID and not KID of
-the literature, which are on Inception features: every record names the network and the layer.
+"""Distances and scores of image sets on EfficientNet-Lite2 features, by torch-fidelity's formulas.
+
+They are not FID, KID and IS of the literature, which are on Inception: every record names the network and the layer.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from typing import NamedTuple
 
 import torch
-import torch_fidelity
 from torch import Tensor
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
+from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
 from harness import networks
 from harness.experiment import Evaluation
 from harness.machine import Machine
-from models.efficientnet import PATCH_STAGE, resized
+from models.efficientnet import DEEP_STAGE, PATCH_STAGE, resized
 
 LAYER = f"blocks.{PATCH_STAGE}"  # the last stage at stride 16, 120 channels, averaged over places
+NEIGHBOURS = 3  # of precision and recall
+SPLITS = 10  # of the classifier score
+BATCH = 64
 
 
-@cache
-def extractor(metrics_px: int, machine: Machine) -> str:
-    """Registers Lite2 at this input side with torch-fidelity; returns the name that it is registered under."""
-    name = f"efficientnet-lite2-{metrics_px}px"
+class Features(NamedTuple):
+    """What Lite2 says of n images: features (n, 120) of `LAYER`, averaged over places, and logits (n, 1000)."""
+
+    features: Tensor
+    logits: Tensor
+
+
+@torch.no_grad()
+def features(images: Tensor, metrics_px: int, machine: Machine) -> Features:
+    """Lite2 on uint8 images (n, 3, H, W), resized to `metrics_px`, in float32 whatever the machine's dtype."""
     net = networks.efficientnet_lite(networks.MEASURE, machine)
-
-    class Lite2(FeatureExtractorBase):
-        """uint8 (B, 3, H, W) -> ((B, 120),), in float32 whatever the machine's dtype."""
-
-        def __init__(self, name: str, features_list: list[str], **kwargs: object):
-            super().__init__(name, features_list)
-
-        @staticmethod
-        def get_provided_features_list() -> tuple[str, ...]:
-            return (LAYER,)
-
-        @staticmethod
-        def get_default_feature_layer_for_metric(metric: str) -> str:
-            return LAYER
-
-        @staticmethod
-        def can_be_compiled() -> bool:
-            return False
-
-        def forward(self, images: Tensor) -> tuple[Tensor]:
-            x = resized(images.float() / 127.5 - 1, metrics_px)
-            x = x.contiguous(memory_format=torch.channels_last)
-            return (net.stages(x, PATCH_STAGE)[PATCH_STAGE].mean((2, 3)),)
-
-    torch_fidelity.register_feature_extractor(name, Lite2)
-    return name
+    parts = []
+    for batch in images.split(BATCH):
+        x = resized(machine.put(batch).float() / 127.5 - 1, metrics_px).contiguous(memory_format=torch.channels_last)
+        stages = net.stages(x)
+        parts.append((stages[PATCH_STAGE].mean((2, 3)).cpu(), net.logits(stages[DEEP_STAGE]).cpu()))
+    return Features(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-class _Images(torch.utils.data.Dataset[Tensor]):
-    def __init__(self, images: Tensor):
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.images[index]
+def frechet(images: Tensor, reference: Tensor) -> float:
+    """Fréchet distance of Gaussians fitted to features (n, D) of images and of the reference."""
+    fitted = fid_features_to_statistics(images), fid_features_to_statistics(reference)
+    return float(fid_statistics_to_metric(*fitted, verbose=False)[KEY_METRIC_FID])
 
 
-def distances(images: Tensor, reference: Tensor, evaluation: Evaluation, machine: Machine) -> dict[str, float]:
-    """{"frechet", "kernel", "kernel_deviation"} of uint8 images (n, 3, H, W) from the reference images."""
-    measured = torch_fidelity.calculate_metrics(
-        input1=_Images(images),
-        input2=_Images(reference),
-        fid=True,
-        kid=True,
-        feature_extractor=extractor(evaluation.metrics_px, machine),
+def kernel(images: Tensor, reference: Tensor, evaluation: Evaluation) -> tuple[float, float]:
+    """Kernel distance (the KID estimator) of features: mean and standard deviation over subsets."""
+    found = kid_features_to_metric(
+        images,
+        reference,
         kid_subsets=evaluation.kid_subsets,
         kid_subset_size=min(evaluation.kid_subset_images, len(images), len(reference)),
-        batch_size=64,
-        cuda=machine.device == "cuda",
-        save_cpu_ram=True,  # no loader processes: the images are in memory
-        cache=False,
         verbose=False,
     )
-    return {
-        "frechet": measured[torch_fidelity.KEY_METRIC_FID],
-        "kernel": measured[torch_fidelity.KEY_METRIC_KID_MEAN],
-        "kernel_deviation": measured[torch_fidelity.KEY_METRIC_KID_STD],
-    }
+    return found[KEY_METRIC_KID_MEAN], found[KEY_METRIC_KID_STD]
+
+
+def classifier_score(logits: Tensor) -> tuple[float, float]:
+    """exp(E KL(p(y | x) || p(y))) (Salimans et al. 2016): mean and standard deviation over shuffled splits."""
+    found = isc_features_to_metric(logits, splits=SPLITS)
+    return found[KEY_METRIC_ISC_MEAN], found[KEY_METRIC_ISC_STD]
+
+
+def precision_recall(images: Tensor, reference: Tensor) -> tuple[float, float]:
+    """Shares in [0, 1] of generated images among the real ones and the other way round (Kynkäänniemi et al. 2019)."""
+    found = prc_features_to_metric(
+        images, reference, prc_neighborhood=NEIGHBOURS, prc_batch_size=10_000, save_cpu_ram=True, verbose=False
+    )
+    return found[KEY_METRIC_PRECISION], found[KEY_METRIC_RECALL]

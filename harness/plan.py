@@ -8,11 +8,10 @@ from types import ModuleType
 from typing import Any
 
 from harness import plugins
-from harness.experiment import Experiment, canonical, key_of
+from harness.errors import Mistake
+from harness.experiment import Experiment, canonical, key_of, with_fields
+from harness.scales import SCALES
 from harness.store import FINAL, Run, Store
-
-# The stages that a row of a table reads; all others follow from them.
-WANTED = ("difficulty", "snapshots", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,14 @@ def task(stage: str, experiment: Experiment) -> Task:
     return Task(stage, key_of(identity), identity, experiment, inputs)
 
 
-def tasks(experiments: list[Experiment], wanted: tuple[str, ...] = WANTED) -> list[Task]:
-    """All tasks of `experiments`, each once, inputs before what reads them."""
+def wanted(experiment: Experiment) -> tuple[str, ...]:
+    """The stages that a row of a table reads; all others follow from them."""
+    of_generator = ("generator_snapshots", "generation") if experiment.generator.on else ()
+    return ("difficulty", "snapshots", "evaluation", *of_generator)
+
+
+def tasks(experiments: list[Experiment], stages: tuple[str, ...] = ()) -> list[Task]:
+    """All tasks that `stages` (default: those wanted) of `experiments` take, each once, inputs before their readers."""
     ordered: dict[Task, None] = {}
 
     def add(t: Task) -> None:
@@ -59,7 +64,7 @@ def tasks(experiments: list[Experiment], wanted: tuple[str, ...] = WANTED) -> li
         ordered[t] = None
 
     for experiment in experiments:
-        for stage in wanted:
+        for stage in stages or wanted(experiment):
             add(task(stage, experiment))
     return list(ordered)
 
@@ -67,3 +72,17 @@ def tasks(experiments: list[Experiment], wanted: tuple[str, ...] = WANTED) -> li
 def unfinished(planned: list[Task], store: Store) -> list[Task]:
     """The tasks of `planned` that have to run."""
     return [t for t in planned if t.run_in(store).state not in FINAL]
+
+
+def runs_of(experiment: Experiment, store: Store, stages: tuple[str, ...]) -> dict[str, Run]:
+    """The finished runs of `stages` of an experiment; raises `Mistake` where one is not finished."""
+    runs = {stage: task(stage, experiment).run_in(store) for stage in stages}
+    for stage, run in runs.items():
+        if run.state != "done":
+            raise Mistake(f"{stage} {run.key} of this run is not finished, but {run.state}: run its study first")
+    return runs
+
+
+def experiment_of(run: Run) -> Experiment:
+    """The experiment that `run` was first made for."""
+    return with_fields(next(iter(SCALES.values())).experiment, run.experiment())

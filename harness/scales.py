@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.errors import unknown
-from harness.experiment import Data, Evaluation, Experiment, Finetuning, Training
+from harness.experiment import Data, Evaluation, Experiment, Finetuning, Generator, Guidance, Sampling, Training
 from models.config import Alignment, Gaussian, LatentMasking, Masking, Perceptual, Tokenizer, Transformer
 
 
@@ -39,6 +39,14 @@ SCALES: dict[str, Scale] = {
             training=Training(steps=40, batch_images=16, learning_rate=2e-3, warmup_steps=4, ema_decay=0.9),
             finetuning=Finetuning(learning_rate=1e-3),
             evaluation=Evaluation(metrics_px=64, kid_subset_images=50, kid_subsets=20, probe_images=256),
+            generator=Generator(
+                size=Transformer(width=32, depth=2, heads=2),
+                training=Training(
+                    steps=40, batch_images=32, learning_rate=2e-3, warmup_steps=4, final_ratio=1.0, ema_decay=0.9
+                ),
+            ),
+            guidance=Guidance(scales=(2.3,), search_images=130),
+            sampling=Sampling(images=160, curve_images=130, steps=4),
         ),
     ),
     "tiny": Scale(
@@ -62,6 +70,14 @@ SCALES: dict[str, Scale] = {
             training=Training(steps=1500, batch_images=32, learning_rate=3e-3, warmup_steps=100, ema_decay=0.99),
             finetuning=Finetuning(learning_rate=1e-3),
             evaluation=Evaluation(metrics_px=64, probe_images=4096),
+            generator=Generator(
+                size=Transformer(width=128, depth=4, heads=4),
+                training=Training(
+                    steps=800, batch_images=128, learning_rate=3e-3, warmup_steps=50, final_ratio=1.0, ema_decay=0.99
+                ),
+            ),
+            guidance=Guidance(scales=(2.3,), search_images=1024),
+            sampling=Sampling(images=2048, curve_images=512, sampler="euler", steps=25),
         ),
     ),
 }

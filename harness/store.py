@@ -1,6 +1,7 @@
 """The store: one folder per stage and key, `runs/STAGE/KEY/`. The folder is the truth; no database stands beside it.
 
     config.json    stage, revision, hashed configuration, keys of the inputs
+    experiment.json  every field of the experiment that it was first made for (others may share it)
     status.json    state, reason, every attempt with its environment and seconds
     metrics.csv    step, metric, value over time (`pandas.read_csv`)
     result.json    records, facts, size and checksum of every file that the stage made
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import hashlib
 import json
 import os
@@ -26,10 +28,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from harness.errors import Trouble
+from harness.errors import Mistake, Trouble
 
 FINAL = ("done", "diverged")  # a diverged run would diverge again: it is a result too
-NOT_RESULT = ("config.json", "status.json", "result.json", "checkpoint.pt", "error.txt")  # files that no result lists
+# Files that no result lists.
+NOT_RESULT = ("config.json", "experiment.json", "status.json", "result.json", "checkpoint.pt", "error.txt")
 METRICS_HEADER = "step,metric,value\n"
 
 
@@ -142,6 +145,10 @@ class Run:
     def _write_status(self, attempts: list[dict[str, Any]], state: str, reason: str) -> None:
         write_json(self.folder / "status.json", {"state": state, "reason": reason, "attempts": attempts})
 
+    def experiment(self) -> dict[str, Any]:
+        """The fields, by dotted path, of the experiment that the run was first made for; raises `Damaged`."""
+        return self._read("experiment.json")
+
     def config(self) -> dict[str, Any]:
         """What was hashed into the key: stage, revision, config and the keys of the inputs; raises `Damaged`."""
         return self._read("config.json")
@@ -237,3 +244,12 @@ class Store:
     def run(self, stage: str, key: str) -> Run:
         """The run of `stage` under `key`, made or not."""
         return Run(self.root / stage / key)
+
+    def find(self, name: str) -> Run:
+        """The one run whose key begins with `name`; raises `Mistake` where there is none, or more than one."""
+        found = [Run(path.parent) for path in self.root.glob(f"*/{glob.escape(name)}*/config.json")] if name else []
+        if not found:
+            raise Mistake(f"no run {name!r} in {self.root}: the section Rows of a report names the runs of its rows")
+        if len(found) > 1:
+            raise Mistake(f"{name!r} names {len(found)} runs in {self.root}: give more digits")
+        return found[0]

@@ -19,24 +19,26 @@ PUBLISHED = Path(__file__).resolve().parent.parent / "ablations"
 class Row:
     """One row: a variant, alone as a foil or, with a `base`, one field away from the row that it names.
 
-    `published` is the name of the row in the paper's table, where it has one.
+    `fields` are set on top of the variant. `published` is the name of the row in the paper's table, where it has one.
     """
 
     name: str
     variant: str
     base: str | None = None
     published: str | None = None
+    fields: dict[str, object] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """A table: the question that it answers, its rows, and the published table that it mirrors."""
+    """A table: the question that it answers, its rows, the published table that it mirrors, what all rows set."""
 
     title: str
     question: str
     published_table: str
     rows: tuple[Row, ...]
-    notes: tuple[str, ...] = field(default=())
+    fields: dict[str, object] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def row(self, name: str) -> Row:
         """The row called `name`."""
@@ -85,7 +87,7 @@ class Asked:
         return with_fields(self._as_declared(row), dict(self._full_fields()))
 
     def _as_declared(self, row: Row) -> Experiment:
-        return with_variant(self._base(), row.variant)
+        return with_fields(with_variant(self._base(), row.variant), self.study.fields | row.fields)
 
     def _base(self) -> Experiment:
         base = self.scale.experiment

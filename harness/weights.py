@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness import plugins
 from harness.experiment import Experiment
 from harness.store import Run, replacing
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from models.tokenizer import Tokenizer
 
 WEIGHTS = "weights.safetensors"
+SNAPSHOTS = 5
 
 
 def save(run: Run, name: str, module: nn.Module) -> None:
@@ -24,6 +26,16 @@ def save(run: Run, name: str, module: nn.Module) -> None:
         temporary.write_bytes(serialised({key: value.contiguous() for key, value in module.state_dict().items()}))
 
 
+def snapshot_steps(steps: int) -> list[int]:
+    """Up to five evenly spaced steps, the last one the end of the training."""
+    return sorted({round(steps * k / SNAPSHOTS) for k in range(1, SNAPSHOTS + 1)} - {0})
+
+
+def snapshot_file(step: int, steps: int) -> str:
+    """The file of the weights after `step` steps of `steps`."""
+    return WEIGHTS if step == steps else f"snapshots/{step}.safetensors"
+
+
 def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tokenizer:
     """The tokenizer of `experiment`, in evaluation mode, with the weights in file `name` of `run`."""
     from safetensors.torch import load_file
@@ -33,3 +45,20 @@ def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tok
     tokenizer = Tokenizer(experiment.tokenizer, experiment.data.image_size)
     tokenizer.load_state_dict(load_file(run.file(name)))
     return tokenizer.eval()
+
+
+def new_generator(experiment: Experiment, classes: int) -> nn.Module:
+    """The generator of `experiment` for `classes` classes, its weights drawn."""
+    network = plugins.load("models.generators", experiment.generator.name, "generator").Network
+    tokenizer = experiment.tokenizer
+    made: nn.Module = network(experiment.generator.size, tokenizer.tokens, tokenizer.channels, classes)
+    return made
+
+
+def load_generator(experiment: Experiment, classes: int, run: Run, name: str = WEIGHTS) -> nn.Module:
+    """The generator of `experiment`, in evaluation mode, with the weights in file `name` of `run`."""
+    from safetensors.torch import load_file
+
+    generator = new_generator(experiment, classes)
+    generator.load_state_dict(load_file(run.file(name)))
+    return generator.eval()

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from filelock import Timeout
 
 from harness.errors import Mistake, Trouble
+from harness.experiment import flat
 from harness.machine import Machine, environment
 from harness.plan import Task
 from harness.stages import Diverged, Stopped, Work
-from harness.store import FINAL, Damaged, Run, Store
+from harness.store import FINAL, Damaged, Run, Store, write_json
 
 
 def perform(
@@ -54,6 +55,7 @@ def _attempt(task: Task, work: Work, data_content: str) -> None:
         "data_content": data_content,
     }
     run.begin(task.identity, environment(work.machine) | recorded)
+    write_json(run.folder / "experiment.json", flat(task.experiment))
     try:
         outcome = task.module.run(work)
         run.finish(outcome.records, outcome.facts | {"units": task.module.size(task.experiment).units})

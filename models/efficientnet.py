@@ -37,6 +37,10 @@ class EfficientNet(nn.Module):
         """The 1280 pooled features (B, 1280) from the output of stage 6."""
         return self.net.global_pool(self.net.bn2(self.net.conv_head(deep)))
 
+    def logits(self, deep: Tensor) -> Tensor:
+        """The logits (B, 1000) of ImageNet's classes from the output of stage 6."""
+        return self.net.classifier(self.pooled(deep))
+
 
 def network_input(x: Tensor) -> Tensor:
     """[-1, 1] -> what EfficientNet-Lite was trained on: (value - 127) / 128 for values 0 .. 255."""

@@ -19,6 +19,12 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return functional.scaled_dot_product_attention(q, k, v)
 
 
+def self_attention(x: Tensor, qkv: nn.Linear, proj: nn.Linear, heads: int) -> Tensor:
+    """Multi-head self-attention of tokens x (B, T, D) by its two linear layers, D -> 3 D and D -> D."""
+    q, k, v = qkv(x).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+    return proj(attention(q, k, v).transpose(1, 2).flatten(2))
+
+
 class Block(nn.Module):
     """Pre-norm transformer block (Dosovitskiy et al. 2021): (B, T, D) -> (B, T, D)."""
 
@@ -32,8 +38,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
-        x = x + self.proj(attention(q, k, v).transpose(1, 2).flatten(2))
+        x = x + self_attention(self.norm1(x), self.qkv, self.proj, self.heads)
         return x + self.mlp(self.norm2(x))
 
 
@@ -49,11 +54,16 @@ class Blocks(nn.Sequential):
                 nn.init.zeros_(module.bias)
 
 
+def sinusoids(values: Tensor, width: int) -> Tensor:
+    """Sines and cosines (n, width) of values (n,) at falling frequencies (Vaswani et al. 2017)."""
+    frequencies = 10_000 ** (-torch.arange(width // 2, device=values.device) / (width // 2))
+    angles = values[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
 def positions_1d(length: int, width: int) -> Tensor:
-    """Sine and cosine positions (1, length, width) of a sequence (Vaswani et al. 2017)."""
-    frequencies = 10_000 ** (-torch.arange(width // 2) / (width // 2))
-    angles = torch.arange(length)[:, None] * frequencies
-    return torch.cat([angles.sin(), angles.cos()], dim=1)[None]
+    """Sine and cosine positions (1, length, width) of a sequence."""
+    return sinusoids(torch.arange(length), width)[None]
 
 
 def positions_2d(side: int, width: int) -> Tensor:

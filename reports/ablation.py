@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from harness import collapse, plugins
 from harness.data import SPLITS
@@ -17,11 +16,21 @@ from harness.store import Store, replacing
 from harness.study import Ablation, Asked, Row, published
 from models.variants import VARIANTS
 from reports import figures
+from reports.generation import Generation
 from reports.results import Result, costs, environments, load, mixtures, rows_of, shared, total_seconds
+from reports.tables import cell, difference, header, markdown, statuses
 
 QUALITY = ("rfd", "kid", "psnr", "ssim")
 LATENTS = ("probe", "kl", "linear_gaussian_kl", "kl_per_dimension", "active_units", "shuffled_error")
 PAPER = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim"}
+DIFFERENCES = ("rfd", "psnr", "probe", "active_units")
+DIFFERENCES_OF_GENERATION = ("gfd", "classifier_score")
+MEASURING = ("evaluation", "snapshots", "generation", "generator_snapshots", "guidance", "reference")
+MOMENT = {
+    "snapshots": " at the snapshots",
+    "generator_snapshots": " at the snapshots of the generator",
+    "guidance": " in the search",
+}
 SHOWN = 5  # reconstructions of each validation split
 
 
@@ -41,7 +50,13 @@ def write(asked: Asked, by_row: dict[Row, list[Experiment]], store: Store, out: 
     with replacing(path) as temporary:
         temporary.write_text(text)
     return "\n\n".join(
-        [page.quality_table("val"), page.latents_table(), *page.difficulty(), f"{page.seeds_note} {path}"]
+        [
+            page.quality_table("val"),
+            *([page.generation.table()] if page.generation else []),
+            page.latents_table(),
+            *page.difficulty(),
+            f"{page.seeds_note} {path}",
+        ]
     )
 
 
@@ -72,7 +87,27 @@ class Page:
     def seeds_note(self) -> str:
         if self.asked.seeds == 1:
             return "One seed: no interval."
-        return f"Mean ± standard deviation over {self.asked.seeds} seeds."
+        return f"Mean over {self.asked.seeds} seeds ± half of its 95 % t interval."
+
+    @property
+    def generation(self) -> Generation:
+        """What there is to say of generated images."""
+        return Generation(self.study, self.results)
+
+    def differences_table(self) -> str:
+        """Row minus base, paired by seed: what the one field between them changes."""
+        lines = []
+        for name, seeds in self.rows.items():
+            base = self.rows.get(seeds[0].row.base or "")
+            if base is None:
+                continue
+            line = {"row": name, "minus": base[0].row.name}
+            for metric in DIFFERENCES:
+                line[header(metric)] = difference(seeds, base, metric, "val", "evaluation")
+            for metric in DIFFERENCES_OF_GENERATION if self.generation else ():
+                line[header(metric)] = difference(seeds, base, metric, self.generation.judged, "generation")
+            lines.append(line)
+        return markdown(lines) if lines else ""
 
     @property
     def warnings(self) -> list[str]:
@@ -94,9 +129,21 @@ class Page:
                 change = ", ".join(f"`{path}`: {a} → {b}" for path, (a, b) in changed.items())
             about = VARIANTS[row.variant].about
             lines.append(
-                {"row": name, "variant": f"`{row.variant}`", "what": about, "base": row.base or "", "change": change}
+                {
+                    "row": name,
+                    "variant": f"`{row.variant}`",
+                    "what": about,
+                    "base": row.base or "",
+                    "change": change,
+                    "runs": self._named(seeds),
+                }
             )
         return markdown(lines)
+
+    def _named(self, seeds: list[Result]) -> str:
+        """The runs that `harness.generate` and `harness.reconstruct` take."""
+        stage = "generation" if seeds[0].experiment.generator.on else "evaluation"
+        return ", ".join(f"`{r.runs[stage].key}`" for r in seeds)
 
     def quality_table(self, split: str) -> str:
         """Reconstruction, ours beside the paper's."""
@@ -106,7 +153,7 @@ class Page:
             line = {"row": name}
             printed = paper.get(seeds[0].row.published or "", {})
             for metric in QUALITY:
-                line[header(metric)] = self.cell(seeds, metric, split)
+                line[header(metric)] = cell(seeds, metric, split)
                 if metric in PAPER and split == "val":
                     column = {"rfid": "paper rFID"}.get(PAPER[metric], f"paper {PAPER[metric].upper()}")
                     line[column] = printed.get(PAPER[metric]) or "–"
@@ -118,7 +165,7 @@ class Page:
         """What the latents hold, and the KL that a linear-Gaussian model would spend."""
         lines = []
         for name, seeds in self.rows.items():
-            line = {"row": name} | {header(metric): self.cell(seeds, metric, "val") for metric in LATENTS}
+            line = {"row": name} | {header(metric): cell(seeds, metric, "val") for metric in LATENTS}
             line["status"] = statuses(seeds)
             lines.append(line)
         return markdown(lines)
@@ -130,25 +177,10 @@ class Page:
             if seeds[0].experiment.finetuning.on:
                 line = {"row": name}
                 for metric in ("rfd", "psnr"):
-                    line[f"{header(metric)} before"] = self.cell(seeds, metric, "val", "snapshots")
-                    line["after" if metric == "rfd" else "after "] = self.cell(seeds, metric, "val")
+                    line[f"{header(metric)} before"] = cell(seeds, metric, "val", "snapshots")
+                    line["after" if metric == "rfd" else "after "] = cell(seeds, metric, "val")
                 lines.append(line)
         return markdown(lines)
-
-    def cell(self, seeds: list[Result], metric: str, split: str, stage: str = "evaluation") -> str:
-        """The mean over seeds, with the deviation over seeds or, of one seed asked, over the metric's own subsets."""
-        module = plugins.load("harness.metrics", metric, "metric")
-        found = [r for seed in seeds if (r := seed.value(metric, split, stage)) is not None]
-        if not found:
-            return "–"
-        values = [r.value for r in found]
-        text = f"{np.mean(values):.{module.digits}f}"
-        if len(seeds) == 1:
-            deviation = found[0].deviation
-        else:
-            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        text += "" if deviation is None else f" ± {deviation:.{module.digits}f}"
-        return text if len(found) == len(seeds) else f"{text} ({len(found)} of {len(seeds)} seeds)"
 
     def difficulty(self) -> list[str]:
         """How hard the data set is, one line a split."""
@@ -220,11 +252,11 @@ class Page:
     def protocols(self) -> list[str]:
         """Every metric with its N and protocol, each once."""
         where: dict[tuple[str, str], dict[str, None]] = {}
-        for stage in ("evaluation", "snapshots"):
+        for stage in MEASURING:
             for r in (record for result in self.results for record in result.records(stage)):
                 title = plugins.load("harness.metrics", r.metric, "metric").title
-                moment = " at the snapshots" if stage == "snapshots" else ""
-                where.setdefault((title, r.protocol), {})[f"{r.split}{moment}, N = {r.n}"] = None
+                place = f"{r.split}{MOMENT.get(stage, '')}, N = {r.n}"
+                where.setdefault((title, r.protocol), {})[place] = None
         return [f"**{title}** ({'; '.join(places)}): {protocol}." for (title, protocol), places in where.items()]
 
     def cost_table(self) -> str:
@@ -278,6 +310,7 @@ class Page:
             "reconstructions": self._draw_reconstructions(folder / "reconstructions.png"),
             "masks": self._draw_masks(folder / "masks.png"),
             "latents": figures.latents(self.results, classes, folder / "latents.png"),
+            **self.generation.draw(folder),
         }
 
     def _draw_reconstructions(self, path: Path) -> bool:
@@ -306,20 +339,3 @@ class Page:
                 lines.setdefault("image", stored["images"])
                 lines[f"{kind}\n({name})"] = figures.hidden(stored["images"], stored["masks"])
         return figures.strips(lines, path)
-
-
-def statuses(seeds: list[Result]) -> str:
-    """The status of a row, or of its seeds where they differ."""
-    return ", ".join(dict.fromkeys(r.status for r in seeds))
-
-
-def header(metric: str) -> str:
-    """Title, unit and direction of a metric, for the head of a column."""
-    module = plugins.load("harness.metrics", metric, "metric")
-    arrow = {"higher": " ↑", "lower": " ↓", "": ""}[module.better]
-    return f"{module.title}{f' ({module.unit})' if module.unit else ''}{arrow}"
-
-
-def markdown(lines: list[dict[str, str]]) -> str:
-    """A Markdown table of lines with the same columns; numbers stay as they were written."""
-    return str(pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True))

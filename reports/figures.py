@@ -63,6 +63,53 @@ def curves(results: Sequence[Result], path: Path) -> bool:
     return True
 
 
+def generator_curves(results: Sequence[Result], path: Path) -> bool:
+    """gFD and the error of the velocity over the generator's training, one line a row and seed."""
+    panels = (
+        ("gFD (Lite2), without guidance", lambda r: r.points("gfd", "generator_snapshots"), "o"),
+        ("squared error of the velocity on val", lambda r: r.curves_of("generator").get("val/velocity"), ""),
+    )
+    if all(r.done("generator_snapshots") is None for r in results):
+        return False
+    made, axes = figure(9, 4.2, ncols=2)
+    for axis, (title, points, marker) in zip(axes, panels, strict=True):
+        for number, (name, seeds) in enumerate(rows_of(results).items()):
+            for first, result in enumerate(seeds):
+                found = points(result)
+                if found is not None and len(found := found.dropna()):
+                    style = {"color": COLOURS[number % 8], "linestyle": DASHES[number % 8], "linewidth": 1.6}
+                    axis.plot(found.index, found, label=None if first else name, marker=marker, markersize=4, **style)
+        axis.set_title(title, fontsize=10, loc="left")
+        axis.set_xlabel("training step of the generator")
+        axis.grid(alpha=0.3)
+    axes[1].set_yscale("log")
+    handles, labels = axes[0].get_legend_handles_labels()
+    made.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    save(made, path)
+    return True
+
+
+def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
+    """The linear probe of the latents against gFD without guidance, a point a row and seed (MacTok Fig. 6a)."""
+    pairs = [(r, r.value("probe"), r.value("gfd", "samples", "generation")) for r in results]
+    points = [(r, probe.value, gfd.value) for r, probe, gfd in pairs if probe is not None and gfd is not None]
+    if not points:
+        return False
+    made, axis = figure(6.2, 4.4)
+    names = list(rows_of(results))
+    for name in names:
+        of_row = [(probe, gfd) for r, probe, gfd in points if r.row.name == name]
+        number = names.index(name)
+        if of_row:
+            axis.scatter(*zip(*of_row, strict=True), color=COLOURS[number % 8], marker=MARKERS[number % 10], label=name)
+    axis.set_xlabel("linear probe (%)")
+    axis.set_ylabel("gFD (Lite2), without guidance")
+    axis.grid(alpha=0.3)
+    made.legend(loc="outside right center", frameon=False, fontsize=9)
+    save(made, path)
+    return True
+
+
 def _line(axis: Axes, result: Result, metric: str, number: int, label: str | None) -> None:
     curve = result.curve(metric)
     if curve.empty:

@@ -52,8 +52,14 @@ class Result:
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """Metrics over the tokenizer's training: index step, a column a metric; empty where there is none."""
-        run = self.runs["tokenizer"]
+        """Metrics over the training of the tokenizer."""
+        return self.curves_of("tokenizer")
+
+    def curves_of(self, stage: str) -> pd.DataFrame:
+        """Metrics over the training of a stage: index step, a column a metric; empty where there is none."""
+        if stage not in self.runs:
+            return pd.DataFrame()
+        run = self.runs[stage]
         path = run.file("metrics.csv") if run.state == "done" else run.folder / "metrics.csv"
         if not path.exists() or path.stat().st_size == 0:
             return pd.DataFrame()
@@ -63,7 +69,11 @@ class Result:
         """A metric over the steps of the tokenizer's training, from its curves or from the snapshots."""
         if metric in self.curves:
             return self.curves[metric].dropna()
-        found = {r.step: r.value for r in self.records("snapshots") if r.metric == metric}
+        return self.points(metric, "snapshots")
+
+    def points(self, metric: str, stage: str) -> pd.Series:
+        """A metric by the step of the snapshots that `stage` measures."""
+        found = {r.step: r.value for r in self.records(stage) if r.metric == metric}
         return pd.Series(found, dtype=float).sort_index()
 
     @cached_property

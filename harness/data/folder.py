@@ -212,7 +212,7 @@ def _write(
         for start in range(0, len(files), CHUNK_IMAGES):
             check_stop()
             chunk = files[start : start + CHUNK_IMAGES]
-            decoded = pool.map(lambda item: _decode(root / item[0].name, side), chunk)
+            decoded = pool.map(lambda item: read(root / item[0].name, side), chunk)
             for (file, label), pixels in zip(chunk, decoded, strict=True):
                 if pixels is None:
                     unreadable.append(file.name)
@@ -243,7 +243,7 @@ def _trim(path: Path, n: int, split: str) -> None:
     shorter.replace(path)
 
 
-def _decode(path: Path, side: int) -> np.ndarray | None:
+def read(path: Path, side: int) -> np.ndarray | None:
     """The image upright, in RGB, resized and cropped: (side, side, 3) uint8. None where the file does not open."""
     import numpy as np
     from PIL import Image, ImageOps

@@ -5,11 +5,13 @@
     unit: str                          "" where it has none
     better: str                        "higher", "lower" or "" where neither is
     digits: int                        decimals that tables print
-    splits: tuple                      the validation splits it is measured on
+    splits: tuple                      what it is measured on: validation splits, or sets of generated images
     measure(m) -> Value | None         None where it is not defined
     protocol(m) -> str                 what it takes to measure the same again
 
-A `Measured` computes reconstructions, latents and features once, for all metrics that want them.
+where m is a `Measured`, a tokenizer on a validation split, or a `Generated`, a set of images beside the training set:
+`samples` without and `guided` with guidance, `prior` decoded from noise, and to compare them with `real`, the images of
+val, the `mean image` and pixel `noise`. Both compute everything once, for all metrics that want it.
 """
 
 from __future__ import annotations
@@ -29,9 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.data import Split
+    from harness.fidelity import Features
     from models.tokenizer import Posterior, Tokenizer
-
-BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Value:
     deviation: float | None = None
 
 
-def records(m: Measured, names: list[str] | None = None) -> list[Record]:
+def records(m: Measured | Generated, names: list[str] | None = None) -> list[Record]:
     """The records of the metrics `names` (default: all) that are defined on the split of `m`."""
     found = []
     for name in names or plugins.names("harness.metrics"):
@@ -114,11 +115,13 @@ class Measured:
         return self._errors(self._decode(self.latents.roll(1, 0)))
 
     @cached_property
-    def distances(self) -> dict[str, float]:
-        """Distances of the reconstructions' features from the originals'."""
-        from harness.fidelity import distances
+    def features(self) -> tuple[Tensor, Tensor]:
+        """Features (n, D) of the reconstructions and of the originals."""
+        from harness import fidelity
 
-        return distances(self.reconstructions, self.originals, self.experiment.evaluation, self.machine)
+        sets, side = (self.reconstructions, self.originals), self.experiment.evaluation.metrics_px
+        reconstructions, originals = (fidelity.features(images, side, self.machine).features for images in sets)
+        return reconstructions, originals
 
     @cached_property
     def train_latents(self) -> tuple[np.ndarray, np.ndarray]:
@@ -131,27 +134,47 @@ class Measured:
         return means, train.labels[:count]
 
     def _encode(self, images: np.ndarray) -> Posterior:
-        import torch
+        from harness.coding import encode
 
-        from harness.images import to_tensor
-        from models.tokenizer import Posterior
-
-        parts = []
-        with torch.no_grad(), self.machine.autocast():
-            for start in range(0, len(images), BATCH):
-                parts.append(self.tokenizer.encode(self.machine.put(to_tensor(images[start : start + BATCH]))))
-        mean = torch.cat([part.mean for part in parts]).cpu()
-        log_variances = [part.log_variance for part in parts if part.log_variance is not None]
-        return Posterior(mean, torch.cat(log_variances).cpu() if log_variances else None)
+        return encode(self.tokenizer, images, self.machine)
 
     def _decode(self, z: Tensor) -> Tensor:
-        import torch
+        from harness.coding import decode
 
-        from harness.images import to_uint8
-
-        with torch.no_grad(), self.machine.autocast():
-            return torch.cat([to_uint8(self.tokenizer.decode(self.machine.put(part))).cpu() for part in z.split(BATCH)])
+        return decode(self.tokenizer, z, self.machine)
 
     def _errors(self, images: Tensor) -> Tensor:
         difference = (images.double() - self.originals.double()) / 127.5
         return difference.square().mean((1, 2, 3))
+
+
+class Generated:
+    """What metrics look at: what Lite2 says of a set of n images, beside its features (N, D) of the training images.
+
+    `how` says where the images come from, for protocols; `step` is the step of the generator's training.
+    """
+
+    def __init__(
+        self, looked_at: Features, reference: Tensor, experiment: Experiment, split: str, how: str, step: int = 0
+    ):
+        self.looked_at, self.reference, self.experiment = looked_at, reference, experiment
+        self.split, self.how, self.step = split, how, step
+
+    def __len__(self) -> int:
+        return len(self.looked_at.features)
+
+    @property
+    def features(self) -> tuple[Tensor, Tensor]:
+        """Features (n, D) of the images and of the training images."""
+        return self.looked_at.features, self.reference
+
+    @cached_property
+    def precision_recall(self) -> tuple[float, float]:
+        """Of the images against as many training images, evenly spaced over the training set."""
+        import torch
+
+        from harness.fidelity import precision_recall
+
+        images, reference = self.features
+        count = min(len(images), len(reference))
+        return precision_recall(images, reference[torch.arange(count) * len(reference) // count])

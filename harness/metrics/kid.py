@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from harness.experiment import Evaluation
 from harness.metrics import Measured, Value
-from harness.metrics.rfd import features
+from harness.metrics.rfd import features, reference
 
 title = "KID (Lite2)"
 about = "kernel distance (the KID estimator) of reconstructions from originals, on EfficientNet-Lite2 features"
@@ -14,13 +15,20 @@ splits = ("val", "val_unseen")
 
 
 def measure(m: Measured) -> Value:
-    return Value(m.distances["kernel"], len(m.reconstructions), m.distances["kernel_deviation"])
+    from harness.fidelity import kernel
+
+    mean, deviation = kernel(*m.features, m.experiment.evaluation)
+    return Value(mean, len(m.reconstructions), deviation)
 
 
 def protocol(m: Measured) -> str:
-    evaluation = m.experiment.evaluation
-    size = min(evaluation.kid_subset_images, len(m.originals))
+    subsets = estimator(m.experiment.evaluation, len(m.originals))
+    return f"{subsets}; {features(m.experiment)}, {reference(m)}"
+
+
+def estimator(evaluation: Evaluation, count: int) -> str:
+    """How the kernel distance of `count` images is estimated."""
     return (
-        f"unbiased, cubic kernel, {evaluation.kid_subsets} subsets of {size} images, mean and "
-        f"standard deviation over subsets; {features(m)}"
+        f"unbiased, cubic kernel, {evaluation.kid_subsets} subsets of {min(evaluation.kid_subset_images, count)} "
+        f"images, mean and standard deviation over subsets"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.experiment import Experiment
 from harness.metrics import Measured, Value
 
 title = "rFD"
@@ -13,20 +14,26 @@ splits = ("val", "val_unseen")
 
 
 def measure(m: Measured) -> Value:
-    return Value(m.distances["frechet"], len(m.reconstructions))
+    from harness.fidelity import frechet
+
+    return Value(frechet(*m.features), len(m.reconstructions))
 
 
 def protocol(m: Measured) -> str:
-    return features(m)
+    return f"{features(m.experiment)}, {reference(m)}"
 
 
-def features(m: Measured) -> str:
-    """Which features of which images against which reference."""
+def reference(m: Measured) -> str:
+    """Which images are compared."""
+    return f"reference: the {len(m.originals)} originals of the same split; {m.decoded}"
+
+
+def features(experiment: Experiment) -> str:
+    """Which network looks at the images, and where."""
     from harness import networks
     from harness.fidelity import LAYER
 
     return (
         f"torch-fidelity, EfficientNet-Lite2 {LAYER} averaged over places (120 features, weights "
-        f"{networks.weights_checksum(networks.MEASURE)}), input {m.experiment.evaluation.metrics_px} px bicubic, "
-        f"8-bit, reference: the {len(m.originals)} originals of the same split; {m.decoded}"
+        f"{networks.weights_checksum(networks.MEASURE)}), input {experiment.evaluation.metrics_px} px bicubic, 8-bit"
     )

@@ -23,6 +23,11 @@ from harness.machine import Machine
 from harness.store import Record, Run
 
 
+def decoder(experiment: Experiment) -> str:
+    """The stage whose weights decode in the end."""
+    return "finetuning" if experiment.finetuning.on else "tokenizer"
+
+
 class Stopped(Exception):
     """The stage was asked to stop, has saved what it needs to go on, and did."""
 

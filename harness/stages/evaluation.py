@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.experiment import Experiment
-from harness.stages import Outcome, Size, Work
+from harness.stages import Outcome, Size, Work, decoder
 from harness.store import Record
 
 revision = 1
@@ -14,7 +14,7 @@ SHOWN = 12  # reconstructions kept for the report, of every validation split
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
-    return ("data", "finetuning" if experiment.finetuning.on else "tokenizer")
+    return ("data", decoder(experiment))
 
 
 def size(experiment: Experiment) -> Size:
@@ -34,8 +34,7 @@ def run(work: Work) -> Outcome:
 
     experiment = work.experiment
     folder = work.inputs["data"].checked_folder()
-    source = work.inputs[inputs(experiment)[1]]
-    tokenizer = weights.load_tokenizer(experiment, source)
+    tokenizer = weights.load_tokenizer(experiment, work.inputs[decoder(experiment)])
     records: list[Record] = []
     shown: dict[str, Any] = {}
     splits = [split for split in data.splits(folder) if split != "train"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work
-from harness.stages.tokenizer import snapshot_file, snapshot_steps
+from harness.weights import snapshot_file, snapshot_steps
 
 revision = 1
 about = "probe and rFD over the training, before any fine-tuning"

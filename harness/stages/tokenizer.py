@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work
+from harness.weights import snapshot_file, snapshot_steps
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 revision = 1
 about = "the tokenizer, its curves and its weights at five moments"
-SNAPSHOTS = 5
 SHOWN = 10  # images whose masks are kept for the report
 
 
@@ -30,18 +30,6 @@ def size(experiment: Experiment) -> Size:
 
 def config(experiment: Experiment) -> dict[str, Any]:
     return {"tokenizer": experiment.tokenizer, "training": experiment.training, "seed": experiment.seed}
-
-
-def snapshot_steps(steps: int) -> list[int]:
-    """Up to five evenly spaced steps, the last one the end of the training."""
-    return sorted({round(steps * k / SNAPSHOTS) for k in range(1, SNAPSHOTS + 1)} - {0})
-
-
-def snapshot_file(step: int, steps: int) -> str:
-    """The file of the weights after `step` steps of `steps`."""
-    from harness.weights import WEIGHTS
-
-    return WEIGHTS if step == steps else f"snapshots/{step}.safetensors"
 
 
 def run(work: Work) -> Outcome:

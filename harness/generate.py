@@ -1,0 +1,81 @@
+"""`python -m harness.generate --run ID`: images of chosen classes from a finished generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness import cli
+from harness.errors import Mistake, unknown
+from harness.experiment import with_fields
+from harness.plan import experiment_of, runs_of
+from harness.store import Store
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = cli.parser("generate", __doc__.partition(": ")[2])
+    cli.add_run(parser)
+    parser.add_argument("--classes", default="", metavar="A,B", help="names or numbers (default: all)")
+    parser.add_argument("--count", type=int, default=8, metavar="N", help="images of each class (default: 8)")
+    parser.add_argument("--seed", metavar="S", help="of the noise (default: the run's, which gives the run's samples)")
+    parser.add_argument("--cfg", metavar="W", help="scale of guidance, 1 for none (default: the run's)")
+    parser.add_argument("--sampler", help="euler, heun or euler_maruyama (default: the run's)")
+    parser.add_argument("--steps", help="(default: the run's)")
+    options = parser.parse_args(arguments)
+    if options.count < 1:
+        raise Mistake(f"--count {options.count}: at least 1")
+    experiment = experiment_of(Store(options.runs).find(options.run))
+    if not experiment.generator.on:
+        raise Mistake(f"the run {options.run} has no generator")
+    runs = runs_of(experiment, Store(options.runs), ("data", "latents", "generator"))
+    decoder = cli.decoder_run(experiment, options)
+    names = runs["data"].result()["facts"]["classes"]
+    classes = chosen(options.classes, names)
+    asked = {"seed": options.seed, "sampling.sampler": options.sampler, "sampling.steps": options.steps}
+    experiment = with_fields(experiment, {path: value for path, value in asked.items() if value is not None})
+    if options.cfg is not None:
+        w = with_fields(experiment, {"guidance.scales": options.cfg}).guidance.scales[0]
+    elif experiment.guidance.on:
+        w = runs_of(experiment, Store(options.runs), ("guidance",))["guidance"].result()["facts"]["scale"]
+    else:
+        w = 1.0
+
+    from PIL import Image
+
+    from harness import coding, sampling, weights
+    from harness.machine import this_machine
+    from reports.figures import strips
+
+    machine = this_machine()
+    source = sampling.load(experiment, runs, machine)
+    # Image i is of class i mod C: those of one class are C apart.
+    indices = [label + k * len(names) for label in classes for k in range(options.count)]
+    tokenizer = weights.load_tokenizer(experiment, decoder).to(machine.device)
+    images = coding.decode(tokenizer, source.draw(indices, w), machine).permute(0, 2, 3, 1).numpy()
+    of_class = dict(zip(classes, images.reshape(len(classes), options.count, *images.shape[1:]), strict=True))
+    folder = options.out / f"generated-{runs['generator'].key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for label, shown in of_class.items():
+        for k, image in enumerate(shown):
+            Image.fromarray(image).save(folder / f"class{label}-{k}.png")
+    strips({names[label]: shown for label, shown in of_class.items()}, folder / "all.png")
+    print(f"{len(images)} images, seed {experiment.seed}, {sampling.how(experiment, w)}: {folder / 'all.png'}")
+    return 0
+
+
+def chosen(asked: str, names: list[str]) -> list[int]:
+    """The classes that `asked` names, by name or number, separated by commas; all where it is empty."""
+    found = []
+    for word in (word.strip() for word in asked.split(",") if word.strip()):
+        if word in names:
+            found.append(names.index(word))
+        elif word.isdecimal() and int(word) < len(names):
+            found.append(int(word))
+        elif word.lstrip("-").isdecimal():
+            raise Mistake(f"class {word} is out of range: 0 to {len(names) - 1}")
+        else:
+            raise unknown("class", word, names)
+    return list(dict.fromkeys(found)) or list(range(len(names)))
+
+
+if __name__ == "__main__":
+    cli.run(main)

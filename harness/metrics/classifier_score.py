@@ -1,0 +1,30 @@
+"""How distinct and how varied the generated images are to a classifier (not IS: the classifier is not Inception)."""
+
+from __future__ import annotations
+
+from harness.metrics import Generated, Value
+
+title = "Lite2 score"
+about = "classifier score exp(E KL(p(y | x) || p(y))) of generated images, by EfficientNet-Lite2"
+unit = ""
+better = "higher"
+digits = 2
+splits = ("samples", "guided", "real")
+
+
+def measure(m: Generated) -> Value:
+    from harness.fidelity import classifier_score
+
+    mean, deviation = classifier_score(m.looked_at.logits)
+    return Value(mean, len(m), deviation)
+
+
+def protocol(m: Generated) -> str:
+    from harness import networks
+    from harness.fidelity import SPLITS
+
+    return (
+        f"1000 ImageNet classes of EfficientNet-Lite2 (weights {networks.weights_checksum(networks.MEASURE)}), input "
+        f"{m.experiment.evaluation.metrics_px} px bicubic, 8-bit, shuffled, mean and standard deviation over {SPLITS} "
+        f"splits; {m.how}"
+    )

@@ -1,0 +1,23 @@
+"""Fréchet distance of generated images from the training images (not FID: the features are not Inception's)."""
+
+from __future__ import annotations
+
+from harness.metrics import Generated, Value
+from harness.metrics.rfd import features
+
+title = "gFD"
+about = "Fréchet distance of generated images from the training images, on EfficientNet-Lite2 features"
+unit = ""
+better = "lower"
+digits = 1
+splits = ("samples", "guided", "prior", "real", "mean image", "noise")
+
+
+def measure(m: Generated) -> Value:
+    from harness.fidelity import frechet
+
+    return Value(frechet(*m.features), len(m))
+
+
+def protocol(m: Generated) -> str:
+    return f"{features(m.experiment)}, reference: the {len(m.reference)} training images; {m.how}"

@@ -1,0 +1,27 @@
+"""Share of the generated images that lie among the training images."""
+
+from __future__ import annotations
+
+from harness.metrics import Generated, Value
+from harness.metrics.rfd import features
+
+title = "precision"
+about = "share of generated images among the training images, on EfficientNet-Lite2 features"
+unit = ""
+better = "higher"
+digits = 3
+splits = ("samples", "guided", "real")
+
+
+def measure(m: Generated) -> Value:
+    return Value(m.precision_recall[0], len(m))
+
+
+def protocol(m: Generated) -> str:
+    from harness.fidelity import NEIGHBOURS
+
+    count = min(len(m), len(m.reference))
+    return (
+        f"{NEIGHBOURS} nearest neighbours (Kynkäänniemi et al. 2019); {features(m.experiment)}, reference: {count} "
+        f"training images, evenly spaced over the training set; {m.how}"
+    )

@@ -1,0 +1,20 @@
+"""Share of the training images that lie among the generated images."""
+
+from __future__ import annotations
+
+from harness.metrics import Generated, Value, precision
+
+title = "recall"
+about = "share of training images among the generated images, on EfficientNet-Lite2 features"
+unit = ""
+better = "higher"
+digits = 3
+splits = ("samples", "guided", "real")
+
+
+def measure(m: Generated) -> Value:
+    return Value(m.precision_recall[1], len(m))
+
+
+def protocol(m: Generated) -> str:
+    return precision.protocol(m)

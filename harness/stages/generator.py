@@ -1,0 +1,105 @@
+"""Training of a generator on the latents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness import plugins
+from harness.errors import unknown
+from harness.experiment import Experiment
+from harness.stages import Outcome, Size, Work
+from harness.weights import snapshot_file, snapshot_steps
+
+if TYPE_CHECKING:
+    import torch
+
+revision = 1
+about = "the generator, its curves and its weights at five moments"
+VALIDATION_IMAGES = 512
+
+
+def inputs(experiment: Experiment) -> tuple[str, ...]:
+    return ("data", "latents")
+
+
+def size(experiment: Experiment) -> Size:
+    generator = experiment.generator
+    parameters = 18 * generator.size.depth * generator.size.width**2  # the blocks of SiT; the rest is small
+    snapshots = len(snapshot_steps(generator.training.steps))
+    return Size(generator.training.steps * generator.training.batch_images, 4 * snapshots * parameters)
+
+
+def config(experiment: Experiment) -> dict[str, Any]:
+    known = plugins.names("models.generators")
+    if experiment.generator.name not in known:
+        raise unknown("generator", experiment.generator.name, known)
+    return {"generator": experiment.generator, "seed": experiment.seed}
+
+
+def run(work: Work) -> Outcome:
+    import torch
+
+    from harness import weights
+    from harness.batches import Order
+    from harness.data import open_split
+    from harness.draws import generator
+    from harness.latents import Latents
+    from harness.training import train
+    from models import flow
+
+    experiment, machine, training = work.experiment, work.machine, work.experiment.generator.training
+    data = work.inputs["data"]
+    classes = len(data.result()["facts"]["classes"])
+    latents = Latents(
+        work.inputs["latents"], "train", open_split(data.checked_folder(), "train").labels, machine.device
+    )
+    order = Order(len(latents.mean), training.batch_images, experiment.seed, "generator", machine)
+    with torch.random.fork_rng():
+        torch.manual_seed(generator(experiment.seed, "generator", "initialisation").initial_seed())
+        network = weights.new_generator(experiment, classes).to(machine.device)
+
+    def terms(step: int) -> dict[str, torch.Tensor]:
+        x_0, y = latents.batch(order, step)
+        draws = order.draws(step)
+        y = flow.dropped(y, experiment.generator.label_dropout, classes, draws)
+        return {"velocity": flow.loss(network, x_0, y, draws)}
+
+    def snapshot(step: int, ema: torch.nn.Module) -> None:
+        if step in snapshot_steps(training.steps):
+            weights.save(work.run, snapshot_file(step, training.steps), ema)
+
+    train(
+        work,
+        training,
+        model=network,
+        averaged=network,
+        terms=terms,
+        weights=lambda step: {"velocity": 1.0},
+        validate=_validation(work),
+        snapshot=snapshot,
+    )
+    return Outcome(facts={"parameters": sum(p.numel() for p in network.parameters())})
+
+
+def _validation(work: Work) -> Any:
+    """The error of the velocity on the latents of val, at times and noises that stay the same."""
+    import numpy as np
+    import torch
+
+    from harness.data import open_split
+    from harness.draws import Draws
+    from harness.latents import Latents
+    from models import flow
+
+    labels = open_split(work.inputs["data"].checked_folder(), "val").labels
+    latents = Latents(work.inputs["latents"], "val", labels, work.machine.device)
+    draws = Draws(work.experiment.seed, "generator validation", 0, work.machine.device)
+    places = np.arange(min(VALIDATION_IMAGES, len(labels)))
+    x_0, y = latents.at(places, 0, draws.normal("latents", len(places), *latents.mean.shape[2:]))
+
+    @torch.no_grad()
+    def validate(network: torch.nn.Module) -> dict[str, float]:
+        with work.machine.autocast():
+            return {"val/velocity": flow.loss(network, x_0, y, draws).item()}
+
+    return validate

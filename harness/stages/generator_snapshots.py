@@ -1,0 +1,50 @@
+"""gFD at up to five moments of the generator's training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.experiment import Experiment
+from harness.stages import Outcome, Size, Work, decoder
+from harness.weights import snapshot_file, snapshot_steps
+
+revision = 1
+about = "gFD over the generator's training, without guidance"
+METRICS = ["gfd", "classifier_score"]
+
+
+def inputs(experiment: Experiment) -> tuple[str, ...]:
+    return ("data", "reference", decoder(experiment), "latents", "generator")
+
+
+def size(experiment: Experiment) -> Size:
+    moments = len(snapshot_steps(experiment.generator.training.steps))
+    return Size(moments * experiment.sampling.curve_images * experiment.sampling.steps, 10_000)
+
+
+def config(experiment: Experiment) -> dict[str, Any]:
+    sampling = experiment.sampling
+    return {
+        "evaluation": experiment.evaluation,
+        "images": sampling.curve_images,
+        "sampler": sampling.sampler,
+        "steps": sampling.steps,
+        "seed": experiment.seed,
+    }
+
+
+def run(work: Work) -> Outcome:
+    from harness import sampling
+    from harness.metrics import records
+    from harness.stages.generation import generated
+
+    experiment, steps = work.experiment, work.experiment.generator.training.steps
+    found = []
+    with work.progress(len(snapshot_steps(steps)), "snapshot") as bar:
+        for step in snapshot_steps(steps):
+            source = sampling.load(experiment, work.inputs, work.machine, snapshot_file(step, steps))
+            z = source.draw(range(experiment.sampling.curve_images), 1.0, work.check_stop)
+            how = sampling.how(experiment, 1.0)
+            found += records(generated(work, z, "samples", how, step), METRICS)
+            bar.update()
+    return Outcome(found)

@@ -1,0 +1,50 @@
+"""What all tables of a page share: heads, cells, Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from harness import plugins
+from reports import intervals
+from reports.results import Result
+
+
+def header(metric: str) -> str:
+    """Title, unit and direction of a metric, for the head of a column."""
+    module = plugins.load("harness.metrics", metric, "metric")
+    arrow = {"higher": " ↑", "lower": " ↓", "": ""}[module.better]
+    return f"{module.title}{f' ({module.unit})' if module.unit else ''}{arrow}"
+
+
+def cell(seeds: Sequence[Result], metric: str, split: str, stage: str = "evaluation") -> str:
+    """The mean over seeds with half of its 95 % t interval or, of one seed, the deviation over the metric's subsets."""
+    found = [r for seed in seeds if (r := seed.value(metric, split, stage)) is not None]
+    if not found:
+        return "–"
+    digits = plugins.load("harness.metrics", metric, "metric").digits
+    text = intervals.shown([r.value for r in found], digits)
+    if len(seeds) == 1 and found[0].deviation is not None:
+        text += f" ± {found[0].deviation:.{digits}f}"
+    return text if len(found) == len(seeds) else f"{text} ({len(found)} of {len(seeds)} seeds)"
+
+
+def difference(seeds: Sequence[Result], base: Sequence[Result], metric: str, split: str, stage: str) -> str:
+    """The mean over seeds of row minus base, paired by seed, with half of its 95 % t interval."""
+    of_base = {r.experiment.seed: r.value(metric, split, stage) for r in base}
+    pairs = [(r.value(metric, split, stage), of_base.get(r.experiment.seed)) for r in seeds]
+    values = [ours.value - theirs.value for ours, theirs in pairs if ours is not None and theirs is not None]
+    if not values:
+        return "–"
+    return intervals.shown(values, plugins.load("harness.metrics", metric, "metric").digits, sign=True)
+
+
+def statuses(seeds: Sequence[Result]) -> str:
+    """The status of a row, or of its seeds where they differ."""
+    return ", ".join(dict.fromkeys(r.status for r in seeds))
+
+
+def markdown(lines: list[dict[str, str]]) -> str:
+    """A Markdown table of lines with the same columns; numbers stay as they were written."""
+    return str(pd.DataFrame(lines).fillna("–").to_markdown(index=False, disable_numparse=True))
