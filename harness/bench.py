@@ -1,6 +1,6 @@
 """`python -m harness.bench`: images per second and model FLOP utilisation, and what each choice for speed brings.
 
-FLOPs are counted by torch on the forward pass; a training step counts three times its tokenizer's forward pass. The
+FLOPs are counted by torch on the forward pass; a training step counts three times its network's forward pass. The
 peak is the best of several matrix products in the same dtype in the same run: utilisation is a share of what this
 machine did a moment ago, not of a data sheet.
 """
@@ -25,7 +25,7 @@ ROUNDS = 7
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("bench", "images per second and model FLOP utilisation of the tokenizer and of the evaluation")
+    parser = cli.parser("bench", "images per second and model FLOP utilisation of tokenizer, generator and evaluation")
     parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
     parser.add_argument("--variant", default="mactok", help="the tokenizer (default: mactok)")
     parser.add_argument("--json", action="store_true", help="as JSON")
@@ -69,15 +69,27 @@ def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
         with torch.no_grad(), machine.autocast():
             objective.tokenizer.decode(objective.tokenizer.encode(x).mean)
 
+    generate = _sampling(experiment, machine)
+    generator_step, generator_forward, generator_batch = _generator_step(experiment, machine)
     features = _features(x, experiment.evaluation.metrics_px, machine)
     forward = _flops(reconstruct)
     peaks = {dtype: _peak(machine, dtype) for dtype in dict.fromkeys((machine.dtype, "float32"))}
+    sampled = f"sampling: {experiment.sampling.sampler}, {experiment.sampling.steps} steps"
+    unguided = generate(1.0, (0.0, 1.0))
     entries = [
-        ("tokenizer: forward, backward, optimiser", step, 3 * forward, machine.dtype),
-        ("evaluation: reconstruction", reconstruct, forward, machine.dtype),
-        ("evaluation: Lite2 features", features, _flops(features), "float32"),
+        ("tokenizer: forward, backward, optimiser", step, 3 * forward, batch, machine.dtype),
+        (
+            "generator: forward, backward, optimiser",
+            generator_step,
+            3 * generator_forward,
+            generator_batch,
+            machine.dtype,
+        ),
+        (sampled, unguided, _flops(unguided), generator_batch, machine.dtype),
+        ("evaluation: reconstruction", reconstruct, forward, batch, machine.dtype),
+        ("evaluation: Lite2 features", features, _flops(features), batch, "float32"),
     ]
-    work = [_line(name, call, flops, batch, dtype, peaks[dtype]) for name, call, flops, dtype in entries]
+    work = [_line(name, call, flops, images, dtype, peaks[dtype]) for name, call, flops, images, dtype in entries]
     gflops = {dtype: peak / 1e9 for dtype, peak in peaks.items()}
     return {"peak_gflops": gflops, "work": work, "choices": _choices(experiment, machine)}
 
@@ -95,6 +107,63 @@ def _training_step(objective: Any, optimizer: Any, x: Any, teacher: Any, machine
         optimizer.zero_grad()
 
     return step
+
+
+def _network(experiment: Experiment, machine: Machine) -> Any:
+    from harness import weights
+
+    return weights.new_generator(experiment, classes=10).to(machine.device)
+
+
+def _generator_step(experiment: Experiment, machine: Machine) -> tuple[Callable[[], None], float, int]:
+    """A training step of the generator, the FLOPs of its forward pass, and the images of its batch."""
+    import torch
+
+    from harness.draws import Draws
+    from models import flow
+
+    network, tokenizer, batch = (
+        _network(experiment, machine),
+        experiment.tokenizer,
+        experiment.generator.training.batch_images,
+    )
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    x_0 = machine.put(torch.randn(batch, tokenizer.tokens, tokenizer.channels))
+    y = machine.put(torch.arange(batch) % 10)
+
+    def loss() -> Any:
+        with machine.autocast():
+            return flow.loss(network, x_0, y, Draws(0, "bench", 0, machine.device))
+
+    def step() -> None:
+        loss().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step, _flops(loss), batch
+
+
+def _sampling(experiment: Experiment, machine: Machine) -> Callable[[float, tuple[float, float]], Callable[[], None]]:
+    """From a scale of guidance and its interval to what draws one batch so."""
+    import torch
+
+    from harness import sampling
+    from models.flow import guided
+    from models.samplers import SAMPLERS
+
+    network, batch = _network(experiment, machine), experiment.generator.training.batch_images
+    y = machine.put(torch.arange(batch) % 10)
+    noise = sampling.Noise(0, range(batch), sampling.shape(experiment), machine.device)
+    sampler, x_1 = SAMPLERS[experiment.sampling.sampler], noise()
+
+    def with_guidance(w: float, interval: tuple[float, float]) -> Callable[[], None]:
+        def draw() -> None:
+            with torch.no_grad(), machine.autocast():
+                sampler(guided(network, y, 10, w, interval), x_1, experiment.sampling.steps, noise)
+
+        return draw
+
+    return with_guidance
 
 
 def _features(x: Any, side: int, machine: Machine) -> Callable[[], None]:
@@ -142,7 +211,10 @@ def _choices(experiment: Experiment, machine: Machine) -> list[dict[str, Any]]:
         with torch.no_grad():
             net.stages(images.contiguous(memory_format=layout), PATCH_STAGE)
 
+    guidance, generate = experiment.guidance, _sampling(experiment, machine)
+    everywhere, inside = generate(2.0, (0.0, 1.0)), generate(2.0, (guidance.low, guidance.high))
     pairs = {
+        f"guidance for t in [{guidance.low:g}, {guidance.high:g}], over guidance everywhere": (everywhere, inside),
         f"attention by the rules, over torch's fused kernel ({machine.dtype}, forward and backward)": (
             lambda: functional.scaled_dot_product_attention(*qkv).sum().backward(),
             lambda: attention(*qkv).sum().backward(),

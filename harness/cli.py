@@ -113,6 +113,7 @@ def listing() -> str:
         "studies": {name: plugins.load("ablations", name, "study").study.title for name in plugins.names("ablations")},
         "scales": {name: known.about for name, known in SCALES.items()},
         "variants": {name: variant.about for name, variant in VARIANTS.items()},
+        "generators": {name: plugins.summary("models.generators", name) for name in plugins.names("models.generators")},
         "data sets": _abouts("harness.data", "data set"),
         "metrics": _abouts("harness.metrics", "metric"),
         "stages": _abouts("harness.stages", "stage"),

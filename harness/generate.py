@@ -33,7 +33,9 @@ def main(arguments: Sequence[str]) -> int:
     asked = {"seed": options.seed, "sampling.sampler": options.sampler, "sampling.steps": options.steps}
     experiment = with_fields(experiment, {path: value for path, value in asked.items() if value is not None})
     if options.cfg is not None:
-        w = with_fields(experiment, {"guidance.scales": options.cfg}).guidance.scales[0]
+        w, *more = with_fields(experiment, {"guidance.scales": options.cfg}).guidance.scales
+        if more:
+            raise Mistake(f"--cfg {options.cfg}: one scale at a time")
     elif experiment.guidance.on:
         w = runs_of(experiment, Store(options.runs), ("guidance",))["guidance"].result()["facts"]["scale"]
     else:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
 import pkgutil
+from pathlib import Path
 from types import ModuleType
 
 from harness.errors import unknown
@@ -20,3 +23,11 @@ def load(package: str, name: str, kind: str) -> ModuleType:
     if name not in names(package):
         raise unknown(kind, name, names(package))
     return importlib.import_module(f"{package}.{name}")
+
+
+def summary(package: str, name: str) -> str:
+    """The first sentence of the documentation of a module, which is not imported."""
+    spec = importlib.util.find_spec(f"{package}.{name}")
+    assert spec is not None and spec.origin is not None
+    text = ast.get_docstring(ast.parse(Path(spec.origin).read_text())) or ""
+    return text.partition("\n")[0].rstrip(".")

@@ -82,7 +82,6 @@ def generator_curves(results: Sequence[Result], path: Path) -> bool:
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel("training step of the generator")
         axis.grid(alpha=0.3)
-    axes[1].set_yscale("log")
     handles, labels = axes[0].get_legend_handles_labels()
     made.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     save(made, path)

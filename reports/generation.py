@@ -18,7 +18,7 @@ PAPER = {"gfd": ("gfid", "paper gFID"), "classifier_score": ("is", "paper IS")}
 COMPARED = {"real": "images of `val`", "mean image": "mean image", "noise": "pixel noise"}
 NAMES = {"samples": "without guidance", "guided": "with guidance"}
 AGAINST = (("probe", "val", "evaluation"), ("gfd", "samples", "generation"))
-SHOWN = 10  # images of every set
+SHOWN = 8  # images of every set
 
 
 @dataclass(frozen=True)

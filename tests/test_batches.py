@@ -68,7 +68,7 @@ def test_every_epoch_is_a_permutation_of_its_own(batch_images):
     b = batches(batch_images)
     epochs = 6
     steps = -(-epochs * IMAGES // batch_images)
-    order = torch.cat([b.indices(step) for step in range(steps)])[: epochs * IMAGES].view(epochs, IMAGES)
+    order = torch.cat([b.order.indices(step) for step in range(steps)])[: epochs * IMAGES].view(epochs, IMAGES)
     assert all(sorted(epoch) == list(range(IMAGES)) for epoch in order.tolist())
     assert len(order.unique(dim=0)) == epochs
 
@@ -82,7 +82,7 @@ def test_a_batch_is_a_function_of_seed_stage_and_step():
                 assert torch.equal(getattr(again, field), getattr(forward[step], field))
     others = [batches(seed=1), batches(stage="finetuning")]
     for other in others:
-        assert any(not torch.equal(other.indices(step), forward[step].indices) for step in range(3))
+        assert any(not torch.equal(other.order.indices(step), forward[step].indices) for step in range(3))
         assert any(not torch.equal(other(step).flips, forward[step].flips) for step in range(3))
 
 

@@ -31,6 +31,9 @@ MISTAKES = {
     "form": (["table5", "--set", "masking.max_ratio"], "FIELD=VALUE"),
     "no influence": (["table5", "--rows", "kl_vae", "--set", "alignment.weight=2"], "no influence"),
     "breaks a rung": (["table5", "--set", "masking.semantic_share=0.5"], "in one field"),
+    "generator": (["table5", "--set", "generator.name=sitt"], "Did you mean 'sit'"),
+    "interval": (["table5", "--set", "guidance.low=0.9"], "not below guidance.high"),
+    "no steps": (["table5", "--set", "sampling.steps=0"], "greater than or equal to 1"),
     "seeds": (["table5", "--seeds", "0"], "at least 1"),
     "seed by --set": (["table5", "--set", "seed=3"], "--seeds"),
 }
@@ -54,7 +57,7 @@ def test_a_mistake_is_one_clear_line_exit_code_2_and_nothing_written(case, entry
 def test_everything_that_can_be_named_is_listed():
     done = command("harness")
     assert done.returncode == 0
-    for package in ("ablations", "harness.data", "harness.metrics", "harness.stages"):
+    for package in ("ablations", "harness.data", "harness.metrics", "harness.stages", "models.generators"):
         for name in plugins.names(package):
             assert f"  {name} " in done.stdout, name
 

@@ -9,7 +9,7 @@ import pytest
 from harness import plugins
 from harness.errors import Mistake
 from harness.experiment import canonical, differences, flat, key_of, with_fields
-from harness.plan import WANTED, task, tasks
+from harness.plan import task, tasks, wanted
 from harness.scales import SCALES
 from models.variants import VARIANTS
 from tests.conftest import experiment
@@ -50,6 +50,11 @@ def test_values_may_be_text_and_are_typed():
         ("tokenizer.masking.per", "pixel", "'image' or 'batch'"),
         ("training.learning_rate", "nan", "finite number"),
         ("training.warmup_steps", "4000", "not below training.steps"),
+        ("guidance.low", "0.8", "guidance.low 0.8 is not below guidance.high 0.7"),
+        ("guidance.scales", "1.5,0.5", "greater than or equal to 1"),
+        ("guidance.scales", "", "valid number"),
+        ("sampling.steps", "0", "greater than or equal to 1"),
+        ("sampling.sampler", "dopri5", "'euler', 'heun' or 'euler_maruyama'"),
     ],
 )
 def test_what_cannot_be_is_one_clear_line(path, value, words):
@@ -85,9 +90,14 @@ def test_an_option_added_later_and_off_keeps_the_key():
 
 
 def test_every_field_that_has_an_influence_changes_some_key_but_the_label():
-    before = experiment("mactok", finetuning__on="true")
+    before = experiment("mactok", guidance__scales="1,2")
     keys = {t.key for t in tasks([before])}
-    other = {int: lambda v: v * 2 or 1, float: lambda v: v / 2 + 0.01, bool: lambda v: not v}
+    other = {
+        int: lambda v: v * 2 or 1,
+        float: lambda v: v / 2 + 0.01,
+        bool: lambda v: not v,
+        tuple: lambda v: (*v, 3.0),
+    }
     skipped = {"scale", "data.argument", "data.name", "data.crop", "data.unreadable", "teacher"}
     for path, value in flat(before, active_only=True).items():
         if path in skipped or isinstance(value, str):
@@ -103,11 +113,48 @@ def test_measuring_otherwise_retrains_nothing():
     assert task("evaluation", before).key != task("evaluation", after).key
 
 
+@pytest.mark.parametrize(
+    ("fields", "redone"),
+    [
+        ({"guidance__scales": "1.5"}, {"guidance", "guided_samples", "generation"}),
+        ({"guidance__scales": "1,2"}, {"guidance", "guided_samples", "generation"}),
+        ({"guidance__low": 0.1}, {"guided_samples", "generation"}),
+        ({"sampling__curve_images": 140}, {"generator_snapshots"}),
+        ({"sampling__images": 170}, {"samples", "guided_samples", "generation"}),
+        (
+            {"generator__label_dropout": 0.2},
+            {"generator", "samples", "guided_samples", "generator_snapshots", "generation"},
+        ),
+        ({"finetuning__share": 0.1}, {"finetuning", "evaluation", "generator_snapshots", "generation"}),
+    ],
+)
+def test_a_change_redoes_what_depends_on_it_and_nothing_else(fields, redone):
+    before, after = ({t.stage: t.key for t in tasks([e])} for e in (experiment(), experiment(**fields)))
+    assert {stage for stage in before if before[stage] != after[stage]} == redone
+
+
+def test_a_generator_trained_for_one_table_serves_the_other():
+    of_table5, of_table4 = experiment(), experiment(finetuning__on=False, guidance__on=False)
+    for stage in ("tokenizer", "latents", "generator", "samples"):
+        assert task(stage, of_table5).key == task(stage, of_table4).key
+    assert "guided_samples" not in {t.stage for t in tasks([of_table4])}
+
+
+def test_samples_depend_on_the_search_and_not_on_what_it_found():
+    searched = experiment(guidance__scales="1,2")
+    assert task("guided_samples", searched).inputs["guidance"].inputs["generator"] == task("generator", searched)
+    assert not task("guidance", experiment()).inputs
+
+
+def test_without_a_generator_nothing_is_generated():
+    assert not {t.stage for t in tasks([experiment(generator__on=False)])} & {"latents", "generator", "samples"}
+
+
 def test_rows_share_what_does_not_depend_on_them():
     planned = tasks([experiment(name) for name in VARIANTS])
     assert sum(t.stage == "data" for t in planned) == sum(t.stage == "teacher_features" for t in planned) == 1
     assert sum(t.stage == "tokenizer" for t in planned) == len(VARIANTS)
-    assert {t.stage for t in planned} >= set(WANTED)
+    assert {t.stage for t in planned} >= set(wanted(experiment()))
     places = {t: place for place, t in enumerate(planned)}
     assert all(places[needed] < places[t] for t in planned for needed in t.inputs.values())
 
@@ -120,6 +167,14 @@ GOLDEN = {
     "snapshots": "9e47009eed97799a",
     "finetuning": "3d62661b53cdecfa",
     "evaluation": "563ba13d2384a11c",
+    "reference": "5095077ce5f6a896",
+    "latents": "4b245f5c92228a0e",
+    "generator": "a9a6d6c995aca655",
+    "generator_snapshots": "ab76489a22143071",
+    "samples": "a9c4b2b8520c29c9",
+    "guidance": "7bfa617c44b43ff4",
+    "guided_samples": "8b9c805569a708db",
+    "generation": "74a1daf991b2a0ef",
 }
 
 

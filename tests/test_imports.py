@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = {"harness.__main__", "harness.ablate", "harness.report", "harness.bench"}
+COMMANDS = {
+    "harness.__main__",
+    "harness.ablate",
+    "harness.report",
+    "harness.bench",
+    "harness.generate",
+    "harness.reconstruct",
+}
 SHARED_BY_COMMANDS = "harness.cli"  # names the studies, for the commands
 HEAVY = {"torch", "timm", "matplotlib", "pandas", "sklearn", "skimage", "torch_fidelity", "scipy", "safetensors"}
 

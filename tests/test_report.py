@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ import pytest
 
 from harness import plugins
 from harness.scales import scale
-from harness.store import Store, read_json, write_json
+from harness.store import Record, Store, read_json, write_json
 from harness.study import PUBLISHED, Asked, published
-from reports import figures
-from reports.ablation import write
+from reports import figures, intervals, tables
+from reports.ablation import MEASURING, write
 from reports.results import PROVENANCE, load, mixtures
 from tests.conftest import experiment
 
@@ -61,7 +62,7 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
     assert "not run" not in page
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", page):
         assert (tmp_path / picture).stat().st_size > 5000, picture
-    assert len(re.findall(r"!\[", page)) == 4
+    assert len(re.findall(r"!\[", page)) == 7
 
     line = table(page, "Reconstruction, ours beside the paper's")[0]
     with (PUBLISHED / "published_ablations.csv").open() as file:
@@ -71,9 +72,18 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
     result = load(by_row, Store(runs))[0]
     assert line["PSNR (dB) ↑"] == f"{result.value('psnr').value:.2f}"
     assert line["rFD ↓"] == f"{result.value('rfd').value:.1f}"
-    for record in result.records("evaluation"):
-        assert record.protocol in page
-        assert f"N = {record.n}" in page
+    for stage in MEASURING:
+        for record in result.records(stage):
+            assert record.protocol in page
+            assert f"N = {record.n}" in page
+    generated = table(page, "Generation, ours beside the paper's")
+    assert generated[0]["paper gFID"] == printed["gfid"]
+    assert generated[0]["paper IS"] == printed["is"]
+    assert generated[0]["gFD ↓"] == f"{result.value('gfd', 'guided', 'generation').value:.1f}"
+    assert [line["row"] for line in generated[1:]] == ["*images of `val`*", "*mean image*", "*pixel noise*"]
+    assert "in this the two do not match" in page
+    assert "one seed: no interval" in page
+    assert result.runs["generation"].key in page
     assert "OpenMoji" in page
     assert "CC BY-SA 4.0" in page
 
@@ -91,8 +101,47 @@ def test_two_seeds_have_a_mean_and_a_deviation(runs, tmp_path):
     )
     write(asked, asked.experiments(), Store(runs), tmp_path)
     page = next(tmp_path.glob("*.md")).read_text()
-    assert "over 2 seeds" in page
+    assert "Mean over 2 seeds ± half of its 95 % t interval" in page
     assert "(seed 1): not run" in page
+
+
+@dataclass(frozen=True)
+class Seed:
+    """What a table asks of a result."""
+
+    seed: int
+    found: float | None
+
+    @property
+    def experiment(self) -> Seed:
+        return self
+
+    def value(self, metric: str, split: str, stage: str) -> Record | None:
+        return None if self.found is None else Record(metric, self.found, 100, 1, split, "as it is", deviation=0.5)
+
+
+def seeds_of(*values: float | None) -> list[Seed]:
+    return [Seed(seed, value) for seed, value in enumerate(values)]
+
+
+def test_intervals_are_students():
+    assert intervals.half_width([1.0, 2.0, 3.0]) == pytest.approx(2.4841, abs=1e-4)  # t of 2 degrees: 4.3027
+    assert intervals.half_width([5.0]) is None
+
+
+def test_cells_say_how_much_is_known():
+    assert tables.cell(seeds_of(1.0, 2.0, 3.0), "gfd", "samples") == "2.0 ± 2.5"
+    assert tables.cell(seeds_of(1.0), "gfd", "samples") == "1.0 ± 0.5"
+    assert tables.cell(seeds_of(1.0, None, 3.0), "gfd", "samples") == "2.0 ± 12.7 (2 of 3 seeds)"
+    assert tables.cell(seeds_of(None), "gfd", "samples") == "–"
+
+
+def test_differences_are_paired_by_seed():
+    """Seeds that differ much, rows that differ little: the pairing tells."""
+    row, base = seeds_of(11.0, 101.5, 1002.0), seeds_of(10.0, 100.0, 1000.0)
+    assert tables.difference(row, base[::-1], "gfd", "samples", "generation") == "+1.5 ± 1.2"
+    assert tables.difference(row, seeds_of(None, 100.0, None), "gfd", "samples", "generation") == "+1.5"
+    assert tables.difference(row, seeds_of(None), "gfd", "samples", "generation") == "–"
 
 
 def test_a_page_says_which_provenance_its_rows_mix(runs):

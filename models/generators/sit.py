@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from models.config import Transformer
 from models.transformer import positions_1d, self_attention, sinusoids
 
-FREQUENCIES = 256  # width of the sinusoids of t
+FREQUENCIES = 256  # width of the sinusoids of t, which enters as it is, in [0, 1], as it was published
 
 
 class Block(nn.Module):
