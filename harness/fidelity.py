@@ -5,6 +5,7 @@ They are not FID, KID and IS of the literature, which are on Inception: every re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,15 +34,37 @@ class Features(NamedTuple):
 
 
 @torch.no_grad()
-def features(images: Tensor, metrics_px: int, machine: Machine) -> Features:
-    """Lite2 on uint8 images (n, 3, H, W), resized to `metrics_px`, in float32 whatever the machine's dtype."""
+def features(images: Tensor, metrics_px: int, machine: Machine) -> Tensor:
+    """The features alone (n, 120) of uint8 images (n, 3, H, W), which spares the deeper stages."""
+    net = networks.efficientnet_lite(networks.MEASURE, machine)
+    batches = images.split(BATCH)
+    return torch.cat([_pooled(net.stages(_input(x, metrics_px, machine), PATCH_STAGE)) for x in batches])
+
+
+@torch.no_grad()
+def look(images: Tensor, metrics_px: int, machine: Machine) -> Features:
+    """Features and logits of uint8 images (n, 3, H, W)."""
     net = networks.efficientnet_lite(networks.MEASURE, machine)
     parts = []
     for batch in images.split(BATCH):
-        x = resized(machine.put(batch).float() / 127.5 - 1, metrics_px).contiguous(memory_format=torch.channels_last)
-        stages = net.stages(x)
-        parts.append((stages[PATCH_STAGE].mean((2, 3)).cpu(), net.logits(stages[DEEP_STAGE]).cpu()))
+        stages = net.stages(_input(batch, metrics_px, machine))
+        parts.append(Features(_pooled(stages), net.logits(stages[DEEP_STAGE]).cpu()))
+    return together(parts)
+
+
+def together(parts: Sequence[Features]) -> Features:
+    """What was seen of parts of a set, as one."""
     return Features(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _input(images: Tensor, metrics_px: int, machine: Machine) -> Tensor:
+    """Images at the side of the measure, in float32 whatever the machine's dtype."""
+    x = resized(machine.put(images).float() / 127.5 - 1, metrics_px)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _pooled(stages: list[Tensor]) -> Tensor:
+    return stages[PATCH_STAGE].mean((2, 3)).cpu()
 
 
 def frechet(images: Tensor, reference: Tensor) -> float:

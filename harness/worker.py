@@ -51,7 +51,7 @@ def _attempt(task: Task, work: Work, data_content: str) -> None:
     run = work.run
     recorded = {
         "scale": task.experiment.scale,
-        "micro_batch_images": task.experiment.training.batch_images,
+        "micro_batch_images": _batches(task),
         "data_content": data_content,
     }
     run.begin(task.identity, environment(work.machine) | recorded)
@@ -78,6 +78,12 @@ def _attempt(task: Task, work: Work, data_content: str) -> None:
             traceback.print_exc()
             (run.folder / "error.txt").write_text(traceback.format_exc())
         _fail(run, f"{type(error).__name__}: {error}")
+
+
+def _batches(task: Task) -> dict[str, int]:
+    """Images in every step of the two trainings."""
+    experiment = task.experiment
+    return {"tokenizer": experiment.training.batch_images, "generator": experiment.generator.training.batch_images}
 
 
 def _data_content(task: Task, store: Store) -> str:

@@ -120,7 +120,7 @@ class Measured:
         from harness import fidelity
 
         sets, side = (self.reconstructions, self.originals), self.experiment.evaluation.metrics_px
-        reconstructions, originals = (fidelity.features(images, side, self.machine).features for images in sets)
+        reconstructions, originals = (fidelity.features(images, side, self.machine) for images in sets)
         return reconstructions, originals
 
     @cached_property
@@ -169,12 +169,14 @@ class Generated:
         return self.looked_at.features, self.reference
 
     @cached_property
-    def precision_recall(self) -> tuple[float, float]:
-        """Of the images against as many training images, evenly spaced over the training set."""
+    def precision_recall(self) -> tuple[float, float] | None:
+        """Of the images against as many training images, evenly spaced over the training set; None for too few."""
         import torch
 
-        from harness.fidelity import precision_recall
+        from harness.fidelity import NEIGHBOURS, precision_recall
 
         images, reference = self.features
         count = min(len(images), len(reference))
+        if count <= NEIGHBOURS:
+            return None
         return precision_recall(images, reference[torch.arange(count) * len(reference) // count])

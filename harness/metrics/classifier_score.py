@@ -12,9 +12,11 @@ digits = 2
 splits = ("samples", "guided", "real")
 
 
-def measure(m: Generated) -> Value:
-    from harness.fidelity import classifier_score
+def measure(m: Generated) -> Value | None:
+    from harness.fidelity import SPLITS, classifier_score
 
+    if len(m) < 2 * SPLITS:
+        return None
     mean, deviation = classifier_score(m.looked_at.logits)
     return Value(mean, len(m), deviation)
 

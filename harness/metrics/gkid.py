@@ -10,12 +10,14 @@ about = "kernel distance (the KID estimator) of generated from training images, 
 unit = ""
 better = "lower"
 digits = 1
-splits = ("samples", "guided", "real")
+splits = ("samples", "guided")
 
 
-def measure(m: Generated) -> Value:
+def measure(m: Generated) -> Value | None:
     from harness.fidelity import kernel
 
+    if len(m) < 2:
+        return None
     mean, deviation = kernel(*m.features, m.experiment.evaluation)
     return Value(mean, len(m), deviation)
 

@@ -13,8 +13,8 @@ digits = 3
 splits = ("samples", "guided", "real")
 
 
-def measure(m: Generated) -> Value:
-    return Value(m.precision_recall[0], len(m))
+def measure(m: Generated) -> Value | None:
+    return m.precision_recall and Value(m.precision_recall[0], len(m))
 
 
 def protocol(m: Generated) -> str:

@@ -37,11 +37,11 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
+    import numpy as np
     import torch
 
     from harness import weights
     from harness.batches import Order
-    from harness.data import open_split
     from harness.draws import generator
     from harness.latents import Latents
     from harness.training import train
@@ -50,9 +50,7 @@ def run(work: Work) -> Outcome:
     experiment, machine, training = work.experiment, work.machine, work.experiment.generator.training
     data = work.inputs["data"]
     classes = len(data.result()["facts"]["classes"])
-    latents = Latents(
-        work.inputs["latents"], "train", open_split(data.checked_folder(), "train").labels, machine.device
-    )
+    latents = Latents(work.inputs["latents"], "train", np.load(data.file("train_labels.npy")), machine.device)
     order = Order(len(latents.mean), training.batch_images, experiment.seed, "generator", machine)
     with torch.random.fork_rng():
         torch.manual_seed(generator(experiment.seed, "generator", "initialisation").initial_seed())
@@ -86,12 +84,11 @@ def _validation(work: Work) -> Any:
     import numpy as np
     import torch
 
-    from harness.data import open_split
     from harness.draws import Draws
     from harness.latents import Latents
     from models import flow
 
-    labels = open_split(work.inputs["data"].checked_folder(), "val").labels
+    labels = np.load(work.inputs["data"].file("val_labels.npy"))
     latents = Latents(work.inputs["latents"], "val", labels, work.machine.device)
     draws = Draws(work.experiment.seed, "generator validation", 0, work.machine.device)
     places = np.arange(min(VALIDATION_IMAGES, len(labels)))

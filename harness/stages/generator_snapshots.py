@@ -25,7 +25,7 @@ def size(experiment: Experiment) -> Size:
 def config(experiment: Experiment) -> dict[str, Any]:
     sampling = experiment.sampling
     return {
-        "evaluation": experiment.evaluation,
+        "metrics_px": experiment.evaluation.metrics_px,
         "images": sampling.curve_images,
         "sampler": sampling.sampler,
         "steps": sampling.steps,
@@ -35,16 +35,16 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 def run(work: Work) -> Outcome:
     from harness import sampling
+    from harness.judge import Judge
     from harness.metrics import records
-    from harness.stages.generation import generated
 
     experiment, steps = work.experiment, work.experiment.generator.training.steps
-    found = []
+    judge, found = Judge(work), []
     with work.progress(len(snapshot_steps(steps)), "snapshot") as bar:
         for step in snapshot_steps(steps):
             source = sampling.load(experiment, work.inputs, work.machine, snapshot_file(step, steps))
             z = source.draw(range(experiment.sampling.curve_images), 1.0, work.check_stop)
             how = sampling.how(experiment, 1.0)
-            found += records(generated(work, z, "samples", how, step), METRICS)
+            found += records(judge.generated(z, "samples", how, step), METRICS)
             bar.update()
     return Outcome(found)

@@ -10,6 +10,7 @@ from harness.stages import Outcome, Size, Work, decoder
 revision = 1
 about = "the guidance scale of least gFD on a grid; a single scale is taken as it is"
 METRICS = ["gfd", "classifier_score"]
+SEARCHED_FROM = 1_000_000  # images of each class before those of the search, which are not those that are judged
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -26,8 +27,13 @@ def size(experiment: Experiment) -> Size:
 def config(experiment: Experiment) -> dict[str, Any]:
     if not experiment.guidance.searched:
         return {"scales": experiment.guidance.scales}
-    sampling = {"sampler": experiment.sampling.sampler, "steps": experiment.sampling.steps}
-    return {"guidance": experiment.guidance, **sampling, "evaluation": experiment.evaluation, "seed": experiment.seed}
+    return {
+        "guidance": experiment.guidance,
+        "sampler": experiment.sampling.sampler,
+        "steps": experiment.sampling.steps,
+        "metrics_px": experiment.evaluation.metrics_px,
+        "seed": experiment.seed,
+    }
 
 
 def run(work: Work) -> Outcome:
@@ -39,16 +45,17 @@ def run(work: Work) -> Outcome:
         return Outcome(facts={"scale": experiment.guidance.scales[0]})
 
     from harness import sampling
+    from harness.judge import Judge
     from harness.metrics import records
-    from harness.stages.generation import generated
 
-    source = sampling.load(experiment, work.inputs, work.machine)
+    source, judge = sampling.load(experiment, work.inputs, work.machine), Judge(work)
+    first = SEARCHED_FROM * source.classes
+    indices = range(first, first + experiment.guidance.search_images)
     found, distances = [], {}
     with work.progress(len(experiment.guidance.scales), "scale") as bar:
         for w in experiment.guidance.scales:
-            z = source.draw(range(experiment.guidance.search_images), w, work.check_stop)
-            how = sampling.how(experiment, w)
-            at = records(generated(work, z, "guided", how, experiment.generator.training.steps), METRICS)
+            z, how = source.draw(indices, w, work.check_stop), sampling.how(experiment, w)
+            at = records(judge.generated(z, "guided", how, experiment.generator.training.steps), METRICS)
             distances[w] = next(r.value for r in at if r.metric == "gfd")
             found += [dataclasses.replace(record, split=f"guidance {w:g}") for record in at]
             bar.update()

@@ -10,6 +10,8 @@ from harness.stages import Outcome, Size, Work
 revision = 1
 about = "Lite2 features of the training images; gFD of real images, of the mean image and of noise"
 FEATURES = "features.npy"
+METRICS = ["gfd", "classifier_score", "precision", "recall"]  # none that reads more of the evaluation
+CHUNK = 640  # images in memory at once
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -21,7 +23,7 @@ def size(experiment: Experiment) -> Size:
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    return {"evaluation": experiment.evaluation}
+    return {"metrics_px": experiment.evaluation.metrics_px}
 
 
 def run(work: Work) -> Outcome:
@@ -35,35 +37,38 @@ def run(work: Work) -> Outcome:
     from harness.metrics import Generated, records
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
-    side = experiment.evaluation.metrics_px
     train, val = (open_split(folder, split).images for split in ("train", "val"))
-    parts = []
+    side, shape = experiment.evaluation.metrics_px, val.shape[1:]
+
+    def look(images: np.ndarray) -> fidelity.Features:
+        work.check_stop()
+        return fidelity.look(torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous(), side, work.machine)
+
+    def noise(start: int, count: int) -> np.ndarray:
+        uniform = Draws(0, "reference", start).uniform("noise", count, *shape)
+        return (256 * uniform).to(torch.uint8).numpy()
+
+    total, parts = np.zeros(shape), []
     with work.progress(len(train), "image") as bar:
-        for start in range(0, len(train), 10 * fidelity.BATCH):
-            work.check_stop()
-            images = _channels_first(train[start : start + 10 * fidelity.BATCH])
-            parts.append(fidelity.features(images, side, work.machine).features)
-            bar.update(len(images))
+        for start in range(0, len(train), CHUNK):
+            chunk = train[start : start + CHUNK]
+            total += chunk.sum(0, dtype=np.float64)
+            parts.append(look(chunk).features)
+            bar.update(len(chunk))
     features = torch.cat(parts)
     np.save(work.run.folder / FEATURES, features.numpy())
 
-    mean = _channels_first(train.mean(0, keepdims=True).round().astype(np.uint8))
-    noise = (256 * Draws(0, "reference", 0).uniform("noise", len(val), *mean.shape[1:])).to(torch.uint8)
+    starts = range(0, len(val), CHUNK)
+    mean = look((total / len(train)).round().astype(np.uint8)[None])
     compared = {
-        "real": (_channels_first(val), "the images of val"),
-        "mean image": (mean.expand(len(val), -1, -1, -1), "the mean training image"),
-        "noise": (noise, "independent uniform pixels"),
+        "real": (fidelity.together([look(val[s : s + CHUNK]) for s in starts]), "the images of val"),
+        "mean image": (fidelity.Features(*(f.expand(len(val), -1) for f in mean)), "the mean training image"),
+        "noise": (
+            fidelity.together([look(noise(s, len(val[s : s + CHUNK]))) for s in starts]),
+            "independent uniform pixels",
+        ),
     }
     found = []
-    for split, (images, how) in compared.items():
-        looked_at = fidelity.features(images, side, work.machine)
-        found += records(Generated(looked_at, features, experiment, split, how))
+    for split, (looked_at, how) in compared.items():
+        found += records(Generated(looked_at, features, experiment, split, how), METRICS)
     return Outcome(found)
-
-
-def _channels_first(images: Any) -> Any:
-    """uint8 (n, H, W, 3) -> (n, 3, H, W)."""
-    import numpy as np
-    import torch
-
-    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous()

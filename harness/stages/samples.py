@@ -10,6 +10,7 @@ from harness.stages import Outcome, Size, Work
 revision = 1
 about = "latents drawn from the generator without guidance"
 SAMPLES = "samples.npy"
+PART = 1024  # images; a multiple of the batch, so that batches fall where they would
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -36,15 +37,30 @@ def run(work: Work) -> Outcome:
 
 
 def draw(work: Work, w: float) -> Outcome:
-    """Writes samples.npy, float32 (n, L, Z), at guidance w; classes follow one another."""
+    """Writes samples.npy, float32 (n, L, Z), at guidance w; image i is of class i mod C.
+
+    Images depend on their index alone, so what was drawn before a stop is kept, part by part.
+    """
+    import shutil
+
     import numpy as np
 
     from harness import sampling
+    from harness.store import replacing
 
-    source = sampling.load(work.experiment, work.inputs, work.machine)
-    images = work.experiment.sampling.images
+    source, images = sampling.load(work.experiment, work.inputs, work.machine), work.experiment.sampling.images
+    folder = work.run.folder / "parts"
+    folder.mkdir(exist_ok=True)
+    paths = []
     with work.progress(images, "image") as bar:
-        z = source.draw(range(images), w, work.check_stop)
-        bar.update(images)
-    np.save(work.run.folder / SAMPLES, z.numpy())
+        for start in range(0, images, PART):
+            indices = range(start, min(start + PART, images))
+            paths.append(folder / f"{start}.npy")
+            if not paths[-1].exists():
+                z = source.draw(indices, w, work.check_stop)
+                with replacing(paths[-1]) as temporary, temporary.open("wb") as file:
+                    np.save(file, z.numpy())
+            bar.update(len(indices))
+    np.save(work.run.folder / SAMPLES, np.concatenate([np.load(path) for path in paths]))
+    shutil.rmtree(folder)
     return Outcome(facts={"guidance": w, "how": sampling.how(work.experiment, w)})

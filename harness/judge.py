@@ -1,0 +1,36 @@
+"""From generated latents to what metrics look at."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness import coding, fidelity, weights
+from harness.metrics import Generated
+from harness.stages import Work, decoder
+from harness.stages.reference import FEATURES
+
+CHUNK = 1024  # images in memory at once
+
+
+class Judge:
+    """The decoder of a stage and the features of the training images, from its inputs."""
+
+    def __init__(self, work: Work):
+        self.work, self.experiment, self.machine = work, work.experiment, work.machine
+        run = work.inputs[decoder(work.experiment)]
+        self.tokenizer = weights.load_tokenizer(work.experiment, run).to(work.machine.device)
+        self.reference = torch.from_numpy(np.load(work.inputs["reference"].file(FEATURES)))
+
+    def images(self, z: Tensor) -> Tensor:
+        """The uint8 images (n, 3, H, W) of latents z (n, L, Z)."""
+        return coding.decode(self.tokenizer, z, self.machine)
+
+    def generated(self, z: Tensor, split: str, how: str, step: int) -> Generated:
+        """The set of images of latents z (n, L, Z), decoded and looked at part by part."""
+        parts = []
+        for chunk in z.split(CHUNK):
+            self.work.check_stop()
+            parts.append(fidelity.look(self.images(chunk), self.experiment.evaluation.metrics_px, self.machine))
+        return Generated(fidelity.together(parts), self.reference, self.experiment, split, how, step)
