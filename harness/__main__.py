@@ -11,7 +11,7 @@ COMMANDS = {
     "harness.report STUDY": "rebuild a report from the store alone",
     "harness.generate --run ID": "images of chosen classes from a finished generator",
     "harness.reconstruct IMAGES --run ID": "image files through a finished tokenizer and back",
-    "harness.bench": "images per second and model FLOP utilisation of the tokenizer and of the evaluation",
+    "harness.bench": "images per second and model FLOP utilisation of tokenizer, generator and evaluation",
 }
 
 

@@ -167,17 +167,13 @@ def _sampling(experiment: Experiment, machine: Machine) -> Callable[[float, tupl
 
 
 def _features(x: Any, side: int, machine: Machine) -> Callable[[], None]:
-    import torch
+    from harness import fidelity
+    from harness.images import to_uint8
 
-    from harness import networks
-    from models.efficientnet import PATCH_STAGE, resized
-
-    net = networks.efficientnet_lite(networks.MEASURE, machine)
-    large = resized(x, side).contiguous(memory_format=torch.channels_last)
+    images = to_uint8(x).cpu()
 
     def features() -> None:
-        with torch.no_grad():
-            net.stages(large, PATCH_STAGE)
+        fidelity.features(images, side, machine)
 
     return features
 

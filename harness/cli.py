@@ -9,15 +9,15 @@ import argparse
 import difflib
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from harness import plugins
 from harness.errors import Mistake, Trouble
 from harness.experiment import Experiment
-from harness.plan import runs_of
+from harness.plan import experiment_of
 from harness.scales import SCALES, scale
-from harness.stages import decoder
 from harness.store import Damaged, Run, Store
 from harness.study import Asked
 
@@ -63,11 +63,29 @@ def add_run(made: Parser) -> None:
     made.add_argument("--out", type=Path, default=Path("reports/out"), metavar="DIR", help="where pictures go")
 
 
-def decoder_run(experiment: Experiment, options: argparse.Namespace) -> Run:
-    """What decodes for `--run ID`: the tokenizer before fine-tuning where ID names that, else as it ends up."""
+@dataclass(frozen=True)
+class Made:
+    """A finished run, the experiment that it was made for, and the runs that it rests on, itself included, by stage."""
+
+    run: Run
+    experiment: Experiment
+    runs: dict[str, Run]
+
+    @property
+    def decoder(self) -> Run:
+        """What decodes: the tokenizer, after fine-tuning where the run rests on that."""
+        return self.runs.get("finetuning", self.runs["tokenizer"])
+
+
+def chosen_run(options: argparse.Namespace, stages: tuple[str, ...]) -> Made:
+    """What `--run ID` names; raises `Mistake` where it is no finished run of one of `stages`."""
     store = Store(options.runs)
-    stage = "tokenizer" if store.find(options.run).stage == "tokenizer" else decoder(experiment)
-    return runs_of(experiment, store, (stage,))[stage]
+    run = store.find(options.run)
+    if run.stage not in stages:
+        raise Mistake(f"{run.key} is a run of the stage {run.stage}, and not of {' or '.join(stages)}")
+    if run.state != "done":
+        raise Mistake(f"{run.stage} {run.key} is not finished, but {run.state}")
+    return Made(run, experiment_of(run), store.rests_on(run))
 
 
 def asked(options: argparse.Namespace) -> Asked:

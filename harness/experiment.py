@@ -232,6 +232,16 @@ def flat(config: Any, prefix: str = "", active_only: bool = False) -> dict[str, 
     return fields
 
 
+def heeded(experiment: Experiment) -> dict[str, object]:
+    """The fields of `experiment` that have an influence, by dotted path."""
+    fields = flat(experiment, active_only=True)
+    if not experiment.generator.on:
+        fields = {p: v for p, v in fields.items() if not p.startswith(("guidance.", "sampling."))}
+    if not experiment.guidance.searched:
+        fields.pop("guidance.search_images", None)
+    return fields
+
+
 def differences(a: Any, b: Any) -> dict[str, tuple[object, object]]:
     """The dotted fields in which `a` and `b` differ, of those that have an influence on either."""
     fields_a, fields_b = flat(a), flat(b)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from harness import cli
 from harness.errors import Mistake, unknown
-from harness.experiment import with_fields
-from harness.plan import experiment_of, runs_of
-from harness.store import Store
+from harness.experiment import key_of, with_fields
+
+LINES, LINE = 10, 10  # classes and images of each that the overview shows
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -16,30 +16,24 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_run(parser)
     parser.add_argument("--classes", default="", metavar="A,B", help="names or numbers (default: all)")
     parser.add_argument("--count", type=int, default=8, metavar="N", help="images of each class (default: 8)")
-    parser.add_argument("--seed", metavar="S", help="of the noise (default: the run's, which gives the run's samples)")
+    parser.add_argument("--seed", metavar="S", help="of the noise (default: the run's, which gives the samples of the run)")
     parser.add_argument("--cfg", metavar="W", help="scale of guidance, 1 for none (default: the run's)")
     parser.add_argument("--sampler", help="euler, heun or euler_maruyama (default: the run's)")
-    parser.add_argument("--steps", help="(default: the run's)")
+    parser.add_argument("--steps", help="steps of the sampler (default: the run's)")
     options = parser.parse_args(arguments)
     if options.count < 1:
         raise Mistake(f"--count {options.count}: at least 1")
-    experiment = experiment_of(Store(options.runs).find(options.run))
-    if not experiment.generator.on:
-        raise Mistake(f"the run {options.run} has no generator")
-    runs = runs_of(experiment, Store(options.runs), ("data", "latents", "generator"))
-    decoder = cli.decoder_run(experiment, options)
-    names = runs["data"].result()["facts"]["classes"]
+    made = cli.chosen_run(options, ("generation",))
+    names = made.runs["data"].result()["facts"]["classes"]
     classes = chosen(options.classes, names)
     asked = {"seed": options.seed, "sampling.sampler": options.sampler, "sampling.steps": options.steps}
-    experiment = with_fields(experiment, {path: value for path, value in asked.items() if value is not None})
+    experiment = with_fields(made.experiment, {path: value for path, value in asked.items() if value is not None})
     if options.cfg is not None:
         w, *more = with_fields(experiment, {"guidance.scales": options.cfg}).guidance.scales
         if more:
             raise Mistake(f"--cfg {options.cfg}: one scale at a time")
-    elif experiment.guidance.on:
-        w = runs_of(experiment, Store(options.runs), ("guidance",))["guidance"].result()["facts"]["scale"]
     else:
-        w = 1.0
+        w = made.runs["guidance"].result()["facts"]["scale"] if "guidance" in made.runs else 1.0
 
     from PIL import Image
 
@@ -48,18 +42,19 @@ def main(arguments: Sequence[str]) -> int:
     from reports.figures import strips
 
     machine = this_machine()
-    source = sampling.load(experiment, runs, machine)
+    source = sampling.load(experiment, made.runs, machine)
     # Image i is of class i mod C: those of one class are C apart.
     indices = [label + k * len(names) for label in classes for k in range(options.count)]
-    tokenizer = weights.load_tokenizer(experiment, decoder).to(machine.device)
+    tokenizer = weights.load_tokenizer(experiment, made.decoder).to(machine.device)
     images = coding.decode(tokenizer, source.draw(indices, w), machine).permute(0, 2, 3, 1).numpy()
     of_class = dict(zip(classes, images.reshape(len(classes), options.count, *images.shape[1:]), strict=True))
-    folder = options.out / f"generated-{runs['generator'].key}"
+    request = key_of([experiment.seed, w, experiment.sampling.sampler, experiment.sampling.steps])[:6]
+    folder = options.out / f"generated-{made.run.key}-{request}"
     folder.mkdir(parents=True, exist_ok=True)
     for label, shown in of_class.items():
         for k, image in enumerate(shown):
             Image.fromarray(image).save(folder / f"class{label}-{k}.png")
-    strips({names[label]: shown for label, shown in of_class.items()}, folder / "all.png")
+    strips({names[label]: of_class[label][:LINE] for label in classes[:LINES]}, folder / "all.png")
     print(f"{len(images)} images, seed {experiment.seed}, {sampling.how(experiment, w)}: {folder / 'all.png'}")
     return 0
 

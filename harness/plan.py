@@ -8,9 +8,8 @@ from types import ModuleType
 from typing import Any
 
 from harness import plugins
-from harness.errors import Mistake
 from harness.experiment import Experiment, canonical, key_of, with_fields
-from harness.scales import SCALES
+from harness.scales import scale
 from harness.store import FINAL, Run, Store
 
 
@@ -74,15 +73,7 @@ def unfinished(planned: list[Task], store: Store) -> list[Task]:
     return [t for t in planned if t.run_in(store).state not in FINAL]
 
 
-def runs_of(experiment: Experiment, store: Store, stages: tuple[str, ...]) -> dict[str, Run]:
-    """The finished runs of `stages` of an experiment; raises `Mistake` where one is not finished."""
-    runs = {stage: task(stage, experiment).run_in(store) for stage in stages}
-    for stage, run in runs.items():
-        if run.state != "done":
-            raise Mistake(f"{stage} {run.key} of this run is not finished, but {run.state}: run its study first")
-    return runs
-
-
 def experiment_of(run: Run) -> Experiment:
-    """The experiment that `run` was first made for."""
-    return with_fields(next(iter(SCALES.values())).experiment, run.experiment())
+    """The experiment that `run` was made for."""
+    fields = run.experiment()
+    return with_fields(scale(str(fields["scale"])).experiment, fields)

@@ -26,7 +26,7 @@ def load(package: str, name: str, kind: str) -> ModuleType:
 
 
 def summary(package: str, name: str) -> str:
-    """The first sentence of the documentation of a module, which is not imported."""
+    """The first line of the documentation of a module, which is not imported."""
     spec = importlib.util.find_spec(f"{package}.{name}")
     assert spec is not None and spec.origin is not None
     text = ast.get_docstring(ast.parse(Path(spec.origin).read_text())) or ""

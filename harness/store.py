@@ -1,7 +1,7 @@
 """The store: one folder per stage and key, `runs/STAGE/KEY/`. The folder is the truth; no database stands beside it.
 
     config.json    stage, revision, hashed configuration, keys of the inputs
-    experiment.json  every field of the experiment that it was first made for (others may share it)
+    experiment.json  every field of the experiment that it was made for; others may share it
     status.json    state, reason, every attempt with its environment and seconds
     metrics.csv    step, metric, value over time (`pandas.read_csv`)
     result.json    records, facts, size and checksum of every file that the stage made
@@ -40,7 +40,7 @@ class Damaged(Trouble):
     """A file of a run is gone or is not what was written; the run is made again by the next command."""
 
     def __init__(self, run: Run, name: str, what: str):
-        super().__init__(f"{run.folder / name} {what}: the same command makes it again")
+        super().__init__(f"{run.folder / name} {what}: running its study again makes it again")
         self.run = run
 
 
@@ -146,7 +146,7 @@ class Run:
         write_json(self.folder / "status.json", {"state": state, "reason": reason, "attempts": attempts})
 
     def experiment(self) -> dict[str, Any]:
-        """The fields, by dotted path, of the experiment that the run was first made for; raises `Damaged`."""
+        """The fields, by dotted path, of the experiment that the run was made for; raises `Damaged`."""
         return self._read("experiment.json")
 
     def config(self) -> dict[str, Any]:
@@ -253,3 +253,10 @@ class Store:
         if len(found) > 1:
             raise Mistake(f"{name!r} names {len(found)} runs in {self.root}: give more digits")
         return found[0]
+
+    def rests_on(self, run: Run) -> dict[str, Run]:
+        """`run` and all runs that it was made from, by stage; raises `Damaged`."""
+        found = {run.stage: run}
+        for stage, key in run.config()["inputs"].items():
+            found |= self.rests_on(self.run(stage, key))
+        return found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import plugins
 from harness.errors import Mistake, unknown
-from harness.experiment import Experiment, differences, flat, with_fields, with_variant
+from harness.experiment import Experiment, differences, heeded, with_fields, with_variant
 from harness.scales import Scale
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "ablations"
@@ -109,11 +109,11 @@ class Asked:
 
     def _check_fields(self, by_row: dict[Row, Experiment]) -> None:
         """A setting that no row heeds would be a silent mistake."""
-        heeded: set[str] = set()
+        of_rows: set[str] = set()
         for row, experiment in by_row.items():
-            heeded |= {*flat(experiment, active_only=True), *flat(self._as_declared(row), active_only=True)}
+            of_rows |= {*heeded(experiment), *heeded(self._as_declared(row))}
         for path, _ in self._full_fields():
-            if path not in heeded:
+            if path not in of_rows:
                 raise Mistake(f"{path} has no influence on any of these rows: what it belongs to is off")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness import collapse, plugins
 from harness.data import SPLITS
-from harness.experiment import Experiment, differences, flat, key_of
+from harness.experiment import Experiment, differences, heeded, key_of
 from harness.networks import TEACHERS
 from harness.store import Store, replacing
 from harness.study import Ablation, Asked, Row, published
@@ -293,7 +293,7 @@ class Page:
 
     def configuration(self) -> str:
         """The fields in which the rows that heed them agree; the others are in the table of rows."""
-        rows = [flat(seeds[0].experiment, active_only=True) for seeds in self.rows.values()]
+        rows = [heeded(seeds[0].experiment) for seeds in self.rows.values()]
         paths = dict.fromkeys(path for row in rows for path in row if path not in ("seed", "scale"))
         values = {path: {row[path] for row in rows if path in row} for path in paths}
         return "\n".join(f"{path} = {next(iter(found))}" for path, found in values.items() if len(found) == 1)

@@ -65,27 +65,27 @@ def curves(results: Sequence[Result], path: Path) -> bool:
 
 def generator_curves(results: Sequence[Result], path: Path) -> bool:
     """gFD and the error of the velocity over the generator's training, one line a row and seed."""
-    panels = (
-        ("gFD (Lite2), without guidance", lambda r: r.points("gfd", "generator_snapshots"), "o"),
-        ("squared error of the velocity on val", lambda r: r.curves_of("generator").get("val/velocity"), ""),
-    )
-    if all(r.done("generator_snapshots") is None for r in results):
-        return False
+    panels = {
+        "gFD (Lite2), without guidance": lambda r: r.points("gfd", "generator_snapshots"),
+        "squared error of the velocity on val": lambda r: r.curves_of("generator").get("val/velocity"),
+    }
     made, axes = figure(9, 4.2, ncols=2)
-    for axis, (title, points, marker) in zip(axes, panels, strict=True):
+    drawn: dict[str, Any] = {}
+    for axis, (title, points) in zip(axes, panels.items(), strict=True):
         for number, (name, seeds) in enumerate(rows_of(results).items()):
-            for first, result in enumerate(seeds):
-                found = points(result)
-                if found is not None and len(found := found.dropna()):
+            for found in (points(result) for result in seeds):
+                if found is not None and not (found := found.dropna()).empty:
+                    marker = MARKERS[number % 10] if len(found) < 10 else ""
                     style = {"color": COLOURS[number % 8], "linestyle": DASHES[number % 8], "linewidth": 1.6}
-                    axis.plot(found.index, found, label=None if first else name, marker=marker, markersize=4, **style)
+                    (line,) = axis.plot(found.index, found, marker=marker, markersize=4, **style)
+                    drawn.setdefault(name, line)
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel("training step of the generator")
         axis.grid(alpha=0.3)
-    handles, labels = axes[0].get_legend_handles_labels()
-    made.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    save(made, path)
-    return True
+    if drawn:
+        made.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=4, frameon=False)
+        save(made, path)
+    return bool(drawn)
 
 
 def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
@@ -130,7 +130,9 @@ def strips(lines: dict[str, np.ndarray], path: Path, titles: dict[int, str] | No
             axis.imshow(image, interpolation="nearest")
         for axis in line:
             axis.axis("off")
-        line[0].text(-0.12, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=9)
+        line[0].text(
+            -0.12, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=9, parse_math=False
+        )
     for column, title in (titles or {}).items():
         axes[0, column].set_title(title, fontsize=9, loc="left")
     save(made, path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness import plugins
 from harness.study import Ablation, published
 from reports import figures
 from reports.results import Result, rows_of, shared
@@ -81,17 +82,13 @@ class Generation:
 
     def _compared(self) -> list[dict[str, str]]:
         """Lines for sets of images that no row made."""
-        if shared(list(self.results), "reference") is None:
-            return []
-        return [
-            {"row": f"*{title}*"}
-            | {header(metric): cell([self._with_reference], metric, split, "reference") for metric in METRICS}
-            for split, title in COMPARED.items()
-        ]
-
-    @property
-    def _with_reference(self) -> Result:
-        return next(r for r in self.results if r.done("reference"))
+        run = shared(list(self.results), "reference")
+        lines: dict[str, dict[str, str]] = {}
+        for r in run.records() if run else []:
+            digits = plugins.load("harness.metrics", r.metric, "metric").digits
+            line = lines.setdefault(r.split, {"row": f"*{COMPARED[r.split]} (N = {r.n})*"})
+            line[header(r.metric)] = f"{r.value:.{digits}f}"
+        return list(lines.values())
 
     def guidance_note(self) -> str:
         """How the scale of guidance was chosen, here and in the paper."""
@@ -136,6 +133,8 @@ class Generation:
         pairs = np.array([pair for pair in means if np.isfinite(pair).all()])
         if len(pairs) < 3:
             return "Fewer than three rows are finished."
+        if (pairs == pairs[0]).all(0).any():
+            return "Rows do not differ."
         rank = spearmanr(*pairs.T).statistic
         return f"Spearman's rank correlation over {len(pairs)} rows: {rank:+.2f} (in the paper's Figure 6a negative)."
 

@@ -79,7 +79,7 @@ class Result:
     @cached_property
     def status(self) -> str:
         """The status of its collapse, or what went wrong with it."""
-        if self.state != "done":
+        if not self.done("tokenizer"):
             return self.state
         if not self.experiment.tokenizer.gaussian.on:
             return "undefined (no KL)"

@@ -37,7 +37,8 @@ def difference(seeds: Sequence[Result], base: Sequence[Result], metric: str, spl
     values = [ours.value - theirs.value for ours, theirs in pairs if ours is not None and theirs is not None]
     if not values:
         return "–"
-    return intervals.shown(values, plugins.load("harness.metrics", metric, "metric").digits, sign=True)
+    text = intervals.shown(values, plugins.load("harness.metrics", metric, "metric").digits, sign=True)
+    return text if len(values) == len(seeds) else f"{text} ({len(values)} of {len(seeds)} seeds)"
 
 
 def statuses(seeds: Sequence[Result]) -> str:
