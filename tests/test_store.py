@@ -204,7 +204,7 @@ def test_damage_of_the_result(damage, tmp_path):
     DAMAGE[damage](run.folder / "result.json")
     assert run.state == "damaged"
     for look in (run.result, run.records, run.checked_folder, lambda: run.file("weights.bin")):
-        with pytest.raises(Damaged, match=r"result\.json is gone or damaged: the same command makes it again"):
+        with pytest.raises(Damaged, match=r"result\.json is gone or damaged: running its study again makes it again"):
             look()
 
 
