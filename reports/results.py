@@ -128,7 +128,7 @@ def mixtures(results: list[Result]) -> list[str]:
     """What the rows of a table, and the attempts behind them, do not share and should: one sentence each."""
     found, seen = [], environments(results)
     for name, plural in PROVENANCE.items():
-        values = sorted({str(e[name])[:40] for e in seen} - {""})
+        values = sorted({str(e[name])[: 12 if name == "commit" else 40] for e in seen} - {""})
         if len(values) > 1:
             found.append(f"The rows mix {plural}: {', '.join(values)}.")
     if any(e["uncommitted"] for e in seen):
