@@ -113,7 +113,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         print(f"error: {error}", file=sys.stderr)
         code = 2
     except (Trouble, OSError) as error:
-        if isinstance(error, Damaged):
+        if isinstance(error, Damaged) and error.run.folder.exists():
             error.run.set_state("damaged", str(error))  # so that the next command makes it again
         print(f"error: {error}", file=sys.stderr)
         code = 1

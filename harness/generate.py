@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_run(parser)
     parser.add_argument("--classes", default="", metavar="A,B", help="names or numbers (default: all)")
     parser.add_argument("--count", type=int, default=8, metavar="N", help="images of each class (default: 8)")
-    parser.add_argument("--seed", metavar="S", help="of the noise (default: the run's, which gives the samples of the run)")
+    parser.add_argument("--seed", metavar="S", help="of the noise (default: the run's, and so the run's samples)")
     parser.add_argument("--cfg", metavar="W", help="scale of guidance, 1 for none (default: the run's)")
     parser.add_argument("--sampler", help="euler, heun or euler_maruyama (default: the run's)")
     parser.add_argument("--steps", help="steps of the sampler (default: the run's)")

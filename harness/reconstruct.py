@@ -9,6 +9,7 @@ from pathlib import Path
 from harness import cli
 from harness.data.folder import EXTENSIONS, read
 from harness.errors import Mistake
+from harness.experiment import key_of
 
 LINE = 10  # images that the overview shows
 
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     originals = np.stack(list(pixels.values()))
     decoded = coding.decode(tokenizer, coding.encode(tokenizer, originals, machine).mean, machine)
     images = decoded.permute(0, 2, 3, 1).numpy()
-    folder = options.out / f"reconstructed-{made.run.key}"
+    request = key_of([shown(path) for path in pixels])[:6]
+    folder = options.out / f"reconstructed-{made.run.key}-{request}"
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for number, (path, original, image) in enumerate(zip(pixels, originals, images, strict=True)):

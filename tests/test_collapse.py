@@ -15,6 +15,7 @@ from harness import collapse, plugins
 from harness.data import SPLITS
 from harness.draws import Draws
 from harness.machine import Machine
+from harness.metrics import SETS
 from models.tokenizer import Posterior, Tokenizer
 from tests.conftest import experiment
 
@@ -225,7 +226,7 @@ def test_a_metric_says_what_it_is(name):
     assert 0 <= metric.digits <= 6
     assert isinstance(metric.splits, tuple)
     assert metric.splits
-    assert set(metric.splits) <= set(SPLITS) - {"train"}
+    assert set(metric.splits) <= {*SPLITS, *SETS} - {"train"}
     assert callable(metric.measure)
     assert callable(metric.protocol)
     assert "FID" not in metric.title  # whose features are Inception's

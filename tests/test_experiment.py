@@ -167,14 +167,14 @@ GOLDEN = {
     "snapshots": "9e47009eed97799a",
     "finetuning": "3d62661b53cdecfa",
     "evaluation": "563ba13d2384a11c",
-    "reference": "5095077ce5f6a896",
+    "reference": "1ad7949950a057b3",
     "latents": "4b245f5c92228a0e",
     "generator": "a9a6d6c995aca655",
-    "generator_snapshots": "ab76489a22143071",
+    "generator_snapshots": "f7a164d8e0afea48",
     "samples": "a9c4b2b8520c29c9",
     "guidance": "7bfa617c44b43ff4",
     "guided_samples": "8b9c805569a708db",
-    "generation": "74a1daf991b2a0ef",
+    "generation": "69a6a1265ba42ec8",
 }
 
 

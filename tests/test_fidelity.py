@@ -9,9 +9,9 @@ from torch.nn import functional
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from harness import fidelity, networks
-from harness.experiment import Evaluation, with_fields
+from harness.experiment import Evaluation
 from harness.machine import Machine
-from harness.metrics import Generated
+from harness.metrics import Generated, records
 from tests.conftest import experiment, photograph
 
 MACHINE = Machine("cpu", "float32", 1)
@@ -30,7 +30,7 @@ def crops(count: int, left: int, contrast: float) -> Tensor:
 
 
 class Lite2(FeatureExtractorBase):
-    """The features of `harness.fidelity` by timm's own forward pass and a preprocessing of our own."""
+    """What `harness.fidelity` looks at, by timm's own forward pass and a preprocessing of our own."""
 
     def __init__(self, name: str, features_list: list[str], **_: object):
         super().__init__(name, features_list)
@@ -79,7 +79,7 @@ def sets() -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="module")
 def looked_at(sets: tuple[Tensor, Tensor]) -> tuple[fidelity.Features, fidelity.Features]:
-    images, reference = (fidelity.features(images, PX, MACHINE) for images in sets)
+    images, reference = (fidelity.look(images, PX, MACHINE) for images in sets)
     return images, reference
 
 
@@ -130,16 +130,26 @@ def test_precision_and_recall_are_those_of_torch_fidelity(expected, looked_at):
     assert 0.05 < precision < recall - 0.05 < 0.9
 
 
-def test_features_have_their_shapes_and_do_not_depend_on_batches_or_dtype(sets, looked_at):
-    images = sets[0][:70]
-    found = fidelity.features(images, PX, Machine("cpu", "bfloat16", 1))
-    assert found.features.shape == (70, 120)
-    assert found.logits.shape == (70, 1000)
-    for ours, theirs in zip(found, looked_at[0], strict=True):
+def test_features_are_those_of_the_network_at_the_size_that_is_asked_for(sets, looked_at):
+    with torch.no_grad():
+        expected = Lite2("lite2-of-the-tests", ["features", "logits"])(sets[0])
+    for ours, theirs in zip(looked_at[0], expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_seen_does_not_depend_on_batches_parts_or_dtype(sets, looked_at):
+    images = sets[0]
+    bfloat16 = Machine("cpu", "bfloat16", 1)
+    in_parts = fidelity.together([fidelity.look(part, PX, bfloat16) for part in images.split(70)])
+    assert in_parts.features.shape == (IMAGES, 120)
+    assert in_parts.logits.shape == (IMAGES, 1000)
+    for ours, theirs in zip(in_parts, looked_at[0], strict=True):
         assert ours.dtype == torch.float32
-        torch.testing.assert_close(ours, theirs[:70], rtol=1e-4, atol=1e-4)
-    other = fidelity.features(images[:5], SIDE, MACHINE).features
-    assert not torch.allclose(other, found.features[:5], atol=0.1)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    alone = fidelity.features(images[:70], PX, MACHINE)
+    torch.testing.assert_close(alone, looked_at[0].features[:70], rtol=1e-4, atol=1e-4)
+    smaller = fidelity.features(images[:70], SIDE, MACHINE)
+    assert not torch.allclose(smaller, alone, atol=0.1)
 
 
 def test_the_frechet_distance_of_a_set_from_itself_is_0(looked_at):
@@ -183,10 +193,28 @@ def test_images_that_all_look_alike_have_a_score_of_1():
     assert fidelity.classifier_score(logits) == pytest.approx((1, 0), abs=1e-6)
 
 
-def test_precision_takes_as_many_training_images_as_there_are_images_from_the_whole_set(looked_at):
+def generated(count: int, looked_at: tuple[fidelity.Features, fidelity.Features]) -> Generated:
     images, reference = looked_at
-    few = fidelity.Features(images.features[:35], images.logits[:35])
-    e = with_fields(experiment(), {"evaluation.metrics_px": PX})
-    found = Generated(few, reference.features, e, "samples", "drawn").precision_recall
-    assert found == fidelity.precision_recall(few.features, reference.features[::4])
-    assert found != fidelity.precision_recall(few.features, reference.features[:35])
+    few = fidelity.Features(images.features[:count], images.logits[:count])
+    return Generated(few, reference.features, experiment(), "samples", "drawn")
+
+
+def test_precision_takes_as_many_training_images_as_there_are_images_from_the_whole_set(looked_at):
+    found, reference = generated(35, looked_at), looked_at[1].features
+    assert found.precision_recall == fidelity.precision_recall(found.features[0], reference[::4])
+    assert found.precision_recall != fidelity.precision_recall(found.features[0], reference[:35])
+
+
+@pytest.mark.parametrize(
+    ("count", "defined"),
+    [
+        (1, set()),
+        (2, {"gfd", "gkid"}),
+        (3, {"gfd", "gkid"}),
+        (4, {"gfd", "gkid", "precision", "recall"}),
+        (19, {"gfd", "gkid", "precision", "recall"}),
+        (20, {"gfd", "gkid", "precision", "recall", "classifier_score"}),
+    ],
+)
+def test_metrics_are_not_defined_on_fewer_images_than_they_need(count, defined, looked_at):
+    assert {record.metric for record in records(generated(count, looked_at))} == defined

@@ -77,7 +77,7 @@ def test_folder_crop_is_upright_centred_and_antialiased(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     image.save(tmp_path / "turned.png", exif=exif)
-    pixels = folder._decode(tmp_path / "turned.png", 10)
+    pixels = folder.read(tmp_path / "turned.png", 10)
     assert pixels is not None and pixels.shape == (10, 10, 3)
     across = pixels[..., 0].mean(axis=0)
     assert (np.diff(across) < 0).all()
@@ -91,7 +91,7 @@ def test_folder_reads_every_usual_mode(mode: str, tmp_path: Path) -> None:
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
     image = deep if mode == "I;16" else Image.fromarray(np.stack([grey] * 3, axis=-1)).convert(mode)
     image.save(tmp_path / "image.tif")
-    pixels = folder._decode(tmp_path / "image.tif", 8)
+    pixels = folder.read(tmp_path / "image.tif", 8)
     assert pixels is not None
     assert abs(pixels.astype(int) - 128).max() <= 8  # palettes are dithered
 

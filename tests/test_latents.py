@@ -98,7 +98,8 @@ def tokenizer(finished: dict[str, Run]) -> Tokenizer:
 @pytest.mark.parametrize(("split", "view", "views"), [("train", 0, 2), ("train", 1, 2), ("val", 0, 1)])
 def test_view_0_is_the_posterior_of_the_image_and_view_1_of_its_mirror_image(split, view, views, finished, tokenizer):
     images = open_split(finished["data"].folder, split).images
-    q = coding.encode(tokenizer, np.flip(images, axis=2) if view else images, this_machine())
+    machine = this_machine()
+    q = coding.encode(tokenizer.to(machine.device), np.flip(images, axis=2) if view else images, machine)
     for name in ("mean", "log_variance"):
         stored = np.load(finished["latents"].file(f"{split}_{name}.npy"))
         assert stored.shape == (len(images), views, L, Z)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -76,11 +77,10 @@ def sampled(store: Store, stage: str, decoder: str = "finetuning") -> np.ndarray
     return coding.decode(tokenizer, z, MACHINE).permute(0, 2, 3, 1).numpy()
 
 
-def pictures(
-    command: Command, store: Store, out: Path, *words: str, stage: str = "generation"
-) -> dict[str, np.ndarray]:
+def pictures(command: Command, store: Store, out: Path, *words: str, named: Run | None = None) -> dict[str, np.ndarray]:
     """What a command writes, by name, but the overview, which has to be there."""
-    assert command([*words, "--run", run_of(store, stage).key[:8], "--runs", str(store.root), "--out", str(out)]) == 0
+    key = (named or run_of(store, "generation")).key
+    assert command([*words, "--run", key[:8], "--runs", str(store.root), "--out", str(out)]) == 0
     (folder,) = out.iterdir()
     assert all(path.suffix == ".png" for path in folder.iterdir())
     found = {}
@@ -127,7 +127,9 @@ def test_the_same_words_give_the_same_bytes_and_others_give_others(words, store,
     other = pictures(generate.main, store, tmp_path / "other", *asked, *words)
     assert first.keys() == again.keys() == other.keys() == {"class3-0.png", "class3-1.png"}
     for path in (tmp_path / "first").rglob("class*.png"):
-        assert path.read_bytes() == (tmp_path / "again" / path.relative_to(tmp_path / "first")).read_bytes()
+        place = path.relative_to(tmp_path / "first")
+        assert path.read_bytes() == (tmp_path / "again" / place).read_bytes()
+        assert not (tmp_path / "other" / place).exists()
     assert all(farthest(first[name], other[name]) > 2 for name in first)
 
 
@@ -141,38 +143,44 @@ def test_classes_are_chosen_by_name_or_number(asked, labels, store, tmp_path):
     assert all(farthest(found[f"class{label}-0.png"], expected[label]) <= 2 for label in labels)
 
 
-def altered(store: Store, place: Path, **fields: object) -> Store:
-    """A copy of the store whose run of the stage generation was made for an experiment with other fields."""
+def made_for(store: Store, place: Path, **fields: object) -> tuple[Store, Run]:
+    """A copy of the store with a run of the stage generation for an experiment with other fields."""
     shutil.copytree(store.root, place)
-    altered = run_of(Store(place), "generation")
-    changes = {path.replace("__", "."): value for path, value in fields.items()}
-    write_json(altered.folder / "experiment.json", altered.experiment() | changes)
-    return Store(place)
+    planned = tasks([experiment("mactok", **fields)], ("generation",))
+    inline.execute(planned, Store(place), dict.fromkeys(planned, ""), quiet=True)
+    return Store(place), planned[-1].run_in(Store(place))
 
 
 def test_a_run_without_guidance_is_drawn_without(store, tmp_path, capsys):
-    unguided = altered(store, tmp_path / "runs", guidance__on=False)
-    found = pictures(generate.main, unguided, tmp_path / "out", "--classes", "7", "--count", "1")
+    made, named = made_for(store, tmp_path / "runs", guidance__on=False)
+    found = pictures(generate.main, made, tmp_path / "out", "--classes", "7", "--count", "1", named=named)
     assert "no guidance" in capsys.readouterr().out
     assert farthest(found["class7-0.png"], sampled(store, "samples")[7]) <= 2
 
 
 @pytest.fixture(scope="module")
 def searched(store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Run]:
-    """A copy of the store in which the scale of guidance was searched, and the run that did."""
-    made = Store(tmp_path_factory.mktemp("searched") / "runs")
-    shutil.copytree(store.root, made.root)
-    planned = tasks([experiment("mactok", guidance__scales="2,4")], ("guidance",))
-    inline.execute(planned, made, dict.fromkeys(planned, ""), quiet=True)
-    return made, planned[-1].run_in(made)
+    """A store and a run whose scale of guidance was searched."""
+    return made_for(store, tmp_path_factory.mktemp("searched") / "runs", guidance__scales="2,4")
 
 
 @pytest.mark.parametrize("words", [[], ["--seed", "1"], ["--steps", "3"], ["--sampler", "euler"]])
 def test_a_scale_that_was_searched_is_used_whatever_else_is_asked(words, searched, tmp_path, capsys):
-    made, guidance = searched
-    words = [*words, "--run", guidance.key, "--runs", str(made.root), "--out", str(tmp_path)]
-    assert generate.main(["--classes", "0", "--count", "1", *words]) == 0
-    assert f"guidance {guidance.result()['facts']['scale']:g} " in capsys.readouterr().out
+    made, named = searched
+    pictures(generate.main, made, tmp_path, "--classes", "0", "--count", "1", *words, named=named)
+    scale = made.rests_on(named)["guidance"].result()["facts"]["scale"]
+    assert scale in (2, 4)
+    assert f"guidance {scale:g} " in capsys.readouterr().out
+
+
+def test_the_overview_shows_no_more_than_ten_pictures_of_a_class(store, tmp_path):
+    sides = []
+    for count in ("9", "10", "12"):
+        out = tmp_path / count
+        assert len(pictures(generate.main, store, out, "--classes", "0", "--count", count)) == int(count)
+        with Image.open(next(out.rglob("all.png"))) as overview:
+            sides.append(overview.width)
+    assert sides[0] < sides[1] == sides[2]
 
 
 # reconstruct
@@ -187,6 +195,8 @@ def album(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(images[i]).save(place / name)
     (place / "a/notes.txt").write_text("no image")
+    (place / "a/.hidden.png").write_text("no image")
+    (place / "a/folder.png").mkdir()
     save_class(place / "photographs", 3)
     return place
 
@@ -221,32 +231,48 @@ def through(store: Store, decoder: str, originals: np.ndarray) -> np.ndarray:
     return decoded.permute(0, 2, 3, 1).numpy()
 
 
-def test_an_image_may_be_given_twice(store, album, tmp_path):
-    found = pictures(reconstruct.main, store, tmp_path, str(album / "b/one.png"), str(album / "b"))
-    assert "0000-one.png" in found
+def test_an_image_that_is_given_twice_is_shown_once(store, album, tmp_path):
+    found = pictures(reconstruct.main, store, tmp_path, *(str(album / path) for path in ("b/two.png", "b", "b")))
+    assert list(found) == ["0000-two.png", "0001-one.png"]
 
 
-# Both
+def test_an_image_whose_name_is_not_unicode_is_reconstructed(store, album, tmp_path, capsys):
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    try:
+        shutil.copy(album / "b/one.png", path)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    assert len(pictures(reconstruct.main, store, tmp_path / "out", str(path))) == 1
+    assert "caf\N{REPLACEMENT CHARACTER}.png" in capsys.readouterr().out
 
-DECODERS = {"tokenizer": "tokenizer", "finetuning": "finetuning", "generation": "finetuning"}
+
+DECODERS = {
+    "tokenizer": "tokenizer",
+    "finetuning": "finetuning",
+    "evaluation": "finetuning",
+    "generation": "finetuning",
+}
 
 
-@pytest.mark.parametrize("named", DECODERS)
-def test_the_run_that_is_named_says_whether_to_decode_before_or_after_finetuning(named, store, album, tmp_path):
-    decoder = DECODERS[named]
+@pytest.mark.parametrize("stage", DECODERS)
+def test_the_run_that_is_named_says_whether_to_decode_before_or_after_finetuning(stage, store, album, tmp_path):
+    decoder, named = DECODERS[stage], run_of(store, stage)
     (other,) = {"tokenizer", "finetuning"} - {decoder}
-    words = ["--classes", "6", "--count", "1"]
-    (generated,) = pictures(generate.main, store, tmp_path / "g", *words, stage=named).values()
-    assert farthest(generated, sampled(store, "guided_samples", decoder)[6]) <= 2
-    assert farthest(generated, sampled(store, "guided_samples", other)[6]) > 2
     path = album / "b/one.png"
-    (reconstructed,) = pictures(reconstruct.main, store, tmp_path / "r", str(path), stage=named).values()
+    (reconstructed,) = pictures(reconstruct.main, store, tmp_path, str(path), named=named).values()
     original = read(path, SIDE)[None]
     assert farthest(reconstructed, through(store, decoder, original)[0]) <= 1
     assert farthest(reconstructed, through(store, other, original)[0]) > 2
-    (folder,) = (tmp_path / "r").iterdir()
-    assert run_of(store, decoder).key in folder.name
+    assert named.key in next(tmp_path.iterdir()).name
 
+
+def test_pictures_are_decoded_after_finetuning(store, tmp_path):
+    (found,) = pictures(generate.main, store, tmp_path, "--classes", "6", "--count", "1").values()
+    assert farthest(found, sampled(store, "guided_samples")[6]) <= 2
+    assert farthest(found, sampled(store, "guided_samples", "tokenizer")[6]) > 2
+
+
+# Mistakes
 
 GENERATE_MISTAKES = {
     "class out of range": (["--classes", "10"], "class 10 is out of range: 0 to 9"),
@@ -302,23 +328,48 @@ def test_a_run_has_to_be_named_so_that_it_is_one(command, case, tmp_path):
     assert expected in refused(command.main, tmp_path / "out", *given, *words)
 
 
-def test_a_run_without_a_finished_generator_generates_nothing(store, tmp_path):
-    shutil.copytree(store.root, tmp_path / "runs", ignore=shutil.ignore_patterns("generator"))
-    generator, named = run_of(store, "generator"), run_of(store, "evaluation")
-    said = refused(generate.main, tmp_path / "out", "--run", named.key, "--runs", str(tmp_path / "runs"))
-    assert f"generator {generator.key} of this run is not finished, but waiting" in said
+@pytest.mark.parametrize("stage", ["data", "tokenizer", "generator", "guided_samples", "evaluation"])
+def test_generate_wants_a_run_of_the_stage_generation(stage, store, tmp_path):
+    key = run_of(store, stage).key
+    said = refused(generate.main, tmp_path / "out", "--run", key, "--runs", str(store.root))
+    assert said == f"{key} is a run of the stage {stage}, and not of generation"
 
 
-def test_a_run_without_a_generator_generates_nothing(store, tmp_path):
-    without = altered(store, tmp_path / "runs", generator__on=False)
-    key = run_of(without, "generation").key
-    said = refused(generate.main, tmp_path / "out", "--run", key, "--runs", str(without.root))
-    assert said == f"the run {key} has no generator"
+@pytest.mark.parametrize("stage", ["data", "latents", "generator", "samples"])
+def test_reconstruct_wants_a_run_that_has_a_decoder(stage, store, album, tmp_path):
+    key = run_of(store, stage).key
+    said = refused(reconstruct.main, tmp_path / "out", str(album), "--run", key, "--runs", str(store.root))
+    assert f"{key} is a run of the stage {stage}, and not of " in said
+
+
+@pytest.mark.parametrize("command", [generate, reconstruct])
+def test_a_run_has_to_be_finished(command, store, album, tmp_path):
+    shutil.copytree(store.root, tmp_path / "runs")
+    named = run_of(Store(tmp_path / "runs"), "generation")
+    named.set_state("stopped", "asked to stop")
+    given = [] if command is generate else [str(album)]
+    said = refused(command.main, tmp_path / "out", *given, "--run", named.key, "--runs", str(tmp_path / "runs"))
+    assert said == f"generation {named.key} is not finished, but stopped"
 
 
 def test_reconstruct_needs_no_generator(store, album, tmp_path):
-    shutil.copytree(store.root, tmp_path / "runs", ignore=shutil.ignore_patterns("generator", "latents", "samples"))
-    assert pictures(reconstruct.main, Store(tmp_path / "runs"), tmp_path / "out", str(album / "b/one.png"))
+    shutil.copytree(store.root, tmp_path / "runs", ignore=shutil.ignore_patterns("generat*", "latents", "*samples"))
+    made = Store(tmp_path / "runs")
+    words = [str(album / "b/one.png")]
+    assert pictures(reconstruct.main, made, tmp_path / "out", *words, named=run_of(made, "evaluation"))
+
+
+@pytest.mark.parametrize("gone", ["", "weights.safetensors", "config.json"])
+def test_a_generator_that_is_gone_is_one_line_and_exit_code_1(gone, store, tmp_path):
+    shutil.copytree(store.root, tmp_path / "runs")
+    path = run_of(Store(tmp_path / "runs"), "generator").folder / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    done = command_line("generate", "--run", run_of(store, "generation").key, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "running its study again makes it again" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
 
 
 @pytest.mark.parametrize(
@@ -343,29 +394,30 @@ def test_reconstruct_refuses_in_one_line_and_writes_nothing(given, expected, sto
     assert given[-1] in said
 
 
-@pytest.mark.parametrize("entry", ["generate", "reconstruct"])
-def test_a_mistake_ends_with_exit_code_2_and_one_line(entry, store, tmp_path):
-    words = ["--run", run_of(store, "evaluation").key, "--runs", str(store.root), "--out", str(tmp_path / "out")]
-    words += ["--classes", "tmie"] if entry == "generate" else [str(tmp_path / "absent.png")]
-    done = subprocess.run(
-        [sys.executable, "-m", f"harness.{entry}", *words], capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
-    assert not (tmp_path / "out").exists()
-
-
-def test_generate_is_a_command(runs, tmp_path):
-    words = ["--run", run_of(Store(runs), "generator").key, "--runs", str(runs), "--classes", "1", "--count", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.generate", *words],
+def command_line(entry: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", f"harness.{entry}", *words],
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
-        cwd=tmp_path,
+        cwd=cwd,
     )
+
+
+@pytest.mark.parametrize(("entry", "words"), [("generate", ["--classes", "tmie"]), ("reconstruct", ["absent.png"])])
+def test_a_mistake_is_one_line_and_exit_code_2(entry, words, store, tmp_path):
+    words = [*words, "--run", run_of(store, "generation").key, "--runs", str(store.root)]
+    done = command_line(entry, *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_generate_is_a_command(runs, tmp_path):
+    words = ["--run", run_of(Store(runs), "generation").key, "--runs", str(runs), "--classes", "1", "--count", "1"]
+    done = command_line("generate", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "reports/out").glob("*/*")) == ["all.png", "class1-0.png"]

@@ -17,6 +17,7 @@ from harness.store import Record, Store, read_json, write_json
 from harness.study import PUBLISHED, Asked, published
 from reports import figures, intervals, tables
 from reports.ablation import MEASURING, write
+from reports.generation import COMPARED
 from reports.results import PROVENANCE, load, mixtures
 from tests.conftest import experiment
 
@@ -29,7 +30,8 @@ def asked_of(name: str, at: str, **options: object) -> Asked:
 
 def table(page: str, title: str) -> list[dict[str, str]]:
     """The first Markdown table under a heading."""
-    lines = page.split(f"## {title}\n", 1)[1].strip().splitlines()
+    lines = page.split(f"## {title}\n", 1)[1].splitlines()
+    lines = lines[next(i for i, line in enumerate(lines) if line.startswith("|")) :]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     end = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
     return [dict(zip(cells[0], row, strict=True)) for row in cells[2:end]]
@@ -80,7 +82,7 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
     assert generated[0]["paper gFID"] == printed["gfid"]
     assert generated[0]["paper IS"] == printed["is"]
     assert generated[0]["gFD ↓"] == f"{result.value('gfd', 'guided', 'generation').value:.1f}"
-    assert [line["row"] for line in generated[1:]] == ["*images of `val`*", "*mean image*", "*pixel noise*"]
+    assert [line["row"] for line in generated[1:]] == [f"*{name} (N = 128)*" for name in COMPARED.values()]
     assert "in this the two do not match" in page
     assert "one seed: no interval" in page
     assert result.runs["generation"].key in page
@@ -140,7 +142,7 @@ def test_differences_are_paired_by_seed():
     """Seeds that differ much, rows that differ little: the pairing tells."""
     row, base = seeds_of(11.0, 101.5, 1002.0), seeds_of(10.0, 100.0, 1000.0)
     assert tables.difference(row, base[::-1], "gfd", "samples", "generation") == "+1.5 ± 1.2"
-    assert tables.difference(row, seeds_of(None, 100.0, None), "gfd", "samples", "generation") == "+1.5"
+    assert tables.difference(row, seeds_of(None, 100.0, None), "gfd", "samples", "generation") == "+1.5 (1 of 3 seeds)"
     assert tables.difference(row, seeds_of(None), "gfd", "samples", "generation") == "–"
 
 

@@ -16,6 +16,7 @@ from harness.machine import Machine, this_machine
 from harness.plan import task, tasks
 from harness.sampling import Noise, Source
 from harness.scales import scale
+from harness.stages import Stopped, Work, samples
 from harness.store import Run, Store
 from harness.study import Asked
 from models.samplers import SAMPLERS
@@ -154,6 +155,26 @@ def test_stored_samples_can_be_drawn_again(stage, finished):
     np.testing.assert_allclose(again, stored, rtol=0, atol=1e-5)
 
 
+def test_drawing_that_was_stopped_goes_on_and_ends_in_the_same_samples(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(samples, "PART", 64)
+    monkeypatch.setattr(sampling, "BATCH", 64)
+
+    def drawn(name: str, stop: list[bool]) -> np.ndarray:
+        """The samples, drawn while `stop` says before every batch whether to stop."""
+        (tmp_path / name).mkdir(exist_ok=True)
+        samples.draw(Work(EXPERIMENT, Run(tmp_path / name), finished, MACHINE, lambda: stop.pop(0), "", True), 2.3)
+        assert not stop
+        assert [path.name for path in (tmp_path / name).iterdir()] == [samples.SAMPLES]
+        return np.load(tmp_path / name / samples.SAMPLES)
+
+    with pytest.raises(Stopped):
+        drawn("stopped", [False, True])
+    whole = drawn("whole", [False, False, False])
+    assert np.array_equal(drawn("stopped", [False, False]), whole)
+    at_once = sampling.load(EXPERIMENT, finished, MACHINE).draw(range(EXPERIMENT.sampling.images), 2.3)
+    np.testing.assert_allclose(whole, at_once.numpy(), rtol=0, atol=1e-4)
+
+
 # What cannot be asked
 
 
@@ -168,6 +189,7 @@ def test_stored_samples_can_be_drawn_again(stage, finished):
         ("guidance.scales", "nan", "finite"),
         ("guidance.scales", "high", "number"),
         ("guidance.search_images", "1", "greater than or equal to 16"),
+        ("guidance.search_images", "20", "has no influence"),
         ("sampling.steps", "0", "greater than or equal to 1"),
         ("sampling.sampler", "eulr", "'euler', 'heun' or 'euler_maruyama'"),
         ("sampling.images", "0", "greater than or equal to 16"),

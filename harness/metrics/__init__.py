@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from models.tokenizer import Posterior, Tokenizer
 
 
+SETS = ("samples", "guided", "prior", "real", "mean image", "noise")
+
+
 @dataclass(frozen=True)
 class Value:
     """A measured number, the images it rests on, and its standard deviation over subsets where it has one."""
