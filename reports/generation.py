@@ -112,14 +112,15 @@ class Generation:
 
     def guidance_table(self) -> str:
         """gFD and classifier score by the scale of guidance; the chosen scale."""
-        lines = []
+        lines, grid = [], sorted(self.first.experiment.guidance.scales)
         for name, seeds in self.rows.items():
             scales = [run.result()["facts"]["scale"] for r in seeds if (run := r.done("guidance"))]
             for metric in ("gfd", "classifier_score"):
                 line = {"row": name, "metric": header(metric)}
-                for w in self.first.experiment.guidance.scales:
+                for w in grid:
                     line[f"w = {w:g}"] = cell(seeds, metric, f"guidance {w:g}", "guidance")
-                lines.append(line | {"chosen": ", ".join(f"{w:g}" for w in scales) or "–"})
+                chosen = ", ".join(f"{w:g}{' (end of the grid)' if w == grid[-1] else ''}" for w in scales)
+                lines.append(line | {"chosen": chosen or "–"})
         return markdown(lines)
 
     def rank_correlation(self) -> str:
