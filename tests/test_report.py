@@ -84,7 +84,7 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
     assert generated[0]["gFD ↓"] == f"{result.value('gfd', 'guided', 'generation').value:.1f}"
     assert [line["row"] for line in generated[1:]] == [f"*{name} (N = 128)*" for name in COMPARED.values()]
     assert "in this the two do not match" in page
-    assert "one seed: no interval" in page
+    assert "One seed: no interval" in page
     assert result.runs["generation"].key in page
     assert "OpenMoji" in page
     assert "CC BY-SA 4.0" in page
