@@ -6,7 +6,9 @@ are the same on every number of processes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +18,14 @@ def generator(*words: object) -> torch.Generator:
     """A generator that is a function of `words` alone."""
     digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") & (2**63 - 1))
+
+
+@contextlib.contextmanager
+def seeded(*words: object) -> Iterator[None]:
+    """Within it, draws that name no generator, such as those of fresh weights, are a function of `words` alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(generator(*words).initial_seed())
+        yield
 
 
 @dataclass(frozen=True)

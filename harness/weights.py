@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harness import plugins
@@ -34,6 +35,17 @@ def snapshot_steps(steps: int) -> list[int]:
 def snapshot_file(step: int, steps: int) -> str:
     """The file of the weights after `step` steps of `steps`."""
     return WEIGHTS if step == steps else f"snapshots/{step}.safetensors"
+
+
+def keep_snapshots(run: Run, steps: int) -> Callable[[int, nn.Module], None]:
+    """What to call after every step of `steps`: it keeps the weights of the snapshots, the last ones included."""
+    moments = snapshot_steps(steps)
+
+    def keep(step: int, module: nn.Module) -> None:
+        if step in moments:
+            save(run, snapshot_file(step, steps), module)
+
+    return keep
 
 
 def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tokenizer:

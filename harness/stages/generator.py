@@ -8,7 +8,7 @@ from harness import plugins
 from harness.errors import unknown
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work
-from harness.weights import snapshot_file, snapshot_steps
+from harness.weights import snapshot_steps
 
 if TYPE_CHECKING:
     import torch
@@ -38,11 +38,10 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 def run(work: Work) -> Outcome:
     import numpy as np
-    import torch
 
     from harness import weights
     from harness.batches import Order
-    from harness.draws import generator
+    from harness.draws import seeded
     from harness.latents import Latents
     from harness.training import train
     from models import flow
@@ -52,8 +51,7 @@ def run(work: Work) -> Outcome:
     classes = len(data.result()["facts"]["classes"])
     latents = Latents(work.inputs["latents"], "train", np.load(data.file("train_labels.npy")), machine.device)
     order = Order(len(latents.mean), training.batch_images, experiment.seed, "generator", machine)
-    with torch.random.fork_rng():
-        torch.manual_seed(generator(experiment.seed, "generator", "initialisation").initial_seed())
+    with seeded(experiment.seed, "generator", "initialisation"):
         network = weights.new_generator(experiment, classes).to(machine.device)
 
     def terms(step: int) -> dict[str, torch.Tensor]:
@@ -61,10 +59,6 @@ def run(work: Work) -> Outcome:
         draws = order.draws(step)
         y = flow.dropped(y, experiment.generator.label_dropout, classes, draws)
         return {"velocity": flow.loss(network, x_0, y, draws)}
-
-    def snapshot(step: int, ema: torch.nn.Module) -> None:
-        if step in snapshot_steps(training.steps):
-            weights.save(work.run, snapshot_file(step, training.steps), ema)
 
     train(
         work,
@@ -74,7 +68,7 @@ def run(work: Work) -> Outcome:
         terms=terms,
         weights=lambda step: {"velocity": 1.0},
         validate=_validation(work),
-        snapshot=snapshot,
+        snapshot=weights.keep_snapshots(work.run, training.steps),
     )
     return Outcome(facts={"parameters": sum(p.numel() for p in network.parameters())})
 

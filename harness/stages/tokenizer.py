@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work
-from harness.weights import snapshot_file, snapshot_steps
+from harness.weights import snapshot_steps
 
 if TYPE_CHECKING:
     import torch
@@ -33,13 +33,12 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    import torch
 
     from harness import networks, weights
     from harness.batches import Batches
     from harness.collapse import Validation
     from harness.data import open_split
-    from harness.draws import generator
+    from harness.draws import seeded
     from harness.training import train
     from models.objective import Objective
 
@@ -48,8 +47,7 @@ def run(work: Work) -> Outcome:
     batches = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "tokenizer", machine)
     teacher = _Teacher(work) if experiment.tokenizer.wants_teacher else None
     perceptual = networks.perceptual(experiment.tokenizer, machine)  # before seeding: building it draws numbers
-    with torch.random.fork_rng():
-        torch.manual_seed(generator(experiment.seed, "tokenizer", "initialisation").initial_seed())
+    with seeded(experiment.seed, "tokenizer", "initialisation"):
         objective = Objective(
             experiment.tokenizer, experiment.data.image_size, teacher.widths if teacher else None, perceptual
         ).to(machine.device)
@@ -61,12 +59,6 @@ def run(work: Work) -> Outcome:
     if experiment.tokenizer.masking.on:
         _save_masks(work, batches, teacher)
 
-    moments = snapshot_steps(training.steps)
-
-    def snapshot(step: int, ema: torch.nn.Module) -> None:
-        if step in moments:
-            weights.save(work.run, snapshot_file(step, training.steps), ema)
-
     train(
         work,
         training,
@@ -75,7 +67,7 @@ def run(work: Work) -> Outcome:
         terms=terms,
         weights=objective.weights,
         validate=Validation(open_split(folder, "val").images, machine),
-        snapshot=snapshot,
+        snapshot=weights.keep_snapshots(work.run, training.steps),
     )
     parameters = sum(p.numel() for p in objective.tokenizer.parameters())
     return Outcome(facts={"parameters": parameters, "reduction": "squared error: mean over pixels; KL: sum over L x Z"})
