@@ -70,7 +70,7 @@ def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
             objective.tokenizer.decode(objective.tokenizer.encode(x).mean)
 
     generate = _sampling(experiment, machine)
-    generator_step, generator_forward, generator_batch = _generator_step(experiment, machine)
+    train, of_train, drawn = _generator_step(experiment, machine)
     features = _features(x, experiment.evaluation.metrics_px, machine)
     forward = _flops(reconstruct)
     peaks = {dtype: _peak(machine, dtype) for dtype in dict.fromkeys((machine.dtype, "float32"))}
@@ -78,14 +78,8 @@ def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
     unguided = generate(1.0, (0.0, 1.0))
     entries = [
         ("tokenizer: forward, backward, optimiser", step, 3 * forward, batch, machine.dtype),
-        (
-            "generator: forward, backward, optimiser",
-            generator_step,
-            3 * generator_forward,
-            generator_batch,
-            machine.dtype,
-        ),
-        (sampled, unguided, _flops(unguided), generator_batch, machine.dtype),
+        ("generator: forward, backward, optimiser", train, 3 * of_train, drawn, machine.dtype),
+        (sampled, unguided, _flops(unguided), drawn, machine.dtype),
         ("evaluation: reconstruction", reconstruct, forward, batch, machine.dtype),
         ("evaluation: Lite2 features", features, _flops(features), batch, "float32"),
     ]
@@ -122,11 +116,8 @@ def _generator_step(experiment: Experiment, machine: Machine) -> tuple[Callable[
     from harness.draws import Draws
     from models import flow
 
-    network, tokenizer, batch = (
-        _network(experiment, machine),
-        experiment.tokenizer,
-        experiment.generator.training.batch_images,
-    )
+    network, batch = _network(experiment, machine), experiment.generator.training.batch_images
+    tokenizer = experiment.tokenizer
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     x_0 = machine.put(torch.randn(batch, tokenizer.tokens, tokenizer.channels))
     y = machine.put(torch.arange(batch) % 10)

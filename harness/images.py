@@ -12,6 +12,11 @@ def to_tensor(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def channels_first(images: np.ndarray) -> Tensor:
+    """uint8 (B, H, W, 3) -> uint8 (B, 3, H, W), in memory."""
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous()
+
+
 def to_uint8(x: Tensor) -> Tensor:
     """Float (B, 3, H, W), clipped to [-1, 1] and rounded, never truncated -> uint8 (B, 3, H, W)."""
     return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -90,17 +90,16 @@ def generator_curves(results: Sequence[Result], path: Path) -> bool:
 
 def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
     """The linear probe of the latents against gFD without guidance, a point a row and seed (MacTok Fig. 6a)."""
-    pairs = [(r, r.value("probe"), r.value("gfd", "samples", "generation")) for r in results]
-    points = [(r, probe.value, gfd.value) for r, probe, gfd in pairs if probe is not None and gfd is not None]
-    if not points:
-        return False
     made, axis = figure(6.2, 4.4)
-    names = list(rows_of(results))
-    for name in names:
-        of_row = [(probe, gfd) for r, probe, gfd in points if r.row.name == name]
-        number = names.index(name)
-        if of_row:
-            axis.scatter(*zip(*of_row, strict=True), color=COLOURS[number % 8], marker=MARKERS[number % 10], label=name)
+    drawn = False
+    for number, (name, seeds) in enumerate(rows_of(results).items()):
+        pairs = [(r.value("probe"), r.value("gfd", "samples", "generation")) for r in seeds]
+        points = [(probe.value, gfd.value) for probe, gfd in pairs if probe is not None and gfd is not None]
+        if points:
+            axis.scatter(*zip(*points, strict=True), color=COLOURS[number % 8], marker=MARKERS[number % 10], label=name)
+            drawn = True
+    if not drawn:
+        return False
     axis.set_xlabel("linear probe (%)")
     axis.set_ylabel("gFD (Lite2), without guidance")
     axis.grid(alpha=0.3)

@@ -102,10 +102,9 @@ class Measured:
     @cached_property
     def originals(self) -> Tensor:
         """uint8 (n, 3, H, W)."""
-        import numpy as np
-        import torch
+        from harness.images import channels_first
 
-        return torch.from_numpy(np.array(self.images.images)).permute(0, 3, 1, 2).contiguous()
+        return channels_first(self.images.images)
 
     @cached_property
     def errors(self) -> Tensor:

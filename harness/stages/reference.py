@@ -34,6 +34,7 @@ def run(work: Work) -> Outcome:
     from harness import fidelity
     from harness.data import open_split
     from harness.draws import Draws
+    from harness.images import channels_first
     from harness.metrics import Generated, records
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
@@ -42,7 +43,7 @@ def run(work: Work) -> Outcome:
 
     def look(images: np.ndarray) -> fidelity.Features:
         work.check_stop()
-        return fidelity.look(torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous(), side, work.machine)
+        return fidelity.look(channels_first(images), side, work.machine)
 
     def noise(start: int, count: int) -> np.ndarray:
         uniform = Draws(0, "reference", start).uniform("noise", count, *shape)
