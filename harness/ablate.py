@@ -17,12 +17,14 @@ from harness.study import Row
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("ablate", __doc__.partition(": ")[2])
     cli.add_study(parser)
+    cli.add_execution(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the stages, what is cached, time and disk")
     options = parser.parse_args(arguments)
     if options.list:
         print(cli.listing())
         return 0
-    asked = cli.asked(options)
+    asked, how = cli.asked(options), cli.options_of(options)
+    executor = plugins.load("harness.executors", options.executor, "executor")
     store = Store(options.runs)
     by_row = asked.experiments()
     planned = tasks([experiment for experiments in by_row.values() for experiment in experiments])
@@ -38,9 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     require(data)
 
-    from harness.executors import inline
-
-    inline.execute(planned, store, labels, options.quiet)
+    executor.execute(planned, store, labels, how)
 
     from reports.ablation import write
 
@@ -50,6 +50,8 @@ def main(arguments: Sequence[str]) -> int:
         if state not in ("done", "waiting"):  # what waits, waits for a stage that is named here
             reason = t.run_in(store).status()["reason"]
             print(f"{t.stage} {t.key} of {labels[t]}: {state}, {reason}", file=sys.stderr)
+    if "failed" in states.values():
+        print("--retry failed runs again what failed", file=sys.stderr)
     return 0 if all(state == "done" for state in states.values()) else 1
 
 

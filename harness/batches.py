@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.draws import Draws, generator
+from harness.draws import WHOLE, Draws, Part, generator
 from harness.images import flipped, to_tensor
 from harness.machine import Machine
 
@@ -20,19 +20,20 @@ class Order:
         self.total, self.batch_images, self.seed, self.stage, self.machine = total, batch_images, seed, stage, machine
         self.epoch, self.order = -1, torch.empty(0, dtype=torch.long)
 
-    def draws(self, step: int) -> Draws:
-        """All random draws of `step`."""
-        return Draws(self.seed, self.stage, step, self.machine.device)
+    def draws(self, step: int, part: Part = WHOLE) -> Draws:
+        """All random draws of `step` for a part of its batch."""
+        return Draws(self.seed, self.stage, step, self.machine.device, part)
 
-    def indices(self, step: int) -> Tensor:
-        """The places (B,) of the step's images in the data set."""
+    def indices(self, step: int, part: Part = WHOLE) -> Tensor:
+        """The places (B,) in the data set of the images in a part of the step's batch."""
         first = step * self.batch_images
         places = torch.arange(first, first + self.batch_images)
-        return torch.stack([self._order(place // self.total)[place % self.total] for place in places.tolist()])
+        chosen = [self._order(place // self.total)[place % self.total] for place in part(places).tolist()]
+        return torch.stack(chosen)
 
-    def flips(self, step: int) -> Tensor:
-        """Whether each of the step's images is mirrored (B,)."""
-        return self.draws(step).uniform("flip", self.batch_images) < 0.5
+    def flips(self, step: int, part: Part = WHOLE) -> Tensor:
+        """Whether each of them is mirrored (B,)."""
+        return self.draws(step, part).uniform("flip", self.batch_images // part.of) < 0.5
 
     def _order(self, epoch: int) -> Tensor:
         if epoch != self.epoch:
@@ -43,7 +44,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Batch:
-    """One global batch: x (B, 3, H, W) in [-1, 1], the indices (B,) of its images, whether each is mirrored (B,)."""
+    """A batch or a part of one: x (B, 3, H, W) in [-1, 1], indices (B,) of the images, which are mirrored (B,)."""
 
     x: Tensor
     indices: Tensor
@@ -56,11 +57,11 @@ class Batches:
     def __init__(self, images: np.ndarray, batch_images: int, seed: int, stage: str, machine: Machine):
         self.images, self.order = images, Order(len(images), batch_images, seed, stage, machine)
 
-    def draws(self, step: int) -> Draws:
-        """All random draws of `step`."""
-        return self.order.draws(step)
+    def draws(self, step: int, part: Part = WHOLE) -> Draws:
+        """All random draws of `step` for a part of its batch."""
+        return self.order.draws(step, part)
 
-    def __call__(self, step: int) -> Batch:
-        indices, flips = self.order.indices(step), self.order.flips(step)
+    def __call__(self, step: int, part: Part = WHOLE) -> Batch:
+        indices, flips = self.order.indices(step, part), self.order.flips(step, part)
         x = self.order.machine.put(to_tensor(self.images[indices.numpy()]))
         return Batch(flipped(x, flips), indices, flips)

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from harness import plugins
+from harness.cluster import load as load_cluster
 from harness.errors import Mistake, Trouble
+from harness.executors import Options
 from harness.experiment import Experiment
 from harness.plan import experiment_of
 from harness.scales import SCALES, scale
@@ -61,6 +63,25 @@ def add_run(made: Parser) -> None:
     made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the store (default: runs/)")
     made.add_argument("--run", required=True, metavar="ID", help="a run, by its key or the first digits of it")
     made.add_argument("--out", type=Path, default=Path("reports/out"), metavar="DIR", help="where pictures go")
+
+
+def add_execution(made: Parser) -> None:
+    """Where stages run, and what they get there."""
+    made.add_argument(
+        "--executor", default="inline", help=f"{', '.join(plugins.names('harness.executors'))} (default: inline)"
+    )
+    made.add_argument("--workers", type=int, default=2, metavar="N", help="jobs at a time, of --executor local")
+    made.add_argument(
+        "--cluster", type=Path, metavar="FILE", help="what a job of each stage and scale gets (default: cluster.toml)"
+    )
+    made.add_argument("--retry", choices=["failed"], help="run again what failed before")
+
+
+def options_of(options: argparse.Namespace) -> Options:
+    """How the execution options say to run; raises `Mistake`."""
+    if options.workers < 1:
+        raise Mistake(f"--workers {options.workers}: at least 1")
+    return Options(load_cluster(options.cluster), options.workers, options.retry == "failed", options.quiet)
 
 
 @dataclass(frozen=True)
@@ -135,6 +156,7 @@ def listing() -> str:
         "data sets": _abouts("harness.data", "data set"),
         "metrics": _abouts("harness.metrics", "metric"),
         "stages": _abouts("harness.stages", "stage"),
+        "executors": _abouts("harness.executors", "executor"),
     }
     lines = []
     for title, entries in sections.items():

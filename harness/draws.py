@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -29,18 +29,42 @@ def seeded(*words: object) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of `of` equal parts of a batch: every `of`-th image, so that the first images are in equal shares too."""
+
+    index: int = 0
+    of: int = 1
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """The part of a tensor (B, ...), (B / of, ...)."""
+        return batch[self.index :: self.of]
+
+
+WHOLE = Part()
+
+
+@dataclass(frozen=True)
 class Draws:
-    """The draws of one step of one stage. `name` tells draws apart: asking twice gives the same numbers."""
+    """The draws of one step of one stage. `name` tells draws apart: asking twice gives the same numbers.
+
+    A shape begins with the images in `part` of the batch; the shape () is one number for the whole batch.
+    """
 
     seed: int
     stage: str
     step: int
     device: str = "cpu"
+    part: Part = WHOLE
 
     def uniform(self, name: str, *shape: int) -> torch.Tensor:
         """U[0, 1), float32."""
-        return torch.rand(shape, generator=generator(self.seed, self.stage, name, self.step)).to(self.device)
+        return self._draw(torch.rand, name, shape)
 
     def normal(self, name: str, *shape: int) -> torch.Tensor:
         """N(0, 1), float32."""
-        return torch.randn(shape, generator=generator(self.seed, self.stage, name, self.step)).to(self.device)
+        return self._draw(torch.randn, name, shape)
+
+    def _draw(self, law: Callable[..., torch.Tensor], name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        whole = (shape[0] * self.part.of, *shape[1:]) if shape else ()
+        drawn = law(whole, generator=generator(self.seed, self.stage, name, self.step))
+        return (self.part(drawn) if shape else drawn).to(self.device)

@@ -29,8 +29,6 @@ class Judge:
 
     def generated(self, z: Tensor, split: str, how: str, step: int) -> Generated:
         """The set of images of latents z (n, L, Z), decoded and looked at part by part."""
-        parts = []
-        for chunk in z.split(CHUNK):
-            self.work.check_stop()
-            parts.append(fidelity.look(self.images(chunk), self.experiment.evaluation.metrics_px, self.machine))
-        return Generated(fidelity.together(parts), self.reference, self.experiment, split, how, step)
+        side = self.experiment.evaluation.metrics_px
+        parts = self.work.map(lambda chunk: fidelity.look(self.images(chunk), side, self.machine), z.split(CHUNK))
+        return Generated(fidelity.together(list(parts)), self.reference, self.experiment, split, how, step)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.batches import Order
+from harness.draws import WHOLE, Part
 from harness.store import Run
 from models.tokenizer import Posterior
 
@@ -74,10 +75,11 @@ class Latents:
         self.labels, self.device = labels, device
         self.statistics = load_statistics(run).to(device)
 
-    def batch(self, order: Order, step: int) -> tuple[Tensor, Tensor]:
-        """Normalised samples x_0 (B, L, Z) and classes y (B,) of a step."""
-        indices, flips = order.indices(step).numpy(), order.flips(step).long().cpu().numpy()
-        return self.at(indices, flips, order.draws(step).normal("latents", len(indices), *self.mean.shape[2:]))
+    def batch(self, order: Order, step: int, part: Part = WHOLE) -> tuple[Tensor, Tensor]:
+        """Normalised samples x_0 (B, L, Z) and classes y (B,) of a part of a step's batch."""
+        indices, flips = order.indices(step, part).numpy(), order.flips(step, part).long().cpu().numpy()
+        noise = order.draws(step, part).normal("latents", len(indices), *self.mean.shape[2:])
+        return self.at(indices, flips, noise)
 
     def at(self, indices: np.ndarray, views: np.ndarray | int, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised samples x_0 (B, L, Z), by noise of their shape, and classes y (B,) at places of the arrays."""

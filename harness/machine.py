@@ -1,13 +1,14 @@
 """The machine that a stage runs on: device, dtype, threads, by stated rules; and the environment to record.
 
-Rules: the first CUDA device if there is one, else the CPU. bfloat16 autocast where the hardware multiplies it natively
-(CUDA compute capability 8.0, CPUs with AMX or AVX-512 BF16), else float32. Threads: the cores that this process may
-use, or OMP_NUM_THREADS where it is set.
+Rules: the CUDA device of this process's local rank if there is one, else the CPU. bfloat16 autocast where the hardware
+multiplies it natively (CUDA compute capability 8.0, CPUs with AMX or AVX-512 BF16), else float32. Threads: the cores
+that this process may use, or OMP_NUM_THREADS where it is set.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import subprocess
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "torchvision", "timm", "torch-fidelity", "numpy", "scikit-learn", "scikit-image", "pillow")
 CHECKOUT = Path(__file__).resolve().parent.parent
+VERSION = "version.json"  # in a snapshot of the code
 
 
 @dataclass(frozen=True)
@@ -52,20 +54,24 @@ def this_machine() -> Machine:
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need on CUDA
-    # Only Linux tells which cores a process may use.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0] or cores)
+    threads = int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0] or cores())
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     # Nothing here reads memory that it has not written, and filling it takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
         native = torch.cuda.get_device_capability() >= (8, 0)
         return Machine("cuda", "bfloat16" if native else "float32", threads)
     flags = _cpu_flags()
     native = "amx_bf16" in flags or "avx512_bf16" in flags
     return Machine("cpu", "bfloat16" if native else "float32", threads)
+
+
+def cores() -> int:
+    """The cores that this process may use; only Linux tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_flags() -> set[str]:
@@ -82,7 +88,6 @@ def environment(machine: Machine) -> dict[str, Any]:
         "device": machine.device,
         "dtype": machine.dtype,
         "threads": machine.threads,
-        "world_size": 1,
         "host": platform.node(),
         "processor": _processor(machine),
         "python": platform.python_version(),
@@ -92,7 +97,13 @@ def environment(machine: Machine) -> dict[str, Any]:
 
 
 def code_version() -> dict[str, Any]:
-    """{"commit", "uncommitted"}: the commit of this checkout, and the diff and new files on top of it ("" if none)."""
+    """{"commit", "uncommitted"}: the commit of this checkout, and the diff and new files on top of it ("" if none).
+
+    A snapshot of the code has them from the checkout that it was taken of.
+    """
+    if (CHECKOUT / VERSION).exists():
+        stored: dict[str, Any] = json.loads((CHECKOUT / VERSION).read_text())
+        return stored
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(CHECKOUT), *words]

@@ -10,7 +10,7 @@ from typing import Any
 from harness import plugins
 from harness.experiment import Experiment, canonical, key_of, with_fields
 from harness.scales import scale
-from harness.store import FINAL, Run, Store
+from harness.store import Run, Store
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,6 @@ def tasks(experiments: list[Experiment], stages: tuple[str, ...] = ()) -> list[T
         for stage in stages or wanted(experiment):
             add(task(stage, experiment))
     return list(ordered)
-
-
-def unfinished(planned: list[Task], store: Store) -> list[Task]:
-    """The tasks of `planned` that have to run."""
-    return [t for t in planned if t.run_in(store).state not in FINAL]
 
 
 def experiment_of(run: Run) -> Experiment:

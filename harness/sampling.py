@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from models.flow import guided
 from models.samplers import SAMPLERS
 
 BATCH = 256
+Map = Callable[[Callable[[Sequence[int]], Tensor], Iterable[Sequence[int]]], Iterable[Tensor]]
 
 
 class Noise:
@@ -47,23 +48,22 @@ class Source:
     classes: int
     machine: Machine
 
-    @torch.no_grad()
-    def draw(self, indices: Sequence[int], w: float, check_stop: Callable[[], None] = lambda: None) -> Tensor:
+    def draw(self, indices: Sequence[int], w: float, over: Map = map) -> Tensor:
         """Latents z (n, L, Z), on the CPU, at guidance w: image i is of class i mod C, from the noise of (seed, i).
 
-        Sampler, steps, interval of guidance and seed are the experiment's.
+        Sampler, steps, interval of guidance and seed are the experiment's; `over` maps the batches.
         """
+        batches = [indices[start : start + BATCH] for start in range(0, len(indices), BATCH)]
+        return self.statistics.denormalise(torch.cat(list(over(lambda batch: self._batch(batch, w), batches))))
+
+    @torch.no_grad()
+    def _batch(self, indices: Sequence[int], w: float) -> Tensor:
         sampling, guidance = self.experiment.sampling, self.experiment.guidance
-        parts = []
-        for start in range(0, len(indices), BATCH):
-            check_stop()
-            part = indices[start : start + BATCH]
-            y = self.machine.put(torch.tensor(part) % self.classes)
-            noise = Noise(self.experiment.seed, part, shape(self.experiment), self.machine.device)
-            velocity = guided(self.network, y, self.classes, w, (guidance.low, guidance.high))
-            with self.machine.autocast():
-                parts.append(SAMPLERS[sampling.sampler](velocity, noise(), sampling.steps, noise).cpu())
-        return self.statistics.denormalise(torch.cat(parts))
+        y = self.machine.put(torch.tensor(indices) % self.classes)
+        noise = Noise(self.experiment.seed, indices, shape(self.experiment), self.machine.device)
+        velocity = guided(self.network, y, self.classes, w, (guidance.low, guidance.high))
+        with self.machine.autocast():
+            return SAMPLERS[sampling.sampler](velocity, noise(), sampling.steps, noise).cpu()
 
 
 def load(experiment: Experiment, runs: dict[str, Run], machine: Machine, name: str = weights.WEIGHTS) -> Source:

@@ -5,6 +5,7 @@
     status.json    state, reason, every attempt with its environment and seconds
     metrics.csv    step, metric, value over time (`pandas.read_csv`)
     result.json    records, facts, size and checksum of every file that the stage made
+    job.json       the job that was submitted for it, if any; progress.json, how far it is, while it runs
     ...            what the stage made: arrays, weights, its checkpoint
 
 Every JSON file is replaced as a whole and carries a checksum of itself. A file belongs to the result only when
@@ -32,7 +33,16 @@ from harness.errors import Mistake, Trouble
 
 FINAL = ("done", "diverged")  # a diverged run would diverge again: it is a result too
 # Files that no result lists.
-NOT_RESULT = ("config.json", "experiment.json", "status.json", "result.json", "checkpoint.pt", "error.txt")
+NOT_RESULT = (
+    "config.json",
+    "experiment.json",
+    "status.json",
+    "result.json",
+    "job.json",
+    "progress.json",
+    "checkpoint.pt",
+    "error.txt",
+)
 METRICS_HEADER = "step,metric,value\n"
 
 
@@ -156,15 +166,24 @@ class Run:
     def begin(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
         """Opens an attempt, and closes the one before if it was killed; for whoever holds the lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        before = self.status()["attempts"]
-        if before and before[-1]["outcome"] == "running":
-            last_write = max(path.stat().st_mtime for path in self.folder.rglob("*"))
-            before[-1] |= {"outcome": "killed", "seconds": max(0.0, last_write - before[-1]["began"])}
+        before = self._closed_attempts()
         for leftover in self.folder.rglob(".*"):
             leftover.unlink()
         write_json(self.folder / "config.json", config)
         attempt = {"began": time.time(), "seconds": 0.0, "outcome": "running", "environment": environment}
         self._write_status([*before, attempt], "running", "")
+
+    def abandon(self, state: str, reason: str) -> None:
+        """Sets the state of a run whose process ended without doing so; for whoever holds the lock."""
+        self._write_status(self._closed_attempts(), state, reason)
+
+    def _closed_attempts(self) -> list[dict[str, Any]]:
+        """The attempts, the last one closed if it was killed."""
+        attempts: list[dict[str, Any]] = self.status()["attempts"]
+        if attempts and attempts[-1]["outcome"] == "running":
+            last_write = max(path.stat().st_mtime for path in self.folder.rglob("*"))
+            attempts[-1] |= {"outcome": "killed", "seconds": max(0.0, last_write - attempts[-1]["began"])}
+        return attempts
 
     def end(self, outcome: str, reason: str = "") -> None:
         """Closes the attempt that `begin` opened."""
@@ -182,7 +201,8 @@ class Run:
         content = {"records": [dataclasses.asdict(r) for r in records], "facts": facts, "files": files}
         write_json(self.folder / "result.json", content)
         self.end("done")
-        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+        for name in ("checkpoint.pt", "progress.json"):
+            (self.folder / name).unlink(missing_ok=True)
 
     def result(self) -> dict[str, Any]:
         """{"records", "facts", "files"}; raises `Damaged`."""

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import io
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from harness.draws import Part
+from harness.errors import Mistake
 from harness.experiment import Training
 from harness.stages import Diverged, Stopped, Work
-from harness.store import replacing
+from harness.store import Run, replacing
 
-Terms = dict[str, Tensor]
 Model = TypeVar("Model", bound=nn.Module)
 
 CHECKPOINT_SECONDS = 60.0
@@ -32,16 +35,22 @@ def train(
     training: Training,
     model: nn.Module,
     averaged: Model,
-    terms: Callable[[int], Terms],
+    batch: Callable[[int, Part], tuple[Any, ...]],
     weights: Callable[[int], dict[str, float]],
     validate: Callable[[Model], dict[str, float]],
     snapshot: Callable[[int, Model], None] | None = None,
+    shares: Sequence[float] = (1.0,),
 ) -> Model:
     """Trains the parameters of `model` that require gradients; returns the moving average of `averaged`.
 
-    `averaged` is `model` or a part of it: what is validated, snapshotted and kept. `terms(step)` computes the named
-    terms of the loss, `weights(step)` their factors. Raises `Stopped` after saving a checkpoint, and `Diverged`.
+    `averaged` is `model` or a part of it: what is validated, snapshotted and kept. `model(*batch(step, part))` are the
+    named terms of the loss, means over a part of the global batch, and `weights(step)` their factors. The processes
+    share the parts (data parallelism) and each takes its own one after another (accumulation), so their number changes
+    results by rounding only. `shares` of the batch are what terms look at.
+
+    Raises `Stopped` after saving a checkpoint, `Diverged`, and `Mistake` where the shares cannot be parted evenly.
     """
+    processes, parts = work.processes, _parts(work, training, shares)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters,
@@ -51,6 +60,7 @@ def train(
         fused=True,
     )
     ema = copy.deepcopy(averaged)
+    forward = DistributedDataParallel(model, broadcast_buffers=False) if processes.size > 1 else model
     ema.requires_grad_(False).eval()
     start = _restore(work, model, optimizer, ema)
     if start == 0:
@@ -60,18 +70,15 @@ def train(
     saved = time.monotonic()
     with work.progress(training.steps, "step", start) as bar:
         for step in range(start, training.steps):
-            if work.should_stop():
+            if processes.any(work.should_stop()):
                 _save(work, step, model, optimizer, ema)
                 raise Stopped
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(training, step)
-            with work.machine.autocast():
-                values = terms(step)
-            factors = weights(step)
-            loss = torch.stack([factors[name] * value for name, value in values.items()]).sum()
-            loss.backward()
+            values = [_backward(work, forward, batch(step, part), weights(step), part is parts[-1]) for part in parts]
+            terms = dict(zip(values[0], processes.mean(_mean(values)).tolist(), strict=True))
             norm = nn.utils.clip_grad_norm_(parameters, training.clip_norm)
-            if not torch.isfinite(loss + norm):
+            if not math.isfinite(terms["loss"] + norm.item()):
                 raise Diverged(f"the loss or its gradient is not finite at step {step}")
             optimizer.step()
             optimizer.zero_grad()
@@ -79,9 +86,9 @@ def train(
 
             done = step + 1
             if done % LOG_STEPS == 0 or done == training.steps:
-                logged = {f"train/{name}": value.item() for name, value in values.items()}
-                work.run.log_metrics(done, logged | {"train/loss": loss.item(), "train/gradient_norm": norm.item()})
-                bar.set_postfix({"loss": f"{loss.item():.4f}"}, refresh=False)
+                logged = {f"train/{name}": value for name, value in terms.items()}
+                work.run.log_metrics(done, logged | {"train/gradient_norm": norm.item()})
+                bar.show({"loss": f"{terms['loss']:.4f}"})
             if done % interval == 0 or done == training.steps:
                 work.run.log_metrics(done, validate(ema))
             if snapshot is not None:
@@ -91,6 +98,36 @@ def train(
                 saved = time.monotonic()
             bar.update()
     return ema
+
+
+def _parts(work: Work, training: Training, shares: Sequence[float]) -> list[Part]:
+    """The parts of every batch that fall to this process."""
+    of = work.processes.size * work.accumulate
+    for images in (round(share * training.batch_images) for share in shares):
+        if images % of:
+            raise Mistake(
+                f"{images} of the {training.batch_images} images of a batch do not split evenly over "
+                f"{work.processes.size} processes that take their share in {work.accumulate} parts"
+            )
+    return [Part(work.processes.rank * work.accumulate + k, of) for k in range(work.accumulate)]
+
+
+def _backward(
+    work: Work, forward: nn.Module, batch: tuple[Any, ...], factors: dict[str, float], last: bool
+) -> dict[str, Tensor]:
+    """Adds the gradients of one part of a step, and of other processes with the last; returns its terms and loss."""
+    alone = forward.no_sync() if isinstance(forward, DistributedDataParallel) and not last else contextlib.nullcontext()
+    with alone:
+        with work.machine.autocast():
+            terms = forward(*batch)
+        loss = torch.stack([factors[name] * value for name, value in terms.items()]).sum()
+        (loss / work.accumulate).backward()
+    return {name: value.detach() for name, value in {**terms, "loss": loss}.items()}
+
+
+def _mean(values: list[dict[str, Tensor]]) -> Tensor:
+    """The mean of every term over the parts, in order, float64: no digit of the terms is lost."""
+    return torch.stack([torch.stack([part[name].double() for part in values]).mean() for name in values[0]])
 
 
 def learning_rate(training: Training, step: int) -> float:
@@ -121,15 +158,9 @@ def _save(work: Work, step: int, model: nn.Module, optimizer: torch.optim.Optimi
 
 
 def _restore(work: Work, model: nn.Module, optimizer: torch.optim.Optimizer, ema: nn.Module) -> int:
-    """The step to go on at; a damaged checkpoint is told and training starts again, to the same end."""
-    path = work.run.folder / "checkpoint.pt"
-    if not path.exists():
-        return 0
-    try:
-        state = read_checkpoint(path)
-        work.run.truncate_metrics(state["metrics_bytes"])
-    except ValueError:
-        print(f"{path} is damaged: training starts again from step 0", file=sys.stderr)
+    """The step to go on at."""
+    state = work.processes.from_first(_saved(work.run) if work.processes.first else None)
+    if state is None:
         return 0
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -138,6 +169,20 @@ def _restore(work: Work, model: nn.Module, optimizer: torch.optim.Optimizer, ema
     optimizer.load_state_dict(state["optimizer"])
     ema.load_state_dict(state["ema"])
     return state["step"]
+
+
+def _saved(run: Run) -> dict[str, Any] | None:
+    """The checkpoint, if there is one; a damaged one is told and training starts again, to the same end."""
+    path = run.folder / "checkpoint.pt"
+    if not path.exists():
+        return None
+    try:
+        state = read_checkpoint(path)
+        run.truncate_metrics(state["metrics_bytes"])
+    except ValueError:
+        print(f"{path} is damaged: training starts again from step 0", file=sys.stderr)
+        return None
+    return state
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from filelock import Timeout
 
@@ -12,25 +17,64 @@ from harness.errors import Mistake, Trouble
 from harness.experiment import flat
 from harness.machine import Machine, environment
 from harness.plan import Task
+from harness.processes import ALONE, Processes
 from harness.stages import Diverged, Stopped, Work
 from harness.store import FINAL, Damaged, Run, Store, write_json
 
 
-def perform(
-    task: Task, store: Store, machine: Machine, label: str, should_stop: Callable[[], bool], quiet: bool
-) -> str:
-    """Runs `task` unless its result is there, and returns its state; trouble ends in the run's status, not here."""
+@dataclass(frozen=True)
+class Place:
+    """Where tasks run, and when to stop: `should_stop` of one process stops all. `accumulate` as in `Work`."""
+
+    machine: Machine
+    should_stop: Callable[[], bool]
+    processes: Processes = ALONE
+    accumulate: int = 1
+    quiet: bool = False
+
+
+def perform(task: Task, store: Store, label: str, place: Place) -> str:
+    """Runs `task` unless its result is there, and returns its state; trouble ends in the run's status, not here.
+
+    All processes of `place` call it together.
+    """
     run = task.run_in(store)
     inputs = {name: needed.run_in(store) for name, needed in task.inputs.items()}
-    work = Work(task.experiment, run, inputs, machine, should_stop, label, quiet)
-    if not _acquire(run, should_stop):
-        return run.state
+    processes = place.processes if getattr(task.module, "parallel", False) else ALONE
+    work = Work(
+        task.experiment,
+        run,
+        inputs,
+        place.machine,
+        place.should_stop,
+        label,
+        quiet=place.quiet,
+        processes=processes,
+        accumulate=place.accumulate,
+    )
+    if not place.processes.first:
+        if place.processes.from_first(False) and processes.size > 1:
+            _assist(task, work)
+        return place.processes.from_first("")
+    acquired = _acquire(run, place.should_stop)
     try:
-        if run.state not in FINAL:  # else another process made it while this one waited
-            _attempt(task, work, _data_content(task, store))
+        # Another command may have made it while this one waited.
+        if place.processes.from_first(acquired and run.state not in FINAL):
+            in_step = _attempt(task, work, _data_content(task, store))
+            if not in_step and processes.size > 1:
+                sys.exit(1)  # the others may wait for this one anywhere in the stage, and end with it
+        return place.processes.from_first(run.state)
     finally:
         run.lock.release()
-    return run.state
+
+
+def _assist(task: Task, work: Work) -> None:
+    """Computes a share of a stage that the first process runs and records."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / task.stage / task.key
+        folder.mkdir(parents=True)
+        with contextlib.suppress(Stopped, Diverged):  # as in the first one
+            task.module.run(dataclasses.replace(work, run=Run(folder)))
 
 
 def _acquire(run: Run, should_stop: Callable[[], bool]) -> bool:
@@ -47,11 +91,13 @@ def _acquire(run: Run, should_stop: Callable[[], bool]) -> bool:
     return False
 
 
-def _attempt(task: Task, work: Work, data_content: str) -> None:
+def _attempt(task: Task, work: Work, data_content: str) -> bool:
+    """Runs the stage and records how it ended; False where other processes cannot know that it did."""
     run = work.run
     recorded = {
         "scale": task.experiment.scale,
-        "micro_batch_images": _batches(task),
+        "world_size": work.processes.size,
+        "micro_batch_images": _micro_batches(work),
         "data_content": data_content,
     }
     run.begin(task.identity, environment(work.machine) | recorded)
@@ -59,13 +105,17 @@ def _attempt(task: Task, work: Work, data_content: str) -> None:
     try:
         outcome = task.module.run(work)
         run.finish(outcome.records, outcome.facts | {"units": task.module.size(task.experiment).units})
+        return True
     except Stopped:
         run.end("stopped", "asked to stop")
+        return True
     except Diverged as error:
         run.end("diverged", str(error))
-    except Damaged as error:
+        return True
+    except Damaged as error:  # the next command makes it again, and then this
         error.run.set_state("damaged", str(error))
-        _fail(run, str(error))
+        print(f"{run.stage} {run.key} stopped: {error}", file=sys.stderr, flush=True)
+        run.end("stopped", str(error))
     except (Mistake, Trouble) as error:
         _fail(run, str(error))
     except (OSError, MemoryError) as error:
@@ -78,12 +128,14 @@ def _attempt(task: Task, work: Work, data_content: str) -> None:
             traceback.print_exc()
             (run.folder / "error.txt").write_text(traceback.format_exc())
         _fail(run, f"{type(error).__name__}: {error}")
+    return False
 
 
-def _batches(task: Task) -> dict[str, int]:
-    """Images in every step of the two trainings."""
-    experiment = task.experiment
-    return {"tokenizer": experiment.training.batch_images, "generator": experiment.generator.training.batch_images}
+def _micro_batches(work: Work) -> dict[str, int]:
+    """Images that a process takes at once in the two trainings."""
+    parts, experiment = work.processes.size * work.accumulate, work.experiment
+    batches = {"tokenizer": experiment.training, "generator": experiment.generator.training}
+    return {name: training.batch_images // parts for name, training in batches.items()}
 
 
 def _data_content(task: Task, store: Store) -> str:

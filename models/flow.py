@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.masking import Draws
 
@@ -33,6 +33,19 @@ def loss(network: Network, x_0: Tensor, y: Tensor, draws: Draws) -> Tensor:
 def dropped(y: Tensor, share: float, classes: int, draws: Draws) -> Tensor:
     """Classes y (B,), replaced by `classes`, which stands for none, with probability `share`."""
     return torch.where(draws.uniform("label dropout", len(y)) < share, classes, y)
+
+
+class VelocityObjective(nn.Module):
+    """What a generator minimises, where its network sees a class with probability 1 - `label_dropout`."""
+
+    def __init__(self, network: nn.Module, label_dropout: float, classes: int):
+        super().__init__()
+        self.network, self.label_dropout, self.classes = network, label_dropout, classes
+
+    def forward(self, x_0: Tensor, y: Tensor, draws: Draws) -> dict[str, Tensor]:
+        """The term `velocity` of latents x_0 (B, L, Z) of classes y (B,)."""
+        y = dropped(y, self.label_dropout, self.classes, draws)
+        return {"velocity": loss(self.network, x_0, y, draws)}
 
 
 def guided(network: Network, y: Tensor, classes: int, w: float, interval: tuple[float, float]) -> Velocity:

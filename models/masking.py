@@ -13,7 +13,10 @@ LOWER = -0.1  # m ~ U[LOWER, M]: what falls below 0 leaves the image whole, with
 
 
 class Draws(Protocol):
-    """Named random draws of one step; the same name gives the same numbers."""
+    """Named random draws of one step; the same name gives the same numbers.
+
+    Shapes begin with the number of images; () is one number for all images of the step.
+    """
 
     def uniform(self, name: str, *shape: int) -> Tensor: ...
 
@@ -51,4 +54,4 @@ def latent_mask(masking: LatentMasking, draws: Draws, batch: int, tokens: int) -
 
 
 def _drawn(draws: Draws, name: str, batch: int, per: Literal["image", "batch"]) -> Tensor:
-    return draws.uniform(name, batch) if per == "image" else draws.uniform(name, 1).expand(batch)
+    return draws.uniform(name, batch) if per == "image" else draws.uniform(name).expand(batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -71,3 +72,18 @@ class Objective(nn.Module):
             "kl": c.gaussian.kl_weight,
             "alignment": c.alignment.weight,
         }
+
+
+class DecoderObjective(nn.Module):
+    """What decoder fine-tuning minimises: the reconstruction terms of latents that are drawn and not trained."""
+
+    def __init__(self, objective: Objective):
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, x: Tensor, draws: Draws) -> dict[str, Tensor]:
+        """The terms of images x (B, 3, H, W) at one step."""
+        with torch.no_grad():
+            posterior = self.objective.tokenizer.encode(x)
+            z = posterior.sample(draws.normal("latents", *posterior.mean.shape))
+        return self.objective.reconstruction_terms(x, self.objective.tokenizer.decode(z))

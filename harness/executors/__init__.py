@@ -1,1 +1,40 @@
-"""Executors: where tasks run, one file each. They know tasks and their dependencies, nothing of tokenizers."""
+"""Executors: where tasks run, one file each. They know tasks and their dependencies, nothing of tokenizers. Each offers
+
+    about: str                               one line
+    execute(planned, store, labels, options) runs what is unfinished of `planned`, inputs first; a task whose input
+                                             failed is left, the others go on. Raises KeyboardInterrupt where a signal
+                                             asked to stop, after whatever is needed to go on was saved.
+
+and those that submit jobs also
+
+    queue(jobs) -> dict                      the state of each job, by id, that waits or runs
+    cancel(jobs)                             ends jobs; what they were doing stays fit to go on
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harness.cluster import Cluster
+from harness.plan import Task
+from harness.store import FINAL, Store
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: what jobs get, how many at a time here, whether what failed is tried again, progress or none."""
+
+    cluster: Cluster = field(default_factory=Cluster)
+    workers: int = 2
+    retry_failed: bool = False
+    quiet: bool = False
+
+    def to_run(self, planned: list[Task], store: Store) -> list[Task]:
+        """The tasks of `planned` that have to run: all that neither have a result nor failed and are left so."""
+        settled = FINAL if self.retry_failed else (*FINAL, "failed")
+        return [t for t in planned if t.run_in(store).state not in settled]
+
+
+def ready(task: Task, store: Store) -> bool:
+    """Whether all that `task` reads is there."""
+    return all(needed.run_in(store).state == "done" for needed in task.inputs.values())

@@ -1,57 +1,35 @@
-"""Tasks one after another in this process."""
+"""Tasks one after another in this process, or in the processes that torchrun started."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
 
-from harness.plan import Task, unfinished
+from harness.executors import Options, ready
+from harness.plan import Task
+from harness.processes import joined
+from harness.signals import stop_on_signal
 from harness.store import Store
 
+about = "one after another in this process; under torchrun, in all of its processes"
 
-def execute(planned: list[Task], store: Store, labels: dict[Task, str], quiet: bool = False) -> None:
-    """Runs what is unfinished of `planned`, inputs first. A task whose input failed is left; the others go on.
 
-    Raises `KeyboardInterrupt` once a signal asked to stop and the running stage has saved what it needs to go on.
-    """
-    waiting = unfinished(planned, store)
+def execute(planned: list[Task], store: Store, labels: dict[Task, str], options: Options) -> None:
+    waiting = options.to_run(planned, store)
     if not waiting:
         return
     from harness.machine import this_machine
-    from harness.worker import perform
+    from harness.worker import Place, perform
 
-    machine = this_machine()
-    if not quiet:
-        print(f"{len(waiting)} of {len(planned)} stages to run on: {machine}", file=sys.stderr, flush=True)
-    with _stop_on_signal() as should_stop:
+    with joined() as processes, stop_on_signal() as should_stop:
+        machine = this_machine()
+        waiting = processes.from_first(waiting)
+        if processes.first and not options.quiet:
+            several = f", {processes.size} processes" if processes.size > 1 else ""
+            print(f"{len(waiting)} of {len(planned)} stages to run on: {machine}{several}", file=sys.stderr, flush=True)
         for number, task in enumerate(waiting, 1):
-            if all(needed.run_in(store).state == "done" for needed in task.inputs.values()):
-                label = f"[{number}/{len(waiting)}] {task.stage} {labels[task]}"
-                perform(task, store, machine, label, should_stop, quiet)
-            if should_stop():
+            if processes.from_first(ready(task, store)):
+                resources = options.cluster.resources(task.stage, task.experiment.scale)
+                place = Place(machine, should_stop, processes, resources.accumulate, options.quiet)
+                perform(task, store, f"[{number}/{len(waiting)}] {task.stage} {labels[task]}", place)
+            if processes.any(should_stop()):
                 raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """The first interrupt or termination asks to stop at the next step, the second stops at once."""
-    asked = threading.Event()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-        # Not print: the signal may have come in the middle of one.
-        os.write(2, b"\nstopping at the next step; once more stops at once\n")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -6,21 +6,28 @@
     size(experiment) -> Size           how much work and disk it takes
     config(experiment)                 what of the experiment it depends on by itself (hashed, with the inputs' keys)
     run(work) -> Outcome               the work; it may be stopped at any moment and called again
+    parallel: bool                     optional: whether several processes can share the work
+
+Of several processes all run a parallel stage, from the same inputs and in step with one another; any other stage runs
+in the first alone.
 
 Planning imports these modules, so they import torch and its like inside functions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
-
-from tqdm import tqdm
+from typing import Any, TypeVar
 
 from harness.experiment import Experiment
 from harness.machine import Machine
+from harness.processes import ALONE, Processes
+from harness.progress import Progress
 from harness.store import Record, Run
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def decoder(experiment: Experiment) -> str:
@@ -54,7 +61,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage gets: its experiment, its run folder, the runs of its inputs, the machine, and when to stop."""
+    """What a stage gets: its experiment, its run folder, the runs of its inputs, the machine, and when to stop.
+
+    `accumulate` is in how many parts, one after another, a process takes its share of a training batch.
+    """
 
     experiment: Experiment
     run: Run
@@ -63,12 +73,22 @@ class Work:
     should_stop: Callable[[], bool]
     label: str
     quiet: bool = False
+    processes: Processes = ALONE
+    accumulate: int = 1
 
-    def progress(self, total: int, unit: str, done: int = 0) -> tqdm:
-        """A bar with rate and time left, on standard error."""
-        return tqdm(total=total, initial=done, unit=unit, desc=self.label, disable=self.quiet, mininterval=0.5)
+    def progress(self, total: int, unit: str, done: int = 0) -> Progress:
+        """A bar with rate and time left, on standard error, and what `harness.status` reads."""
+        return Progress(self.run.folder, total, unit, done, self.label, self.quiet or not self.processes.first)
 
     def check_stop(self) -> None:
-        """Raises `Stopped` where asked to stop: for stages that keep nothing of half-done work."""
-        if self.should_stop():
+        """Raises `Stopped`, in all processes, where one was asked to stop."""
+        if self.processes.any(self.should_stop()):
             raise Stopped
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """`function` of every item, in order: the processes share the items, and all get all results."""
+        items, size = list(items), self.processes.size
+        for start in range(0, len(items), size):
+            self.check_stop()
+            mine = function(items[start + self.processes.rank]) if start + self.processes.rank < len(items) else None
+            yield from self.processes.gather(mine)[: len(items) - start]  # type: ignore[misc]

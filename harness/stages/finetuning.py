@@ -11,6 +11,7 @@ from models.config import Alignment
 
 revision = 1
 about = "the decoder trained further on frozen latents"
+parallel = True
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -38,14 +39,12 @@ def schedule(experiment: Experiment) -> Training:
 
 
 def run(work: Work) -> Outcome:
-    import torch
-
     from harness import networks, weights
     from harness.batches import Batches
     from harness.collapse import Validation
     from harness.data import open_split
     from harness.training import train
-    from models.objective import Objective
+    from models.objective import DecoderObjective, Objective
 
     experiment, machine, training = work.experiment, work.machine, schedule(work.experiment)
     folder = work.inputs["data"].checked_folder()
@@ -59,21 +58,15 @@ def run(work: Work) -> Outcome:
     for parameter in tokenizer.decoder_parameters():
         parameter.requires_grad_(True)
 
-    def terms(step: int) -> dict[str, torch.Tensor]:
-        x = batches(step).x
-        with torch.no_grad():
-            posterior = tokenizer.encode(x)
-            z = posterior.sample(batches.draws(step).normal("latents", *posterior.mean.shape))
-        return objective.reconstruction_terms(x, tokenizer.decode(z))
-
     ema = train(
         work,
         training,
-        model=objective,
+        model=DecoderObjective(objective),
         averaged=tokenizer,
-        terms=terms,
+        batch=lambda step, part: (batches(step, part).x, batches.draws(step, part)),
         weights=lambda step: objective.weights(experiment.training.steps + step),  # warm-ups go on where they were
         validate=Validation(open_split(folder, "val").images, machine),
+        shares=networks.shares(experiment.tokenizer),
     )
     weights.save(work.run, weights.WEIGHTS, ema)
     return Outcome()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness import plugins
 from harness.errors import unknown
@@ -10,11 +10,9 @@ from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work
 from harness.weights import snapshot_steps
 
-if TYPE_CHECKING:
-    import torch
-
 revision = 1
 about = "the generator, its curves and its weights at five moments"
+parallel = True
 VALIDATION_IMAGES = 512
 
 
@@ -54,18 +52,12 @@ def run(work: Work) -> Outcome:
     with seeded(experiment.seed, "generator", "initialisation"):
         network = weights.new_generator(experiment, classes).to(machine.device)
 
-    def terms(step: int) -> dict[str, torch.Tensor]:
-        x_0, y = latents.batch(order, step)
-        draws = order.draws(step)
-        y = flow.dropped(y, experiment.generator.label_dropout, classes, draws)
-        return {"velocity": flow.loss(network, x_0, y, draws)}
-
     train(
         work,
         training,
-        model=network,
+        model=flow.VelocityObjective(network, experiment.generator.label_dropout, classes),
         averaged=network,
-        terms=terms,
+        batch=lambda step, part: (*latents.batch(order, step, part), order.draws(step, part)),
         weights=lambda step: {"velocity": 1.0},
         validate=_validation(work),
         snapshot=weights.keep_snapshots(work.run, training.steps),

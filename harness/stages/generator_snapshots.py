@@ -10,6 +10,7 @@ from harness.weights import snapshot_file, snapshot_steps
 
 revision = 1
 about = "gFD over the generator's training, without guidance"
+parallel = True
 METRICS = ["gfd", "classifier_score"]
 
 
@@ -43,7 +44,7 @@ def run(work: Work) -> Outcome:
     with work.progress(len(snapshot_steps(steps)), "snapshot") as bar:
         for step in snapshot_steps(steps):
             source = sampling.load(experiment, work.inputs, work.machine, snapshot_file(step, steps))
-            z = source.draw(range(experiment.sampling.curve_images), 1.0, work.check_stop)
+            z = source.draw(range(experiment.sampling.curve_images), 1.0, work.map)
             how = sampling.how(experiment, 1.0)
             found += records(judge.generated(z, "samples", how, step), METRICS)
             bar.update()

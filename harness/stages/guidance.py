@@ -9,6 +9,7 @@ from harness.stages import Outcome, Size, Work, decoder
 
 revision = 1
 about = "the guidance scale of least gFD on a grid; a single scale is taken as it is"
+parallel = True
 METRICS = ["gfd", "classifier_score"]
 SEARCHED_FROM = 1_000_000  # images of each class before those of the search, which are not those that are judged
 
@@ -54,7 +55,7 @@ def run(work: Work) -> Outcome:
     found, distances = [], {}
     with work.progress(len(experiment.guidance.scales), "scale") as bar:
         for w in experiment.guidance.scales:
-            z, how = source.draw(indices, w, work.check_stop), sampling.how(experiment, w)
+            z, how = source.draw(indices, w, work.map), sampling.how(experiment, w)
             at = records(judge.generated(z, "guided", how, experiment.generator.training.steps), METRICS)
             distances[w] = next(r.value for r in at if r.metric == "gfd")
             found += [dataclasses.replace(record, split=f"guidance {w:g}") for record in at]

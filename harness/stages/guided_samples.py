@@ -9,6 +9,7 @@ from harness.stages import Outcome, Work, samples
 
 revision = 1
 about = "latents drawn from the generator with guidance"
+parallel = True
 size = samples.size
 
 

@@ -9,6 +9,7 @@ from harness.stages import Outcome, Size, Work
 
 revision = 1
 about = "posterior mean and log-variance of the training images, and the statistics that normalise them"
+parallel = True
 BATCH = 512
 VIEWS = {"train": 2, "val": 1}  # as they are, and mirrored
 
@@ -32,6 +33,8 @@ def run(work: Work) -> Outcome:
 
     Views are the image as it is and, in `train`, mirrored.
     """
+    from functools import partial
+
     import numpy as np
 
     from harness import weights
@@ -39,26 +42,30 @@ def run(work: Work) -> Outcome:
     from harness.coding import encode
     from harness.data import open_split
     from harness.latents import STATISTICS, Moments
+    from models.tokenizer import Posterior
 
     folder, tokenizer = work.inputs["data"].checked_folder(), work.experiment.tokenizer
     network = weights.load_tokenizer(work.experiment, work.inputs["tokenizer"]).to(work.machine.device)
     moments = Moments(tokenizer.channels)
     names = ("mean", "log_variance") if tokenizer.gaussian.on else ("mean",)
+
+    def encoded(images: np.ndarray, place: tuple[int, int]) -> Posterior:
+        start, view = place
+        chunk = images[start : start + BATCH]
+        return encode(network, chunk[:, :, ::-1] if view else chunk, work.machine)
+
     splits = {split: open_split(folder, split).images for split in VIEWS}
     with work.progress(sum(VIEWS[split] * len(images) for split, images in splits.items()), "image") as bar:
         for split, images in splits.items():
             shape = (len(images), VIEWS[split], tokenizer.tokens, tokenizer.channels)
             arrays = [create(work.run.folder / f"{split}_{name}.npy", np.float16, shape) for name in names]
-            for start in range(0, len(images), BATCH):
-                work.check_stop()
-                for view in range(VIEWS[split]):
-                    chunk = images[start : start + BATCH]
-                    posterior = encode(network, chunk[:, :, ::-1] if view else chunk, work.machine)
-                    for array, name in zip(arrays, names, strict=True):
-                        array[start : start + len(chunk), view] = getattr(posterior, name).numpy()
-                    if split == "train":
-                        moments.add(posterior)
-                    bar.update(len(chunk))
+            places = [(start, view) for start in range(0, len(images), BATCH) for view in range(VIEWS[split])]
+            for (start, view), posterior in zip(places, work.map(partial(encoded, images), places), strict=True):
+                for array, name in zip(arrays, names, strict=True):
+                    array[start : start + BATCH, view] = getattr(posterior, name).numpy()
+                if split == "train":
+                    moments.add(posterior)
+                bar.update(len(posterior.mean))
             for array in arrays:
                 array.flush()
     mean, std = moments.statistics()

@@ -10,6 +10,7 @@ from harness.stages import Outcome, Size, Work
 revision = 1
 about = "Lite2 features of the training images; gFD of real images, of the mean image and of noise"
 FEATURES = "features.npy"
+parallel = True
 METRICS = ["gfd", "classifier_score", "precision", "recall"]  # none that reads more of the evaluation
 CHUNK = 640  # images in memory at once
 
@@ -42,30 +43,32 @@ def run(work: Work) -> Outcome:
     side, shape = experiment.evaluation.metrics_px, val.shape[1:]
 
     def look(images: np.ndarray) -> fidelity.Features:
-        work.check_stop()
         return fidelity.look(channels_first(images), side, work.machine)
 
     def noise(start: int, count: int) -> np.ndarray:
         uniform = Draws(0, "reference", start).uniform("noise", count, *shape)
         return (256 * uniform).to(torch.uint8).numpy()
 
+    def split_up(images: np.ndarray) -> list[np.ndarray]:
+        return [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+
     total, parts = np.zeros(shape), []
+    chunks = split_up(train)
     with work.progress(len(train), "image") as bar:
-        for start in range(0, len(train), CHUNK):
-            chunk = train[start : start + CHUNK]
+        for chunk, looked_at in zip(chunks, work.map(look, chunks), strict=True):
             total += chunk.sum(0, dtype=np.float64)
-            parts.append(look(chunk).features)
+            parts.append(looked_at.features)
             bar.update(len(chunk))
     features = torch.cat(parts)
     np.save(work.run.folder / FEATURES, features.numpy())
 
-    starts = range(0, len(val), CHUNK)
+    places = [(start, len(val[start : start + CHUNK])) for start in range(0, len(val), CHUNK)]
     mean = look((total / len(train)).round().astype(np.uint8)[None])
     compared = {
-        "real": (fidelity.together([look(val[s : s + CHUNK]) for s in starts]), "the images of val"),
+        "real": (fidelity.together(list(work.map(look, split_up(val)))), "the images of val"),
         "mean image": (fidelity.Features(*(f.expand(len(val), -1) for f in mean)), "the mean training image"),
         "noise": (
-            fidelity.together([look(noise(s, len(val[s : s + CHUNK]))) for s in starts]),
+            fidelity.together(list(work.map(lambda place: look(noise(*place)), places))),
             "independent uniform pixels",
         ),
     }

@@ -11,6 +11,7 @@ revision = 1
 about = "latents drawn from the generator without guidance"
 SAMPLES = "samples.npy"
 PART = 1024  # images; a multiple of the batch, so that batches fall where they would
+parallel = True
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -51,16 +52,17 @@ def draw(work: Work, w: float) -> Outcome:
     source, images = sampling.load(work.experiment, work.inputs, work.machine), work.experiment.sampling.images
     folder = work.run.folder / "parts"
     folder.mkdir(exist_ok=True)
-    paths = []
+    paths = {start: folder / f"{start}.npy" for start in range(0, images, PART)}
+    there = work.processes.from_first([start for start, path in paths.items() if path.exists()])
     with work.progress(images, "image") as bar:
-        for start in range(0, images, PART):
+        for start, path in paths.items():
             indices = range(start, min(start + PART, images))
-            paths.append(folder / f"{start}.npy")
-            if not paths[-1].exists():
-                z = source.draw(indices, w, work.check_stop)
-                with replacing(paths[-1]) as temporary, temporary.open("wb") as file:
+            if start not in there:
+                z = source.draw(indices, w, work.map)
+                with replacing(path) as temporary, temporary.open("wb") as file:
                     np.save(file, z.numpy())
             bar.update(len(indices))
-    np.save(work.run.folder / SAMPLES, np.concatenate([np.load(path) for path in paths]))
-    shutil.rmtree(folder)
+    if work.processes.first:  # the others do not have the parts of earlier attempts
+        np.save(work.run.folder / SAMPLES, np.concatenate([np.load(path) for path in paths.values()]))
+        shutil.rmtree(folder)
     return Outcome(facts={"guidance": w, "how": sampling.how(work.experiment, w)})

@@ -11,6 +11,7 @@ from harness.stages import Outcome, Size, Work
 
 revision = 1
 about = "class token, patch tokens and semantic scores of the frozen teacher"
+parallel = True
 BATCH = 64
 
 
@@ -49,20 +50,23 @@ def run(work: Work) -> Outcome:
     known = networks.TEACHERS[work.experiment.teacher]
     teacher = known.load(patches(work.experiment), work.machine)
     arrays: dict[str, np.memmap] = {}
-    with work.progress(len(train), "image") as bar, torch.no_grad(), work.machine.autocast():
-        for start in range(0, len(train), BATCH):
-            work.check_stop()
-            x = work.machine.put(to_tensor(train.images[start : start + BATCH]))
+
+    @torch.no_grad()
+    def features(start: int) -> dict[str, np.ndarray]:
+        x = work.machine.put(to_tensor(train.images[start : start + BATCH]))
+        with work.machine.autocast():
             views = [teacher(x), teacher(x.flip(-1))]
-            for name in ("c", "p", "s"):
-                both = torch.stack([getattr(view, name) for view in views], dim=1).cpu().numpy()
+        return {name: torch.stack([getattr(v, name) for v in views], dim=1).cpu().numpy() for name in ("c", "p", "s")}
+
+    starts = range(0, len(train), BATCH)
+    with work.progress(len(train), "image") as bar:
+        for start, found in zip(starts, work.map(features, starts), strict=True):
+            for name, both in found.items():
                 if name not in arrays:
                     dtype = np.float32 if name == "s" else np.float16
-                    path = work.run.folder / f"{name}.npy"
-                    shape = (len(train), *both.shape[1:])
-                    arrays[name] = create(path, dtype, shape)
+                    arrays[name] = create(work.run.folder / f"{name}.npy", dtype, (len(train), *both.shape[1:]))
                 arrays[name][start : start + len(both)] = both
-            bar.update(len(x))
+            bar.update(len(both))
     for array in arrays.values():
         array.flush()
     return Outcome(facts={"teacher": known.about, "weights": known.weights()})

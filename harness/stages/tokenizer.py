@@ -9,13 +9,13 @@ from harness.stages import Outcome, Size, Work
 from harness.weights import snapshot_steps
 
 if TYPE_CHECKING:
-    import torch
-
     from harness.batches import Batch, Batches
+    from harness.draws import Part
     from models.alignment import Features
 
 revision = 1
 about = "the tokenizer, its curves and its weights at five moments"
+parallel = True
 SHOWN = 10  # images whose masks are kept for the report
 
 
@@ -33,7 +33,6 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-
     from harness import networks, weights
     from harness.batches import Batches
     from harness.collapse import Validation
@@ -52,9 +51,9 @@ def run(work: Work) -> Outcome:
             experiment.tokenizer, experiment.data.image_size, teacher.widths if teacher else None, perceptual
         ).to(machine.device)
 
-    def terms(step: int) -> dict[str, torch.Tensor]:
-        batch = batches(step)
-        return objective(batch.x, batches.draws(step), teacher.features(batch) if teacher else None)
+    def batch(step: int, part: Part) -> tuple[Any, ...]:
+        images = batches(step, part)
+        return images.x, batches.draws(step, part), teacher.features(images) if teacher else None
 
     if experiment.tokenizer.masking.on:
         _save_masks(work, batches, teacher)
@@ -64,10 +63,11 @@ def run(work: Work) -> Outcome:
         training,
         model=objective,
         averaged=objective.tokenizer,
-        terms=terms,
+        batch=batch,
         weights=objective.weights,
         validate=Validation(open_split(folder, "val").images, machine),
         snapshot=weights.keep_snapshots(work.run, training.steps),
+        shares=networks.shares(experiment.tokenizer),
     )
     parameters = sum(p.numel() for p in objective.tokenizer.parameters())
     return Outcome(facts={"parameters": parameters, "reduction": "squared error: mean over pixels; KL: sum over L x Z"})

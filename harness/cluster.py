@@ -1,0 +1,98 @@
+"""The cluster file: what a job of each stage and scale gets. TOML; a later table overrides an earlier one:
+
+    [default]                     every job
+    [tokenizer]                   a stage
+    [paper256]                    a scale
+    [paper256.tokenizer]          a stage at a scale
+
+`cluster.toml` in the current folder is read where no other file is named. Two commented examples are in
+`harness/clusters/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from harness import plugins
+from harness.errors import Mistake, unknown
+from harness.experiment import with_fields
+from harness.scales import SCALES
+from models.config import STRICT, Positive
+
+FILE = Path("cluster.toml")
+# Slurm tells a job this long before its limit; it saves at its next step and is put back into the queue.
+WARNING_SECONDS = 90
+
+
+@dataclass(frozen=True, config=STRICT)
+class Resources:
+    """What one job gets. An empty text leaves the choice to the cluster.
+
+    `processes` a node share a stage that can be shared; `cpus` and `gpus` are those of one process, memory that of a
+    node. `accumulate`: in how many parts a process takes its share of a training batch. `at_once`: how many jobs of
+    one stage may run at the same time. `timeouts`: how often a job that reaches its time limit is put back into the
+    queue. A limit of less than six minutes would end before the warning of it can be heeded.
+    """
+
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    nodes: Positive = 1
+    processes: Positive = 1
+    cpus: Positive = 2
+    gpus: Annotated[int, Field(ge=0)] = 0
+    memory_gib: Positive = 8
+    hours: Annotated[float, Field(ge=0.1, allow_inf_nan=False)] = 4.0
+    at_once: Positive = 16
+    accumulate: Positive = 1
+    timeouts: Annotated[int, Field(ge=0)] = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """A cluster file that was read and checked."""
+
+    tables: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def resources(self, stage: str, scale: str) -> Resources:
+        """What a job of `stage` at `scale` gets."""
+        found = Resources()
+        for table in (self.tables.get(name, {}) for name in ("default", stage, scale)):
+            found = with_fields(found, {name: value for name, value in table.items() if not isinstance(value, dict)})
+        return with_fields(found, self.tables.get(scale, {}).get(stage, {}))
+
+
+def load(path: Path | None) -> Cluster:
+    """The cluster file at `path`, or the one of the current folder, or the defaults; raises `Mistake`."""
+    if path is None and not FILE.exists():
+        return Cluster()
+    path = path or FILE
+    try:
+        tables = tomllib.loads(path.read_text())
+    except OSError:
+        raise Mistake(f"the cluster file {path} is not there") from None
+    except ValueError as error:  # no TOML, or no text
+        raise Mistake(f"{path} is no cluster file: {error}") from None
+    cluster, stages = Cluster(tables), plugins.names("harness.stages")
+    for name, table in tables.items():
+        if name not in ("default", *SCALES, *stages):
+            raise unknown(f"table in {path}:", name, ("default", *SCALES, *stages))
+        if not isinstance(table, dict):
+            raise Mistake(f"{path}: {name} should be a table, [{name}]")
+        for inner in (key for key, value in table.items() if isinstance(value, dict)):
+            if name not in SCALES or inner not in stages:
+                raise unknown(f"table in {path}: [{name}.{inner}],", inner, stages)
+    try:
+        for scale in SCALES:
+            for stage in stages:
+                cluster.resources(stage, scale)
+    except Mistake as error:
+        raise Mistake(f"{path}: {error}") from None
+    return cluster

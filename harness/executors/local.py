@@ -1,0 +1,136 @@
+"""Tasks in jobs on this machine, several at a time, by Submitit's local executor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from tqdm import tqdm
+
+from harness import jobs, snapshot
+from harness.cluster import Resources
+from harness.executors import Options, ready
+from harness.jobs import Job, Submitted
+from harness.machine import cores
+from harness.plan import Task
+from harness.signals import stop_on_signal
+from harness.store import Store
+
+about = "several at a time on this machine (--workers), each in processes of its own"
+POLL_SECONDS = 0.2
+YEAR_MINUTES = 365 * 24 * 60  # Submitit ends a job after two minutes unless told otherwise
+
+
+def execute(planned: list[Task], store: Store, labels: dict[Task, str], options: Options) -> None:
+    waiting = options.to_run(planned, store)
+    if not waiting:
+        return
+    code, folder = snapshot.take(store.root), jobs.new_folder(store)
+    if not options.quiet:
+        several = f"{len(waiting)} of {len(planned)} stages to run, {options.workers} at a time"
+        print(f"{several}; {snapshot.described(code)}", file=sys.stderr, flush=True)
+    running: dict[Task, tuple[Any, int]] = {}
+    slots, stopping = list(range(options.workers)), False
+    with stop_on_signal() as should_stop, tqdm(total=len(waiting), unit="stage", disable=options.quiet) as bar:
+        while True:
+            startable = [] if stopping or not slots else [t for t in waiting if ready(t, store)]
+            for task in startable[: len(slots)]:
+                waiting.remove(task)
+                running[task] = _start(task, store, labels[task], options, slots[0], folder, code), slots[0]
+                slots.pop(0)
+            if not running:
+                break
+            while not (ended := [t for t, (job, _) in running.items() if job.done()]):
+                if should_stop() and not stopping:
+                    stopping = True
+                    cancel([known for t in running if (known := jobs.submitted(t.run_in(store))) is not None])
+                time.sleep(POLL_SECONDS)
+            for task in ended:
+                slots.append(running.pop(task)[1])
+                run = task.run_in(store)
+                if (known := jobs.submitted(run)) is not None:
+                    jobs.lost(run, known, "ended without a word", cancelled=stopping)
+                bar.update()
+    if stopping:
+        raise KeyboardInterrupt
+
+
+def _start(task: Task, store: Store, label: str, options: Options, slot: int, folder: Path, code: Path) -> Any:
+    import submitit
+
+    resources = options.cluster.resources(task.stage, task.experiment.scale)
+    executor = submitit.LocalExecutor(folder)
+    gpus = _gpus(resources, slot)
+    executor.update_parameters(
+        timeout_min=YEAR_MINUTES,
+        tasks_per_node=resources.processes,
+        stderr_to_stdout=True,
+        gpus_per_node=len(gpus),
+        visible_gpus=gpus,
+    )
+    with _environment(code, options.workers * resources.processes):
+        job = executor.submit(Job(task, store.root.absolute(), label, resources.accumulate))
+    jobs.record(task.run_in(store), "local", job.job_id, job.paths.stdout)
+    return job
+
+
+@contextlib.contextmanager
+def _environment(code: Path, processes: int) -> Iterator[None]:
+    """What jobs inherit: the copy of the code, their share of the cores, and no interrupt from the terminal.
+
+    The terminal sends Ctrl-C to all of its processes; Submitit would end a job a second later, in the middle of a step.
+    """
+    threads = max(1, cores() // processes)
+    before = dict(os.environ)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ |= snapshot.environment(code) | {"OMP_NUM_THREADS": str(threads)}
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        signal.signal(signal.SIGINT, handler)
+
+
+def _gpus(resources: Resources, slot: int) -> tuple[int, ...]:
+    """The GPUs of the processes of a job: those of this machine in turn, none where there is none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        here = [int(number) for number in visible.split(",") if number.isdecimal()]
+    elif shutil.which("nvidia-smi"):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+        here = list(range(listed.count("UUID")))
+    else:
+        here = []
+    first = slot * resources.processes
+    return tuple(here[(first + k) % len(here)] for k in range(resources.processes)) if here else ()
+
+
+def queue(submitted: list[Submitted]) -> dict[str, str]:
+    return {job.id: "RUNNING" for job in submitted if _controller(job) is not None}
+
+
+def cancel(submitted: list[Submitted]) -> None:
+    for job in submitted:
+        if (controller := _controller(job)) is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                controller.terminate()  # which tells the processes of the job, and ends with them
+
+
+def _controller(job: Submitted) -> psutil.Process | None:
+    """Submitit's process behind a job, if it lives; another one may have its number by now."""
+    try:
+        process = psutil.Process(int(job.id))
+        lives = process.status() != psutil.STATUS_ZOMBIE and "submitit.local._local" in process.cmdline()
+    except psutil.Error:
+        return None
+    return process if lives else None

@@ -1,0 +1,173 @@
+"""Jobs: tasks that Submitit runs in processes of their own, here or on a cluster; and what is known of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from harness.plan import Task
+from harness.processes import joined
+from harness.store import FINAL, Run, Store, read_json, write_json
+
+FILE = "job.json"
+LOG_LINES = 5
+# A job may be out of the queue while a network disk does not show its result yet.
+LOST_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job that was submitted for a run: by which executor, under which id, when, and where its log is."""
+
+    executor: str
+    id: str
+    log: str
+    at: float
+
+    def last_lines(self) -> list[str]:
+        """The last lines of the log, none where it has not begun."""
+        try:
+            lines = Path(self.log).read_text(errors="replace").splitlines()
+        except OSError:
+            return []
+        return [line for line in lines if line.strip()][-LOG_LINES:]
+
+
+def submitted(run: Run) -> Submitted | None:
+    """The last job that was submitted for `run`, if there was one."""
+    try:
+        return Submitted(**read_json(run.folder / FILE))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def record(run: Run, executor: str, job_id: str, log: Path) -> None:
+    """Writes which job was submitted for `run`."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_json(run.folder / FILE, dataclasses.asdict(Submitted(executor, job_id, str(log), time.time())))
+
+
+def submitting(store: Store) -> FileLock:
+    """Held while jobs are submitted: who comes second finds the jobs of who came first."""
+    store.root.mkdir(parents=True, exist_ok=True)
+    return FileLock(store.root / ".submitting.lock")
+
+
+def new_folder(store: Store) -> Path:
+    """A folder for Submitit's files and the logs of what one command submits; there before a job looks for it."""
+    place = store.root.absolute() / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task, as Submitit pickles it and calls it in every process of a job."""
+
+    task: Task
+    root: Path
+    label: str
+    accumulate: int
+
+    def __call__(self) -> None:
+        """Runs the task and ends the process with an exit code that says how it went."""
+        from submitit import JobEnvironment
+
+        asked: set[int] = set()
+        # Submitit's own handler would save and requeue in the middle of a step. It is called once the step is over.
+        requeue = signal.getsignal(signal.SIGUSR2)
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, lambda given, frame: asked.add(given))
+        job = JobEnvironment()
+        _tell_torch(job)
+        store = Store(self.root)
+        run = self.task.run_in(store)
+        with joined() as processes:
+            from harness.machine import this_machine
+            from harness.worker import Place, perform
+
+            known = submitted(run)
+            # Whoever submitted it may have been killed before noting it.
+            if processes.first and (known is None or known.id != job.job_id):
+                record(run, job.cluster, job.job_id, job.paths.stdout)
+            place = Place(this_machine(), lambda: bool(asked), processes, self.accumulate, quiet=True)
+            if processes.first:
+                print(f"{self.task.stage} {self.task.key} of {self.label}: {place.machine}", flush=True)
+            state = perform(self.task, store, self.label, place)
+            to_requeue = processes.any(signal.SIGUSR2 in asked)
+        if state == "done" or job.global_rank > 0:  # how it went is for the first process to say
+            return
+        print(f"{self.task.stage} {self.task.key}: {state}, {run.status()['reason']}", flush=True)
+        if state not in (*FINAL, "failed"):
+            if job.cluster == "slurm" and not to_requeue:
+                _wait_for(signal.SIGUSR2, asked)
+            if signal.SIGUSR2 in asked or to_requeue:
+                self._requeue(requeue, run)
+        # Not an exception: its traceback would hide the reason at the end of the log. Not 0: what depends on it must
+        # not start.
+        sys.exit(128 + signal.SIGTERM if asked else 1)
+
+    def _requeue(self, requeue: Any, run: Run) -> None:
+        from submitit.core.utils import UncompletedJobError
+
+        try:
+            requeue(signal.SIGUSR2, None)  # exits
+        except UncompletedJobError as error:  # it timed out as often as it may
+            with run.lock:
+                run.set_state("failed", str(error))
+        except subprocess.CalledProcessError:
+            # Slurm ends the processes of the job that it puts back, and the call that asked for it is one of them.
+            # Whether it is in the queue again is for the queue to say.
+            pass
+
+    def checkpoint(self) -> Any:
+        """What Submitit runs when the job comes back: the same again, which goes on where it was."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def _wait_for(number: int, asked: set[int]) -> None:
+    """Waits for the end of the job, or of its time: a termination without more may be a preemption.
+
+    Slurm puts a preempted job back into the queue when it has to end it, not when the job ends by itself; a cancelled
+    one it ends in seconds either way.
+    """
+    while number not in asked:
+        time.sleep(1)
+
+
+def _tell_torch(job: Any) -> None:
+    """Sets the variables that `joined` reads."""
+    if job.num_tasks == 1:
+        os.environ.pop("WORLD_SIZE", None)  # of whoever submitted
+        return
+    from submitit.helpers import TorchDistributedEnvironment
+
+    # Its CUDA_VISIBLE_DEVICES counts from 0 on every node and would put two jobs of a node on one GPU.
+    TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+    if job.num_nodes == 1:  # the name of a laptop need not resolve
+        os.environ["MASTER_ADDR"] = "127.0.0.1"
+
+
+def lost(run: Run, job: Submitted, ended: str, cancelled: bool) -> None:
+    """Records that a job ended without leaving a word in the folder of its run, unless another one runs it."""
+    try:
+        run.lock.acquire(timeout=0)
+    except Timeout:
+        return
+    try:
+        if run.state not in (*FINAL, "failed"):
+            state = "stopped" if cancelled else "failed"
+            run.abandon(state, f"its {job.executor} job {job.id} {ended}; log: {job.log}")
+    finally:
+        run.lock.release()

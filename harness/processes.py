@@ -1,0 +1,88 @@
+"""The processes that run one stage together: one, or those that torchrun or a job of several tasks started.
+
+All run the same code on the same values and differ only in the part of the work that they compute. The folder of the
+run belongs to the first one; the others write into one of their own that is thrown away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+Value = TypeVar("Value")
+# The others wait while the first one makes the data set or waits for another command; torch would give up in minutes.
+PATIENCE = datetime.timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which one of how many this process is. With one process nothing is sent and torch is not needed."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this one keeps the results."""
+        return self.rank == 0
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` holds in any process; all get the same answer."""
+        return flag if self.size == 1 else any(self.gather(flag))
+
+    def gather(self, value: Value) -> list[Value]:
+        """The values of all processes, by rank, in every process."""
+        if self.size == 1:
+            return [value]
+        import torch.distributed as distributed
+
+        values: list[Value] = [value] * self.size
+        distributed.all_gather_object(values, value)
+        return values
+
+    def from_first(self, value: Value) -> Value:
+        """The value of the first process, in every process."""
+        if self.size == 1:
+            return value
+        import torch.distributed as distributed
+
+        values = [value]
+        distributed.broadcast_object_list(values)
+        return values[0]
+
+    def mean(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The mean of a tensor over the processes, in every process."""
+        if self.size == 1:
+            return tensor
+        import torch.distributed as distributed
+
+        total = tensor.clone()
+        distributed.all_reduce(total)
+        return total / self.size
+
+
+ALONE = Processes()
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[Processes]:
+    """The processes that WORLD_SIZE, RANK, MASTER_ADDR and MASTER_PORT tell of; gloo on the CPU, nccl on GPUs."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
+        return
+    import torch
+    import torch.distributed as distributed
+
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield Processes(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()
