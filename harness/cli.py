@@ -18,10 +18,10 @@ from harness.cluster import load as load_cluster
 from harness.errors import Mistake, Trouble
 from harness.executors import Options
 from harness.experiment import Experiment
-from harness.plan import experiment_of
+from harness.plan import Task, experiment_of, tasks
 from harness.scales import SCALES, scale
 from harness.store import Damaged, Run, Store
-from harness.study import Asked
+from harness.study import Asked, Row
 
 INTERRUPTED = 130
 
@@ -124,6 +124,37 @@ def asked(options: argparse.Namespace) -> Asked:
         fields.append((path, value))
     rows = tuple(name.strip() for name in options.rows.split(",") if name.strip())
     return Asked(options.study, study, scale(options.scale), options.data, tuple(fields), rows, options.seeds)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a study command is about: what was asked, its experiments by row, their tasks, the rows that want each."""
+
+    asked: Asked
+    by_row: dict[Row, list[Experiment]]
+    labels: dict[Task, str]
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Every task once, inputs before their readers."""
+        return list(self.labels)
+
+
+def planned(options: argparse.Namespace) -> Planned:
+    """The plan of what the study options ask for; raises `Mistake`."""
+    made = asked(options)
+    by_row = made.experiments()
+    named = [
+        (row.name if len(experiments) == 1 else f"{row.name} seed {experiment.seed}", experiment)
+        for row, experiments in by_row.items()
+        for experiment in experiments
+    ]
+    wanted: dict[Task, list[str]] = {}
+    for name, experiment in named:
+        for t in tasks([experiment]):
+            wanted.setdefault(t, []).append(name)
+    labels = {t: "all rows" if len(names) == len(named) > 1 else ", ".join(names) for t, names in wanted.items()}
+    return Planned(made, by_row, labels)
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:

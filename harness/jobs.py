@@ -14,6 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from harness import plugins
 from harness.plan import Task
 from harness.processes import joined
 from harness.store import FINAL, Run, Store, read_json, write_json
@@ -171,3 +172,20 @@ def lost(run: Run, job: Submitted, ended: str, cancelled: bool) -> None:
             run.abandon(state, f"its {job.executor} job {job.id} {ended}; log: {job.log}")
     finally:
         run.lock.release()
+
+
+def in_queue(known: list[Submitted]) -> dict[Submitted, str]:
+    """Those of `known` that wait or run, and the word of their scheduler for it; raises `Trouble`."""
+    found: dict[Submitted, str] = {}
+    for executor in sorted({job.executor for job in known}):
+        of_executor = [job for job in known if job.executor == executor]
+        states = plugins.load("harness.executors", executor, "executor").queue(of_executor)
+        found |= {job: states[job.id] for job in of_executor if job.id in states}
+    return found
+
+
+def cancel(known: list[Submitted]) -> None:
+    """Ends jobs; what they were doing stays fit to go on."""
+    for executor in sorted({job.executor for job in known}):
+        of_executor = [job for job in known if job.executor == executor]
+        plugins.load("harness.executors", executor, "executor").cancel(of_executor)

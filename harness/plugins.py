@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import pkgutil
@@ -12,6 +13,7 @@ from types import ModuleType
 from harness.errors import unknown
 
 
+@functools.cache  # planning asks ten thousand times
 def names(package: str) -> list[str]:
     """The names that `package` offers: its modules, without importing one."""
     path = importlib.import_module(package).__path__

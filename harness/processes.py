@@ -71,6 +71,11 @@ class Processes:
 ALONE = Processes()
 
 
+def leading() -> bool:
+    """Whether this process speaks for those that torchrun started; each of them runs the whole command."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 @contextlib.contextmanager
 def joined() -> Iterator[Processes]:
     """The processes that WORLD_SIZE, RANK, MASTER_ADDR and MASTER_PORT tell of; gloo on the CPU, nccl on GPUs."""

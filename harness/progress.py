@@ -14,6 +14,15 @@ FILE = "progress.json"
 WRITE_SECONDS = 2.0
 
 
+def progress_of(folder: Path) -> dict[str, Any] | None:
+    """{"done", "begun", "total", "unit", "began", "at"} of the stage in `folder`; None where it has not said."""
+    try:
+        found: dict[str, Any] = json.loads((folder / FILE).read_text())
+        return found if {"done", "begun", "total", "unit", "began", "at"} <= found.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 class Progress:
     """Units done of a total. `begun` of them were done in an earlier attempt."""
 

@@ -265,6 +265,10 @@ class Store:
         """The run of `stage` under `key`, made or not."""
         return Run(self.root / stage / key)
 
+    def runs(self) -> list[Run]:
+        """All runs, by stage and key."""
+        return [Run(path.parent) for path in sorted(self.root.glob("*/*/config.json"))]
+
     def find(self, name: str) -> Run:
         """The one run whose key begins with `name`; raises `Mistake` where there is none, or more than one."""
         found = [Run(path.parent) for path in self.root.glob(f"*/{glob.escape(name)}*/config.json")] if name else []

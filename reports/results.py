@@ -120,6 +120,7 @@ PROVENANCE = {
     "device": "devices",
     "processor": "processors",
     "threads": "thread counts",
+    "world_size": "numbers of processes",
     "data_content": "contents of the data set",
 }
 

@@ -72,8 +72,8 @@ def execute(planned: list[Task], store: Store, labels: dict[Task, str], options:
 def _in_queue(tasks: list[Task], store: Store) -> dict[Task, str]:
     """The tasks that have a job in the queue, of whatever command, and its id."""
     known = {t: job for t in tasks if (job := jobs.submitted(t.run_in(store))) and job.executor == "slurm"}
-    alive = queue(list(known.values())) if known else {}
-    return {t: job.id for t, job in known.items() if job.id in alive}
+    alive = jobs.in_queue(list(known.values()))
+    return {t: job.id for t, job in known.items() if job in alive}
 
 
 def _levels(tasks: list[Task]) -> Iterator[list[Task]]:
@@ -211,7 +211,7 @@ def _lost(task: Task, store: Store, state: str) -> None:
 def queue(submitted: list[Submitted]) -> dict[str, str]:
     states = _squeue()
     if states is None:
-        raise Trouble("squeue does not answer: is this a login node of the cluster, and Slurm up?")
+        raise Trouble("squeue does not answer: is this a login node of the cluster, and is Slurm up?")
     return {job.id: states[job.id] for job in submitted if states.get(job.id, "GONE") not in (*ENDED, "GONE")}
 
 
