@@ -8,9 +8,14 @@ from harness import cli
 
 COMMANDS = {
     "harness.ablate STUDY": "run what is missing of an ablation and write its report",
+    "harness.status [STUDY]": "how far every stage is, and what went wrong",
+    "harness.cancel STUDY": "end the jobs of a study, after showing them and asking",
     "harness.report STUDY": "rebuild a report from the store alone",
     "harness.generate --run ID": "images of chosen classes from a finished generator",
     "harness.reconstruct IMAGES --run ID": "image files through a finished tokenizer and back",
+    "harness.compare A B": "what differs between two runs of a stage: machine, fields and numbers",
+    "harness.runs [STUDY]": "what the store holds of every request that it remembers, or every run of one",
+    "harness.prune": "remove what no remembered request wants, after showing it and asking",
     "harness.bench": "images per second and model FLOP utilisation of tokenizer, generator and evaluation",
 }
 

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Sequence
 
 from harness import cli, plugins
+from harness.asked import remember
 from harness.errors import Mistake
 from harness.estimate import plan_table
-from harness.experiment import Experiment
-from harness.plan import Task, tasks
+from harness.processes import leading
 from harness.store import Store
-from harness.study import Row
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,50 +22,36 @@ def main(arguments: Sequence[str]) -> int:
     if options.list:
         print(cli.listing())
         return 0
-    asked, how = cli.asked(options), cli.options_of(options)
+    planned, how = cli.planned(options), cli.options_of(options)
     executor = plugins.load("harness.executors", options.executor, "executor")
     store = Store(options.runs)
-    by_row = asked.experiments()
-    planned = tasks([experiment for experiments in by_row.values() for experiment in experiments])
-    labels = _labels(by_row, planned)
-    data = planned[0].experiment.data
-    require = plugins.load("harness.data", data.name, "data set").require
     if options.dry_run:
-        print(plan_table(planned, labels, store))
+        print(plan_table(planned.tasks, planned.labels, store))
         try:
-            require(data)
+            planned.require_data()
         except Mistake as absent:
             print(f"The keys are provisional: {absent}.")
         return 0
-    require(data)
+    planned.require_data()
+    getattr(executor, "require", lambda: None)()
+    if leading():
+        remember(planned.asked, store)
 
-    executor.execute(planned, store, labels, how)
+    executor.execute(planned.tasks, store, planned.labels, how)
+    if not leading():
+        return 0
 
     from reports.ablation import write
 
-    print(write(asked, by_row, store, options.out))
-    states = {t: t.run_in(store).state for t in planned}
+    print(write(planned.asked, planned.by_row, store, options.out))
+    states = {t: t.run_in(store).state for t in planned.tasks}
     for t, state in states.items():
         if state not in ("done", "waiting"):  # what waits, waits for a stage that is named here
             reason = t.run_in(store).status()["reason"]
-            print(f"{t.stage} {t.key} of {labels[t]}: {state}, {reason}", file=sys.stderr)
+            print(f"{t.stage} {t.key} of {planned.labels[t]}: {state}, {reason}", file=sys.stderr)
     if "failed" in states.values():
         print("--retry failed runs again what failed", file=sys.stderr)
     return 0 if all(state == "done" for state in states.values()) else 1
-
-
-def _labels(by_row: dict[Row, list[Experiment]], planned: list[Task]) -> dict[Task, str]:
-    """The rows (and seeds, where there are several) that want each task."""
-    wanted: dict[Task, list[str]] = {t: [] for t in planned}
-    labels = [
-        (row.name if len(experiments) == 1 else f"{row.name} seed {experiment.seed}", experiment)
-        for row, experiments in by_row.items()
-        for experiment in experiments
-    ]
-    for label, experiment in labels:
-        for t in tasks([experiment]):
-            wanted[t].append(label)
-    return {t: "all rows" if len(rows) == len(labels) > 1 else ", ".join(rows) for t, rows in wanted.items()}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m harness.bench`: images per second and model FLOP utilisation, and what each choice for speed brings.
+"""`python -m harness.bench`: images per second, model FLOP utilisation, what each choice for speed brings, planning.
 
 FLOPs are counted by torch on the forward pass; a training step counts three times its network's forward pass. The
 peak is the best of several matrix products in the same dtype in the same run: utilisation is a share of what this
@@ -10,18 +10,22 @@ from __future__ import annotations
 import copy
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from harness import cli
+from harness import cli, status
 from harness.experiment import Experiment, with_variant
 from harness.machine import Machine, this_machine
 from harness.scales import SCALES, scale
+from harness.store import Store
 
 ROUNDS = 7
+MANY = 1000
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,11 +46,13 @@ def main(arguments: Sequence[str]) -> int:
     print(tabulate(measured["work"], headers="keys", floatfmt=("", "", ".1f", ".1f", ".4f", ".1f"), missingval="–"))
     print("\nWhat a choice brings: time without it over time with it, measured in turn.\n")
     print(tabulate(measured["choices"], headers="keys", floatfmt=".2f"))
+    print("\nThe machinery, without torch.\n")
+    print(tabulate(measured["machinery"], headers="keys", floatfmt=".2f"))
     return 0
 
 
 def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
-    """{"peak_gflops", "work": [...], "choices": [...]} of one experiment on this machine, on random images."""
+    """{"peak_gflops", "work": [...], "choices": [...], "machinery": [...]} of one experiment, on random images."""
     import torch
 
     from harness import networks
@@ -85,7 +91,8 @@ def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
     ]
     work = [_line(name, call, flops, images, dtype, peaks[dtype]) for name, call, flops, images, dtype in entries]
     gflops = {dtype: peak / 1e9 for dtype, peak in peaks.items()}
-    return {"peak_gflops": gflops, "work": work, "choices": _choices(experiment, machine)}
+    choices = _choices(experiment, machine)
+    return {"peak_gflops": gflops, "work": work, "choices": choices, "machinery": _machinery(experiment)}
 
 
 def _training_step(objective: Any, optimizer: Any, x: Any, teacher: Any, machine: Machine) -> Callable[[], None]:
@@ -213,6 +220,30 @@ def _choices(experiment: Experiment, machine: Machine) -> list[dict[str, Any]]:
         f"perceptual distance on {part} of {batch} images, over all": (lambda: distance(batch), lambda: distance(part)),
     }
     return [{"choice": name, "ratio": _ratio(slow, fast)} for name, (slow, fast) in pairs.items()]
+
+
+def _machinery(experiment: Experiment) -> list[dict[str, Any]]:
+    """Seconds to plan a study of many rows, and to tell the status of many runs."""
+    from harness.experiment import with_fields
+    from harness.plan import tasks
+
+    began = time.perf_counter()
+    rows = [with_fields(experiment, {"tokenizer.masking.max_ratio": k / MANY}) for k in range(MANY)]
+    planned = tasks(rows)
+    planning = time.perf_counter() - began
+    with tempfile.TemporaryDirectory() as place:
+        runs = [t.run_in(Store(Path(place))) for t in planned[:MANY]]
+        for run in runs:
+            run.begin({}, {})
+            run.log_metrics(1, {"train/loss": 1.0})
+            run.end("failed", "made up")
+        began = time.perf_counter()
+        status.shown(status.describe(dict.fromkeys(runs, "")), every=True)
+        telling = time.perf_counter() - began
+    return [
+        {"what": f"plan {MANY} rows, {len(planned)} stages", "seconds": planning},
+        {"what": f"status of {MANY} runs", "seconds": telling},
+    ]
 
 
 def _line(name: str, call: Callable[[], None], flops: float, images: int, dtype: str, peak: float) -> dict[str, Any]:

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from harness import plugins
+from harness.asked import Planned, plan_of
 from harness.cluster import load as load_cluster
 from harness.errors import Mistake, Trouble
 from harness.executors import Options
 from harness.experiment import Experiment
-from harness.plan import Task, experiment_of, tasks
+from harness.plan import experiment_of
 from harness.scales import SCALES, scale
 from harness.store import Damaged, Run, Store
-from harness.study import Asked, Row
+from harness.study import Asked
 
 INTERRUPTED = 130
 
@@ -42,9 +43,14 @@ def parser(command: str, about: str) -> Parser:
     return Parser(prog=f"python -m {name}", description=about, allow_abbrev=False)
 
 
+def add_store(made: Parser) -> None:
+    """Where the store is."""
+    made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the store (default: runs/)")
+
+
 def add_study(made: Parser) -> None:
     """STUDY, all that says which of its experiments are meant, and where the store and the reports are."""
-    made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the store (default: runs/)")
+    add_store(made)
     made.add_argument("--quiet", action="store_true", help="no progress")
     made.add_argument("study", nargs="?", metavar="STUDY", help="a study; --list names them")
     made.add_argument("--list", action="store_true", help="name what can be given")
@@ -60,9 +66,16 @@ def add_study(made: Parser) -> None:
 
 def add_run(made: Parser) -> None:
     """Which run of the store is meant, and where pictures go."""
-    made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the store (default: runs/)")
+    add_store(made)
     made.add_argument("--run", required=True, metavar="ID", help="a run, by its key or the first digits of it")
     made.add_argument("--out", type=Path, default=Path("reports/out"), metavar="DIR", help="where pictures go")
+
+
+def existing_store(options: argparse.Namespace) -> Store:
+    """The store at `--runs`; raises `Mistake` where there is none."""
+    if not options.runs.is_dir():
+        raise Mistake(f"no store at {options.runs}: --runs names its folder")
+    return Store(options.runs)
 
 
 def add_execution(made: Parser) -> None:
@@ -126,35 +139,9 @@ def asked(options: argparse.Namespace) -> Asked:
     return Asked(options.study, study, scale(options.scale), options.data, tuple(fields), rows, options.seeds)
 
 
-@dataclass(frozen=True)
-class Planned:
-    """What a study command is about: what was asked, its experiments by row, their tasks, the rows that want each."""
-
-    asked: Asked
-    by_row: dict[Row, list[Experiment]]
-    labels: dict[Task, str]
-
-    @property
-    def tasks(self) -> list[Task]:
-        """Every task once, inputs before their readers."""
-        return list(self.labels)
-
-
 def planned(options: argparse.Namespace) -> Planned:
     """The plan of what the study options ask for; raises `Mistake`."""
-    made = asked(options)
-    by_row = made.experiments()
-    named = [
-        (row.name if len(experiments) == 1 else f"{row.name} seed {experiment.seed}", experiment)
-        for row, experiments in by_row.items()
-        for experiment in experiments
-    ]
-    wanted: dict[Task, list[str]] = {}
-    for name, experiment in named:
-        for t in tasks([experiment]):
-            wanted.setdefault(t, []).append(name)
-    labels = {t: "all rows" if len(names) == len(named) > 1 else ", ".join(names) for t, names in wanted.items()}
-    return Planned(made, by_row, labels)
+    return plan_of(asked(options))
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:

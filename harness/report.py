@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from harness import cli
 from harness.errors import Mistake
-from harness.plan import tasks
 from harness.store import Store
 
 
@@ -17,15 +16,13 @@ def main(arguments: Sequence[str]) -> int:
     if options.list:
         print(cli.listing())
         return 0
-    asked, store = cli.asked(options), Store(options.runs)
-    by_row = asked.experiments()
-    planned = tasks([experiment for experiments in by_row.values() for experiment in experiments])
-    if all(t.run_in(store).state == "waiting" for t in planned):
-        raise Mistake(f"nothing of this is in {store.root}: python -m harness.ablate {asked.name} runs it")
+    planned, store = cli.planned(options), Store(options.runs)
+    if all(t.run_in(store).state == "waiting" for t in planned.tasks):
+        raise Mistake(f"nothing of this is in {store.root}: python -m harness.ablate {planned.asked.name} runs it")
 
     from reports.ablation import write
 
-    print(write(asked, by_row, store, options.out))
+    print(write(planned.asked, planned.by_row, store, options.out))
     return 0
 
 

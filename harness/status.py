@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from filelock import Timeout
 from tabulate import tabulate
 
 from harness import cli, jobs
@@ -88,7 +87,7 @@ def describe(runs: dict[Run, str]) -> list[Line]:
 def _line(run: Run, state: str, rows: str, job: jobs.Submitted | None, queue: dict[jobs.Submitted, str]) -> Line:
     status = run.status()
     in_queue = job is not None and job in queue
-    if state == "running" and not in_queue and not _locked(run):
+    if state == "running" and not in_queue and not run.locked:
         state = "killed"
     elif state in ("waiting", "stopped") and in_queue:
         state = "queued"
@@ -107,16 +106,6 @@ def _line(run: Run, state: str, rows: str, job: jobs.Submitted | None, queue: di
             line.rate = (progress["done"] - progress["begun"]) / seconds
             line.left_seconds = (progress["total"] - progress["done"]) / line.rate
     return line
-
-
-def _locked(run: Run) -> bool:
-    """Whether a process works on the run, on whatever machine."""
-    try:
-        run.lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    run.lock.release()
-    return False
 
 
 def _last_metrics(run: Run) -> dict[str, float]:

@@ -8,6 +8,7 @@
     job.json       the job that was submitted for it, if any; progress.json, how far it is, while it runs
     ...            what the stage made: arrays, weights, its checkpoint
 
+Beside the stages are `asked/` (`harness.asked`), `code/` (`harness.snapshot`) and `jobs/` (`harness.jobs`).
 Every JSON file is replaced as a whole and carries a checksum of itself. A file belongs to the result only when
 result.json names it, and result.json counts only when status.json says `done`.
 """
@@ -27,7 +28,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from harness.errors import Mistake, Trouble
 
@@ -121,6 +122,15 @@ class Run:
         """Held while the stage runs; the operating system releases it with the process, however that ends."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(self.folder.parent / f".{self.key}.lock")
+
+    @property
+    def locked(self) -> bool:
+        """Whether a process works on it."""
+        try:
+            with self.lock.acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
 
     def status(self) -> dict[str, Any]:
         """{"state": waiting | running | stopped | failed | diverged | damaged | done, "reason", "attempts"}."""
@@ -266,8 +276,9 @@ class Store:
         return Run(self.root / stage / key)
 
     def runs(self) -> list[Run]:
-        """All runs, by stage and key."""
-        return [Run(path.parent) for path in sorted(self.root.glob("*/*/config.json"))]
+        """All runs, begun or submitted, by stage and key."""
+        found = (self.root.glob(f"*/[!.]*/{name}") for name in ("config.json", "status.json", "job.json"))
+        return [Run(folder) for folder in sorted({path.parent for paths in found for path in paths})]
 
     def find(self, name: str) -> Run:
         """The one run whose key begins with `name`; raises `Mistake` where there is none, or more than one."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import plugins
 from harness.errors import Mistake, unknown
-from harness.experiment import Experiment, differences, heeded, with_fields, with_variant
+from harness.experiment import Experiment, differences, heeded, key_of, with_fields, with_variant
 from harness.scales import Scale
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "ablations"
@@ -56,6 +57,25 @@ class Asked:
     fields: tuple[tuple[str, str], ...] = ()
     rows: tuple[str, ...] = ()
     seeds: int = 1
+
+    @property
+    def page(self) -> str:
+        """The name of its page: study-scale, the data set if not the scale's, digits for chosen rows and fields."""
+        parts = [self.name, self.scale.experiment.scale]
+        parts += [self.data.partition(":")[0]] if self.data else []
+        parts += [key_of([self.data, self.fields, self.rows])[:6]] if self.fields or self.rows or self.data else []
+        return "-".join(parts)
+
+    @property
+    def command(self) -> str:
+        """What asks the same again."""
+        words = ["python", "-m", "harness.ablate", self.name, "--scale", self.scale.experiment.scale]
+        words += ["--data", self.data] if self.data else []
+        words += ["--rows", ",".join(self.rows)] if self.rows else []
+        words += ["--seeds", str(self.seeds)] if self.seeds > 1 else []
+        for path, value in self.fields:
+            words += ["--set", f"{path}={value}"]
+        return shlex.join(words)
 
     def experiments(self) -> dict[Row, list[Experiment]]:
         """The experiments of every row, one a seed; raises `Mistake` for whatever does not exist or fit."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from harness import collapse, plugins
 from harness.data import SPLITS
-from harness.experiment import Experiment, differences, heeded, key_of
+from harness.experiment import Experiment, differences, heeded
 from harness.networks import TEACHERS
 from harness.store import Store, replacing
 from harness.study import Ablation, Asked, Row, published
@@ -39,7 +38,7 @@ def write(asked: Asked, by_row: dict[Row, list[Experiment]], store: Store, out: 
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     page = Page(asked, load(by_row, store))
-    name = page_name(asked)
+    name = asked.page
     out.mkdir(parents=True, exist_ok=True)
     drawn = page.draw(out / name)
     templates = Environment(
@@ -58,14 +57,6 @@ def write(asked: Asked, by_row: dict[Row, list[Experiment]], store: Store, out: 
             f"{page.seeds_note} {path}",
         ]
     )
-
-
-def page_name(asked: Asked) -> str:
-    """study-scale, with the data set where it is not the scale's, and digits for rows and fields that were chosen."""
-    parts = [asked.name, asked.scale.experiment.scale]
-    parts += [asked.data.partition(":")[0]] if asked.data else []
-    parts += [key_of([asked.data, asked.fields, asked.rows])[:6]] if asked.fields or asked.rows or asked.data else []
-    return "-".join(parts)
 
 
 @dataclass(frozen=True)
@@ -273,23 +264,12 @@ class Page:
         all_of = environments(self.results)
         if not all_of:
             return "nothing has run"
-        e = all_of[-1]
+        _, e = all_of[-1]
         versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
         return (
             f"{e['processor']}; device {e['device']}, {e['dtype']}, {e['threads']} threads; Python {e['python']}; "
             f"{versions}; commit `{e['commit'][:12]}`{' with uncommitted changes' if e['uncommitted'] else ''}."
         )
-
-    @property
-    def command(self) -> str:
-        """What makes this page again."""
-        words = ["python", "-m", "harness.ablate", self.asked.name, "--scale", self.asked.scale.experiment.scale]
-        words += ["--data", self.asked.data] if self.asked.data else []
-        words += ["--rows", ",".join(self.asked.rows)] if self.asked.rows else []
-        words += ["--seeds", str(self.asked.seeds)] if self.asked.seeds > 1 else []
-        for path, value in self.asked.fields:
-            words += ["--set", f"{path}={value}"]
-        return shlex.join(words)
 
     def configuration(self) -> str:
         """The fields in which the rows that heed them agree; the others are in the table of rows."""

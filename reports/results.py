@@ -108,31 +108,38 @@ def rows_of(results: Sequence[Result]) -> dict[str, list[Result]]:
     return rows
 
 
-def environments(results: list[Result]) -> list[dict[str, Any]]:
-    """The environment of every attempt at every finished run, each run once."""
+def environments(results: list[Result]) -> list[tuple[str, dict[str, Any]]]:
+    """Stage and environment of every attempt at every finished run, each run once."""
     runs = {run.folder: run for r in results for run in r.runs.values() if run.state == "done"}
-    return [attempt["environment"] for run in runs.values() for attempt in run.status()["attempts"]]
+    return [(run.stage, attempt["environment"]) for run in runs.values() for attempt in run.status()["attempts"]]
 
 
 PROVENANCE = {
     "commit": "commits",
+    "data_content": "contents of the data set",
     "dtype": "dtypes",
     "device": "devices",
     "processor": "processors",
     "threads": "thread counts",
     "world_size": "numbers of processes",
-    "data_content": "contents of the data set",
 }
+# A cluster gives every stage what it needs: these only have to be the same for one stage of all rows.
+OF_STAGES = ("dtype", "device", "processor", "threads", "world_size")
 
 
 def mixtures(results: list[Result]) -> list[str]:
     """What the rows of a table, and the attempts behind them, do not share and should: one sentence each."""
     found, seen = [], environments(results)
     for name, plural in PROVENANCE.items():
-        values = sorted({str(e[name])[: 12 if name == "commit" else 40] for e in seen} - {""})
-        if len(values) > 1:
-            found.append(f"The rows mix {plural}: {', '.join(values)}.")
-    if any(e["uncommitted"] for e in seen):
+        values: dict[str, set[str]] = {}
+        for stage, e in seen:
+            values.setdefault(stage if name in OF_STAGES else "", set()).add(str(e[name]))
+        mixed = {stage: sorted(several - {""}) for stage, several in values.items() if len(several - {""}) > 1}
+        if mixed:
+            where = f" (in the stages {', '.join(mixed)})" if name in OF_STAGES else ""
+            shown = sorted({value[: 12 if name == "commit" else 40] for several in mixed.values() for value in several})
+            found.append(f"The rows mix {plural}: {', '.join(shown)}{where}.")
+    if any(e["uncommitted"] for _, e in seen):
         found.append("Some runs were made with uncommitted changes; their status.json holds the difference.")
     return found
 

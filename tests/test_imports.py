@@ -15,8 +15,13 @@ COMMANDS = {
     "harness.ablate",
     "harness.report",
     "harness.bench",
+    "harness.cancel",
+    "harness.compare",
     "harness.generate",
+    "harness.prune",
     "harness.reconstruct",
+    "harness.runs",
+    "harness.status",
 }
 SHARED_BY_COMMANDS = "harness.cli"  # names the studies, for the commands
 HEAVY = {"torch", "timm", "matplotlib", "pandas", "sklearn", "skimage", "torch_fidelity", "scipy", "safetensors"}

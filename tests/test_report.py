@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import csv
 import re
 import shutil
@@ -202,8 +203,20 @@ def test_a_page_says_what_its_rows_mix(name, runs, tmp_path):
     shutil.copytree(runs, tmp_path / "runs")
     path = next((tmp_path / "runs").glob("tokenizer/*/status.json"))
     status = read_json(path)
-    status["attempts"][0]["environment"][name] = "another"
-    write_json(path, status)
+    again = copy.deepcopy(status["attempts"][0])
+    again["environment"][name] = "another"
+    write_json(path, {**status, "attempts": [*status["attempts"], again]})
     asked = asked_of("table5", "smoke", rows=("mactok",))
     write(asked, asked.experiments(), Store(tmp_path / "runs"), tmp_path)
     assert f"The rows mix {PROVENANCE[name]}: " in next(tmp_path.glob("*.md")).read_text()
+
+
+def test_stages_may_get_what_they_need(runs, tmp_path):
+    """Training in four processes and evaluation in one is no mixture, as long as all rows have it so."""
+    shutil.copytree(runs, tmp_path / "runs")
+    path = next((tmp_path / "runs").glob("tokenizer/*/status.json"))
+    status = read_json(path)
+    status["attempts"][0]["environment"] |= {"world_size": 4, "threads": 64, "device": "cuda"}
+    write_json(path, status)
+    asked = asked_of("table5", "smoke", rows=("mactok",))
+    assert not [line for line in mixtures(load(asked.experiments(), Store(tmp_path / "runs"))) if "mix" in line]

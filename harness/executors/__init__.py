@@ -7,6 +7,7 @@
 
 and those that submit jobs also
 
+    require()                                optional: raises Mistake where it cannot run here
     queue(jobs) -> dict                      the state of each job, by id, that waits or runs
     cancel(jobs)                             ends jobs; what they were doing stays fit to go on
 """

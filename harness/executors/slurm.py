@@ -35,9 +35,12 @@ SLOWEST_POLL_SECONDS = 30.0
 ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 
 
-def execute(planned: list[Task], store: Store, labels: dict[Task, str], options: Options) -> None:
+def require() -> None:
     if not shutil.which("sbatch"):
         raise Mistake("no Slurm here: sbatch is not on PATH; --executor local runs jobs on this machine")
+
+
+def execute(planned: list[Task], store: Store, labels: dict[Task, str], options: Options) -> None:
     waiting = options.to_run(planned, store)
     if not waiting:
         return
