@@ -33,7 +33,8 @@ def main(arguments: Sequence[str]) -> int:
             print(f"The keys are provisional: {absent}.")
         return 0
     planned.require_data()
-    getattr(executor, "require", lambda: None)()
+    if hasattr(executor, "require"):
+        executor.require(planned.tasks, how)
     if leading():
         remember(planned.asked, store)
 

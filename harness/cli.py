@@ -153,7 +153,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         code = 2
     except (Trouble, OSError) as error:
         if isinstance(error, Damaged) and error.run.folder.exists():
-            error.run.set_state("damaged", str(error))  # so that the next command makes it again
+            error.run.set_damaged(str(error))
         print(f"error: {error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:

@@ -37,7 +37,8 @@ class Resources:
     `processes` a node share a stage that can be shared; `cpus` and `gpus` are those of one process, memory that of a
     node. `accumulate`: in how many parts a process takes its share of a training batch. `at_once`: how many jobs of
     one stage may run at the same time. `timeouts`: how often a job that reaches its time limit is put back into the
-    queue. A limit of less than six minutes would end before the warning of it can be heeded.
+    queue; where the limit is ten minutes or less, Submitit counts preemptions too. Less than six minutes would be over
+    before the warning can be heeded.
     """
 
     partition: str = ""
@@ -62,11 +63,13 @@ class Cluster:
     tables: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def resources(self, stage: str, scale: str) -> Resources:
-        """What a job of `stage` at `scale` gets."""
+        """What a job of `stage` at `scale` gets; one process where the stage cannot be shared."""
         found = Resources()
         for table in (self.tables.get(name, {}) for name in ("default", stage, scale)):
             found = with_fields(found, {name: value for name, value in table.items() if not isinstance(value, dict)})
-        return with_fields(found, self.tables.get(scale, {}).get(stage, {}))
+        found = with_fields(found, self.tables.get(scale, {}).get(stage, {}))
+        shared = getattr(plugins.load("harness.stages", stage, "stage"), "parallel", False)
+        return found if shared else dataclasses.replace(found, nodes=1, processes=1)
 
 
 def load(path: Path | None) -> Cluster:

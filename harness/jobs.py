@@ -104,18 +104,19 @@ class Job:
             if processes.first:
                 print(f"{self.task.stage} {self.task.key} of {self.label}: {place.machine}", flush=True)
             state = perform(self.task, store, self.label, place)
-            to_requeue = processes.any(signal.SIGUSR2 in asked)
+            told, to_requeue = processes.any(bool(asked)), processes.any(signal.SIGUSR2 in asked)
         if state == "done" or job.global_rank > 0:  # how it went is for the first process to say
             return
         print(f"{self.task.stage} {self.task.key}: {state}, {run.status()['reason']}", flush=True)
-        if state not in (*FINAL, "failed"):
+        if told and state not in (*FINAL, "failed"):
             if job.cluster == "slurm" and not to_requeue:
                 _wait_for(signal.SIGUSR2, asked)
-            if signal.SIGUSR2 in asked or to_requeue:
+                to_requeue = True
+            if to_requeue:
                 self._requeue(requeue, run)
         # Not an exception: its traceback would hide the reason at the end of the log. Not 0: what depends on it must
         # not start.
-        sys.exit(128 + signal.SIGTERM if asked else 1)
+        sys.exit(1)
 
     def _requeue(self, requeue: Any, run: Run) -> None:
         from submitit.core.utils import UncompletedJobError
@@ -161,13 +162,13 @@ def _tell_torch(job: Any) -> None:
 
 
 def lost(run: Run, job: Submitted, ended: str, cancelled: bool) -> None:
-    """Records that a job ended without leaving a word in the folder of its run, unless another one runs it."""
+    """Records that a job ended, where it did not say so itself in the folder of its run and no other one runs it."""
     try:
-        run.lock.acquire(timeout=0)
+        run.lock.acquire(timeout=1)  # whoever looks whether it is held holds it for a moment
     except Timeout:
         return
     try:
-        if run.state not in (*FINAL, "failed"):
+        if run.state in ("running", "waiting"):
             state = "stopped" if cancelled else "failed"
             run.abandon(state, f"its {job.executor} job {job.id} {ended}; log: {job.log}")
     finally:

@@ -35,14 +35,17 @@ def take(root: Path) -> Path:
     place = (root / "code" / digest.hexdigest()[:16]).absolute()
     if not place.exists():
         temporary = place.with_name(f".{place.name}.{os.getpid()}")
-        for name, content in files.items():
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            (temporary / name).write_bytes(content)
-        (temporary / VERSION).write_text(version)
         try:
+            for name, content in files.items():
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                (temporary / name).write_bytes(content)
+            (temporary / VERSION).write_text(version)
             temporary.rename(place)
-        except OSError:  # another command was quicker, with the same files
-            shutil.rmtree(temporary)
+        except OSError:
+            if not place.exists():  # else another command was quicker, with the same files
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return place
 
 

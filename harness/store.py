@@ -162,6 +162,14 @@ class Run:
         """Replaces the state and keeps the attempts."""
         self._write_status(self.status()["attempts"], state, reason)
 
+    def set_damaged(self, reason: str) -> None:
+        """Has the run made again by the next command, unless another process is at it already."""
+        try:
+            with self.lock.acquire(timeout=0):
+                self.set_state("damaged", reason)
+        except Timeout:
+            pass
+
     def _write_status(self, attempts: list[dict[str, Any]], state: str, reason: str) -> None:
         write_json(self.folder / "status.json", {"state": state, "reason": reason, "attempts": attempts})
 
@@ -177,8 +185,9 @@ class Run:
         """Opens an attempt, and closes the one before if it was killed; for whoever holds the lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
         before = self._closed_attempts()
-        for leftover in self.folder.rglob(".*"):
-            leftover.unlink()
+        for path in self._own_files():
+            if path.name.startswith(".") or path.name == "error.txt":
+                path.unlink()
         write_json(self.folder / "config.json", config)
         attempt = {"began": time.time(), "seconds": 0.0, "outcome": "running", "environment": environment}
         self._write_status([*before, attempt], "running", "")
@@ -191,9 +200,13 @@ class Run:
         """The attempts, the last one closed if it was killed."""
         attempts: list[dict[str, Any]] = self.status()["attempts"]
         if attempts and attempts[-1]["outcome"] == "running":
-            last_write = max(path.stat().st_mtime for path in self.folder.rglob("*"))
+            last_write = max(path.stat().st_mtime for path in self._own_files())
             attempts[-1] |= {"outcome": "killed", "seconds": max(0.0, last_write - attempts[-1]["began"])}
         return attempts
+
+    def _own_files(self) -> list[Path]:
+        """What only the holder of the lock writes: all but job.json and what will become one."""
+        return [path for path in self.folder.rglob("*") if not path.name.lstrip(".").startswith("job.json")]
 
     def end(self, outcome: str, reason: str = "") -> None:
         """Closes the attempt that `begin` opened."""
@@ -252,17 +265,20 @@ class Run:
         with path.open("a") as file:
             file.writelines(lines if file.tell() else [METRICS_HEADER, *lines])
 
-    def metrics_bytes(self) -> int:
-        """The length of metrics.csv, which a checkpoint remembers."""
+    def metrics_mark(self) -> dict[str, Any]:
+        """What a checkpoint remembers of metrics.csv: how long it is by then, and the checksum of that."""
         path = self.folder / "metrics.csv"
-        return path.stat().st_size if path.exists() else 0
+        content = path.read_bytes() if path.exists() else b""
+        return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
-    def truncate_metrics(self, size: int) -> None:
-        """Forgets what was logged after a checkpoint; raises ValueError where not even `size` bytes are there."""
-        if self.metrics_bytes() < size:
-            raise ValueError(f"{self.folder / 'metrics.csv'} was cut short")
-        if size < self.metrics_bytes():
-            os.truncate(self.folder / "metrics.csv", size)
+    def rewind_metrics(self, mark: dict[str, Any] | None = None) -> None:
+        """Forgets what was logged after a mark, or all; raises ValueError where what was logged before is damaged."""
+        path, size = self.folder / "metrics.csv", mark["bytes"] if mark else 0
+        content = path.read_bytes() if path.exists() else b""
+        if mark and hashlib.sha256(content[:size]).hexdigest() != mark["sha256"]:
+            raise ValueError(f"{path} is not what was written")
+        if len(content) > size:
+            os.truncate(path, size)
 
 
 class Store:

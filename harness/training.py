@@ -60,11 +60,11 @@ def train(
         fused=True,
     )
     ema = copy.deepcopy(averaged)
-    forward = DistributedDataParallel(model, broadcast_buffers=False) if processes.size > 1 else model
+    forward = DistributedDataParallel(model) if processes.size > 1 else model
     ema.requires_grad_(False).eval()
     start = _restore(work, model, optimizer, ema)
     if start == 0:
-        work.run.truncate_metrics(0)
+        work.run.rewind_metrics()
         work.run.log_metrics(0, validate(ema))
     interval = max(1, training.steps // VALIDATIONS)
     saved = time.monotonic()
@@ -152,7 +152,7 @@ def _save(work: Work, step: int, model: nn.Module, optimizer: torch.optim.Optimi
         "model": trained,
         "optimizer": optimizer.state_dict(),
         "ema": ema.state_dict(),
-        "metrics_bytes": work.run.metrics_bytes(),
+        "metrics": work.run.metrics_mark(),
     }
     write_checkpoint(work.run.folder / "checkpoint.pt", state)
 
@@ -178,7 +178,7 @@ def _saved(run: Run) -> dict[str, Any] | None:
         return None
     try:
         state = read_checkpoint(path)
-        run.truncate_metrics(state["metrics_bytes"])
+        run.rewind_metrics(state["metrics"])
     except ValueError:
         print(f"{path} is damaged: training starts again from step 0", file=sys.stderr)
         return None

@@ -113,7 +113,7 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
         run.end("diverged", str(error))
         return True
     except Damaged as error:  # the next command makes it again, and then this
-        error.run.set_state("damaged", str(error))
+        error.run.set_damaged(str(error))
         print(f"{run.stage} {run.key} stopped: {error}", file=sys.stderr, flush=True)
         run.end("stopped", str(error))
     except (Mistake, Trouble) as error:

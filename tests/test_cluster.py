@@ -10,12 +10,16 @@ import pytest
 from harness.cluster import Cluster, Resources, load
 from harness.errors import Mistake
 from harness.executors import slurm
+from harness.jobs import Submitted
 from harness.plan import Task
 from tests.conftest import experiment
 from tests.test_cli import command
 
 EXAMPLES = sorted((Path(__file__).resolve().parent.parent / "harness/clusters").glob("*.toml"))
 SMOKE = ["harness.ablate", "table5", "--scale", "smoke", "--executor", "slurm"]
+# Of `man squeue`: all that a job does not come back from.
+ENDED = ["BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"]
+ENDED += ["REVOKED", "TIMEOUT"]
 MISTAKES = {
     "table": ("[tokeniser]\ncpus = 1", "unknown table in cluster.toml: 'tokeniser'. Did you mean 'tokenizer'?"),
     "inner table": ("[smoke.tokeniser]\ncpus = 1", "Did you mean 'tokenizer'?"),
@@ -170,3 +174,15 @@ def test_resources_become_parameters():
     assert not {"qos", "constraint"} & set(found)
     assert "dependency" not in slurm._parameters("tokenizer", resources, "", Path("/code"))
     assert "gpus_per_node" not in slurm._parameters("tokenizer", Resources(), "", Path("/code"))
+
+
+@pytest.mark.parametrize("state", ["PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUEUED"])
+def test_a_job_that_goes_on_is_in_the_queue(state, monkeypatch):
+    monkeypatch.setattr(slurm, "_squeue", lambda: {"3": state, "4": state})
+    assert slurm.queue([Submitted("slurm", "3", "", 0.0)]) == {"3": state}
+
+
+@pytest.mark.parametrize("state", ENDED)
+def test_a_job_that_slurm_still_remembers_is_not_in_the_queue(state, monkeypatch):
+    monkeypatch.setattr(slurm, "_squeue", lambda: {"3": state})
+    assert slurm.queue([Submitted("slurm", "3", "", 0.0), Submitted("slurm", "4", "", 0.0)]) == {}

@@ -344,7 +344,7 @@ def curves(run: Run) -> pd.DataFrame:
 def test_metrics_are_read_by_pandas(tmp_path):
     run = Store(tmp_path).run("tokenizer", "0123")
     run.begin({}, {})
-    assert run.metrics_bytes() == 0
+    assert run.metrics_mark()["bytes"] == 0
     values = {"train/loss": 0.1 + 0.2, "val/kl": 1e-300, "val/error": math.nan, "train/gradient_norm": math.inf}
     run.log_metrics(0, {"val/kl": 3.0})
     run.log_metrics(10, values)
@@ -361,24 +361,24 @@ def test_metrics_after_a_checkpoint_are_forgotten(tmp_path):
     run.begin({}, {})
     for step in (0, 10):
         run.log_metrics(step, {"train/loss": float(step)})
-    size, before = run.metrics_bytes(), (run.folder / "metrics.csv").read_bytes()
+    mark, before = run.metrics_mark(), (run.folder / "metrics.csv").read_bytes()
     for step in (20, 30):
         run.log_metrics(step, {"train/loss": float(step)})
-    run.truncate_metrics(size)
+    run.rewind_metrics(mark)
     assert (run.folder / "metrics.csv").read_bytes() == before
-    run.truncate_metrics(size)
+    run.rewind_metrics(mark)
     run.log_metrics(20, {"train/loss": -1.0})
     assert curves(run).value.tolist() == [0, 10, -1]
-    with pytest.raises(ValueError, match="cut short"):
-        run.truncate_metrics(run.metrics_bytes() + 1)
+    with pytest.raises(ValueError, match="not what was written"):
+        run.rewind_metrics({**mark, "bytes": mark["bytes"] + 100})
 
 
 def test_metrics_from_the_start_again_have_one_header(tmp_path):
     run = Store(tmp_path).run("tokenizer", "0123")
     run.begin({}, {})
-    run.truncate_metrics(0)
+    run.rewind_metrics()
     for _ in range(2):
         run.log_metrics(0, {"val/kl": 3.0})
-        run.truncate_metrics(0)
+        run.rewind_metrics()
     run.log_metrics(0, {"val/kl": 4.0})
     assert curves(run).value.tolist() == [4]

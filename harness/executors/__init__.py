@@ -7,7 +7,7 @@
 
 and those that submit jobs also
 
-    require()                                optional: raises Mistake where it cannot run here
+    require(planned, options)                optional: raises Mistake where it could not run that
     queue(jobs) -> dict                      the state of each job, by id, that waits or runs
     cancel(jobs)                             ends jobs; what they were doing stays fit to go on
 """
@@ -31,9 +31,14 @@ class Options:
     quiet: bool = False
 
     def to_run(self, planned: list[Task], store: Store) -> list[Task]:
-        """The tasks of `planned` that have to run: all that neither have a result nor failed and are left so."""
+        """Those of `planned` that have no result, but for what failed and is left so, and whatever reads that."""
         settled = FINAL if self.retry_failed else (*FINAL, "failed")
-        return [t for t in planned if t.run_in(store).state not in settled]
+        found: dict[Task, None] = {}
+        for t in planned:
+            possible = all(needed in found or needed.run_in(store).state == "done" for needed in t.inputs.values())
+            if possible and t.run_in(store).state not in settled:
+                found[t] = None
+        return list(found)
 
 
 def ready(task: Task, store: Store) -> bool:

@@ -91,14 +91,14 @@ def _environment(code: Path, processes: int) -> Iterator[None]:
     """
     threads = max(1, cores() // processes)
     before = dict(os.environ)
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # jobs inherit that; here it only waits
     os.environ |= snapshot.environment(code) | {"OMP_NUM_THREADS": str(threads)}
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _gpus(resources: Resources, slot: int) -> tuple[int, ...]:

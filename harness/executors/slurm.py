@@ -31,13 +31,35 @@ from harness.store import FINAL, Store
 about = "jobs on a Slurm cluster, as cluster.toml describes them; they go on when this command ends"
 LARGEST_ARRAY = 1000  # Slurm's own bound is 1001 unless set
 POLL_SECONDS = 1.0
+# What a test says where nodes are down or drained, too, and a submission would wait for them.
+DRAINED = "Requested node configuration is not available"
 SLOWEST_POLL_SECONDS = 30.0
-ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
+ENDED = (
+    "COMPLETED",
+    "CANCELLED",
+    "FAILED",
+    "TIMEOUT",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "BOOT_FAIL",
+    "DEADLINE",
+    "PREEMPTED",
+    "REVOKED",
+)
 
 
-def require() -> None:
+def require(planned: list[Task], options: Options) -> None:
     if not shutil.which("sbatch"):
         raise Mistake("no Slurm here: sbatch is not on PATH; --executor local runs jobs on this machine")
+    stages: dict[Resources, str] = {}
+    for t in planned:
+        stages.setdefault(options.cluster.resources(t.stage, t.experiment.scale), t.stage)
+    for resources, stage in stages.items():
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in _allocation(resources).items()]
+        with _outside_of_jobs():
+            said = subprocess.run(["sbatch", "--test-only", *words, "--wrap=true"], capture_output=True, text=True)
+        if said.returncode and DRAINED not in said.stderr:
+            raise Mistake(f"Slurm refuses the job of {stage}: {' '.join(said.stderr.split())}")
 
 
 def execute(planned: list[Task], store: Store, labels: dict[Task, str], options: Options) -> None:
@@ -62,8 +84,7 @@ def execute(planned: list[Task], store: Store, labels: dict[Task, str], options:
                 for t, job in zip(array, made, strict=True):
                     run = t.run_in(store)
                     jobs.record(run, "slurm", job.job_id, job.paths.stdout)
-                    if run.state == "failed":  # it is tried again
-                        run.set_state("waiting")
+                    run.set_state("waiting")  # what it said of an earlier job is over
                     ids[t] = job.job_id
     with stop_on_signal() as should_stop:
         _follow(ids, store, options.quiet, should_stop)
@@ -123,20 +144,27 @@ def _dependency(array: list[Task], ids: dict[Task, str]) -> str | None:
     return ",".join(found)
 
 
-def _parameters(stage: str, resources: Resources, dependency: str, code: Path) -> dict[str, Any]:
-    """What Submitit's Slurm executor is told."""
-    environment = snapshot.environment(code) | {"OMP_NUM_THREADS": str(resources.cpus)}
+def _allocation(resources: Resources) -> dict[str, Any]:
+    """What a job takes, by the names of sbatch's options."""
     chosen = {name: getattr(resources, name) for name in ("partition", "account", "qos", "constraint")}
     return {
         **{name: value for name, value in chosen.items() if value},
-        **({"dependency": dependency} if dependency else {}),
         **({"gpus_per_node": resources.gpus * resources.processes} if resources.gpus else {}),
-        "job_name": stage,
         "nodes": resources.nodes,
         "ntasks_per_node": resources.processes,
         "cpus_per_task": resources.cpus,
         "mem": f"{resources.memory_gib}G",
         "time": round(60 * resources.hours),
+    }
+
+
+def _parameters(stage: str, resources: Resources, dependency: str, code: Path) -> dict[str, Any]:
+    """What Submitit's Slurm executor is told."""
+    environment = snapshot.environment(code) | {"OMP_NUM_THREADS": str(resources.cpus)}
+    return {
+        **_allocation(resources),
+        **({"dependency": dependency} if dependency else {}),
+        "job_name": stage,
         "array_parallelism": resources.at_once,
         "signal_delay_s": WARNING_SECONDS,
         "stderr_to_stdout": True,
@@ -159,12 +187,11 @@ def _submit(calls: list[Job], folder: Path, parameters: dict[str, Any], timeouts
         with _outside_of_jobs(), contextlib.redirect_stderr(io.StringIO()):
             return executor.submit_array(calls) if len(calls) > 1 else [executor.submit(calls[0])]
     except (FailedJobError, FailedSubmissionError) as error:
-        said = " ".join(str(error).split())
+        refused = f"Slurm refuses the job of {parameters['job_name']}: {' '.join(str(error).split())}"
         if first:
-            raise Mistake(f"Slurm refuses the job of {parameters['job_name']}: {said}") from None
+            raise Mistake(refused) from None
         raise Trouble(
-            f"Slurm refuses the job of {parameters['job_name']}, and has those before it: {said}; "
-            "python -m harness.cancel STUDY takes them back, the same command goes on from here"
+            f"{refused}. It has those before; python -m harness.cancel STUDY takes them back, the same command goes on"
         ) from None
 
 

@@ -25,7 +25,10 @@ def main(arguments: Sequence[str]) -> int:
     base, store = scale("smoke").experiment, Store(options.runs)
     planned = tasks([dataclasses.replace(base, seed=seed) for seed in range(options.rows)], ("toy_sum",))
     labels = {t: f"seed {t.experiment.seed}" for t in planned}
-    executor.execute(planned, store, labels, cli.options_of(options))
+    how = cli.options_of(options)
+    if hasattr(executor, "require"):
+        executor.require(planned, how)
+    executor.execute(planned, store, labels, how)
     states = [t.run_in(store).state for t in planned]
     print(*states)
     return 0 if set(states) == {"done"} else 1

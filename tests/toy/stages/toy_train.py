@@ -36,13 +36,13 @@ def run(work: Work) -> Outcome:
     step, state = 0, hashlib.sha256(source).hexdigest()
     try:
         saved = read_json(checkpoint)
-        work.run.truncate_metrics(saved["metrics_bytes"])
+        work.run.rewind_metrics(saved["metrics"])
         step, state = saved["step"], saved["state"]
     except (FileNotFoundError, ValueError):
-        work.run.truncate_metrics(0)
+        work.run.rewind_metrics()
 
     def save() -> None:
-        write_json(checkpoint, {"step": step, "state": state, "metrics_bytes": work.run.metrics_bytes()})
+        write_json(checkpoint, {"step": step, "state": state, "metrics": work.run.metrics_mark()})
 
     with work.progress(STEPS, "step", step) as bar:
         while step < STEPS:
