@@ -37,6 +37,7 @@ class Line:
     left_seconds: float | None = None
     seconds: float = 0.0
     job: str = ""
+    scheduler: str = ""
     log: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     last_lines: list[str] = field(default_factory=list)
@@ -95,7 +96,7 @@ def _line(run: Run, state: str, rows: str, job: jobs.Submitted | None, queue: di
     line.seconds = sum(attempt["seconds"] for attempt in status["attempts"])
     line.metrics = _last_metrics(run)
     if job is not None:
-        line.job, line.log = f"{job.executor} {job.id}", job.log
+        line.job, line.log, line.scheduler = f"{job.executor} {job.id}", job.log, queue.get(job, "")
     if state in ("failed", "damaged", "killed"):
         line.last_lines = job.last_lines() if job is not None else []
     progress = progress_of(run.folder)
@@ -142,7 +143,7 @@ def shown(lines: list[Line], every: bool) -> str:
                 "left": _duration(line.left_seconds),
                 "took": _duration(line.seconds or None),
                 "last metrics": ", ".join(f"{n} {line.metrics[n]:.4g}" for n in SHOWN if n in line.metrics),
-                "job": line.job if line.state in ("running", "queued", "failed") else "",
+                "job": f"{line.job} {line.scheduler}" if line.state in ("running", "queued", "failed") else "",
             }
             for line in listed
         ],

@@ -178,11 +178,12 @@ def test_resources_become_parameters():
 
 @pytest.mark.parametrize("state", ["PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUEUED"])
 def test_a_job_that_goes_on_is_in_the_queue(state, monkeypatch):
-    monkeypatch.setattr(slurm, "_squeue", lambda: {"3": state, "4": state})
-    assert slurm.queue([Submitted("slurm", "3", "", 0.0)]) == {"3": state}
+    monkeypatch.setattr(slurm, "_squeue", lambda: {"3": (state, "None"), "4": (state, "None")})
+    found = slurm.queue([Submitted("slurm", "3", "", 0.0)])
+    assert found == {"3": "PENDING (None)" if state == "PENDING" else state}
 
 
 @pytest.mark.parametrize("state", ENDED)
 def test_a_job_that_slurm_still_remembers_is_not_in_the_queue(state, monkeypatch):
-    monkeypatch.setattr(slurm, "_squeue", lambda: {"3": state})
+    monkeypatch.setattr(slurm, "_squeue", lambda: {"3": (state, "None")})
     assert slurm.queue([Submitted("slurm", "3", "", 0.0), Submitted("slurm", "4", "", 0.0)]) == {}

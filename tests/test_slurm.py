@@ -311,15 +311,6 @@ def test_what_slurm_refuses_is_one_clear_line(made):
     assert not toy.states(made.runs)
 
 
-def test_what_no_node_could_ever_run_is_refused(made):
-    made.cluster.write_text(f"{SMALL}[toy_source]\ncpus = 1000\n")
-    code, errors = made.run(2)
-    assert code == 2
-    assert errors.startswith("error: Slurm refuses the job of toy_source: ")
-    assert errors.count("\n") == 1
-    assert not made.jobs()
-
-
 @pytest.mark.parametrize("stage", toy.STAGES)
 def test_what_slurm_refuses_of_any_stage_is_refused_before_the_first_is_submitted(stage, made):
     made.cluster.write_text(f'{SMALL}[{stage}]\npartition = "nowhere"\n')

@@ -30,6 +30,7 @@ from harness.store import FINAL, Store
 
 about = "jobs on a Slurm cluster, as cluster.toml describes them; they go on when this command ends"
 LARGEST_ARRAY = 1000  # Slurm's own bound is 1001 unless set
+GONE = ("GONE", "")  # Slurm forgets a job some minutes after its end
 POLL_SECONDS = 1.0
 # What a test says where nodes are down or drained, too, and a submission would wait for them.
 DRAINED = "Requested node configuration is not available"
@@ -218,8 +219,8 @@ def _follow(ids: dict[Task, str], store: Store, quiet: bool, should_stop: Callab
             if now - asked >= min(SLOWEST_POLL_SECONDS, (now - began) / 20):
                 asked, states = now, _squeue()
                 for t, job in pending.items():
-                    state = states.get(job, "GONE") if states is not None else "UNKNOWN"
-                    if t in settled or state not in (*ENDED, "GONE"):
+                    state, _ = states.get(job, GONE) if states is not None else ("UNKNOWN", "")
+                    if t in settled or state not in (*ENDED, GONE[0]):
                         ended.pop(t, None)
                     elif now - ended.setdefault(t, now) >= jobs.LOST_SECONDS:
                         _lost(t, store, state)
@@ -235,28 +236,34 @@ def _lost(task: Task, store: Store, state: str) -> None:
     run = task.run_in(store)
     job = jobs.submitted(run)
     if job is not None and ready(task, store):
-        jobs.lost(run, job, "left the queue" if state == "GONE" else f"ended as {state}", state == "CANCELLED")
+        jobs.lost(run, job, "left the queue" if state == GONE[0] else f"ended as {state}", state == "CANCELLED")
 
 
 def queue(submitted: list[Submitted]) -> dict[str, str]:
     states = _squeue()
     if states is None:
         raise Trouble("squeue does not answer: is this a login node of the cluster, and is Slurm up?")
-    return {job.id: states[job.id] for job in submitted if states.get(job.id, "GONE") not in (*ENDED, "GONE")}
+    return {
+        job.id: state if state != "PENDING" else f"PENDING ({reason})"
+        for job in submitted
+        for state, reason in [states.get(job.id, GONE)]
+        if state not in (*ENDED, GONE[0])
+    }
 
 
-def _squeue() -> dict[str, str] | None:
-    """The state of every job of this user that Slurm still remembers; None where it does not answer.
+def _squeue() -> dict[str, tuple[str, str]] | None:
+    """State, and reason for it, of every job of this user that Slurm remembers; None where it does not answer.
 
     Not Submitit's own look at jobs, which needs accounting, and not its results: a job that was put back into the queue
     may have left an error there.
     """
-    command = ["squeue", "--noheader", "--all", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%T"]
+    command = ["squeue", "--noheader", "--all", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%T|%r"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return dict(line.strip().split("|") for line in done.stdout.splitlines() if "|" in line)
+    lines = (line.strip().split("|") for line in done.stdout.splitlines() if line.count("|") == 2)
+    return {job: (state, reason) for job, state, reason in lines}
 
 
 def cancel(submitted: list[Submitted]) -> None:
