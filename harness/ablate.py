@@ -9,7 +9,7 @@ from harness import cli, plugins
 from harness.asked import remember
 from harness.errors import Mistake
 from harness.estimate import plan_table
-from harness.processes import leading
+from harness.processes import leading, world_size
 from harness.store import Store
 
 
@@ -33,8 +33,13 @@ def main(arguments: Sequence[str]) -> int:
             print(f"The keys are provisional: {absent}.")
         return 0
     planned.require_data()
-    if hasattr(executor, "require"):
-        executor.require(planned.tasks, how)
+    waiting = how.to_run(planned.tasks, store)
+    processes = None if hasattr(executor, "queue") else world_size()
+    if processes is None and world_size() > 1:
+        raise Mistake(f"torchrun starts the processes of --executor inline; cluster.toml those of {options.executor}")
+    how.require_even(waiting, processes)
+    if waiting and hasattr(executor, "require"):
+        executor.require(waiting, how)
     if leading():
         remember(planned.asked, store)
 

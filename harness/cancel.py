@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from harness import cli, jobs
-from harness.errors import Mistake
 from harness.store import FINAL, Store
 
 
@@ -28,11 +26,10 @@ def main(arguments: Sequence[str]) -> int:
     if not queue:
         print("no job of this study waits or runs")
         return 0
-    if not options.yes:
-        if not sys.stdin.isatty():
-            raise Mistake("nobody is there to be asked: --yes cancels without asking")
-        if input(f"Cancel {len(queue)} jobs? What they did stays, and the same command goes on. [y/N] ").lower() != "y":
-            return 0
+    question = f"Cancel {len(queue)} jobs, which other studies may want too? What they did stays. [y/N] "
+    if not options.yes and not cli.agreed(question):
+        print("nothing was cancelled")
+        return 0
     jobs.cancel(list(queue))
     print(f"{len(queue)} jobs cancelled")
     return 0

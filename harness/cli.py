@@ -135,13 +135,26 @@ def asked(options: argparse.Namespace) -> Asked:
         if not (path and equals and value):
             raise Mistake(f"--set {setting}: not of the form FIELD=VALUE")
         fields.append((path, value))
+    data, colon, argument = (options.data or "").partition(":")
+    data += colon + (str(Path(argument).absolute()) if argument else "")  # a store is used from more than one folder
     rows = tuple(name.strip() for name in options.rows.split(",") if name.strip())
-    return Asked(options.study, study, scale(options.scale), options.data, tuple(fields), rows, options.seeds)
+    return Asked(options.study, study, scale(options.scale), data or None, tuple(fields), rows, options.seeds)
 
 
 def planned(options: argparse.Namespace) -> Planned:
     """The plan of what the study options ask for; raises `Mistake`."""
     return plan_of(asked(options))
+
+
+def agreed(asked: str) -> bool:
+    """The answer of whoever sits at the terminal; no, where nobody does."""
+    if not sys.stdin.isatty():
+        print("nobody is there to be asked; --yes answers")
+        return False
+    try:
+        return input(asked).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
@@ -153,7 +166,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         code = 2
     except (Trouble, OSError) as error:
         if isinstance(error, Damaged) and error.run.folder.exists():
-            error.run.set_damaged(str(error))
+            error.run.reset("damaged", str(error))
         print(f"error: {error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:

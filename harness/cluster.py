@@ -26,8 +26,6 @@ from harness.scales import SCALES
 from models.config import STRICT, Positive
 
 FILE = Path("cluster.toml")
-# Slurm tells a job this long before its limit; it saves at its next step and is put back into the queue.
-WARNING_SECONDS = 90
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -36,9 +34,9 @@ class Resources:
 
     `processes` a node share a stage that can be shared; `cpus` and `gpus` are those of one process, memory that of a
     node. `accumulate`: in how many parts a process takes its share of a training batch. `at_once`: how many jobs of
-    one stage may run at the same time. `timeouts`: how often a job that reaches its time limit is put back into the
-    queue; where the limit is ten minutes or less, Submitit counts preemptions too. Less than six minutes would be over
-    before the warning can be heeded.
+    one array may run at the same time. Slurm tells a job `warning_seconds` before its limit; it saves at its next step
+    and goes back into the queue, at most `timeouts` times. Submitit counts as such, too, a preemption in the last ten
+    minutes or the last fifth of the limit.
     """
 
     partition: str = ""
@@ -50,10 +48,18 @@ class Resources:
     cpus: Positive = 2
     gpus: Annotated[int, Field(ge=0)] = 0
     memory_gib: Positive = 8
-    hours: Annotated[float, Field(ge=0.1, allow_inf_nan=False)] = 4.0
+    hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    warning_seconds: Annotated[int, Field(ge=30)] = 90
     at_once: Positive = 16
     accumulate: Positive = 1
     timeouts: Annotated[int, Field(ge=0)] = 20
+
+    def __post_init__(self) -> None:
+        # A job that is told before it has imported its code and can listen would be lost.
+        if 3600 * self.hours < self.warning_seconds + 120:
+            raise ValueError(
+                f"hours = {self.hours:g} leaves no two minutes before a warning of {self.warning_seconds} s"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import signal
 import subprocess
@@ -23,24 +24,27 @@ FILE = "job.json"
 LOG_LINES = 5
 # A job may be out of the queue while a network disk does not show its result yet.
 LOST_SECONDS = 10.0
+LOCK_SECONDS = 600.0  # that a job waits, on an allocation, for another command that runs the same stage
+REQUEUES = 6  # attempts to be put back into the queue
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job that was submitted for a run: by which executor, under which id, when, and where its log is."""
+    """A job that was submitted for a run: by which executor and user, under which id, when, and where its log is."""
 
     executor: str
     id: str
     log: str
     at: float
+    user: int
 
     def last_lines(self) -> list[str]:
-        """The last lines of the log, none where it has not begun."""
-        try:
-            lines = Path(self.log).read_text(errors="replace").splitlines()
-        except OSError:
-            return []
-        return [line for line in lines if line.strip()][-LOG_LINES:]
+        """The last lines of the log of every process, none where it has not begun."""
+        found = []
+        for path in sorted(Path(self.log).parent.glob(f"{self.id}_*_log.out")):  # the log of the first is ID_0_log.out
+            lines = path.read_text(errors="replace").splitlines()
+            found += [line for line in lines if line.strip()][-LOG_LINES:]
+        return found
 
 
 def submitted(run: Run) -> Submitted | None:
@@ -54,7 +58,7 @@ def submitted(run: Run) -> Submitted | None:
 def record(run: Run, executor: str, job_id: str, log: Path) -> None:
     """Writes which job was submitted for `run`."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    write_json(run.folder / FILE, dataclasses.asdict(Submitted(executor, job_id, str(log), time.time())))
+    write_json(run.folder / FILE, dataclasses.asdict(Submitted(executor, job_id, str(log), time.time(), os.getuid())))
 
 
 def submitting(store: Store) -> FileLock:
@@ -100,7 +104,9 @@ class Job:
             # Whoever submitted it may have been killed before noting it.
             if processes.first and (known is None or known.id != job.job_id):
                 record(run, job.cluster, job.job_id, job.paths.stdout)
-            place = Place(this_machine(), lambda: bool(asked), processes, self.accumulate, quiet=True)
+            patience = LOCK_SECONDS if job.cluster == "slurm" else math.inf
+            machine = this_machine()
+            place = Place(machine, lambda: bool(asked), processes, self.accumulate, True, patience)
             if processes.first:
                 print(f"{self.task.stage} {self.task.key} of {self.label}: {place.machine}", flush=True)
             state = perform(self.task, store, self.label, place)
@@ -121,15 +127,17 @@ class Job:
     def _requeue(self, requeue: Any, run: Run) -> None:
         from submitit.core.utils import UncompletedJobError
 
-        try:
-            requeue(signal.SIGUSR2, None)  # exits
-        except UncompletedJobError as error:  # it timed out as often as it may
-            with run.lock:
-                run.set_state("failed", str(error))
-        except subprocess.CalledProcessError:
-            # Slurm ends the processes of the job that it puts back, and the call that asked for it is one of them.
-            # Whether it is in the queue again is for the queue to say.
-            pass
+        for _ in range(REQUEUES):
+            try:
+                requeue(signal.SIGUSR2, None)  # exits
+            except UncompletedJobError as error:  # it timed out as often as it may
+                with run.lock:
+                    run.set_state("failed", f"{error} Give {run.stage} more hours, or more timeouts")
+                return
+            except (subprocess.SubprocessError, OSError):
+                # Slurm may be away for a moment. Or it ended the call with all processes of the job that it puts back:
+                # whether that is in the queue again is for the queue to say, and this process will not see it.
+                time.sleep(10)
 
     def checkpoint(self) -> Any:
         """What Submitit runs when the job comes back: the same again, which goes on where it was."""
@@ -161,16 +169,18 @@ def _tell_torch(job: Any) -> None:
         os.environ["MASTER_ADDR"] = "127.0.0.1"
 
 
-def lost(run: Run, job: Submitted, ended: str, cancelled: bool) -> None:
-    """Records that a job ended, where it did not say so itself in the folder of its run and no other one runs it."""
+def lost(run: Run, job: Submitted, ended: str, failed: bool) -> None:
+    """Records that a job ended, where it did not say so itself in the folder of its run and no other one runs it.
+
+    What `failed` waits to be tried again; what something else ended goes on with the next command.
+    """
     try:
         run.lock.acquire(timeout=1)  # whoever looks whether it is held holds it for a moment
     except Timeout:
         return
     try:
         if run.state in ("running", "waiting"):
-            state = "stopped" if cancelled else "failed"
-            run.abandon(state, f"its {job.executor} job {job.id} {ended}; log: {job.log}")
+            run.abandon("failed" if failed else "stopped", f"its {job.executor} job {job.id} {ended}; log: {job.log}")
     finally:
         run.lock.release()
 

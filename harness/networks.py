@@ -93,11 +93,6 @@ TEACHERS = {
 }
 
 
-def shares(tokenizer: Tokenizer) -> tuple[float, ...]:
-    """The shares of a batch that the terms of a tokenizer's objective look at."""
-    return (1.0, tokenizer.perceptual.batch_share) if tokenizer.perceptual.on else (1.0,)
-
-
 def perceptual(tokenizer: Tokenizer, machine: Machine) -> PerceptualDistance | None:
     """The perceptual distance of a tokenizer's objective, where it has one."""
     from models.efficientnet import PerceptualDistance

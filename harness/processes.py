@@ -10,15 +10,16 @@ import contextlib
 import datetime
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import torch
 
 Value = TypeVar("Value")
-# The others wait while the first one makes the data set or waits for another command; torch would give up in minutes.
-PATIENCE = datetime.timedelta(days=7)
+# The others wait while the first one makes the data set or waits for another command. In the middle of a step it is
+# a process that is gone.
+BETWEEN_STEPS, WITHIN_STEP = datetime.timedelta(days=7), datetime.timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Processes:
 
     rank: int = 0
     size: int = 1
+    group: Any = field(default=None, compare=False)  # torch's, for what is no tensor
 
     @property
     def first(self) -> bool:
@@ -44,7 +46,7 @@ class Processes:
         import torch.distributed as distributed
 
         values: list[Value] = [value] * self.size
-        distributed.all_gather_object(values, value)
+        distributed.all_gather_object(values, value, group=self.group)
         return values
 
     def from_first(self, value: Value) -> Value:
@@ -54,7 +56,7 @@ class Processes:
         import torch.distributed as distributed
 
         values = [value]
-        distributed.broadcast_object_list(values)
+        distributed.broadcast_object_list(values, group=self.group)
         return values[0]
 
     def mean(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -76,18 +78,24 @@ def leading() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def world_size() -> int:
+    """How many processes torchrun, or a job, started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextlib.contextmanager
 def joined() -> Iterator[Processes]:
     """The processes that WORLD_SIZE, RANK, MASTER_ADDR and MASTER_PORT tell of; gloo on the CPU, nccl on GPUs."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if world_size() == 1:
         yield ALONE
         return
     import torch
     import torch.distributed as distributed
 
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, timeout=PATIENCE)
+    distributed.init_process_group(backend, timeout=WITHIN_STEP)
     try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size())
+        group = distributed.new_group(backend="gloo", timeout=BETWEEN_STEPS)
+        yield Processes(distributed.get_rank(), distributed.get_world_size(), group)
     finally:
         distributed.destroy_process_group()

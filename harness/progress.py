@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -55,5 +56,6 @@ class Progress:
         self.written = time.monotonic()
         content = {"done": self.done, "begun": self.begun, "total": self.total, "unit": self.unit}
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(content | {"began": self.began, "at": time.time()}))
-        temporary.replace(self.path)
+        with contextlib.suppress(OSError):  # a full disk is for the work itself to notice
+            temporary.write_text(json.dumps(content | {"began": self.began, "at": time.time()}))
+            temporary.replace(self.path)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     print(shown(runs, held, in_use))
     if not (forgotten or held):
         return 0
-    if not options.yes and not agreed(question(forgotten, runs, others, held)):
+    if not options.yes and not cli.agreed(question(forgotten, runs, others, held)):
         print("nothing was removed")
         return 0
     for request in forgotten:
@@ -149,17 +148,6 @@ def question(forgotten: list[Remembered], runs: list[Run], others: list[Path], h
     forget = f"Forget {', '.join(request.page for request in forgotten)}, remove" if forgotten else "Remove"
     besides = f" and {len(others)} other folders" if others else ""
     return f"{forget} {len(runs)} runs{besides}, {sum(u.bytes for u in held.values()) / GIB:.2f} GiB? [y/N] "
-
-
-def agreed(asked: str) -> bool:
-    """The answer of whoever sits at the terminal; no, where nobody does."""
-    if not sys.stdin.isatty():
-        print("nobody is there to be asked: --yes removes without asking")
-        return False
-    try:
-        return input(asked).strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
 
 
 def removed_run(run: Run) -> bool:

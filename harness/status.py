@@ -87,16 +87,16 @@ def describe(runs: dict[Run, str]) -> list[Line]:
 
 def _line(run: Run, state: str, rows: str, job: jobs.Submitted | None, queue: dict[jobs.Submitted, str]) -> Line:
     status = run.status()
-    in_queue = job is not None and job in queue
-    if state == "running" and not in_queue and not run.locked:
+    scheduler = queue.get(job, "") if job is not None and state not in FINAL else ""
+    if state == "running" and not scheduler and not run.locked:
         state = "killed"
-    elif state in ("waiting", "stopped") and in_queue:
-        state = "queued"
+    elif scheduler and (state in ("waiting", "stopped") or scheduler.startswith("PENDING")):
+        state = "queued"  # a run that was killed may be back in the queue
     line = Line(run.stage, run.key, rows, state, status["reason"], max(0, len(status["attempts"]) - 1))
     line.seconds = sum(attempt["seconds"] for attempt in status["attempts"])
     line.metrics = _last_metrics(run)
     if job is not None:
-        line.job, line.log, line.scheduler = f"{job.executor} {job.id}", job.log, queue.get(job, "")
+        line.job, line.log, line.scheduler = f"{job.executor} {job.id}", job.log, scheduler
     if state in ("failed", "damaged", "killed"):
         line.last_lines = job.last_lines() if job is not None else []
     progress = progress_of(run.folder)

@@ -162,11 +162,11 @@ class Run:
         """Replaces the state and keeps the attempts."""
         self._write_status(self.status()["attempts"], state, reason)
 
-    def set_damaged(self, reason: str) -> None:
-        """Has the run made again by the next command, unless another process is at it already."""
+    def reset(self, state: str, reason: str = "") -> None:
+        """Sets the state of a run that ended, so that it is made again; not where a process is at work on it."""
         try:
             with self.lock.acquire(timeout=0):
-                self.set_state("damaged", reason)
+                self.set_state(state, reason)
         except Timeout:
             pass
 
@@ -187,7 +187,8 @@ class Run:
         before = self._closed_attempts()
         for path in self._own_files():
             if path.name.startswith(".") or path.name == "error.txt":
-                path.unlink()
+                with contextlib.suppress(OSError):  # a network disk keeps hidden files that are still open somewhere
+                    path.unlink()
         write_json(self.folder / "config.json", config)
         attempt = {"began": time.time(), "seconds": 0.0, "outcome": "running", "environment": environment}
         self._write_status([*before, attempt], "running", "")

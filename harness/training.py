@@ -9,7 +9,8 @@ import io
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,9 +19,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from harness.draws import Part
-from harness.errors import Mistake
 from harness.experiment import Training
-from harness.stages import Diverged, Stopped, Work
+from harness.stages import Diverged, Stopped, Work, require_even
 from harness.store import Run, replacing
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -39,18 +39,21 @@ def train(
     weights: Callable[[int], dict[str, float]],
     validate: Callable[[Model], dict[str, float]],
     snapshot: Callable[[int, Model], None] | None = None,
-    shares: Sequence[float] = (1.0,),
+    batches: tuple[int, ...] = (),
 ) -> Model:
     """Trains the parameters of `model` that require gradients; returns the moving average of `averaged`.
 
     `averaged` is `model` or a part of it: what is validated, snapshotted and kept. `model(*batch(step, part))` are the
     named terms of the loss, means over a part of the global batch, and `weights(step)` their factors. The processes
     share the parts (data parallelism) and each takes its own one after another (accumulation), so their number changes
-    results by rounding only. `shares` of the batch are what terms look at.
+    results by rounding only. `batches`, as in `harness.stages`, default to the whole one.
 
-    Raises `Stopped` after saving a checkpoint, `Diverged`, and `Mistake` where the shares cannot be parted evenly.
+    Raises `Stopped` after saving a checkpoint, `Diverged`, and `Mistake` where a batch cannot be shared evenly.
     """
-    processes, parts = work.processes, _parts(work, training, shares)
+    processes = work.processes
+    require_even(batches or (training.batch_images,), processes.size, work.accumulate)
+    of = processes.size * work.accumulate
+    parts = [Part(processes.rank * work.accumulate + k, of) for k in range(work.accumulate)]
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters,
@@ -60,7 +63,7 @@ def train(
         fused=True,
     )
     ema = copy.deepcopy(averaged)
-    forward = DistributedDataParallel(model) if processes.size > 1 else model
+    forward = _distributed(model) if processes.size > 1 else model
     ema.requires_grad_(False).eval()
     start = _restore(work, model, optimizer, ema)
     if start == 0:
@@ -100,16 +103,11 @@ def train(
     return ema
 
 
-def _parts(work: Work, training: Training, shares: Sequence[float]) -> list[Part]:
-    """The parts of every batch that fall to this process."""
-    of = work.processes.size * work.accumulate
-    for images in (round(share * training.batch_images) for share in shares):
-        if images % of:
-            raise Mistake(
-                f"{images} of the {training.batch_images} images of a batch do not split evenly over "
-                f"{work.processes.size} processes that take their share in {work.accumulate} parts"
-            )
-    return [Part(work.processes.rank * work.accumulate + k, of) for k in range(work.accumulate)]
+def _distributed(model: nn.Module) -> nn.Module:
+    """`model` with gradients that are means over the processes. Buffers are frozen and need not be sent around."""
+    with warnings.catch_warnings():  # newer versions of torch have another name for the option, older ones only this
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(model, broadcast_buffers=False)
 
 
 def _backward(
@@ -146,6 +144,8 @@ def _average(ema: nn.Module, model: nn.Module, decay: float) -> None:
 
 def _save(work: Work, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, ema: nn.Module) -> None:
     """Everything that resuming takes; no random state, as every draw is a function of the step."""
+    if not work.processes.first:
+        return
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     state = {
         "step": step,

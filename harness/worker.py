@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
+import os
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +34,7 @@ class Place:
     processes: Processes = ALONE
     accumulate: int = 1
     quiet: bool = False
+    patience_seconds: float = math.inf  # for another command that runs the same stage
 
 
 def perform(task: Task, store: Store, label: str, place: Place) -> str:
@@ -56,13 +60,15 @@ def perform(task: Task, store: Store, label: str, place: Place) -> str:
         if place.processes.from_first(False) and processes.size > 1:
             _assist(task, work)
         return place.processes.from_first("")
-    acquired = _acquire(run, place.should_stop)
+    acquired = _acquire(run, place)
     try:
         # Another command may have made it while this one waited.
         if place.processes.from_first(acquired and run.state not in FINAL):
             in_step = _attempt(task, work, _data_content(task, store))
             if not in_step and processes.size > 1:
-                sys.exit(1)  # the others may wait for this one anywhere in the stage, and end with it
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(1)  # the others may wait for this one anywhere in the stage, and end when it is gone
         return place.processes.from_first(run.state)
     finally:
         run.lock.release()
@@ -77,10 +83,10 @@ def _assist(task: Task, work: Work) -> None:
             task.module.run(dataclasses.replace(work, run=Run(folder)))
 
 
-def _acquire(run: Run, should_stop: Callable[[], bool]) -> bool:
-    """Waits for another process that runs the same stage; False where asked to stop meanwhile."""
-    told = False
-    while not should_stop():
+def _acquire(run: Run, place: Place) -> bool:
+    """Waits for another command that runs the same stage; False where asked to stop meanwhile, or out of patience."""
+    told, began = False, time.monotonic()
+    while not place.should_stop() and time.monotonic() - began < place.patience_seconds:
         try:
             run.lock.acquire(timeout=1)
             return True
@@ -97,7 +103,7 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
     recorded = {
         "scale": task.experiment.scale,
         "world_size": work.processes.size,
-        "micro_batch_images": _micro_batches(work),
+        "micro_batch_images": _micro_batch(task, work),
         "data_content": data_content,
     }
     run.begin(task.identity, environment(work.machine) | recorded)
@@ -113,7 +119,7 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
         run.end("diverged", str(error))
         return True
     except Damaged as error:  # the next command makes it again, and then this
-        error.run.set_damaged(str(error))
+        error.run.reset("damaged", str(error))
         print(f"{run.stage} {run.key} stopped: {error}", file=sys.stderr, flush=True)
         run.end("stopped", str(error))
     except (Mistake, Trouble) as error:
@@ -131,11 +137,10 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
     return False
 
 
-def _micro_batches(work: Work) -> dict[str, int]:
-    """Images that a process takes at once in the two trainings."""
-    parts, experiment = work.processes.size * work.accumulate, work.experiment
-    batches = {"tokenizer": experiment.training, "generator": experiment.generator.training}
-    return {name: training.batch_images // parts for name, training in batches.items()}
+def _micro_batch(task: Task, work: Work) -> int | None:
+    """Images that a process takes at once in a training; None for other stages."""
+    batches = getattr(task.module, "batches", None)
+    return batches(task.experiment)[0] // (work.processes.size * work.accumulate) if batches else None
 
 
 def _data_content(task: Task, store: Store) -> str:

@@ -35,9 +35,9 @@ WIDTHS = (112, 1280)  # of patch tokens and class token, as EfficientNet-Lite0 h
 DRAWS = Draws(0, "tests", 0)
 
 
-def start(runs: Path) -> subprocess.Popen[str]:
+def start(runs: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *ROW, "--runs", str(runs), "--out", str(runs / "out")],
+        [sys.executable, "-c", COMMAND, *ROW, "--runs", str(runs), "--out", str(runs / "out"), *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from harness import jobs, plugins
 from harness.cluster import Cluster, Resources, load
 from harness.errors import Mistake
 from harness.executors import slurm
 from harness.jobs import Submitted
 from harness.plan import Task
+from harness.store import Store
 from tests.conftest import experiment
 from tests.test_cli import command
 
@@ -27,7 +31,7 @@ MISTAKES = {
     "no table": ("default = 3", "default should be a table"),
     "field": ("[default]\ncores = 4", "no 'cores'"),
     "field of a stage at a scale": ("[smoke.tokenizer]\ncores = 4", "no 'cores'"),
-    "range": ("[default]\nhours = 0.05", "greater than or equal to 0.1"),
+    "range": ("[default]\nhours = 0.05", "leaves no two minutes"),
     "type": ('[tokenizer]\ncpus = "many"', "cpus"),
     "form": ("[default\ncpus = 1", "cluster.toml is no cluster file"),
     "no text": (b"\xff\xfe", "cluster.toml is no cluster file"),
@@ -178,12 +182,68 @@ def test_resources_become_parameters():
 
 @pytest.mark.parametrize("state", ["PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUEUED"])
 def test_a_job_that_goes_on_is_in_the_queue(state, monkeypatch):
-    monkeypatch.setattr(slurm, "_squeue", lambda: {"3": (state, "None"), "4": (state, "None")})
-    found = slurm.queue([Submitted("slurm", "3", "", 0.0)])
+    monkeypatch.setattr(slurm, "_squeue", lambda users: {"3": (state, "None"), "4": (state, "None")})
+    found = slurm.queue([Submitted("slurm", "3", "", 0.0, 0)])
     assert found == {"3": "PENDING (None)" if state == "PENDING" else state}
 
 
 @pytest.mark.parametrize("state", ENDED)
 def test_a_job_that_slurm_still_remembers_is_not_in_the_queue(state, monkeypatch):
-    monkeypatch.setattr(slurm, "_squeue", lambda: {"3": (state, "None")})
-    assert slurm.queue([Submitted("slurm", "3", "", 0.0), Submitted("slurm", "4", "", 0.0)]) == {}
+    monkeypatch.setattr(slurm, "_squeue", lambda users: {"3": (state, "None")})
+    assert slurm.queue([Submitted("slurm", "3", "", 0.0, 0), Submitted("slurm", "4", "", 0.0, 0)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [(state, "failed" if state in ("COMPLETED", "FAILED", "OUT_OF_MEMORY") else "stopped") for state in ENDED],
+)
+def test_what_the_cluster_ended_goes_on_with_the_next_command(state, expected, tmp_path):
+    """What failed by itself would fail again, and waits to be tried again."""
+    run = Store(tmp_path).run("tokenizer", "0123")
+    run.begin({}, {})
+    jobs.record(run, "slurm", "7", tmp_path / "7_0_log.out")
+    task = SimpleNamespace(inputs={}, run_in=lambda store: run)
+    slurm._lost(task, Store(tmp_path), state)
+    status = run.status()
+    assert status["state"] == expected
+    assert "its slurm job 7 " in status["reason"]
+    assert str(tmp_path / "7_0_log.out") in status["reason"]
+    assert [attempt["outcome"] for attempt in status["attempts"]] == ["killed"]
+
+
+def test_a_run_that_another_process_works_on_is_not_lost(tmp_path, monkeypatch):
+    run = Store(tmp_path).run("tokenizer", "0123")
+    run.begin({}, {})
+    jobs.record(run, "slurm", "7", tmp_path / "7_0_log.out")
+    with Store(tmp_path).run("tokenizer", "0123").lock:
+        jobs.lost(run, jobs.submitted(run), "ended", failed=True)
+    assert run.state == "running"
+
+
+UNEVEN = {
+    "local": ("[tokenizer]\nprocesses = 3\n", "local", {}, "16 of the 16 images of a batch do not split evenly over 3"),
+    "a share": ("[tokenizer]\naccumulate = 8\n", "inline", {}, "4 of the 16 images of a batch do not split evenly"),
+    "torchrun": ("", "inline", {"WORLD_SIZE": "3"}, "do not split evenly over 3 processes"),
+    "twice": ("", "local", {"WORLD_SIZE": "2"}, "torchrun starts the processes of --executor inline"),
+}
+
+
+@pytest.mark.parametrize("case", UNEVEN)
+def test_processes_that_cannot_share_a_batch_are_refused_before_anything_runs(case, tmp_path):
+    content, executor, variables, expected = UNEVEN[case]
+    (tmp_path / "cluster.toml").write_text(content)
+    words = ["table5", "--scale", "smoke", "--executor", executor]
+    done = command("harness.ablate", *words, cwd=tmp_path, env={**os.environ, **variables})
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["cluster.toml"]
+
+
+def test_only_what_goes_on_where_it_was_is_put_back_at_its_time_limit():
+    """All others would start again and again, and never end."""
+    for stage in plugins.names("harness.stages"):
+        module = plugins.load("harness.stages", stage, "stage")
+        trains = hasattr(module, "batches")
+        assert getattr(module, "resumes", False) == (trains or stage in ("samples", "guided_samples")), stage
+        assert not trains or module.parallel

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from harness import __main__ as listed
-from harness import ablate, compare, jobs, plugins, prune, runs
+from harness import ablate, cli, compare, jobs, plugins, prune, runs
 from harness.asked import plan_of, remember, remembered
 from harness.disk import age, usage
 from harness.errors import Mistake, Trouble
@@ -323,7 +323,7 @@ def test_where_nobody_can_be_asked_nothing_is_removed(tmp_path):
     words = ["harness.prune", "--runs", str(tmp_path), "--forget", asked_of(FOIL).page]
     done = command(*words, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
-    assert "--yes removes without asking" in done.stdout
+    assert "nobody is there to be asked; --yes answers" in done.stdout
     assert states(store) == before
     assert len(remembered(store)) == 2
 
@@ -338,7 +338,7 @@ def test_a_store_from_before_requests_were_remembered_is_left_alone(tmp_path):
 def test_what_is_asked_while_the_question_stands_stays(tmp_path, monkeypatch):
     store = filled(tmp_path, asked_of())
     filled(tmp_path, asked_of(FOIL), remembering=False)
-    monkeypatch.setattr(prune, "agreed", lambda _: remember(asked_of(FOIL), store) or True)
+    monkeypatch.setattr(cli, "agreed", lambda _: remember(asked_of(FOIL), store) or True)
     assert prune.main(["--runs", str(tmp_path)]) == 0
     assert set(states(store)) == keys(asked_of()) | keys(asked_of(FOIL))
 

@@ -173,7 +173,7 @@ def test_a_full_disk_is_one_clear_line(runs, tmp_path):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "failed: " in done.stderr
-    process = start(tmp_path)
+    process = start(tmp_path, "--retry", "failed")
     process.communicate(timeout=200)
     assert process.returncode == 0
 

@@ -135,11 +135,19 @@ def test_classes_follow_one_another_and_none_stands_beside_them_inside_the_inter
     assert seen == {1.0: classes, 0.75: classes, 0.5: inside, 0.25: inside}
 
 
-def test_drawing_can_be_asked_to_stop_before_every_batch(louder, monkeypatch):
+def test_batches_can_be_drawn_anywhere(louder, monkeypatch):
+    """Whoever maps them may share them out, or stop between them."""
     monkeypatch.setattr(sampling, "BATCH", 10)
-    asked: list[int] = []
-    louder.draw(INDICES, 1.0, lambda: asked.append(0))
-    assert len(asked) == 3
+    sizes: list[int] = []
+
+    def over(function, batches):
+        for batch in batches:
+            sizes.append(len(batch))
+            yield function(batch)
+
+    assert torch.equal(louder.draw(INDICES, 1.0, over), louder.draw(INDICES, 1.0))
+    assert len(sizes) == 3
+    assert sum(sizes) == len(INDICES)
 
 
 @pytest.mark.parametrize("stage", ["samples", "guided_samples"])
@@ -164,7 +172,7 @@ def test_drawing_that_was_stopped_goes_on_and_ends_in_the_same_samples(finished,
         (tmp_path / name).mkdir(exist_ok=True)
         samples.draw(Work(EXPERIMENT, Run(tmp_path / name), finished, MACHINE, lambda: stop.pop(0), "", True), 2.3)
         assert not stop
-        assert [path.name for path in (tmp_path / name).iterdir()] == [samples.SAMPLES]
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["progress.json", samples.SAMPLES]
         return np.load(tmp_path / name / samples.SAMPLES)
 
     with pytest.raises(Stopped):

@@ -7,7 +7,7 @@
 
 and those that submit jobs also
 
-    require(planned, options)                optional: raises Mistake where it could not run that
+    require(waiting, options)                optional: raises Mistake where it could not run those tasks
     queue(jobs) -> dict                      the state of each job, by id, that waits or runs
     cancel(jobs)                             ends jobs; what they were doing stays fit to go on
 """
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from harness.cluster import Cluster
 from harness.plan import Task
+from harness.stages import require_even
 from harness.store import FINAL, Store
 
 
@@ -39,6 +40,14 @@ class Options:
             if possible and t.run_in(store).state not in settled:
                 found[t] = None
         return list(found)
+
+    def require_even(self, waiting: list[Task], processes: int | None) -> None:
+        """Raises `Mistake` where a batch cannot be shared evenly by `processes`, or by those of the cluster file."""
+        for t in waiting:
+            resources = self.cluster.resources(t.stage, t.experiment.scale)
+            if hasattr(t.module, "batches"):
+                size = resources.nodes * resources.processes if processes is None else processes
+                require_even(t.module.batches(t.experiment), size, resources.accumulate)
 
 
 def ready(task: Task, store: Store) -> bool:

@@ -17,7 +17,7 @@ import psutil
 from tqdm import tqdm
 
 from harness import jobs, snapshot
-from harness.cluster import Resources
+from harness.errors import Mistake
 from harness.executors import Options, ready
 from harness.jobs import Job, Submitted
 from harness.machine import cores
@@ -27,7 +27,14 @@ from harness.store import Store
 
 about = "several at a time on this machine (--workers), each in processes of its own"
 POLL_SECONDS = 0.2
+TELL_SECONDS = 5.0
 YEAR_MINUTES = 365 * 24 * 60  # Submitit ends a job after two minutes unless told otherwise
+
+
+def require(waiting: list[Task], options: Options) -> None:
+    most = max(options.cluster.resources(t.stage, t.experiment.scale).processes for t in waiting)
+    if 0 < len(_gpus_here()) < most:
+        raise Mistake(f"{most} processes do not fit on {len(_gpus_here())} GPUs: cluster.toml asks for too many")
 
 
 def execute(planned: list[Task], store: Store, labels: dict[Task, str], options: Options) -> None:
@@ -39,7 +46,7 @@ def execute(planned: list[Task], store: Store, labels: dict[Task, str], options:
         several = f"{len(waiting)} of {len(planned)} stages to run, {options.workers} at a time"
         print(f"{several}; {snapshot.described(code)}", file=sys.stderr, flush=True)
     running: dict[Task, tuple[Any, int]] = {}
-    slots, stopping = list(range(options.workers)), False
+    slots, stopping, told = list(range(options.workers)), False, 0.0
     with stop_on_signal() as should_stop, tqdm(total=len(waiting), unit="stage", disable=options.quiet) as bar:
         while True:
             startable = [] if stopping or not slots else [t for t in waiting if ready(t, store)]
@@ -50,15 +57,15 @@ def execute(planned: list[Task], store: Store, labels: dict[Task, str], options:
             if not running:
                 break
             while not (ended := [t for t, (job, _) in running.items() if job.done()]):
-                if should_stop() and not stopping:
-                    stopping = True
+                if should_stop() and time.monotonic() - told > TELL_SECONDS:  # a job that is just starting may miss it
+                    stopping, told = True, time.monotonic()
                     cancel([known for t in running if (known := jobs.submitted(t.run_in(store))) is not None])
                 time.sleep(POLL_SECONDS)
             for task in ended:
                 slots.append(running.pop(task)[1])
                 run = task.run_in(store)
                 if (known := jobs.submitted(run)) is not None:
-                    jobs.lost(run, known, "ended without a word", cancelled=stopping)
+                    jobs.lost(run, known, "ended without a word", failed=not stopping)
                 bar.update()
     if stopping:
         raise KeyboardInterrupt
@@ -69,7 +76,7 @@ def _start(task: Task, store: Store, label: str, options: Options, slot: int, fo
 
     resources = options.cluster.resources(task.stage, task.experiment.scale)
     executor = submitit.LocalExecutor(folder)
-    gpus = _gpus(resources, slot)
+    gpus = _gpus(resources.processes, slot)
     executor.update_parameters(
         timeout_min=YEAR_MINUTES,
         tasks_per_node=resources.processes,
@@ -101,18 +108,26 @@ def _environment(code: Path, processes: int) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def _gpus(resources: Resources, slot: int) -> tuple[int, ...]:
+def _gpus(processes: int, slot: int) -> tuple[int, ...]:
     """The GPUs of the processes of a job: those of this machine in turn, none where there is none."""
+    here = _gpus_here()
+    return tuple(here[(slot * processes + k) % len(here)] for k in range(processes)) if here else ()
+
+
+def _gpus_here() -> list[int]:
+    """The numbers of the GPUs that this process may use; raises `Mistake` where they have none, as Submitit wants."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        here = [int(number) for number in visible.split(",") if number.isdecimal()]
+        named = [name for name in visible.split(",") if name]
+        if not all(name.isdecimal() for name in named):
+            raise Mistake(f"CUDA_VISIBLE_DEVICES={visible}: --executor local takes GPUs by number")
+        here = [int(name) for name in named]
     elif shutil.which("nvidia-smi"):
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
         here = list(range(listed.count("UUID")))
     else:
         here = []
-    first = slot * resources.processes
-    return tuple(here[(first + k) % len(here)] for k in range(resources.processes)) if here else ()
+    return here
 
 
 def queue(submitted: list[Submitted]) -> dict[str, str]:

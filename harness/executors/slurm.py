@@ -13,14 +13,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from harness import jobs, snapshot
-from harness.cluster import WARNING_SECONDS, Resources
+from harness.cluster import Resources
 from harness.errors import Mistake, Trouble
 from harness.executors import Options, ready
 from harness.jobs import Job, Submitted
@@ -30,12 +30,14 @@ from harness.store import FINAL, Store
 
 about = "jobs on a Slurm cluster, as cluster.toml describes them; they go on when this command ends"
 LARGEST_ARRAY = 1000  # Slurm's own bound is 1001 unless set
-GONE = ("GONE", "")  # Slurm forgets a job some minutes after its end
 POLL_SECONDS = 1.0
-# What a test says where nodes are down or drained, too, and a submission would wait for them.
-DRAINED = "Requested node configuration is not available"
+# What sbatch says where it refuses; where nodes are down or drained and a submission would wait for them; and where
+# there is no controller.
+REFUSED, DRAINED = "allocation failure", "Requested node configuration is not available"
+AWAY = "Unable to contact slurm controller"
 SLOWEST_POLL_SECONDS = 30.0
 ENDED = (
+    "GONE",  # not Slurm's word: it forgets a job some minutes after its end
     "COMPLETED",
     "CANCELLED",
     "FAILED",
@@ -49,54 +51,76 @@ ENDED = (
 )
 
 
-def require(planned: list[Task], options: Options) -> None:
+def require(waiting: list[Task], options: Options) -> None:
     if not shutil.which("sbatch"):
         raise Mistake("no Slurm here: sbatch is not on PATH; --executor local runs jobs on this machine")
     stages: dict[Resources, str] = {}
-    for t in planned:
+    for t in waiting:
         stages.setdefault(options.cluster.resources(t.stage, t.experiment.scale), t.stage)
     for resources, stage in stages.items():
         words = [f"--{name.replace('_', '-')}={value}" for name, value in _allocation(resources).items()]
+        command = ["sbatch", "--test-only", *words, "--wrap=true"]
         with _outside_of_jobs():
-            said = subprocess.run(["sbatch", "--test-only", *words, "--wrap=true"], capture_output=True, text=True)
-        if said.returncode and DRAINED not in said.stderr:
-            raise Mistake(f"Slurm refuses the job of {stage}: {' '.join(said.stderr.split())}")
+            said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+        if AWAY in said:
+            raise Trouble(f"Slurm does not answer: {' '.join(said.split())}")
+        if REFUSED in said and DRAINED not in said:
+            raise Mistake(f"Slurm refuses the job of {stage}: {' '.join(said.split())}")
 
 
 def execute(planned: list[Task], store: Store, labels: dict[Task, str], options: Options) -> None:
-    waiting = options.to_run(planned, store)
-    if not waiting:
+    if not options.to_run(planned, store):
         return
-    with jobs.submitting(store):
-        ids = _in_queue(waiting, store)
-        fresh = [t for t in waiting if t not in ids]
-        code = snapshot.take(store.root)
-        if not options.quiet:
-            known = f", {len(ids)} of them in the queue already" if ids else ""
-            several = f"{len(waiting)} of {len(planned)} stages to run{known}"
-            print(f"{several}; {snapshot.described(code)}", file=sys.stderr, flush=True)
-        folder = jobs.new_folder(store)
-        for alike in _levels(fresh):
-            for array, dependency in _arrays(alike, ids):
-                resources = options.cluster.resources(array[0].stage, array[0].experiment.scale)
-                parameters = _parameters(array[0].stage, resources, dependency, code)
-                calls = [Job(t, store.root.absolute(), labels[t], resources.accumulate) for t in array]
-                made = _submit(calls, folder, parameters, resources.timeouts, first=not ids)
-                for t, job in zip(array, made, strict=True):
-                    run = t.run_in(store)
-                    jobs.record(run, "slurm", job.job_id, job.paths.stdout)
-                    run.set_state("waiting")  # what it said of an earlier job is over
-                    ids[t] = job.job_id
     with stop_on_signal() as should_stop:
+        with jobs.submitting(store):
+            ids = _in_queue(planned, store)
+            # Only now: what has ended since it was in the queue has its result.
+            waiting = options.to_run(planned, store)
+            ids = {t: job for t, job in ids.items() if t in waiting}
+            code = snapshot.take(store.root)
+            if not options.quiet:
+                known = f", {len(ids)} of them in the queue already" if ids else ""
+                several = f"{len(waiting)} of {len(planned)} stages to run{known}"
+                print(f"{several}; {snapshot.described(code)}", file=sys.stderr, flush=True)
+            for submitted in _submissions([t for t in waiting if t not in ids], ids, store, labels, options, code):
+                ids |= submitted
+                if should_stop():
+                    break
         _follow(ids, store, options.quiet, should_stop)
         if should_stop():
             print("the jobs go on without this command; python -m harness.cancel STUDY ends them", file=sys.stderr)
             raise KeyboardInterrupt
 
 
+def _submissions(
+    fresh: list[Task], ids: dict[Task, str], store: Store, labels: dict[Task, str], options: Options, code: Path
+) -> Iterator[dict[Task, str]]:
+    """Submits `fresh` array by array, and tells the jobs of each; `ids` has those before it."""
+    folder = jobs.new_folder(store)
+    for alike in _levels(fresh):
+        for array, dependency in _arrays(alike, ids):
+            resources = options.cluster.resources(array[0].stage, array[0].experiment.scale)
+            # What goes back to the start of its work each time would never get to the end of it.
+            timeouts = resources.timeouts if getattr(array[0].module, "resumes", False) else 0
+            calls = [Job(t, store.root.absolute(), labels[t], resources.accumulate) for t in array]
+            for run in (t.run_in(store) for t in array):
+                if run.state in ("failed", "stopped"):
+                    run.reset("waiting")  # what it said of an earlier job is over
+            made = _submit(calls, folder, _parameters(array[0].stage, resources, dependency, code), timeouts, not ids)
+            for t, job in zip(array, made, strict=True):
+                jobs.record(t.run_in(store), "slurm", job.job_id, job.paths.stdout)
+            yield {t: job.job_id for t, job in zip(array, made, strict=True)}
+
+
+def _known(tasks: Iterable[Task], store: Store) -> dict[Task, Submitted]:
+    """The last job of each task, where that was one of Slurm."""
+    found = ((t, jobs.submitted(t.run_in(store))) for t in tasks)
+    return {t: job for t, job in found if job is not None and job.executor == "slurm"}
+
+
 def _in_queue(tasks: list[Task], store: Store) -> dict[Task, str]:
     """The tasks that have a job in the queue, of whatever command, and its id."""
-    known = {t: job for t in tasks if (job := jobs.submitted(t.run_in(store))) and job.executor == "slurm"}
+    known = _known(tasks, store)
     alive = jobs.in_queue(list(known.values()))
     return {t: job.id for t, job in known.items() if job in alive}
 
@@ -167,12 +191,12 @@ def _parameters(stage: str, resources: Resources, dependency: str, code: Path) -
         **({"dependency": dependency} if dependency else {}),
         "job_name": stage,
         "array_parallelism": resources.at_once,
-        "signal_delay_s": WARNING_SECONDS,
+        "signal_delay_s": resources.warning_seconds,
         "stderr_to_stdout": True,
         "setup": [f"export {name}='{value}'" for name, value in environment.items()],
-        # Since 22.05 srun does not take --cpus-per-task from sbatch; and one process that died should not leave the
-        # others waiting for it.
-        "srun_args": [f"--cpus-per-task={resources.cpus}", "--kill-on-bad-exit=1"],
+        # Since 22.05 srun does not take --cpus-per-task from sbatch; one process that died should not leave the others
+        # waiting for it; and one that has ended well should not have the others ended.
+        "srun_args": [f"--cpus-per-task={resources.cpus}", "--kill-on-bad-exit=1", "--wait=0"],
         "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes"},
     }
 
@@ -201,7 +225,10 @@ def _outside_of_jobs() -> Iterator[None]:
     """Without the variables of a job that this command may itself run in, which sbatch would take for options."""
     from submitit.helpers import clean_env
 
-    where = os.environ.get("SLURM_CONF")  # no variable of a job, but it begins like one
+    if "SLURM_JOB_ID" not in os.environ:  # what else begins like them is the user's own
+        yield
+        return
+    where = os.environ.get("SLURM_CONF")
     with clean_env():
         if where is not None:
             os.environ["SLURM_CONF"] = where
@@ -214,21 +241,22 @@ def _follow(ids: dict[Task, str], store: Store, quiet: bool, should_stop: Callab
     began = asked = time.monotonic()
     with tqdm(total=len(ids), unit="stage", disable=quiet) as bar:
         while pending and not should_stop():
-            settled = [t for t in pending if t.run_in(store).state in (*FINAL, "failed")]
-            now = time.monotonic()
-            if now - asked >= min(SLOWEST_POLL_SECONDS, (now - began) / 20):
-                asked, states = now, _squeue()
-                for t, job in pending.items():
-                    state, _ = states.get(job, GONE) if states is not None else ("UNKNOWN", "")
-                    if t in settled or state not in (*ENDED, GONE[0]):
-                        ended.pop(t, None)
-                    elif now - ended.setdefault(t, now) >= jobs.LOST_SECONDS:
-                        _lost(t, store, state)
-                        settled.append(t)
-            for t in settled:
-                del pending[t]
-                bar.update()
             time.sleep(POLL_SECONDS)
+            now = time.monotonic()
+            if now - asked < min(SLOWEST_POLL_SECONDS, (now - began) / 20):
+                continue
+            asked, states = now, _squeue({os.getuid(), *(job.user for job in _known(pending, store).values())})
+            for t, job in list(pending.items()):
+                state, _ = states.get(job, ("GONE", "")) if states is not None else ("UNKNOWN", "")
+                settled = t.run_in(store).state in (*FINAL, "failed")
+                if not settled and state in ENDED and now - ended.setdefault(t, now) >= jobs.LOST_SECONDS:
+                    _lost(t, store, state)
+                    settled = True
+                if state not in ENDED:
+                    ended.pop(t, None)
+                if settled:
+                    del pending[t]
+                    bar.update()
 
 
 def _lost(task: Task, store: Store, state: str) -> None:
@@ -236,28 +264,26 @@ def _lost(task: Task, store: Store, state: str) -> None:
     run = task.run_in(store)
     job = jobs.submitted(run)
     if job is not None and ready(task, store):
-        jobs.lost(run, job, "left the queue" if state == GONE[0] else f"ended as {state}", state == "CANCELLED")
+        ended = "left the queue" if state == "GONE" else f"ended as {state}"
+        jobs.lost(run, job, ended, failed=state in ("COMPLETED", "FAILED", "OUT_OF_MEMORY"))
 
 
 def queue(submitted: list[Submitted]) -> dict[str, str]:
-    states = _squeue()
+    states = _squeue({job.user for job in submitted})
     if states is None:
         raise Trouble("squeue does not answer: is this a login node of the cluster, and is Slurm up?")
-    return {
-        job.id: state if state != "PENDING" else f"PENDING ({reason})"
-        for job in submitted
-        for state, reason in [states.get(job.id, GONE)]
-        if state not in (*ENDED, GONE[0])
-    }
+    found = {job.id: states.get(job.id, ("GONE", "")) for job in submitted}
+    return {job: f"{s} ({reason})" if s == "PENDING" else s for job, (s, reason) in found.items() if s not in ENDED}
 
 
-def _squeue() -> dict[str, tuple[str, str]] | None:
-    """State, and reason for it, of every job of this user that Slurm remembers; None where it does not answer.
+def _squeue(users: set[int]) -> dict[str, tuple[str, str]] | None:
+    """State, and reason for it, of every job of `users` that Slurm remembers; None where it does not answer.
 
     Not Submitit's own look at jobs, which needs accounting, and not its results: a job that was put back into the queue
     may have left an error there.
     """
-    command = ["squeue", "--noheader", "--all", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%T|%r"]
+    of_users = f"--user={','.join(map(str, sorted(users)))}"
+    command = ["squeue", "--noheader", "--all", "--array", "--states=all", of_users, "--format=%i|%T|%r"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -267,5 +293,7 @@ def _squeue() -> dict[str, tuple[str, str]] | None:
 
 
 def cancel(submitted: list[Submitted]) -> None:
-    if submitted:
-        subprocess.run(["scancel", *(job.id for job in submitted)], check=False)
+    command = ["scancel", *(job.id for job in submitted)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Trouble(f"scancel: {' '.join(done.stderr.split())}")

@@ -7,6 +7,9 @@
     config(experiment)                 what of the experiment it depends on by itself (hashed, with the inputs' keys)
     run(work) -> Outcome               the work; it may be stopped at any moment and called again
     parallel: bool                     optional: whether several processes can share the work
+    batches(experiment) -> tuple       of a training: the images of a batch, and of every part of it that a term of the
+                                       loss looks at; processes have to be able to share each evenly
+    resumes: bool                      optional: whether an attempt goes on where the one before it stopped
 
 Of several processes all run a parallel stage, from the same inputs and in step with one another; any other stage runs
 in the first alone.
@@ -20,11 +23,23 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from harness.errors import Mistake
 from harness.experiment import Experiment
 from harness.machine import Machine
 from harness.processes import ALONE, Processes
 from harness.progress import Progress
 from harness.store import Record, Run
+
+
+def require_even(batches: tuple[int, ...], processes: int, accumulate: int) -> None:
+    """Raises `Mistake` where processes that take their share in `accumulate` parts cannot share batches evenly."""
+    for images in batches:
+        if images % (processes * accumulate):
+            raise Mistake(
+                f"{images} of the {batches[0]} images of a batch do not split evenly over {processes} processes "
+                f"that take their share in {accumulate} parts"
+            )
+
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -7,11 +7,14 @@ from typing import Any
 
 from harness.experiment import Experiment, Training
 from harness.stages import Outcome, Size, Work
+from harness.stages import tokenizer as tokenizer_stage
 from models.config import Alignment
 
 revision = 1
 about = "the decoder trained further on frozen latents"
 parallel = True
+resumes = True
+batches = tokenizer_stage.batches
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -48,7 +51,7 @@ def run(work: Work) -> Outcome:
 
     experiment, machine, training = work.experiment, work.machine, schedule(work.experiment)
     folder = work.inputs["data"].checked_folder()
-    batches = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "finetuning", machine)
+    images = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "finetuning", machine)
     without_alignment = dataclasses.replace(experiment.tokenizer, alignment=Alignment())
     perceptual = networks.perceptual(experiment.tokenizer, machine)
     objective = Objective(without_alignment, experiment.data.image_size, perceptual=perceptual).to(machine.device)
@@ -63,10 +66,10 @@ def run(work: Work) -> Outcome:
         training,
         model=DecoderObjective(objective),
         averaged=tokenizer,
-        batch=lambda step, part: (batches(step, part).x, batches.draws(step, part)),
+        batch=lambda step, part: (images(step, part).x, images.draws(step, part)),
         weights=lambda step: objective.weights(experiment.training.steps + step),  # warm-ups go on where they were
         validate=Validation(open_split(folder, "val").images, machine),
-        shares=networks.shares(experiment.tokenizer),
+        batches=batches(experiment),
     )
     weights.save(work.run, weights.WEIGHTS, ema)
     return Outcome()

@@ -13,6 +13,7 @@ from harness.weights import snapshot_steps
 revision = 1
 about = "the generator, its curves and its weights at five moments"
 parallel = True
+resumes = True
 VALIDATION_IMAGES = 512
 
 
@@ -32,6 +33,10 @@ def config(experiment: Experiment) -> dict[str, Any]:
     if experiment.generator.name not in known:
         raise unknown("generator", experiment.generator.name, known)
     return {"generator": experiment.generator, "seed": experiment.seed}
+
+
+def batches(experiment: Experiment) -> tuple[int, ...]:
+    return (experiment.generator.training.batch_images,)
 
 
 def run(work: Work) -> Outcome:

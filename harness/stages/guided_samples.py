@@ -10,6 +10,7 @@ from harness.stages import Outcome, Work, samples
 revision = 1
 about = "latents drawn from the generator with guidance"
 parallel = True
+resumes = True
 size = samples.size
 
 

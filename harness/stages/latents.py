@@ -58,10 +58,11 @@ def run(work: Work) -> Outcome:
     with work.progress(sum(VIEWS[split] * len(images) for split, images in splits.items()), "image") as bar:
         for split, images in splits.items():
             shape = (len(images), VIEWS[split], tokenizer.tokens, tokenizer.channels)
-            arrays = [create(work.run.folder / f"{split}_{name}.npy", np.float16, shape) for name in names]
+            kept = names if work.processes.first else ()
+            arrays = [create(work.run.folder / f"{split}_{name}.npy", np.float16, shape) for name in kept]
             places = [(start, view) for start in range(0, len(images), BATCH) for view in range(VIEWS[split])]
             for (start, view), posterior in zip(places, work.map(partial(encoded, images), places), strict=True):
-                for array, name in zip(arrays, names, strict=True):
+                for array, name in zip(arrays, kept, strict=True):
                     array[start : start + BATCH, view] = getattr(posterior, name).numpy()
                 if split == "train":
                     moments.add(posterior)

@@ -12,6 +12,7 @@ about = "latents drawn from the generator without guidance"
 SAMPLES = "samples.npy"
 PART = 1024  # images; a multiple of the batch, so that batches fall where they would
 parallel = True
+resumes = True
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:

@@ -61,12 +61,12 @@ def run(work: Work) -> Outcome:
     starts = range(0, len(train), BATCH)
     with work.progress(len(train), "image") as bar:
         for start, found in zip(starts, work.map(features, starts), strict=True):
-            for name, both in found.items():
+            for name, both in found.items() if work.processes.first else ():
                 if name not in arrays:
                     dtype = np.float32 if name == "s" else np.float16
                     arrays[name] = create(work.run.folder / f"{name}.npy", dtype, (len(train), *both.shape[1:]))
                 arrays[name][start : start + len(both)] = both
-            bar.update(len(both))
+            bar.update(len(found["c"]))
     for array in arrays.values():
         array.flush()
     return Outcome(facts={"teacher": known.about, "weights": known.weights()})

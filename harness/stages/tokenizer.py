@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 revision = 1
 about = "the tokenizer, its curves and its weights at five moments"
 parallel = True
+resumes = True
 SHOWN = 10  # images whose masks are kept for the report
 
 
@@ -32,6 +33,11 @@ def config(experiment: Experiment) -> dict[str, Any]:
     return {"tokenizer": experiment.tokenizer, "training": experiment.training, "seed": experiment.seed}
 
 
+def batches(experiment: Experiment) -> tuple[int, ...]:
+    images, perceptual = experiment.training.batch_images, experiment.tokenizer.perceptual
+    return (images, round(perceptual.batch_share * images)) if perceptual.on else (images,)
+
+
 def run(work: Work) -> Outcome:
     from harness import networks, weights
     from harness.batches import Batches
@@ -43,7 +49,7 @@ def run(work: Work) -> Outcome:
 
     experiment, machine, training = work.experiment, work.machine, work.experiment.training
     folder = work.inputs["data"].checked_folder()
-    batches = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "tokenizer", machine)
+    images = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "tokenizer", machine)
     teacher = _Teacher(work) if experiment.tokenizer.wants_teacher else None
     perceptual = networks.perceptual(experiment.tokenizer, machine)  # before seeding: building it draws numbers
     with seeded(experiment.seed, "tokenizer", "initialisation"):
@@ -52,11 +58,11 @@ def run(work: Work) -> Outcome:
         ).to(machine.device)
 
     def batch(step: int, part: Part) -> tuple[Any, ...]:
-        images = batches(step, part)
-        return images.x, batches.draws(step, part), teacher.features(images) if teacher else None
+        chosen = images(step, part)
+        return chosen.x, images.draws(step, part), teacher.features(chosen) if teacher else None
 
     if experiment.tokenizer.masking.on:
-        _save_masks(work, batches, teacher)
+        _save_masks(work, images, teacher)
 
     train(
         work,
@@ -67,7 +73,7 @@ def run(work: Work) -> Outcome:
         weights=objective.weights,
         validate=Validation(open_split(folder, "val").images, machine),
         snapshot=weights.keep_snapshots(work.run, training.steps),
-        shares=networks.shares(experiment.tokenizer),
+        batches=batches(experiment),
     )
     parameters = sum(p.numel() for p in objective.tokenizer.parameters())
     return Outcome(facts={"parameters": parameters, "reduction": "squared error: mean over pixels; KL: sum over L x Z"})

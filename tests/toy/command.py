@@ -26,8 +26,9 @@ def main(arguments: Sequence[str]) -> int:
     planned = tasks([dataclasses.replace(base, seed=seed) for seed in range(options.rows)], ("toy_sum",))
     labels = {t: f"seed {t.experiment.seed}" for t in planned}
     how = cli.options_of(options)
-    if hasattr(executor, "require"):
-        executor.require(planned, how)
+    waiting = how.to_run(planned, store)
+    if waiting and hasattr(executor, "require"):
+        executor.require(waiting, how)
     executor.execute(planned, store, labels, how)
     states = [t.run_in(store).state for t in planned]
     print(*states)

@@ -14,6 +14,7 @@ from harness.store import Record, read_json, replacing, write_json
 
 revision = 1
 about = "steps that depend on one another"
+resumes = True
 STEPS = 30
 
 
