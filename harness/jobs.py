@@ -106,9 +106,11 @@ class Job:
                 record(run, job.cluster, job.job_id, job.paths.stdout)
             patience = LOCK_SECONDS if job.cluster == "slurm" else math.inf
             machine = this_machine()
-            place = Place(machine, lambda: bool(asked), processes, self.accumulate, True, patience)
+            place = Place(
+                machine, lambda: bool(asked), processes, self.accumulate, quiet=True, patience_seconds=patience
+            )
             if processes.first:
-                print(f"{self.task.stage} {self.task.key} of {self.label}: {place.machine}", flush=True)
+                print(f"{self.task.stage} {self.task.key} of {self.label}: {machine}", flush=True)
             state = perform(self.task, store, self.label, place)
             told, to_requeue = processes.any(bool(asked)), processes.any(signal.SIGUSR2 in asked)
         if state == "done" or job.global_rank > 0:  # how it went is for the first process to say

@@ -37,7 +37,14 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` holds in any process; all get the same answer."""
-        return flag if self.size == 1 else any(self.gather(flag))
+        if self.size == 1:
+            return flag
+        import torch
+        import torch.distributed as distributed
+
+        flags = torch.tensor([flag], dtype=torch.uint8)
+        distributed.all_reduce(flags, distributed.ReduceOp.MAX, group=self.group)
+        return bool(flags.item())
 
     def gather(self, value: Value) -> list[Value]:
         """The values of all processes, by rank, in every process."""
