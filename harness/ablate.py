@@ -19,9 +19,6 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_execution(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the stages, what is cached, time and disk")
     options = parser.parse_args(arguments)
-    if options.list:
-        print(cli.listing())
-        return 0
     planned, how = cli.planned(options), cli.options_of(options)
     executor = plugins.load("harness.executors", options.executor, "executor")
     store = Store(options.runs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness import cli, jobs
-from harness.store import FINAL, Store
+from harness.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -13,25 +13,20 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_study(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask")
     options = parser.parse_args(arguments)
-    if options.list:
-        print(cli.listing())
-        return 0
     planned, store = cli.planned(options), Store(options.runs)
-    unfinished = [t for t in planned.tasks if t.run_in(store).state not in FINAL]
-    known = {t: job for t in unfinished if (job := jobs.submitted(t.run_in(store))) is not None}
-    queue = jobs.in_queue(list(known.values()))
-    for t, job in known.items():
-        if job in queue:
-            print(f"{job.executor} job {job.id}, {queue[job]}: {t.stage} of {planned.labels[t]}")
-    if not queue:
+    rows = {t.run_in(store): label for t, label in planned.labels.items()}
+    alive = jobs.alive(rows)
+    for run, (job, state) in alive.items():
+        print(f"{job.executor} job {job.id}, {state}: {run.stage} of {rows[run]}")
+    if not alive:
         print("no job of this study waits or runs")
         return 0
-    question = f"Cancel {len(queue)} jobs, which other studies may want too? What they did stays. [y/N] "
+    question = f"Cancel {len(alive)} jobs, which other studies may want too? What they did stays. [y/N] "
     if not options.yes and not cli.agreed(question):
         print("nothing was cancelled")
         return 0
-    jobs.cancel(list(queue))
-    print(f"{len(queue)} jobs cancelled")
+    jobs.cancel([job for job, _ in alive.values()])
+    print(f"{len(alive)} jobs cancelled")
     return 0
 
 

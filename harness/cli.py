@@ -37,6 +37,14 @@ class Parser(argparse.ArgumentParser):
         raise Mistake(f"{message}.{f' Did you mean {near[0]!r}?' if near else ''} --help names all options")
 
 
+class List(argparse.Action):
+    """Like `--help`: names what can be given and ends the command."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        print(listing())
+        sys.exit(0)
+
+
 def parser(command: str, about: str) -> Parser:
     """A parser for `python -m harness.COMMAND`."""
     name = f"harness.{command}" if command else "harness"
@@ -53,7 +61,7 @@ def add_study(made: Parser) -> None:
     add_store(made)
     made.add_argument("--quiet", action="store_true", help="no progress")
     made.add_argument("study", nargs="?", metavar="STUDY", help="a study; --list names them")
-    made.add_argument("--list", action="store_true", help="name what can be given")
+    made.add_argument("--list", action=List, nargs=0, help="name what can be given")
     made.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
     made.add_argument("--data", metavar="NAME[:ARGUMENT]", help="a data set in place of the scale's")
     made.add_argument("--rows", default="", metavar="A,B", help="only these rows, by name or variant")

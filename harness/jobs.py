@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,13 @@ def lost(run: Run, job: Submitted, ended: str, failed: bool) -> None:
             run.abandon("failed" if failed else "stopped", f"its {job.executor} job {job.id} {ended}; log: {job.log}")
     finally:
         run.lock.release()
+
+
+def alive(runs: Iterable[Run]) -> dict[Run, tuple[Submitted, str]]:
+    """The jobs of `runs` that wait or run, of those that have no result, and the word for it; raises `Trouble`."""
+    known = {run: job for run in runs if run.state not in FINAL and (job := submitted(run)) is not None}
+    queue = in_queue(list(known.values()))
+    return {run: (job, queue[job]) for run, job in known.items() if job in queue}
 
 
 def in_queue(known: list[Submitted]) -> dict[Submitted, str]:

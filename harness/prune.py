@@ -20,7 +20,7 @@ from harness import cli, jobs
 from harness.asked import FOLDER, Remembered, remembered
 from harness.disk import GIB, MIB, Usage, age, usage
 from harness.errors import Mistake, unknown
-from harness.store import FINAL, Damaged, Run, Store
+from harness.store import Damaged, Run, Store
 
 KEY = re.compile("[0-9a-f]{16}")  # whatever else somebody keeps beside the runs is not ours to remove
 LEFT = ".pruned"
@@ -86,9 +86,8 @@ def removable(store: Store, requests: list[Remembered]) -> tuple[list[Run], list
 
 def busy_runs(runs: list[Run]) -> set[Path]:
     """Those that a process works on, or that have a job in a queue; raises `Trouble` where that cannot be told."""
-    known = {run: job for run in runs if run.state not in FINAL and (job := jobs.submitted(run)) is not None}
-    queue = jobs.in_queue(list(known.values()))
-    return {run.folder for run in runs if run.locked or known.get(run) in queue}
+    alive = jobs.alive(runs)
+    return {run.folder for run in runs if run.locked or run in alive}
 
 
 def needed(store: Store, busy: list[Run]) -> set[Path]:

@@ -13,9 +13,6 @@ def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("report", __doc__.partition(": ")[2])
     cli.add_study(parser)
     options = parser.parse_args(arguments)
-    if options.list:
-        print(cli.listing())
-        return 0
     planned, store = cli.planned(options), Store(options.runs)
     if all(t.run_in(store).state == "waiting" for t in planned.tasks):
         raise Mistake(f"nothing of this is in {store.root}: python -m harness.ablate {planned.asked.name} runs it")

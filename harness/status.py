@@ -13,7 +13,7 @@ from tabulate import tabulate
 from harness import cli, jobs
 from harness.errors import Trouble
 from harness.progress import progress_of
-from harness.store import FINAL, Run, Store
+from harness.store import Run, Store
 
 WATCH_SECONDS = 2.0
 TAIL_BYTES = 4096  # of the curves
@@ -49,9 +49,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--watch", action="store_true", help="again and again, until all is settled or Ctrl-C")
     parser.add_argument("--json", action="store_true", help="as JSON")
     options = parser.parse_args(arguments)
-    if options.list:
-        print(cli.listing())
-        return 0
     store = Store(options.runs)
     if options.study:
         planned = cli.planned(options)
@@ -75,19 +72,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def describe(runs: dict[Run, str]) -> list[Line]:
     """One line a run, by what its folder says and by what the scheduler says of its job."""
-    known = {run: job for run in runs if (job := jobs.submitted(run)) is not None}
-    states = {run: run.state for run in runs}
     try:
-        queue = jobs.in_queue([job for run, job in known.items() if states[run] not in FINAL])
+        words = {run: word for run, (_, word) in jobs.alive(runs).items()}
     except Trouble as error:  # the folders still tell most of it
         print(f"{error} What waits for its turn is shown as waiting.", file=sys.stderr)
-        queue = {}
-    return [_line(run, states[run], rows, known.get(run), queue) for run, rows in runs.items()]
+        words = {}
+    return [_line(run, rows, words.get(run, "")) for run, rows in runs.items()]
 
 
-def _line(run: Run, state: str, rows: str, job: jobs.Submitted | None, queue: dict[jobs.Submitted, str]) -> Line:
-    status = run.status()
-    scheduler = queue.get(job, "") if job is not None and state not in FINAL else ""
+def _line(run: Run, rows: str, scheduler: str) -> Line:
+    status, state, job = run.status(), run.state, jobs.submitted(run)
     if state == "running" and not scheduler and not run.locked:
         state = "killed"
     elif scheduler and (state in ("waiting", "stopped") or scheduler.startswith("PENDING")):

@@ -55,13 +55,7 @@ def train(
     of = processes.size * work.accumulate
     parts = [Part(processes.rank * work.accumulate + k, of) for k in range(work.accumulate)]
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters,
-        lr=training.learning_rate,
-        betas=(training.beta1, training.beta2),
-        weight_decay=training.weight_decay,
-        fused=True,
-    )
+    optimizer = _optimizer(training, parameters)
     ema = copy.deepcopy(averaged)
     forward = _distributed(model) if processes.size > 1 else model
     ema.requires_grad_(False).eval()
@@ -101,6 +95,16 @@ def train(
                 saved = time.monotonic()
             bar.update()
     return ema
+
+
+def _optimizer(training: Training, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        parameters,
+        lr=training.learning_rate,
+        betas=(training.beta1, training.beta2),
+        weight_decay=training.weight_decay,
+        fused=True,
+    )
 
 
 def _distributed(model: nn.Module) -> nn.Module:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,22 +107,16 @@ def _submissions(
                 if run.state in ("failed", "stopped"):
                     run.reset("waiting")  # what it said of an earlier job is over
             made = _submit(calls, folder, _parameters(array[0].stage, resources, dependency, code), timeouts, not ids)
-            for t, job in zip(array, made, strict=True):
+            submitted = dict(zip(array, made, strict=True))
+            for t, job in submitted.items():
                 jobs.record(t.run_in(store), "slurm", job.job_id, job.paths.stdout)
-            yield {t: job.job_id for t, job in zip(array, made, strict=True)}
-
-
-def _known(tasks: Iterable[Task], store: Store) -> dict[Task, Submitted]:
-    """The last job of each task, where that was one of Slurm."""
-    found = ((t, jobs.submitted(t.run_in(store))) for t in tasks)
-    return {t: job for t, job in found if job is not None and job.executor == "slurm"}
+            yield {t: job.job_id for t, job in submitted.items()}
 
 
 def _in_queue(tasks: list[Task], store: Store) -> dict[Task, str]:
     """The tasks that have a job in the queue, of whatever command, and its id."""
-    known = _known(tasks, store)
-    alive = jobs.in_queue(list(known.values()))
-    return {t: job.id for t, job in known.items() if job in alive}
+    runs = {t.run_in(store): t for t in tasks}
+    return {runs[run]: job.id for run, (job, _) in jobs.alive(runs).items() if job.executor == "slurm"}
 
 
 def _levels(tasks: list[Task]) -> Iterator[list[Task]]:
@@ -238,6 +232,7 @@ def _outside_of_jobs() -> Iterator[None]:
 def _follow(ids: dict[Task, str], store: Store, quiet: bool, should_stop: Callable[[], bool]) -> None:
     """Waits until every task has a result, has failed, or has lost its job."""
     pending, ended = dict(ids), dict[Task, float]()
+    users = {known.user for t in ids if (known := jobs.submitted(t.run_in(store))) is not None}
     began = asked = time.monotonic()
     with tqdm(total=len(ids), unit="stage", disable=quiet) as bar:
         while pending and not should_stop():
@@ -245,7 +240,7 @@ def _follow(ids: dict[Task, str], store: Store, quiet: bool, should_stop: Callab
             now = time.monotonic()
             if now - asked < min(SLOWEST_POLL_SECONDS, (now - began) / 20):
                 continue
-            asked, states = now, _squeue({os.getuid(), *(job.user for job in _known(pending, store).values())})
+            asked, states = now, _squeue(users)
             for t, job in list(pending.items()):
                 state, _ = states.get(job, ("GONE", "")) if states is not None else ("UNKNOWN", "")
                 settled = t.run_in(store).state in (*FINAL, "failed")
