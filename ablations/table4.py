@@ -4,6 +4,12 @@ from harness.study import Ablation, Row
 
 RANDOM: dict[str, object] = {"tokenizer.masking.semantic_share": 0.0}
 
+NOTES = (
+    "`dino` is the paper's name for semantic masks; which teacher finds them here stands under Protocol.",
+    "The published rows: ImageNet at 256 px, L = 128, ViT-B for 250,000 steps, SiT-B for 500,000. Published rFID "
+    "and gFID are on Inception features over 50,000 images: they stand beside ours for order, not size.",
+)
+
 study = Ablation(
     title="Table 4: mask ratio and semantic share",
     question="How much of the image should be masked, and should the masks follow the object?",
@@ -23,8 +29,6 @@ study = Ablation(
         "Both alignments are on in every row, random masks unless the row says otherwise; no guidance, and no decoder "
         "fine-tuning but in the last row. The paper does not say so of the alignments: its last row has the rFID, PSNR "
         "and SSIM of the full model of Table 5.",
-        "`dino` is the paper's name for semantic masks; which teacher finds them here stands under Protocol.",
-        "The published rows: ImageNet at 256 px, L = 128, ViT-B for 250,000 steps, SiT-B for 500,000. Published rFID "
-        "and gFID are on Inception features over 50,000 images: they stand beside ours for order, not size.",
+        *NOTES,
     ),
 )

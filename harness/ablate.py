@@ -6,11 +6,13 @@ import sys
 from collections.abc import Sequence
 
 from harness import cli, plugins
-from harness.asked import remember
+from harness.asked import plan_of, remember
 from harness.errors import Mistake
 from harness.estimate import plan_table
+from harness.executors import Fixed
 from harness.processes import leading, world_size
 from harness.store import Store
+from harness.study import AskedAblation
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -19,7 +21,10 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_execution(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the stages, what is cached, time and disk")
     options = parser.parse_args(arguments)
-    planned, how = cli.planned(options), cli.options_of(options)
+    asked, how = cli.asked(options), cli.options_of(options)
+    if not isinstance(asked, AskedAblation):
+        raise Mistake(f"{asked.name} is a sweep: python -m harness.sweep {asked.name} runs it")
+    planned = plan_of(asked)
     executor = plugins.load("harness.executors", options.executor, "executor")
     store = Store(options.runs)
     if options.dry_run:
@@ -38,15 +43,15 @@ def main(arguments: Sequence[str]) -> int:
     if waiting and hasattr(executor, "require"):
         executor.require(waiting, how)
     if leading():
-        remember(planned.asked, store)
+        remember(asked, store)
 
-    executor.execute(planned.tasks, store, planned.labels, how)
+    executor.execute(Fixed(planned.labels), store, how)
     if not leading():
         return 0
 
     from reports.ablation import write
 
-    print(write(planned.asked, planned.by_row, store, options.out))
+    print(write(asked, store, options.out))
     states = {t: t.run_in(store).state for t in planned.tasks}
     for t, state in states.items():
         if state not in ("done", "waiting"):  # what waits, waits for a stage that is named here

@@ -9,16 +9,19 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import plugins
 from harness.errors import Mistake
 from harness.experiment import Experiment
 from harness.plan import Task, tasks
 from harness.scales import scale
+from harness.space import AskedSweep, Point, Sweep
 from harness.store import Run, Store, read_json, write_json
-from harness.study import Asked, Row
+from harness.study import Ablation, Asked, AskedAblation, Row
 
 FOLDER = "asked"
+NAMED = 7  # rows in a label
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,13 @@ class Planned:
 
     def require_data(self) -> None:
         """Raises `Mistake` where the data is not on this machine; the keys are provisional then."""
-        data = self.tasks[0].experiment.data
-        plugins.load("harness.data", data.name, "data set").require(data)
+        require_data(self.asked)
+
+
+def require_data(asked: Asked) -> None:
+    """Raises `Mistake` where the data that was asked for is not on this machine."""
+    data = asked.experiment(asked.study.rows[0]).data
+    plugins.load("harness.data", data.name, "data set").require(data)
 
 
 def plan_of(asked: Asked) -> Planned:
@@ -50,20 +58,30 @@ def plan_of(asked: Asked) -> Planned:
     ]
     wanted: dict[Task, list[str]] = {}
     for name, experiment in named:
-        for t in tasks([experiment]):
+        for t in tasks([experiment], asked.stages(experiment)):
             wanted.setdefault(t, []).append(name)
-    labels = {t: "all rows" if len(names) == len(named) > 1 else ", ".join(names) for t, names in wanted.items()}
-    return Planned(asked, by_row, labels)
+    return Planned(asked, by_row, {t: _label(names, len(named)) for t, names in wanted.items()})
+
+
+def _label(names: list[str], of: int) -> str:
+    """Who wants a task."""
+    if len(names) == of > 1:
+        return "all rows"
+    return ", ".join(names) if len(names) <= NAMED else f"{len(names)} rows"
 
 
 def remember(asked: Asked, store: Store) -> None:
-    """Writes what was asked, and that it was now; of the same with fewer and more seeds, the most."""
+    """Writes what was asked, and that it was now; of the same with fewer and more seeds the most, with points all."""
     path = store.root / FOLDER / f"{asked.page}.json"
     try:
-        asked = dataclasses.replace(asked, seeds=max(asked.seeds, read_json(path)["seeds"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # the first time, or as good as
+        before = _asked(read_json(path))
+    except (FileNotFoundError, ValueError, KeyError, TypeError, Mistake):  # the first time, or as good as
         path.parent.mkdir(parents=True, exist_ok=True)
-    content = {
+    else:
+        asked = dataclasses.replace(asked, seeds=max(asked.seeds, before.seeds))
+        if isinstance(asked, AskedSweep) and isinstance(before, AskedSweep):
+            asked = dataclasses.replace(asked, points=tuple(dict.fromkeys((*before.points, *asked.points))))
+    content: dict[str, Any] = {
         "study": asked.name,
         "scale": asked.scale.experiment.scale,
         "data": asked.data,
@@ -73,7 +91,37 @@ def remember(asked: Asked, store: Store) -> None:
         "command": asked.command,
         "at": time.time(),
     }
+    if isinstance(asked, AskedSweep):
+        content |= {
+            "space": asked.space,
+            "objective": asked.objective,
+            "points": [{"row": point.row, "values": dict(point.values)} for point in asked.points],
+        }
     write_json(path, content)
+
+
+def _asked(content: dict[str, Any]) -> Asked:
+    """What a remembered request asked; raises `Mistake`, or KeyError and the like where it is damaged."""
+    study = study_called(content["study"])
+    common: dict[str, Any] = {
+        "name": content["study"],
+        "study": study,
+        "scale": scale(content["scale"]),
+        "data": content["data"],
+        "fields": tuple((field, value) for field, value in content["fields"]),
+        "rows": tuple(content["rows"]),
+        "seeds": content["seeds"],
+    }
+    if not isinstance(study, Sweep):
+        return AskedAblation(**common)
+    points = tuple(Point(point["row"], tuple(point["values"].items())) for point in content["points"])
+    return AskedSweep(**common, space=tuple(content["space"]), objective=content["objective"], points=points)
+
+
+def study_called(name: str) -> Ablation | Sweep:
+    """The study that a file in `ablations/` declares; raises `Mistake`."""
+    study: Ablation | Sweep = plugins.load("ablations", name, "study").study
+    return study
 
 
 @dataclass(frozen=True)
@@ -105,18 +153,20 @@ def remembered(store: Store) -> list[Remembered]:
     return [_read(path) for path in sorted((store.root / FOLDER).glob("[!.]*.json"))]
 
 
+def remembered_of(asked: Asked, store: Store) -> Remembered | None:
+    """The request of the same page that the store remembers, if it does."""
+    path = store.root / FOLDER / f"{asked.page}.json"
+    return _read(path) if path.is_file() else None
+
+
 def _read(path: Path) -> Remembered:
     try:
         content = read_json(path)
         study, command, at = content["study"], content["command"], float(content["at"])
-        data, rows, seeds = content["data"], tuple(content["rows"]), content["seeds"]
-        fields = tuple((field, value) for field, value in content["fields"])
-    except (ValueError, KeyError, TypeError):
-        return Remembered(path, "", "", path.stat().st_mtime, None, f"{path} is damaged")
-    try:
-        declared = plugins.load("ablations", study, "study").study
-        planned = plan_of(Asked(study, declared, scale(content["scale"]), data, fields, rows, seeds))
+        planned = plan_of(_asked(content))
         planned.require_data()
     except Mistake as mistake:
         return Remembered(path, study, command, at, None, str(mistake))
+    except (ValueError, KeyError, TypeError):
+        return Remembered(path, "", "", path.stat().st_mtime, None, f"{path} is damaged")
     return Remembered(path, study, command, at, planned)

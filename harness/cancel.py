@@ -11,6 +11,7 @@ from harness.store import Store
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("cancel", __doc__.partition(": ")[2])
     cli.add_study(parser)
+    cli.add_sweep(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask")
     options = parser.parse_args(arguments)
     planned, store = cli.planned(options), Store(options.runs)

@@ -11,18 +11,21 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from harness import plugins
-from harness.asked import Planned, plan_of
+from harness.asked import Planned, plan_of, remembered_of, study_called
 from harness.cluster import load as load_cluster
 from harness.errors import Mistake, Trouble
 from harness.executors import Options
 from harness.experiment import Experiment
+from harness.objectives import OBJECTIVES
 from harness.plan import experiment_of
 from harness.scales import SCALES, scale
+from harness.search import PRUNERS, SAMPLERS
+from harness.space import AskedSweep, Sweep
 from harness.store import Damaged, Run, Store
-from harness.study import Asked
+from harness.study import Ablation, Asked, AskedAblation, Study
 
 INTERRUPTED = 130
 
@@ -70,6 +73,25 @@ def add_study(made: Parser) -> None:
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="set a field of every experiment, checked"
     )
     made.add_argument("--out", type=Path, default=Path("reports/out"), metavar="DIR", help="where reports go")
+
+
+def add_sweep(made: Parser) -> None:
+    """What is looked for in a sweep, and where."""
+    made.add_argument(
+        "--objective",
+        default="",
+        metavar="A[,B]",
+        help=f"{', '.join(OBJECTIVES)}, or several; probe and kl cost a tokenizer and a look at its latents, rfd its "
+        "reconstructions too, gfd a generator (default: the sweep's own)",
+    )
+    made.add_argument(
+        "--space",
+        action="append",
+        default=[],
+        metavar="FIELD=LOW:HIGH[:log]",
+        help="a range, or FIELD=A,B,C for values, in place of the sweep's own space; may be given several times",
+    )
+    made.add_argument("--storage", metavar="URL", help="a journal file or any URL of Optuna (default: in the store)")
 
 
 def add_run(made: Parser) -> None:
@@ -134,7 +156,7 @@ def asked(options: argparse.Namespace) -> Asked:
     """What the study options ask for; raises `Mistake`."""
     if options.study is None:
         raise Mistake(f"name a study: {', '.join(plugins.names('ablations'))}")
-    study = plugins.load("ablations", options.study, "study").study
+    study = study_called(options.study)
     if options.seeds < 1:
         raise Mistake(f"--seeds {options.seeds}: at least 1")
     fields = []
@@ -145,13 +167,35 @@ def asked(options: argparse.Namespace) -> Asked:
         fields.append((path, value))
     data, colon, argument = (options.data or "").partition(":")
     data += colon + (str(Path(argument).absolute()) if argument else "")  # a store is used from more than one folder
-    rows = tuple(name.strip() for name in options.rows.split(",") if name.strip())
-    return Asked(options.study, study, scale(options.scale), data or None, tuple(fields), rows, options.seeds)
+    common: dict[str, Any] = {
+        "name": options.study,
+        "study": study,
+        "scale": scale(options.scale),
+        "data": data or None,
+        "fields": tuple(fields),
+        "rows": tuple(name.strip() for name in options.rows.split(",") if name.strip()),
+        "seeds": options.seeds,
+    }
+    objective, space = getattr(options, "objective", ""), tuple(getattr(options, "space", ()))
+    if isinstance(study, Sweep):
+        return AskedSweep(**common, objective=objective, space=space)
+    if objective or space:
+        raise Mistake(f"{options.study} is a table: --objective and --space are of sweeps")
+    return AskedAblation(**common)
 
 
 def planned(options: argparse.Namespace) -> Planned:
-    """The plan of what the study options ask for; raises `Mistake`."""
-    return plan_of(asked(options))
+    """The plan of what the study options ask for; of a sweep, as far as it has come; raises `Mistake`."""
+    what = asked(options)
+    if not isinstance(what, AskedSweep):
+        return plan_of(what)
+    axes = what.axes  # whatever is wrong with the space
+    before = remembered_of(what, Store(options.runs)) if axes else None
+    if before is None:
+        raise Mistake(f"nothing of {what.page} is in {options.runs}: {what.command} runs it")
+    if before.planned is None:
+        raise Mistake(before.trouble)
+    return before.planned
 
 
 def agreed(asked: str) -> bool:
@@ -188,7 +232,8 @@ def listing() -> str:
     from models.variants import VARIANTS
 
     sections = {
-        "studies": {name: plugins.load("ablations", name, "study").study.title for name in plugins.names("ablations")},
+        "studies": _studies(Ablation),
+        "sweeps": _studies(Sweep),
         "scales": {name: known.about for name, known in SCALES.items()},
         "variants": {name: variant.about for name, variant in VARIANTS.items()},
         "generators": {name: plugins.summary("models.generators", name) for name in plugins.names("models.generators")},
@@ -196,12 +241,19 @@ def listing() -> str:
         "metrics": _abouts("harness.metrics", "metric"),
         "stages": _abouts("harness.stages", "stage"),
         "executors": _abouts("harness.executors", "executor"),
+        "samplers": SAMPLERS,
+        "pruners": PRUNERS,
     }
     lines = []
     for title, entries in sections.items():
         width = max(map(len, entries))
         lines += [f"{title}:", *(f"  {name:<{width}}  {about}" for name, about in entries.items()), ""]
     return "\n".join(lines).rstrip()
+
+
+def _studies(kind: type[Study]) -> dict[str, str]:
+    declared = {name: study_called(name) for name in plugins.names("ablations")}
+    return {name: study.title for name, study in declared.items() if isinstance(study, kind)}
 
 
 def _abouts(package: str, kind: str) -> dict[str, str]:

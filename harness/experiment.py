@@ -232,6 +232,11 @@ def flat(config: Any, prefix: str = "", active_only: bool = False) -> dict[str, 
     return fields
 
 
+def full_path(path: str) -> str:
+    """The dotted path of a field where `tokenizer.` may have been left out."""
+    return f"tokenizer.{path}" if path.partition(".")[0] in {f.name for f in dataclasses.fields(Tokenizer)} else path
+
+
 def heeded(experiment: Experiment) -> dict[str, object]:
     """The fields of `experiment` that have an influence, by dotted path."""
     fields = flat(experiment, active_only=True)

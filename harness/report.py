@@ -6,20 +6,31 @@ from collections.abc import Sequence
 
 from harness import cli
 from harness.errors import Mistake
+from harness.space import AskedSweep
 from harness.store import Store
+from harness.study import AskedAblation
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("report", __doc__.partition(": ")[2])
     cli.add_study(parser)
+    cli.add_sweep(parser)
     options = parser.parse_args(arguments)
     planned, store = cli.planned(options), Store(options.runs)
+    asked = planned.asked
     if all(t.run_in(store).state == "waiting" for t in planned.tasks):
-        raise Mistake(f"nothing of this is in {store.root}: python -m harness.ablate {planned.asked.name} runs it")
+        raise Mistake(f"nothing of this is in {store.root}: {asked.command} runs it")
+    if isinstance(asked, AskedAblation):
+        from reports.ablation import write
 
-    from reports.ablation import write
+        print(write(asked, store, options.out))
+    if isinstance(asked, AskedSweep):
+        from harness.search import default_storage, storage_at, study_of
+        from reports.sweep import write as write_sweep
 
-    print(write(planned.asked, planned.by_row, store, options.out))
+        place = options.storage or default_storage(store.root, asked.page)
+        study = study_of(asked, storage_at(place, write=False), write=False)
+        print(write_sweep(asked, study, place, store, options.out))
     return 0
 
 

@@ -46,6 +46,7 @@ class Line:
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("status", "how far every stage is, and what went wrong; without STUDY, of all in the store")
     cli.add_study(parser)
+    cli.add_sweep(parser)
     parser.add_argument("--watch", action="store_true", help="again and again, until all is settled or Ctrl-C")
     parser.add_argument("--json", action="store_true", help="as JSON")
     options = parser.parse_args(arguments)

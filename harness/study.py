@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import shlex
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import plugins
 from harness.errors import Mistake, unknown
-from harness.experiment import Experiment, differences, heeded, key_of, with_fields, with_variant
+from harness.experiment import Experiment, differences, full_path, heeded, key_of, with_fields, with_variant
+from harness.plan import wanted
 from harness.scales import Scale
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "ablations"
@@ -31,15 +33,14 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Ablation:
-    """A table: the question that it answers, its rows, the published table that it mirrors, what all rows set."""
+class Study:
+    """What every study declares: the question that it answers, its rows, what all rows set, remarks for its page."""
 
     title: str
     question: str
-    published_table: str
     rows: tuple[Row, ...]
-    fields: dict[str, object] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    fields: dict[str, object] = field(default_factory=dict, kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def row(self, name: str) -> Row:
         """The row called `name`."""
@@ -47,11 +48,18 @@ class Ablation:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Ablation(Study):
+    """A table, beside the published one that it mirrors."""
+
+    published_table: str
+
+
+@dataclass(frozen=True)
+class Asked(ABC):
     """What a user asked of a study: at which scale, on which data, with which fields set, which rows and seeds."""
 
     name: str
-    study: Ablation
+    study: Study
     scale: Scale
     data: str | None = None
     fields: tuple[tuple[str, str], ...] = ()
@@ -59,43 +67,36 @@ class Asked:
     seeds: int = 1
 
     @property
+    @abstractmethod
     def page(self) -> str:
-        """The name of its page: study-scale, the data set if not the scale's, digits for chosen rows and fields."""
-        parts = [self.name, self.scale.experiment.scale]
-        parts += [self.data.partition(":")[0]] if self.data else []
-        parts += [key_of([self.data, self.fields, self.rows])[:6]] if self.fields or self.rows or self.data else []
-        return "-".join(parts)
+        """The name of its page."""
 
     @property
+    @abstractmethod
     def command(self) -> str:
         """What asks the same again."""
-        words = ["python", "-m", "harness.ablate", self.name, "--scale", self.scale.experiment.scale]
+
+    @abstractmethod
+    def experiments(self) -> dict[Row, list[Experiment]]:
+        """The experiments of every row, one a seed; raises `Mistake` for whatever does not exist or fit."""
+
+    @abstractmethod
+    def stages(self, experiment: Experiment) -> tuple[str, ...]:
+        """The stages whose results it reads; all others follow from them."""
+
+    @property
+    def options(self) -> list[str]:
+        """What the options that every study has were."""
+        words = ["--scale", self.scale.experiment.scale]
         words += ["--data", self.data] if self.data else []
         words += ["--rows", ",".join(self.rows)] if self.rows else []
         words += ["--seeds", str(self.seeds)] if self.seeds > 1 else []
         for path, value in self.fields:
             words += ["--set", f"{path}={value}"]
-        return shlex.join(words)
+        return words
 
-    def experiments(self) -> dict[Row, list[Experiment]]:
-        """The experiments of every row, one a seed; raises `Mistake` for whatever does not exist or fit."""
-        chosen = self._chosen_rows()
-        by_row = {row: self.experiment(row) for row in chosen}
-        self._check_fields(by_row)
-        for row in chosen:
-            if row.base is not None:
-                differing = differences(self.experiment(self.study.row(row.base)), by_row[row])
-                if len(differing) != 1:
-                    raise Mistake(
-                        f"row {row.name!r} should differ from {row.base!r} in one field, and with these settings "
-                        f"differs in {', '.join(differing) or 'none'}"
-                    )
-        return {
-            row: [dataclasses.replace(experiment, seed=seed) for seed in range(self.seeds)]
-            for row, experiment in by_row.items()
-        }
-
-    def _chosen_rows(self) -> list[Row]:
+    def chosen_rows(self) -> list[Row]:
+        """The declared rows that were asked for; raises `Mistake`."""
         names = [row.name for row in self.study.rows]
         for name in self.rows:
             if name not in names and name not in [row.variant for row in self.study.rows]:
@@ -120,14 +121,13 @@ class Asked:
     def _full_fields(self) -> list[tuple[str, str]]:
         """The fields that were set, those of the tokenizer with its name in front."""
         full = []
-        inside = {f.name for f in dataclasses.fields(self.scale.experiment.tokenizer)}
         for path, value in self.fields:
             if path in ("seed", "scale", "data.name", "data.argument"):
                 raise Mistake(f"{path} is set by --seeds, --scale or --data")
-            full.append((f"tokenizer.{path}" if path.partition(".")[0] in inside else path, value))
+            full.append((full_path(path), value))
         return full
 
-    def _check_fields(self, by_row: dict[Row, Experiment]) -> None:
+    def check_fields(self, by_row: dict[Row, Experiment]) -> None:
         """A setting that no row heeds would be a silent mistake."""
         of_rows: set[str] = set()
         for row, experiment in by_row.items():
@@ -135,6 +135,47 @@ class Asked:
         for path, _ in self._full_fields():
             if path not in of_rows:
                 raise Mistake(f"{path} has no influence on any of these rows: what it belongs to is off")
+
+
+@dataclass(frozen=True)
+class AskedAblation(Asked):
+    """What was asked of a table."""
+
+    study: Ablation
+
+    @property
+    def page(self) -> str:
+        """study-scale, the data set if not the scale's, digits for chosen rows and fields."""
+        parts = [self.name, self.scale.experiment.scale]
+        parts += [self.data.partition(":")[0]] if self.data else []
+        parts += [key_of([self.data, self.fields, self.rows])[:6]] if self.fields or self.rows or self.data else []
+        return "-".join(parts)
+
+    @property
+    def command(self) -> str:
+        return shlex.join(["python", "-m", "harness.ablate", self.name, *self.options])
+
+    def experiments(self) -> dict[Row, list[Experiment]]:
+        chosen = self.chosen_rows()
+        by_row = {row: self.experiment(row) for row in chosen}
+        self.check_fields(by_row)
+        for row in chosen:
+            if row.base is not None:
+                differing = differences(self.experiment(self.study.row(row.base)), by_row[row])
+                if len(differing) != 1:
+                    raise Mistake(
+                        f"row {row.name!r} should differ from {row.base!r} in one field, and with these settings "
+                        f"differs in {', '.join(differing) or 'none'}"
+                    )
+        return {row: of_seeds(experiment, self.seeds) for row, experiment in by_row.items()}
+
+    def stages(self, experiment: Experiment) -> tuple[str, ...]:
+        return wanted(experiment)
+
+
+def of_seeds(experiment: Experiment, seeds: int) -> list[Experiment]:
+    """The same experiment with the seeds 0 .. seeds - 1."""
+    return [dataclasses.replace(experiment, seed=seed) for seed in range(seeds)]
 
 
 def published(table: str) -> dict[str, dict[str, str]]:

@@ -7,47 +7,30 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import collapse, plugins
+from harness import collapse
 from harness.data import SPLITS
-from harness.experiment import Experiment, differences, heeded
-from harness.networks import TEACHERS
-from harness.store import Store, replacing
-from harness.study import Ablation, Asked, Row, published
+from harness.experiment import differences
+from harness.store import Store
+from harness.study import Ablation, AskedAblation, published
 from models.variants import VARIANTS
 from reports import figures
 from reports.generation import Generation
-from reports.results import Result, costs, environments, load, mixtures, rows_of, shared, total_seconds
-from reports.tables import cell, difference, header, markdown, statuses
+from reports.provenance import Provenance
+from reports.results import Result, load, mixtures, rows_of, shared
+from reports.tables import cell, difference, header, markdown, rendered, statuses
 
 QUALITY = ("rfd", "kid", "psnr", "ssim")
 LATENTS = ("probe", "kl", "linear_gaussian_kl", "kl_per_dimension", "active_units", "shuffled_error")
 PAPER = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim"}
 DIFFERENCES = ("rfd", "psnr", "probe", "active_units")
 DIFFERENCES_OF_GENERATION = ("gfd", "classifier_score")
-MEASURING = ("evaluation", "snapshots", "generation", "generator_snapshots", "guidance", "reference")
-MOMENT = {
-    "snapshots": " at the snapshots",
-    "generator_snapshots": " at the snapshots of the generator",
-    "guidance": " in the search",
-}
 SHOWN = 5  # reconstructions of each validation split
 
 
-def write(asked: Asked, by_row: dict[Row, list[Experiment]], store: Store, out: Path) -> str:
+def write(asked: AskedAblation, store: Store, out: Path) -> str:
     """Writes the page and its figures below `out`; returns what a terminal shows of it: tables and the path."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    page = Page(asked, load(by_row, store))
-    name = asked.page
-    out.mkdir(parents=True, exist_ok=True)
-    drawn = page.draw(out / name)
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    text = templates.get_template("ablation.md.j2").render(page=page, name=name, drawn=drawn)
-    path = out / f"{name}.md"
-    with replacing(path) as temporary:
-        temporary.write_text(text)
+    page, name = Page(asked, load(asked.experiments(), store)), asked.page
+    path = rendered("ablation.md.j2", out / f"{name}.md", page=page, name=name, drawn=page.draw(out / name))
     return "\n\n".join(
         [
             page.quality_table("val"),
@@ -63,12 +46,17 @@ def write(asked: Asked, by_row: dict[Row, list[Experiment]], store: Store, out: 
 class Page:
     """What the template asks for, each a piece of Markdown."""
 
-    asked: Asked
+    asked: AskedAblation
     results: list[Result]
 
     @property
     def study(self) -> Ablation:
         return self.asked.study
+
+    @property
+    def provenance(self) -> Provenance:
+        """What all numbers rest on."""
+        return Provenance(self.results)
 
     @property
     def rows(self) -> dict[str, list[Result]]:
@@ -196,87 +184,16 @@ class Page:
             )
         return lines
 
-    def data_facts(self) -> str:
-        """Images, content hash and classes of the data set."""
-        run = shared(self.results, "data")
-        if run is None:
-            return ""
-        facts = run.result()["facts"]
-        counts = ", ".join(f"{count} {split}" for split, count in facts["images"].items())
-        data = self.results[0].experiment.data
-        text = (
-            f"Data set `{data.name}` at {data.image_size} px: {counts} images, {len(facts['classes'])} classes, "
-            f"content `{facts['content']}`."
-        )
-        unreadable = facts.get("unreadable") or []
-        if unreadable:
-            text += f" {len(unreadable)} unreadable files were left out: {', '.join(unreadable[:5])}."
-        return text
-
     @property
     def validation_images(self) -> int:
         """Images behind each point of a curve."""
         return min(collapse.Validation.IMAGES, self.results[0].experiment.data.val_images)
 
     @property
-    def teacher(self) -> str:
-        """The teacher and its layers."""
-        return TEACHERS[self.results[0].experiment.teacher].about
-
-    @property
-    def perceptual_share(self) -> float:
-        """The share of every batch on which the perceptual distance is taken."""
-        return self.results[0].experiment.tokenizer.perceptual.batch_share
-
-    @property
     def has_unseen(self) -> bool:
         """Whether the data set has a split of unseen objects."""
         run = shared(self.results, "data")
         return run is not None and "val_unseen" in run.result()["facts"]["images"]
-
-    @property
-    def attribution(self) -> str:
-        """Whose images the page shows."""
-        text: str = plugins.load("harness.data", self.results[0].experiment.data.name, "data set").attribution
-        return text
-
-    def protocols(self) -> list[str]:
-        """Every metric with its N and protocol, each once."""
-        where: dict[tuple[str, str], dict[str, None]] = {}
-        for stage in MEASURING:
-            for r in (record for result in self.results for record in result.records(stage)):
-                title = plugins.load("harness.metrics", r.metric, "metric").title
-                place = f"{r.split}{MOMENT.get(stage, '')}, N = {r.n}"
-                where.setdefault((title, r.protocol), {})[place] = None
-        return [f"**{title}** ({'; '.join(places)}): {protocol}." for (title, protocol), places in where.items()]
-
-    def cost_table(self) -> str:
-        """Seconds of every row and stage."""
-        frame = costs(self.results)
-        return str(frame.reset_index().to_markdown(index=False, floatfmt=".0f"))
-
-    @property
-    def total_minutes(self) -> float:
-        return total_seconds(self.results) / 60
-
-    def environment(self) -> str:
-        """The machine and the versions, of all finished runs (their mixtures are told above the table)."""
-        all_of = environments(self.results)
-        if not all_of:
-            return "nothing has run"
-        _, e = all_of[-1]
-        versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
-        return (
-            f"{e['processor']}; device {e['device']}, {e['dtype']}, {e['threads']} threads; Python {e['python']}; "
-            f"{versions}; commit `{e['commit'][:12]}`{' with uncommitted changes' if e['uncommitted'] else ''}."
-        )
-
-    def configuration(self) -> str:
-        """The fields in which the rows that heed them agree; the others are in the table of rows."""
-        rows = [heeded(seeds[0].experiment) for seeds in self.rows.values()]
-        paths = dict.fromkeys(path for row in rows for path in row if path not in ("seed", "scale"))
-        values = {path: {row[path] for row in rows if path in row} for path in paths}
-        return "\n".join(f"{path} = {next(iter(found))}" for path, found in values.items() if len(found) == 1)
 
     def status_rules(self) -> str:
         return collapse.RULES

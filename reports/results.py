@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import pandas as pd
 
 from harness import collapse
 from harness.experiment import Experiment
-from harness.plan import tasks
+from harness.plan import tasks, wanted
 from harness.store import Record, Run, Store
 from harness.study import Row
 
@@ -86,16 +86,18 @@ class Result:
         return collapse.status(self.curve("val/kl").tolist(), self.curve("val/active_units").tolist())
 
 
-def load(by_row: dict[Row, list[Experiment]], store: Store) -> list[Result]:
-    """One result a row and seed, in the order of the rows."""
+def load(
+    by_row: dict[Row, list[Experiment]], store: Store, stages: Callable[[Experiment], tuple[str, ...]] = wanted
+) -> list[Result]:
+    """One result a row and seed, in the order of the rows, of all runs that `stages` take."""
 
     def runs(experiment: Experiment) -> dict[str, Run]:
-        return {task.stage: task.run_in(store) for task in tasks([experiment])}
+        return {task.stage: task.run_in(store) for task in tasks([experiment], stages(experiment))}
 
     return [Result(row, e, runs(e)) for row, experiments in by_row.items() for e in experiments]
 
 
-def shared(results: list[Result], stage: str) -> Run | None:
+def shared(results: Sequence[Result], stage: str) -> Run | None:
     """The first finished run of a stage that rows share."""
     return next((run for r in results if (run := r.done(stage)) is not None), None)
 
@@ -108,7 +110,7 @@ def rows_of(results: Sequence[Result]) -> dict[str, list[Result]]:
     return rows
 
 
-def environments(results: list[Result]) -> list[tuple[str, dict[str, Any]]]:
+def environments(results: Sequence[Result]) -> list[tuple[str, dict[str, Any]]]:
     """Stage and environment of every attempt at every finished run, each run once."""
     runs = {run.folder: run for r in results for run in r.runs.values() if run.state == "done"}
     return [(run.stage, attempt["environment"]) for run in runs.values() for attempt in run.status()["attempts"]]
@@ -127,7 +129,7 @@ PROVENANCE = {
 OF_STAGES = ("dtype", "device", "processor", "threads", "world_size")
 
 
-def mixtures(results: list[Result]) -> list[str]:
+def mixtures(results: Sequence[Result]) -> list[str]:
     """What the rows of a table, and the attempts behind them, do not share and should: one sentence each."""
     found, seen = [], environments(results)
     for name, plural in PROVENANCE.items():
@@ -144,7 +146,7 @@ def mixtures(results: list[Result]) -> list[str]:
     return found
 
 
-def costs(results: list[Result]) -> pd.DataFrame:
+def costs(results: Sequence[Result]) -> pd.DataFrame:
     """Wall-clock seconds: a line a row of the study (mean over its seeds), a column a stage; what rows share apart."""
     users: dict[Path, tuple[Run, set[Row]]] = {}
     for r in results:
@@ -165,6 +167,6 @@ def costs(results: list[Result]) -> pd.DataFrame:
     return frame[list(stages)].assign(sum=frame.sum(axis=1))
 
 
-def total_seconds(results: list[Result]) -> float:
+def total_seconds(results: Sequence[Result]) -> float:
     """Wall-clock seconds of all runs, each once."""
     return sum(run.seconds for run in {run.folder: run for r in results for run in r.runs.values()}.values())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from harness import plugins
+from harness.store import replacing
 from reports import intervals
 from reports.results import Result
 
@@ -49,3 +51,17 @@ def statuses(seeds: Sequence[Result]) -> str:
 def markdown(lines: list[dict[str, str]]) -> str:
     """A Markdown table of lines with the same columns; numbers stay as they were written."""
     return str(pd.DataFrame(lines).fillna("–").to_markdown(index=False, disable_numparse=True))
+
+
+def rendered(template: str, path: Path, **values: object) -> Path:
+    """Writes the page that a template makes of `values` to `path`, atomically, and returns that."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    text = templates.get_template(template).render(**values)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+    return path

@@ -26,7 +26,7 @@ from harness.experiment import differences, flat
 from harness.plan import Task, experiment_of
 from harness.scales import scale
 from harness.store import Record, Run, Store, read_json, write_json
-from harness.study import Asked
+from harness.study import AskedAblation
 from reports import ablation
 from tests.test_cli import command
 
@@ -45,8 +45,10 @@ MACTOK, FOIL = ("mactok",), ("KL-VAE",)
 SIZE = 3 * 2**20
 
 
-def asked_of(rows: tuple[str, ...] = MACTOK, **options: object) -> Asked:
-    return Asked("table5", plugins.load("ablations", "table5", "study").study, scale("smoke"), rows=rows, **options)
+def asked_of(rows: tuple[str, ...] = MACTOK, **options: object) -> AskedAblation:
+    return AskedAblation(
+        "table5", plugins.load("ablations", "table5", "study").study, scale("smoke"), rows=rows, **options
+    )
 
 
 def make(task: Task, store: Store, records: list[Record] | None = None, **environment: object) -> Run:
@@ -59,7 +61,7 @@ def make(task: Task, store: Store, records: list[Record] | None = None, **enviro
     return run
 
 
-def filled(root: Path, *requests: Asked, remembering: bool = True) -> Store:
+def filled(root: Path, *requests: AskedAblation, remembering: bool = True) -> Store:
     """A store with all that was asked."""
     store = Store(root)
     for asked in requests:
@@ -74,7 +76,7 @@ def states(store: Store) -> dict[str, str]:
     return {f"{run.stage}/{run.key}": run.state for run in store.runs()}
 
 
-def keys(asked: Asked) -> set[str]:
+def keys(asked: AskedAblation) -> set[str]:
     return {f"{task.stage}/{task.key}" for task in plan_of(asked).tasks}
 
 

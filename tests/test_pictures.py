@@ -19,7 +19,7 @@ from harness import coding, generate, reconstruct, weights
 from harness.data import open_split
 from harness.data.folder import read
 from harness.errors import Mistake
-from harness.executors import Options, inline
+from harness.executors import Fixed, Options, inline
 from harness.machine import Machine
 from harness.plan import task, tasks
 from harness.store import Run, Store, write_json
@@ -55,7 +55,7 @@ def store(runs: Path, tmp_path_factory: pytest.TempPathFactory, float32: None) -
     for stage in ("samples", "guided_samples"):
         shutil.rmtree(made.root / stage)
     planned = tasks([EXPERIMENT], ("samples", "guided_samples"))
-    inline.execute(planned, made, dict.fromkeys(planned, ""), Options(quiet=True))
+    inline.execute(Fixed(dict.fromkeys(planned, "")), made, Options(quiet=True))
     return made
 
 
@@ -147,7 +147,7 @@ def made_for(store: Store, place: Path, **fields: object) -> tuple[Store, Run]:
     """A copy of the store with a run of the stage generation for an experiment with other fields."""
     shutil.copytree(store.root, place)
     planned = tasks([experiment("mactok", **fields)], ("generation",))
-    inline.execute(planned, Store(place), dict.fromkeys(planned, ""), Options(quiet=True))
+    inline.execute(Fixed(dict.fromkeys(planned, "")), Store(place), Options(quiet=True))
     return Store(place), planned[-1].run_in(Store(place))
 
 

@@ -13,20 +13,22 @@ import numpy as np
 import pytest
 
 from harness import plugins
+from harness.asked import study_called
 from harness.scales import scale
 from harness.store import Record, Store, read_json, write_json
-from harness.study import PUBLISHED, Asked, published
+from harness.study import PUBLISHED, Ablation, AskedAblation, published
 from reports import figures, intervals, tables
-from reports.ablation import MEASURING, write
+from reports.ablation import write
 from reports.generation import COMPARED
+from reports.provenance import MEASURING
 from reports.results import PROVENANCE, load, mixtures
 from tests.conftest import experiment
 
-STUDIES = plugins.names("ablations")
+STUDIES = [n for n in plugins.names("ablations") if isinstance(study_called(n), Ablation)]
 
 
-def asked_of(name: str, at: str, **options: object) -> Asked:
-    return Asked(name, plugins.load("ablations", name, "study").study, scale(at), **options)
+def asked_of(name: str, at: str, **options: object) -> AskedAblation:
+    return AskedAblation(name, plugins.load("ablations", name, "study").study, scale(at), **options)
 
 
 def table(page: str, title: str) -> list[dict[str, str]]:
@@ -41,7 +43,7 @@ def table(page: str, title: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_that_never_ran_has_a_page_that_says_so(name, tmp_path):
     asked = asked_of(name, "tiny")
-    write(asked, asked.experiments(), Store(tmp_path / "runs"), tmp_path)
+    write(asked, Store(tmp_path / "runs"), tmp_path)
     page = (tmp_path / f"{name}-tiny.md").read_text()
     for row in asked.study.rows:
         assert f"{row.name} (seed 0): not run" in page
@@ -57,8 +59,7 @@ def test_published_rows_exist(name):
 
 def test_the_page_of_a_finished_row(runs, tmp_path):
     asked = asked_of("table5", "smoke", rows=("mactok",))
-    by_row = asked.experiments()
-    shown = write(asked, by_row, Store(runs), tmp_path)
+    shown = write(asked, Store(runs), tmp_path)
     path = next(tmp_path.glob("*.md"))
     page = path.read_text()
     assert str(path) in shown
@@ -72,7 +73,7 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
         printed = next(r for r in csv.DictReader(file) if r["table"] == "5" and r["row"] == "+ global alignment")
     assert line["paper rFID"] == printed["rfid"]
     assert line["paper PSNR"] == printed["psnr"]
-    result = load(by_row, Store(runs))[0]
+    result = load(asked.experiments(), Store(runs))[0]
     assert line["PSNR (dB) ↑"] == f"{result.value('psnr').value:.2f}"
     assert line["rFD ↓"] == f"{result.value('rfd').value:.1f}"
     for stage in MEASURING:
@@ -99,10 +100,10 @@ def test_a_report_needs_neither_torch_nor_the_data(runs, tmp_path):
 
 
 def test_two_seeds_have_a_mean_and_a_deviation(runs, tmp_path):
-    asked = Asked(
+    asked = AskedAblation(
         "table5", plugins.load("ablations", "table5", "study").study, scale("smoke"), rows=("mactok",), seeds=2
     )
-    write(asked, asked.experiments(), Store(runs), tmp_path)
+    write(asked, Store(runs), tmp_path)
     page = next(tmp_path.glob("*.md")).read_text()
     assert "Mean over 2 seeds ± half of its 95 % t interval" in page
     assert "(seed 1): not run" in page
@@ -207,7 +208,7 @@ def test_a_page_says_what_its_rows_mix(name, runs, tmp_path):
     again["environment"][name] = "another"
     write_json(path, {**status, "attempts": [*status["attempts"], again]})
     asked = asked_of("table5", "smoke", rows=("mactok",))
-    write(asked, asked.experiments(), Store(tmp_path / "runs"), tmp_path)
+    write(asked, Store(tmp_path / "runs"), tmp_path)
     assert f"The rows mix {PROVENANCE[name]}: " in next(tmp_path.glob("*.md")).read_text()
 
 

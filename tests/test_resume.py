@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness import networks, plugins
-from harness.executors import Options, inline
+from harness.executors import Fixed, Options, inline
 from harness.plan import tasks
 from harness.store import Store, read_json
 from tests.conftest import COMMAND, ROW, experiment, start
@@ -107,7 +107,7 @@ def test_what_ran_before_in_the_process_changes_nothing(runs, tmp_path):
         _copy(runs, store, without=("tokenizer", "snapshots", "finetuning", "evaluation"))
         short = experiment("kl_vae", training__steps=5)
         planned = tasks([short], ("tokenizer",))
-        inline.execute(planned, Store(store), dict.fromkeys(planned, ""), Options(quiet=True))
+        inline.execute(Fixed(dict.fromkeys(planned, "")), Store(store), Options(quiet=True))
         weights.append(next(store.glob("tokenizer/*/weights.safetensors")).read_bytes())
     assert weights[0] == weights[1]
 

@@ -18,7 +18,7 @@ from harness.sampling import Noise, Source
 from harness.scales import scale
 from harness.stages import Stopped, Work, samples
 from harness.store import Run, Store
-from harness.study import Asked
+from harness.study import AskedAblation
 from models.samplers import SAMPLERS
 from tests.conftest import experiment
 
@@ -204,7 +204,7 @@ def test_drawing_that_was_stopped_goes_on_and_ends_in_the_same_samples(finished,
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(field, value, expected):
-    asked = Asked(
+    asked = AskedAblation(
         "table5", plugins.load("ablations", "table5", "study").study, scale("smoke"), fields=((field, value),)
     )
     with pytest.raises(Mistake) as error:

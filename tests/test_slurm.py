@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from harness.cluster import load
-from harness.executors import Options, inline
+from harness.executors import Fixed, Options, inline
 from harness.executors import slurm as slurm_executor
 from harness.jobs import submitted
 from harness.plan import tasks
@@ -352,13 +352,13 @@ def test_jobs_that_slurm_does_not_take_any_more_are_told_and_those_before_stay(m
 def test_two_processes_share_a_training(slurm, tmp_path, monkeypatch):
     planned = tasks([experiment("kl_vae", training__steps=6)], ("tokenizer",))
     alone, shared = Store(tmp_path / "alone"), Store(tmp_path / "shared")
-    inline.execute(planned, alone, dict.fromkeys(planned, ""), Options(quiet=True))
+    inline.execute(Fixed(dict.fromkeys(planned, "")), alone, Options(quiet=True))
     shutil.copytree(alone.root / "data", shared.root / "data")
     for name, value in slurm.environment.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "cluster.toml").write_text(f"{SMALL}[tokenizer]\nprocesses = 2\n")
     options = Options(load(tmp_path / "cluster.toml"), quiet=True)
-    slurm_executor.execute(planned, shared, dict.fromkeys(planned, ""), options)
+    slurm_executor.execute(Fixed(dict.fromkeys(planned, "")), shared, options)
     runs = [planned[-1].run_in(store) for store in (alone, shared)]
     assert [run.state for run in runs] == ["done", "done"], runs[1].status()
     assert [run.status()["attempts"][-1]["environment"]["world_size"] for run in runs] == [1, 2]

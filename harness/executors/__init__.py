@@ -1,9 +1,10 @@
 """Executors: where tasks run, one file each. They know tasks and their dependencies, nothing of tokenizers. Each offers
 
     about: str                               one line
-    execute(planned, store, labels, options) runs what is unfinished of `planned`, inputs first; a task whose input
+    execute(demand, store, options)          runs what is unfinished of a `Demand`, inputs first; a task whose input
                                              failed is left, the others go on. Raises KeyboardInterrupt where a signal
                                              asked to stop, after whatever is needed to go on was saved.
+    at_once(options) -> int | None           how many tasks run at a time; None: as many as there are
 
 and those that submit jobs also
 
@@ -14,12 +15,39 @@ and those that submit jobs also
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from harness.cluster import Cluster
 from harness.plan import Task
 from harness.stages import require_even
 from harness.store import FINAL, Store
+
+
+class Demand(Protocol):
+    """What a command wants run. Executors ask it again and again: one trial of a sweep comes of those before."""
+
+    labels: dict[Task, str]
+
+    def wanted(self) -> list[Task]:
+        """Every task that is wanted by now, inputs before their readers."""
+
+    def unwanted(self, task: Task) -> bool:
+        """Whether a task that was wanted need not go on; asked at every step of it."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A demand of tasks that are known from the start, with the rows that want each."""
+
+    labels: dict[Task, str]
+
+    def wanted(self) -> list[Task]:
+        return list(self.labels)
+
+    def unwanted(self, task: Task) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -31,12 +59,16 @@ class Options:
     retry_failed: bool = False
     quiet: bool = False
 
-    def to_run(self, planned: list[Task], store: Store) -> list[Task]:
-        """Those of `planned` that have no result, but for what failed and is left so, and whatever reads that."""
+    def to_run(self, planned: list[Task], store: Store, before: Collection[Task] = ()) -> list[Task]:
+        """Those of `planned` that have no result, but for what failed and is left so, and whatever reads that.
+
+        `before` are tasks that run or will, and that `planned` may read.
+        """
         settled = FINAL if self.retry_failed else (*FINAL, "failed")
         found: dict[Task, None] = {}
         for t in planned:
-            possible = all(needed in found or needed.run_in(store).state == "done" for needed in t.inputs.values())
+            inputs = t.inputs.values()
+            possible = all(i in found or i in before or i.run_in(store).state == "done" for i in inputs)
             if possible and t.run_in(store).state not in settled:
                 found[t] = None
         return list(found)
@@ -53,3 +85,28 @@ class Options:
 def ready(task: Task, store: Store) -> bool:
     """Whether all that `task` reads is there."""
     return all(needed.run_in(store).state == "done" for needed in task.inputs.values())
+
+
+class Backlog:
+    """What of a demand was taken up to be run, as the demand grows."""
+
+    def __init__(self, demand: Demand, store: Store, options: Options):
+        self.demand, self.store, self.options = demand, store, options
+        self.taken: dict[Task, None] = {}
+        self._wanted: set[Task] = set()
+        self._every: set[Task] = set()
+
+    def fresh(self) -> list[Task]:
+        """What has to be run and was not wanted a moment ago."""
+        wanted = self.demand.wanted()
+        new = [t for t in wanted if t not in self._wanted]
+        self._wanted = set(wanted)
+        self._every |= self._wanted
+        found = self.options.to_run(new, self.store, self.taken)
+        self.taken |= dict.fromkeys(found)
+        return found
+
+    @property
+    def told(self) -> str:
+        """How much of it, for people."""
+        return f"{len(self.taken)} of {len(self._every)} stages to run"

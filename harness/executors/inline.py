@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from harness.executors import Options, ready
+from harness.executors import Backlog, Demand, Options, ready
 from harness.plan import Task
 from harness.processes import joined
 from harness.signals import stop_on_signal
@@ -13,8 +13,13 @@ from harness.store import Store
 about = "one after another in this process; under torchrun, in all of its processes"
 
 
-def execute(planned: list[Task], store: Store, labels: dict[Task, str], options: Options) -> None:
-    waiting = options.to_run(planned, store)
+def at_once(options: Options) -> int:
+    return 1
+
+
+def execute(demand: Demand, store: Store, options: Options) -> None:
+    backlog = Backlog(demand, store, options)
+    waiting = backlog.fresh()
     if not waiting:
         return
     from harness.machine import this_machine
@@ -22,14 +27,27 @@ def execute(planned: list[Task], store: Store, labels: dict[Task, str], options:
 
     with joined() as processes, stop_on_signal() as should_stop:
         machine = this_machine()
-        waiting = processes.from_first(waiting)
         if processes.first and not options.quiet:
             several = f", {processes.size} processes" if processes.size > 1 else ""
-            print(f"{len(waiting)} of {len(planned)} stages to run on: {machine}{several}", file=sys.stderr, flush=True)
-        for number, task in enumerate(waiting, 1):
-            if processes.from_first(ready(task, store)):
-                resources = options.cluster.resources(task.stage, task.experiment.scale)
-                place = Place(machine, should_stop, processes, resources.accumulate, options.quiet)
-                perform(task, store, f"[{number}/{len(waiting)}] {task.stage} {labels[task]}", place)
+            print(f"{backlog.told} on: {machine}{several}", file=sys.stderr, flush=True)
+        while (task := processes.from_first(_next(waiting, demand, store) if processes.first else None)) is not None:
+
+            def stop(task: Task = task) -> bool:
+                return should_stop() or (processes.first and demand.unwanted(task))
+
+            resources = options.cluster.resources(task.stage, task.experiment.scale)
+            place = Place(machine, stop, processes, resources.accumulate, options.quiet)
+            number = f"[{len(backlog.taken) - len(waiting)}/{len(backlog.taken)}]"
+            perform(task, store, f"{number} {task.stage} {demand.labels.get(task, '')}", place)
             if processes.any(should_stop()):
                 raise KeyboardInterrupt
+            waiting += backlog.fresh() if processes.first else []
+
+
+def _next(waiting: list[Task], demand: Demand, store: Store) -> Task | None:
+    """Takes the next one from `waiting` that is wanted and has all that it reads."""
+    while waiting:
+        task = waiting.pop(0)
+        if ready(task, store) and not demand.unwanted(task):
+            return task
+    return None

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from harness import jobs, snapshot
 from harness.errors import Mistake
-from harness.executors import Options, ready
+from harness.executors import Backlog, Demand, Options, ready
 from harness.jobs import Job, Submitted
 from harness.machine import cores
 from harness.plan import Task
@@ -37,38 +37,49 @@ def require(waiting: list[Task], options: Options) -> None:
         raise Mistake(f"{most} processes do not fit on {len(_gpus_here())} GPUs: cluster.toml asks for too many")
 
 
-def execute(planned: list[Task], store: Store, labels: dict[Task, str], options: Options) -> None:
-    waiting = options.to_run(planned, store)
+def at_once(options: Options) -> int:
+    return options.workers
+
+
+def execute(demand: Demand, store: Store, options: Options) -> None:
+    backlog = Backlog(demand, store, options)
+    waiting = backlog.fresh()
     if not waiting:
         return
     code, folder = snapshot.take(store.root), jobs.new_folder(store)
     if not options.quiet:
-        several = f"{len(waiting)} of {len(planned)} stages to run, {options.workers} at a time"
-        print(f"{several}; {snapshot.described(code)}", file=sys.stderr, flush=True)
+        print(f"{backlog.told}, {options.workers} at a time; {snapshot.described(code)}", file=sys.stderr, flush=True)
     running: dict[Task, tuple[Any, int]] = {}
-    slots, stopping, told = list(range(options.workers)), False, 0.0
+    slots, told = list(range(options.workers)), dict[Task, float]()
     with stop_on_signal() as should_stop, tqdm(total=len(waiting), unit="stage", disable=options.quiet) as bar:
         while True:
-            startable = [] if stopping or not slots else [t for t in waiting if ready(t, store)]
-            for task in startable[: len(slots)]:
+            for task in _startable(waiting, demand, store)[: 0 if should_stop() else len(slots)]:
                 waiting.remove(task)
-                running[task] = _start(task, store, labels[task], options, slots[0], folder, code), slots[0]
+                running[task] = _start(task, store, demand.labels[task], options, slots[0], folder, code), slots[0]
                 slots.pop(0)
             if not running:
                 break
             while not (ended := [t for t, (job, _) in running.items() if job.done()]):
-                if should_stop() and time.monotonic() - told > TELL_SECONDS:  # a job that is just starting may miss it
-                    stopping, told = True, time.monotonic()
-                    cancel([known for t in running if (known := jobs.submitted(t.run_in(store))) is not None])
+                for t in running:
+                    # A job that is just starting may miss it.
+                    if (should_stop() or demand.unwanted(t)) and time.monotonic() - told.get(t, 0.0) > TELL_SECONDS:
+                        told[t] = time.monotonic()
+                        cancel([known] if (known := jobs.submitted(t.run_in(store))) is not None else [])
                 time.sleep(POLL_SECONDS)
             for task in ended:
                 slots.append(running.pop(task)[1])
                 run = task.run_in(store)
                 if (known := jobs.submitted(run)) is not None:
-                    jobs.lost(run, known, "ended without a word", failed=not stopping)
+                    jobs.lost(run, known, "ended without a word", failed=task not in told)
                 bar.update()
-    if stopping:
+            waiting += backlog.fresh()
+            bar.total = len(backlog.taken)
+    if should_stop():
         raise KeyboardInterrupt
+
+
+def _startable(waiting: list[Task], demand: Demand, store: Store) -> list[Task]:
+    return [t for t in waiting if ready(t, store) and not demand.unwanted(t)]
 
 
 def _start(task: Task, store: Store, label: str, options: Options, slot: int, folder: Path, code: Path) -> Any:

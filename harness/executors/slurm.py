@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tqdm import tqdm
 from harness import jobs, snapshot
 from harness.cluster import Resources
 from harness.errors import Mistake, Trouble
-from harness.executors import Options, ready
+from harness.executors import Backlog, Demand, Options, ready
 from harness.jobs import Job, Submitted
 from harness.plan import Task
 from harness.signals import stop_on_signal
@@ -51,6 +52,14 @@ ENDED = (
 )
 
 
+@dataclass(frozen=True)
+class Submission:
+    """The jobs of tasks: those that some command submitted before, and those that this one did now."""
+
+    known: dict[Task, str]
+    made: dict[Task, str]
+
+
 def require(waiting: list[Task], options: Options) -> None:
     if not shutil.which("sbatch"):
         raise Mistake("no Slurm here: sbatch is not on PATH; --executor local runs jobs on this machine")
@@ -68,34 +77,47 @@ def require(waiting: list[Task], options: Options) -> None:
             raise Mistake(f"Slurm refuses the job of {stage}: {' '.join(said.split())}")
 
 
-def execute(planned: list[Task], store: Store, labels: dict[Task, str], options: Options) -> None:
-    if not options.to_run(planned, store):
+def at_once(options: Options) -> int | None:
+    return None
+
+
+def execute(demand: Demand, store: Store, options: Options) -> None:
+    backlog = Backlog(demand, store, options)
+    if not (fresh := backlog.fresh()):
         return
     with stop_on_signal() as should_stop:
-        with jobs.submitting(store):
-            ids = _in_queue(planned, store)
-            # Only now: what has ended since it was in the queue has its result.
-            waiting = options.to_run(planned, store)
-            ids = {t: job for t, job in ids.items() if t in waiting}
-            code = snapshot.take(store.root)
-            if not options.quiet:
-                known = f", {len(ids)} of them in the queue already" if ids else ""
-                several = f"{len(waiting)} of {len(planned)} stages to run{known}"
-                print(f"{several}; {snapshot.described(code)}", file=sys.stderr, flush=True)
-            for submitted in _submissions([t for t in waiting if t not in ids], ids, store, labels, options, code):
-                ids |= submitted
-                if should_stop():
-                    break
-        _follow(ids, store, options.quiet, should_stop)
+        _follow(fresh, backlog, options, should_stop)
         if should_stop():
             print("the jobs go on without this command; python -m harness.cancel STUDY ends them", file=sys.stderr)
             raise KeyboardInterrupt
 
 
+def _submit(fresh: list[Task], backlog: Backlog, options: Options, should_stop: Callable[[], bool]) -> Submission:
+    """Has a job for each of `fresh`: the one that is in the queue already, or a new one."""
+    store = backlog.store
+    with jobs.submitting(store):
+        ids = _in_queue(list(backlog.taken), store)
+        # Only now: what has ended since it was in the queue has its result.
+        waiting = options.to_run(fresh, store, backlog.taken)
+        known = {t: ids[t] for t in waiting if t in ids}
+        code = snapshot.take(store.root)
+        if not options.quiet:
+            several = f"{backlog.told}{f', {len(known)} of them in the queue already' if known else ''}"
+            print(f"{several}; {snapshot.described(code)}", file=sys.stderr, flush=True)
+        made: dict[Task, str] = {}
+        for submitted in _submissions([t for t in waiting if t not in ids], ids, backlog, options, code):
+            made |= submitted
+            ids |= submitted
+            if should_stop():
+                break
+    return Submission(known, made)
+
+
 def _submissions(
-    fresh: list[Task], ids: dict[Task, str], store: Store, labels: dict[Task, str], options: Options, code: Path
+    fresh: list[Task], ids: dict[Task, str], backlog: Backlog, options: Options, code: Path
 ) -> Iterator[dict[Task, str]]:
     """Submits `fresh` array by array, and tells the jobs of each; `ids` has those before it."""
+    store, labels = backlog.store, backlog.demand.labels
     folder = jobs.new_folder(store)
     for alike in _levels(fresh):
         for array, dependency in _arrays(alike, ids):
@@ -106,7 +128,9 @@ def _submissions(
             for run in (t.run_in(store) for t in array):
                 if run.state in ("failed", "stopped"):
                     run.reset("waiting")  # what it said of an earlier job is over
-            made = _submit(calls, folder, _parameters(array[0].stage, resources, dependency, code), timeouts, not ids)
+            made = _submit_array(
+                calls, folder, _parameters(array[0].stage, resources, dependency, code), timeouts, not ids
+            )
             submitted = dict(zip(array, made, strict=True))
             for t, job in submitted.items():
                 jobs.record(t.run_in(store), "slurm", job.job_id, job.paths.stdout)
@@ -195,7 +219,7 @@ def _parameters(stage: str, resources: Resources, dependency: str, code: Path) -
     }
 
 
-def _submit(calls: list[Job], folder: Path, parameters: dict[str, Any], timeouts: int, first: bool) -> list[Any]:
+def _submit_array(calls: list[Job], folder: Path, parameters: dict[str, Any], timeouts: int, first: bool) -> list[Any]:
     """The jobs of an array; raises `Mistake` where Slurm refuses the first, `Trouble` where it refuses a later one."""
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -229,29 +253,43 @@ def _outside_of_jobs() -> Iterator[None]:
         yield
 
 
-def _follow(ids: dict[Task, str], store: Store, quiet: bool, should_stop: Callable[[], bool]) -> None:
-    """Waits until every task has a result, has failed, or has lost its job."""
-    pending, ended = dict(ids), dict[Task, float]()
-    users = {known.user for t in ids if (known := jobs.submitted(t.run_in(store))) is not None}
+def _follow(fresh: list[Task], backlog: Backlog, options: Options, should_stop: Callable[[], bool]) -> None:
+    """Submits what is wanted, and waits until every task has a result, has failed, or has lost its job."""
+    store, demand = backlog.store, backlog.demand
+    pending, own, ended = dict[Task, str](), set[Task](), dict[Task, float]()
     began = asked = time.monotonic()
-    with tqdm(total=len(ids), unit="stage", disable=quiet) as bar:
-        while pending and not should_stop():
+    with tqdm(unit="stage", disable=options.quiet) as bar:
+        while (fresh or pending) and not should_stop():
+            if fresh:
+                submission = _submit(fresh, backlog, options, should_stop)
+                pending |= submission.known | submission.made
+                own |= set(submission.made)
+                bar.total = len(backlog.taken)
             time.sleep(POLL_SECONDS)
             now = time.monotonic()
             if now - asked < min(SLOWEST_POLL_SECONDS, (now - began) / 20):
+                fresh = []
                 continue
-            asked, states = now, _squeue(users)
+            asked, states = now, _squeue(_users(pending, store))
             for t, job in list(pending.items()):
                 state, _ = states.get(job, ("GONE", "")) if states is not None else ("UNKNOWN", "")
                 settled = t.run_in(store).state in (*FINAL, "failed")
                 if not settled and state in ENDED and now - ended.setdefault(t, now) >= jobs.LOST_SECONDS:
                     _lost(t, store, state)
                     settled = True
+                if not settled and t in own and demand.unwanted(t):
+                    subprocess.run(["scancel", job], capture_output=True, check=False)
+                    settled = True
                 if state not in ENDED:
                     ended.pop(t, None)
                 if settled:
                     del pending[t]
                     bar.update()
+            fresh = backlog.fresh()
+
+
+def _users(pending: dict[Task, str], store: Store) -> set[int]:
+    return {known.user for t in pending if (known := jobs.submitted(t.run_in(store))) is not None}
 
 
 def _lost(task: Task, store: Store, state: str) -> None:

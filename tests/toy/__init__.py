@@ -1,4 +1,5 @@
-"""A checkout with three small stages without torch in place of the real work: `toy_source` -> `toy_train` -> `toy_sum`.
+"""A checkout with small stages without torch in place of the real work: `toy_source` -> `toy_train` -> `toy_sum`, and
+`toy_source` -> `toy_bowl`, which a sweep called `bowl` looks for the least of.
 
 What a test writes to `RUNS/behaviour/toy_train-SEED` that training does: `fail`, `bug`, `exit`, or `sleep SECONDS` at
 each step.
@@ -17,7 +18,7 @@ from harness.store import Run, read_json
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HERE = Path(__file__).resolve().parent
-STAGES = ("toy_source", "toy_train", "toy_sum")
+STAGES = ("toy_source", "toy_train", "toy_sum", "toy_bowl")
 COMMAND = [sys.executable, "-m", "toy"]
 
 
@@ -30,6 +31,9 @@ def checkout(place: Path) -> Path:
     for stage in STAGES:
         shutil.copy(HERE / f"stages/{stage}.py", place / f"harness/stages/{stage}.py")
     shutil.copy(HERE / "command.py", place / "toy.py")
+    shutil.copy(HERE / "bowl.py", place / "ablations/bowl.py")
+    with (place / "harness/objectives.py").open("a") as file:
+        file.write((HERE / "sweeps.py").read_text())
     with (place / "harness/machine.py").open("a") as file:
         file.write('\n\ndef this_machine() -> Machine:\n    return Machine("cpu", "float32", 1)\n')
     return place

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import cli, jobs, plugins
+from harness.executors import Fixed
 from harness.plan import tasks
 from harness.scales import scale
 from harness.store import Store
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     waiting = how.to_run(planned, store)
     if waiting and hasattr(executor, "require"):
         executor.require(waiting, how)
-    executor.execute(planned, store, labels, how)
+    executor.execute(Fixed(labels), store, how)
     states = [t.run_in(store).state for t in planned]
     print(*states)
     return 0 if set(states) == {"done"} else 1

@@ -1,0 +1,18 @@
+"""How strongly the latents should be aligned with the teacher."""
+
+from harness.space import Axis, Sweep
+from harness.study import Row
+
+study = Sweep(
+    title="Weight of the alignment",
+    question="How strongly should the latents be aligned with the teacher's features?",
+    rows=(Row("mactok", "mactok"),),
+    space=(
+        Axis(
+            "tokenizer.alignment.weight", "alignment weight", (0.01, 0.03, 0.1, 0.3, 1.0), low=0.01, high=1.0, log=True
+        ),
+    ),
+    objective="gfd",
+    fields={"finetuning.on": False, "guidance.on": False},
+    notes=("The paper fixes it at 0.1 and does not vary it.",),
+)

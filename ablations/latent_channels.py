@@ -1,0 +1,14 @@
+"""How many channels a latent token has."""
+
+from harness.space import Axis, Sweep
+from harness.study import Row
+
+study = Sweep(
+    title="Number of latent channels Z",
+    question="How many channels should a latent token have?",
+    rows=(Row("KL-VAE", "kl_vae"), Row("mactok", "mactok")),
+    space=(Axis("tokenizer.channels", "Z", grid=(0.25, 0.5, 1, 2), relative=True),),
+    objective="gfd",
+    fields={"finetuning.on": False, "guidance.on": False},
+    notes=("The numbers are multiples of the scale's own; the paper has Z = 32 throughout.",),
+)

@@ -1,0 +1,15 @@
+"""A space of your own, over the fields that `--space` names."""
+
+from harness.experiment import VARIANTS
+from harness.space import Sweep
+from harness.study import Row
+
+study = Sweep(
+    title="A space of your own",
+    question="Where in this space is the objective best?",
+    rows=tuple(Row(name, name) for name in VARIANTS),
+    space=(),
+    chosen=("mactok",),
+    objective="gfd",
+    fields={"finetuning.on": False, "guidance.on": False},
+)

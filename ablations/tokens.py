@@ -1,0 +1,18 @@
+"""How many latent tokens an image takes."""
+
+from harness.space import Axis, Sweep, Wider
+from harness.study import Row
+
+study = Sweep(
+    title="Number of latent tokens L",
+    question="How few latent tokens will do, with and without masking and alignment?",
+    rows=(Row("KL-VAE", "kl_vae"), Row("mactok", "mactok")),
+    space=(Axis("tokenizer.tokens", "L", grid=(0.25, 0.5, 1, 2), relative=True),),
+    objective="gfd",
+    claims=(Wider("mactok", than="KL-VAE", source="Fig. 1, 5a, 7 and 11"),),
+    fields={"finetuning.on": False, "guidance.on": False},
+    notes=(
+        "The numbers are multiples of the scale's own. The KL weight multiplies a sum over all L x Z dimensions, so it "
+        "weighs the same for each of them whatever L is.",
+    ),
+)

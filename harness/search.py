@@ -1,0 +1,221 @@
+"""Optuna's side of a sweep: where a study is stored, who suggests the next trial, who gives one up early.
+
+Optuna stores neither samplers nor pruners: both are made anew, and a sampler for every trial, seeded by the study and
+the number of the trial. So a sweep that was interrupted suggests what it would have suggested.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import Mistake, Trouble, unknown
+from harness.experiment import key_of
+from harness.space import AskedSweep
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+
+FOLDER = "sweeps"
+ADAPTIVE_TRIALS = 20  # where neither the command nor the study says how many
+SAMPLERS = {
+    "grid": "every value of the grid once",
+    "random": "evenly over the ranges",
+    "tpe": "tree-structured Parzen estimator: where good trials lie denser than bad ones",
+    "gp": "Gaussian process: expected improvement",
+    "cmaes": "CMA-ES: a Gaussian that moves and stretches; two ranges or more, one objective",
+}
+INDEPENDENT = ("grid", "random")  # what they suggest does not depend on results
+PRUNERS = {
+    "none": "every trial runs to its end",
+    "median": "gives up what is worse than the median of the trials before at the same step",
+    "hyperband": "gives up all but the best third of a bracket, at one step after another",
+}
+MEDIAN_AFTER_TRIALS = 3
+GRACE_SECONDS = 3  # after which a lock on the journal is that of a killed process; no shorter one is allowed
+CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search: `trials` in all, those of earlier commands included."""
+
+    sampler: str
+    pruner: str
+    trials: int
+    storage: str
+
+    @property
+    def independent(self) -> bool:
+        """Whether what is suggested does not depend on results, so that all trials may run at a time."""
+        return self.sampler in INDEPENDENT
+
+    def require(self, asked: AskedSweep) -> None:
+        """Raises `Mistake` where sampler or pruner do not suit the space and the objectives."""
+        for kind, name, choices in (("sampler", self.sampler, SAMPLERS), ("pruner", self.pruner, PRUNERS)):
+            if name not in choices:
+                raise unknown(kind, name, choices)
+        axes, several = asked.axes, len(asked.objectives) > 1
+        if self.sampler == "grid":
+            asked.grid()
+        ranges = len(axes) > 1 and all(a.continuous for a in axes)
+        if self.sampler == "cmaes" and (several or len(asked.chosen_rows()) > 1 or not ranges):
+            raise Mistake("--sampler cmaes takes one objective, one row and two ranges or more; tpe takes any")
+        if self.pruner != "none" and several:
+            raise Mistake(
+                f"--pruner {self.pruner}: a trial is given up by one value, and of several objectives none is it"
+            )
+
+    def sampler_of(self, study: Study, number: int) -> BaseSampler:
+        """What suggests trial `number`."""
+        from optuna import samplers
+
+        seed = int(key_of([study.study_name, number])[:8], 16)
+        made: dict[str, Callable[..., BaseSampler]] = {
+            "grid": samplers.RandomSampler,  # its trials are enqueued, and nothing is left to suggest
+            "random": samplers.RandomSampler,
+            "tpe": samplers.TPESampler,
+            "gp": samplers.GPSampler,
+            "cmaes": samplers.CmaEsSampler,
+        }
+        with quiet():
+            return made[self.sampler](seed=seed)
+
+    def pruner_of(self, steps: int) -> BasePruner:
+        """What gives up trials that train for so many steps."""
+        from optuna import pruners
+
+        if self.pruner == "median":
+            return pruners.MedianPruner(n_startup_trials=MEDIAN_AFTER_TRIALS, n_warmup_steps=steps // 5)
+        if self.pruner == "hyperband":
+            return pruners.HyperbandPruner(min_resource=max(1, steps // 9), max_resource=steps, reduction_factor=3)
+        return pruners.NopPruner()
+
+
+def default_storage(root: Path, page: str) -> str:
+    """The journal of a sweep in its store."""
+    return str(root / FOLDER / f"{page}.journal")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without Optuna's own messages, and its warnings that a sampler is new."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def storage_at(place: str, write: bool) -> BaseStorage:
+    """The storage at a file or a URL; raises `Mistake` where it cannot be reached or, to be read, does not exist.
+
+    Whoever writes is the only one who does: the end of a line that a killed process did not finish is cut off.
+    """
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+    if "://" in place:
+        network = place.startswith(("postgres", "mysql", "mariadb"))
+        connect = {"connect_args": {"connect_timeout": CONNECT_SECONDS}} if network else {}
+        try:
+            with quiet():
+                return RDBStorage(place, engine_kwargs=connect)
+        except Exception as error:  # of SQLAlchemy, of one of many drivers, or of its import
+            raise Mistake(f"the storage {shown_place(place)} cannot be reached: {_first_line(error)}") from None
+    path = Path(place).absolute()
+    if write:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _cut(path)
+    elif not path.is_file():
+        raise Mistake(f"no sweep is stored at {place}")
+    try:
+        return JournalStorage(JournalFileBackend(str(path), JournalFileSymlinkLock(str(path), GRACE_SECONDS)))
+    except OSError as error:
+        raise Mistake(f"the storage {place} cannot be opened: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise Trouble(f"{place} is no journal of Optuna, or damaged: {_first_line(error)}") from None
+
+
+def shown_place(place: str) -> str:
+    """A storage without its password."""
+    if "://" not in place:
+        return place
+    from sqlalchemy.engine import make_url
+
+    try:
+        return make_url(place).render_as_string(hide_password=True)
+    except Exception:  # no URL that anything could be told of
+        return place.rpartition("@")[2]
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _cut(path: Path) -> None:
+    """Cuts off what follows the last whole line."""
+    if path.is_file() and (content := path.read_bytes()) and not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def study_of(asked: AskedSweep, storage: BaseStorage, write: bool) -> Study:
+    """The Optuna study of what was asked, made if it is new; raises `Mistake` where it is about something else."""
+    import optuna
+
+    mine = described(asked)
+    with quiet():
+        if write:
+            directions = [o.direction for o in asked.objectives]
+            study = optuna.create_study(
+                storage=storage, study_name=asked.page, directions=directions, load_if_exists=True
+            )
+        else:
+            try:
+                study = optuna.load_study(storage=storage, study_name=asked.page)
+            except KeyError:
+                raise Mistake(f"no study {asked.page!r} in that storage: python -m harness.sweep makes it") from None
+    theirs: dict[str, Any] = study.user_attrs
+    if "about" not in theirs:
+        if study.get_trials(deepcopy=False):
+            raise Mistake(f"the study {asked.page!r} in that storage was made by something else")
+        if write:
+            study.set_user_attr("about", mine)
+        return study
+    for name in dict.fromkeys([*theirs["about"], *mine]):
+        there, here = (about.get(name, "nothing") for about in (theirs["about"], mine))
+        if there != here:
+            raise Mistake(
+                f"the study {asked.page!r} in that storage holds another {name}: {there} there, {here} here; "
+                "--storage names another place"
+            )
+    return study
+
+
+def described(asked: AskedSweep) -> dict[str, str]:
+    """What the values of a study depend on, in words."""
+    from harness.plan import task
+
+    base = asked.experiment(asked.chosen_rows()[0])
+    return {
+        **{f"space of {a.field}": str(a) for a in asked.axes},
+        "choice of rows": ", ".join(row.name for row in asked.chosen_rows()),
+        "objective": ", ".join(o.metric for o in asked.objectives),
+        "number of seeds": str(asked.seeds),
+        "configuration or revision of a stage (key of the base)": ", ".join(
+            task(stage, base).key for stage in asked.stages(base)
+        ),
+    }

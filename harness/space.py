@@ -1,0 +1,244 @@
+"""Sweeps, one file each in `ablations/`: the space that is searched, and what was asked of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from harness.errors import Mistake
+from harness.experiment import Experiment, flat, full_path, heeded, key_of, with_fields
+from harness.objectives import Objective, objectives, stages
+from harness.study import Asked, Row, Study, of_seeds
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+Number = float | int
+ROW = "row"  # how Optuna calls the choice between several rows
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One parameter: a field of the experiment, the values of the grid, and the range in between.
+
+    Without `low` and `high` only the values of the grid may be taken. `log`: the range counts in ratios. `relative`:
+    all are multiples of what the scale says, so that the same sweep fits every scale.
+    """
+
+    field: str
+    name: str
+    grid: tuple[Number, ...] = ()
+    low: Number | None = None
+    high: Number | None = None
+    log: bool = False
+    relative: bool = False
+
+    @property
+    def continuous(self) -> bool:
+        """Whether it has a range."""
+        return self.low is not None
+
+    def of(self, base: Experiment) -> Axis:
+        """The same in absolute values, for experiments like `base`; raises `Mistake` where it has no such number."""
+        fields = flat(base)
+        if self.field not in fields:
+            with_fields(base, {self.field: 0})  # names what is wrong with it
+        value = fields[self.field]
+        if isinstance(value, bool) or not isinstance(value, Number):
+            raise Mistake(f"{self.field} = {value!r} is no number, and a sweep is over numbers")
+
+        def absolute(number: Number) -> Number:
+            scaled = float(f"{number * value:.3g}") if self.relative else number  # 3e-05 and not 2.9999999999999997e-05
+            if not isinstance(value, int):
+                return float(scaled)
+            if scaled != int(scaled):
+                raise Mistake(f"{self.field} = {scaled:g}: a whole number")
+            return int(scaled)
+
+        grid = tuple(dict.fromkeys(map(absolute, self.grid)))
+        low, high = (None if end is None else absolute(end) for end in (self.low, self.high))
+        return dataclasses.replace(self, grid=grid, low=low, high=high, relative=False)
+
+    def suggested(self, trial: Trial) -> Number:
+        """A value by Optuna's sampler, or the one that a trial has already; of an axis in absolute values."""
+        if self.low is None or self.high is None:
+            return trial.suggest_categorical(self.field, self.grid)
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return trial.suggest_int(self.field, self.low, self.high, log=self.log)
+        return trial.suggest_float(self.field, self.low, self.high, log=self.log)
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return ", ".join(f"{value:g}" for value in self.grid)
+        return f"{self.low:g} to {self.high:g}{', logarithmic' if self.log else ''}"
+
+
+def axis(given: str) -> Axis:
+    """The axis that FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=A,B,C names; raises `Mistake`."""
+    path, _, values = given.partition("=")
+    path = full_path(path.strip())
+    parts = values.removesuffix(":log").split(":") if ":" in values else values.split(",")
+    try:
+        numbers = [int(part) if part.strip().lstrip("-").isdecimal() else float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(math.isfinite(number) for number in numbers):
+        raise Mistake(f"--space {given}: of the form FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=A,B,C")
+    name = ".".join(path.removeprefix("tokenizer.").split(".")[-2:])
+    if ":" not in values:
+        return Axis(path, name, grid=tuple(numbers))
+    log = values.endswith(":log")
+    if len(numbers) != 2 or numbers[0] >= numbers[1] or (log and numbers[0] <= 0):
+        ends = "two ends, the lower one first" + (" and above 0" if log else "")
+        raise Mistake(f"--space {given}: a range has {ends}")
+    return Axis(path, name, low=numbers[0], high=numbers[1], log=log)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The paper's claim that an objective is best at `at`, among the values that it tried."""
+
+    objective: str
+    at: Number
+    among: tuple[Number, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Wider:
+    """The paper's claim that one row keeps its latents active over a wider range than another."""
+
+    row: str
+    than: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Sweep(Study):
+    """A space over rows that stand alone, and what is looked for in it unless the command says otherwise.
+
+    `chosen` are the rows that run unless others are named; all, where it is empty. `published` are the rows of the
+    paper's table by the value of the one axis.
+    """
+
+    space: tuple[Axis, ...]
+    objective: str
+    sampler: str = "grid"
+    trials: int | None = None
+    chosen: tuple[str, ...] = ()
+    published_table: str = ""
+    published: dict[Number, str] = field(default_factory=dict)
+    claims: tuple[Best | Wider, ...] = ()
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in a space: a row, and a value for every field that is swept."""
+
+    row: str
+    values: tuple[tuple[str, Number], ...]
+
+
+@dataclass(frozen=True)
+class AskedSweep(Asked):
+    """What was asked of a sweep: also its space where it is not the declared one, its objectives, its points so far.
+
+    `words` are what else the command said: sampler, pruner, trials, storage.
+    """
+
+    study: Sweep
+    space: tuple[str, ...] = ()
+    objective: str = ""
+    points: tuple[Point, ...] = ()
+    words: tuple[str, ...] = ()
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is looked for."""
+        return objectives(self.objective or self.study.objective)
+
+    @property
+    def page(self) -> str:
+        """study-scale-objectives, the data set if not the scale's, seeds if several, digits for what else was set."""
+        parts = [self.name, self.scale.experiment.scale, *(o.metric for o in self.objectives)]
+        parts += [self.data.partition(":")[0]] if self.data else []
+        parts += [f"{self.seeds}-seeds"] if self.seeds > 1 else []
+        special = [self.data, self.fields, self.rows, self.space]
+        return "-".join([*parts, key_of(special)[:6]] if any(special) else parts)
+
+    @property
+    def command(self) -> str:
+        words = ["python", "-m", "harness.sweep", self.name]
+        words += ["--objective", self.objective] if self.objective else []
+        for given in self.space:
+            words += ["--space", given]
+        return shlex.join([*words, *self.options, *self.words])
+
+    def stages(self, experiment: Experiment) -> tuple[str, ...]:
+        return stages(self.objectives)
+
+    def chosen_rows(self) -> list[Row]:
+        rows = super().chosen_rows()
+        return [row for row in rows if self.rows or not self.study.chosen or row.name in self.study.chosen]
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The space in absolute values; raises `Mistake` where a row does not heed it or refuses its ends."""
+        declared = tuple(map(axis, self.space)) or self.study.space
+        if not declared:
+            raise Mistake(f"{self.name} has no space of its own: --space FIELD=LOW:HIGH or FIELD=A,B,C names one")
+        if len({a.field for a in declared}) < len(declared):
+            raise Mistake("--space names a field twice")
+        bases = {row: self.experiment(row) for row in self.chosen_rows()}
+        self.check_fields(bases)
+        found = tuple(a.of(next(iter(bases.values()))) for a in declared)
+        for a, (row, base) in itertools.product(found, bases.items()):
+            if any(a.field == full_path(path) for path, _ in self.fields):
+                raise Mistake(f"{a.field} is swept: --set cannot fix it")
+            for value in (*a.grid, a.low, a.high):
+                if value is not None and a.field not in heeded(with_fields(base, {a.field: value})):
+                    raise Mistake(f"{a.field} has no influence on the row {row.name!r}: what it belongs to is off")
+        return found
+
+    def grid(self) -> list[Point]:
+        """Every place of the grid once, row by row; raises `Mistake` where an axis names no values."""
+        axes = self.axes
+        for a in axes:
+            if not a.grid:
+                raise Mistake(f"{a.field} has a range and no values for a grid: {a.field}=A,B,C, or another --sampler")
+        values = itertools.product(*(a.grid for a in axes))
+        of_fields = [tuple(zip((a.field for a in axes), chosen, strict=True)) for chosen in values]
+        return [Point(row.name, chosen) for row in self.chosen_rows() for chosen in of_fields]
+
+    def middle(self) -> Point:
+        """A place in the middle, to tell what a trial takes."""
+        values = [
+            a.grid[len(a.grid) // 2] if a.low is None or a.high is None else type(a.low)((a.low + a.high) / 2)
+            for a in self.axes
+        ]
+        fields = (a.field for a in self.axes)
+        return Point(self.chosen_rows()[0].name, tuple(zip(fields, values, strict=True)))
+
+    def trying(self, point: Point) -> AskedSweep:
+        """The same with one more point."""
+        return self if point in self.points else dataclasses.replace(self, points=(*self.points, point))
+
+    def row_of(self, point: Point) -> Row:
+        """The row of a page that a point is."""
+        names = {a.field: a.name for a in self.axes}
+        named = [f"{names[path]} = {value:.6g}" for path, value in point.values]
+        row = self.study.row(point.row)
+        label = ", ".join([*([row.name] if len(self.study.rows) > 1 else []), *named])
+        return dataclasses.replace(row, name=label, fields=row.fields | dict(point.values))
+
+    def experiments_of(self, point: Point) -> list[Experiment]:
+        """The experiments of a point, one a seed; raises `Mistake` where its values do not go together."""
+        base = self.experiment(self.study.row(point.row))
+        return of_seeds(with_fields(base, dict(point.values)), self.seeds)
+
+    def experiments(self) -> dict[Row, list[Experiment]]:
+        return {self.row_of(point): self.experiments_of(point) for point in self.points}

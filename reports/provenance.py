@@ -1,0 +1,96 @@
+"""What the numbers of any page rest on: data, protocols, configuration, cost, machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness import plugins
+from harness.experiment import heeded
+from harness.networks import TEACHERS
+from reports.results import Result, costs, environments, rows_of, shared, total_seconds
+
+MEASURING = ("diagnosis", "evaluation", "snapshots", "generation", "generator_snapshots", "guidance", "reference")
+MOMENT = {
+    "snapshots": " at the snapshots",
+    "generator_snapshots": " at the snapshots of the generator",
+    "guidance": " in the search",
+}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Pieces of Markdown about all results of a page."""
+
+    results: Sequence[Result]
+
+    def data_facts(self) -> str:
+        """Images, content hash and classes of the data set."""
+        run = shared(self.results, "data")
+        if run is None:
+            return ""
+        facts = run.result()["facts"]
+        counts = ", ".join(f"{count} {split}" for split, count in facts["images"].items())
+        data = self.results[0].experiment.data
+        text = (
+            f"Data set `{data.name}` at {data.image_size} px: {counts} images, {len(facts['classes'])} classes, "
+            f"content `{facts['content']}`."
+        )
+        unreadable = facts.get("unreadable") or []
+        if unreadable:
+            text += f" {len(unreadable)} unreadable files were left out: {', '.join(unreadable[:5])}."
+        return text
+
+    @property
+    def teacher(self) -> str:
+        """The teacher and its layers."""
+        return TEACHERS[self.results[0].experiment.teacher].about
+
+    @property
+    def perceptual_share(self) -> float:
+        """The share of every batch on which the perceptual distance is taken."""
+        return self.results[0].experiment.tokenizer.perceptual.batch_share
+
+    @property
+    def attribution(self) -> str:
+        """Whose images the page shows."""
+        text: str = plugins.load("harness.data", self.results[0].experiment.data.name, "data set").attribution
+        return text
+
+    def protocols(self) -> list[str]:
+        """Every metric with its N and protocol, each once."""
+        where: dict[tuple[str, str], dict[str, None]] = {}
+        for stage in MEASURING:
+            for r in (record for result in self.results for record in result.records(stage)):
+                title = plugins.load("harness.metrics", r.metric, "metric").title
+                place = f"{r.split}{MOMENT.get(stage, '')}, N = {r.n}"
+                where.setdefault((title, r.protocol), {})[place] = None
+        return [f"**{title}** ({'; '.join(places)}): {protocol}." for (title, protocol), places in where.items()]
+
+    def cost_table(self) -> str:
+        """Seconds of every row and stage."""
+        frame = costs(self.results)
+        return str(frame.reset_index().to_markdown(index=False, floatfmt=".0f"))
+
+    @property
+    def total_minutes(self) -> float:
+        return total_seconds(self.results) / 60
+
+    def environment(self) -> str:
+        """The machine and the versions, of all finished runs (their mixtures are told above the table)."""
+        all_of = environments(self.results)
+        if not all_of:
+            return "nothing has run"
+        _, e = all_of[-1]
+        versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
+        return (
+            f"{e['processor']}; device {e['device']}, {e['dtype']}, {e['threads']} threads; Python {e['python']}; "
+            f"{versions}; commit `{e['commit'][:12]}`{' with uncommitted changes' if e['uncommitted'] else ''}."
+        )
+
+    def configuration(self) -> str:
+        """The fields in which the rows that heed them agree; the others are in the table of rows."""
+        rows = [heeded(seeds[0].experiment) for seeds in rows_of(self.results).values()]
+        paths = dict.fromkeys(path for row in rows for path in row if path not in ("seed", "scale"))
+        values = {path: {row[path] for row in rows if path in row} for path in paths}
+        return "\n".join(f"{path} = {next(iter(found))}" for path, found in values.items() if len(found) == 1)

@@ -1,0 +1,66 @@
+"""A number whose optimum is known, approached step by step as a training would."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from harness.errors import Trouble
+from harness.experiment import Experiment
+from harness.stages import Diverged, Outcome, Size, Stopped, Work
+from harness.store import Record, read_json, write_json
+
+revision = 1
+about = "a bowl over mask ratio and semantic share, least at 0.3 and 0.6"
+resumes = True
+STEPS = 10
+
+
+def inputs(experiment: Experiment) -> tuple[str, ...]:
+    return ("toy_source",)
+
+
+def size(experiment: Experiment) -> Size:
+    return Size(STEPS, 1000)
+
+
+def config(experiment: Experiment) -> dict[str, Any]:
+    masking = experiment.tokenizer.masking
+    return {"x": masking.max_ratio, "y": masking.semantic_share, "masked": masking.on, "seed": experiment.seed}
+
+
+def height(experiment: Experiment) -> float:
+    """What is looked for: least, 0.02 above zero for every seed after the first, at (0.3, 0.6)."""
+    masking = experiment.tokenizer.masking
+    return (masking.max_ratio - 0.3) ** 2 + (masking.semantic_share - 0.6) ** 2 + 0.02 * experiment.seed
+
+
+def run(work: Work) -> Outcome:
+    """RUNS/behaviour/toy_bowl may say `sleep SECONDS` (a step) or, for M above 0.5, `fail`, `diverge` or `exit`."""
+    path = work.run.folder.parent.parent / "behaviour/toy_bowl"
+    word, _, number = (path.read_text() if path.exists() else "").partition(" ")
+    checkpoint, step, value = work.run.folder / "checkpoint.pt", 0, height(work.experiment)
+    try:
+        saved = read_json(checkpoint)
+        work.run.rewind_metrics(saved["metrics"])
+        step = saved["step"]
+    except (FileNotFoundError, ValueError):
+        work.run.rewind_metrics()
+    with work.progress(STEPS, "step", step) as bar:
+        while step < STEPS:
+            if work.should_stop():
+                write_json(checkpoint, {"step": step, "metrics": work.run.metrics_mark()})
+                raise Stopped
+            time.sleep(float(number) if word == "sleep" else 0.0)
+            if step == STEPS // 2 and work.experiment.tokenizer.masking.max_ratio > 0.5:
+                if word == "fail":
+                    raise Trouble("it was told to fail")
+                if word == "diverge":
+                    raise Diverged("it was told to diverge")
+                if word == "exit":
+                    os._exit(3)
+            step += 1
+            work.run.log_metrics(step, {"toy": value + 1 / step})
+            bar.update()
+    return Outcome([Record("rfd", value, 100, STEPS, "val", "toy"), Record("kl", value**0.5, 100, STEPS, "val", "toy")])
