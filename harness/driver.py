@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import asked as requests
 from harness.errors import Mistake
@@ -19,7 +19,7 @@ from harness.experiment import Experiment
 from harness.objectives import PROXY_STAGE, Objective
 from harness.plan import Task, task, tasks
 from harness.progress import TrialLines, progress_of
-from harness.search import Search, quiet
+from harness.search import Search
 from harness.space import ROW, AskedSweep, Point
 from harness.store import FINAL, Run, Store
 
@@ -39,6 +39,7 @@ class Trial:
     targets: list[list[Task]]
     training: Run
     reported: int
+    cached: bool
     began: float = field(default_factory=time.monotonic)
 
 
@@ -59,24 +60,28 @@ class Driver:
         self.at_once, self.retry_failed, self.lines, self.axes = at_once, retry_failed, lines, asked.axes
         self.labels: dict[Task, str] = {}
         self._trials: dict[int, Trial] = {}
-        self._live: set[Task] = set()
+        self._gone: list[Task] = []
+        self._live: dict[Task, None] = {}
         self._looked = 0.0
         self._took: list[float] = []
         import optuna
 
-        for frozen in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+        states = optuna.trial.TrialState
+        for frozen in study.get_trials(deepcopy=False, states=[states.COMPLETE]):
+            self._restore(frozen)
+        for frozen in study.get_trials(deepcopy=False, states=[states.RUNNING]):
             study.sampler = search.sampler_of(study, frozen.number)
-            with quiet():  # an id, which only the storage tells, is the one way to a trial of another process
-                trial = optuna.trial.Trial(study, frozen._trial_id)
-                self._begin(trial, max(frozen.intermediate_values, default=-1))
+            # An id, which only the storage tells, is the one way to a trial of another process.
+            trial = optuna.trial.Trial(study, frozen._trial_id)
+            self._begin(trial, max(frozen.intermediate_values, default=-1))
         self._enqueue()
 
     def wanted(self) -> list[Task]:
         """Tells the trials that have ended and asks for as many as there is room for; the tasks of all that run."""
         while self._tell() or self._ask():
             pass
-        self._live = {t for trial in self._trials.values() for t in trial.tasks}
-        return [t for trial in self._trials.values() for t in trial.tasks]
+        self._live = self._running()
+        return list(self._live)
 
     def unwanted(self, task: Task) -> bool:
         """Whether all trials that wanted it were given up; looks at their curves now and then."""
@@ -85,9 +90,13 @@ class Driver:
             for number, trial in list(self._trials.items()):
                 if self.search.pruner != "none" and self._pruned(trial):
                     del self._trials[number]
-            self._live = {t for trial in self._trials.values() for t in trial.tasks}
+            self._live = self._running()
             self.lines.show({n: f"{trial.name}: {_at(trial, self.store)}" for n, trial in self._trials.items()})
         return task not in self._live
+
+    def _running(self) -> dict[Task, None]:
+        """The tasks of all trials that run, inputs before their readers."""
+        return dict.fromkeys([*self._gone, *(t for trial in self._trials.values() for t in trial.tasks)])
 
     def failed(self) -> dict[int, str]:
         """Why the trials failed that did and were not tried again, by number."""
@@ -109,8 +118,7 @@ class Driver:
         room = self.at_once is None or len(self._trials) < self.at_once
         if room and self._left() > 0:
             self.study.sampler = self.search.sampler_of(self.study, len(self.study.get_trials(deepcopy=False)))
-            with quiet():
-                self._begin(self.study.ask())
+            self._begin(self.study.ask())
             return True
         return False
 
@@ -118,14 +126,10 @@ class Driver:
         """Puts what has to be tried into Optuna's queue, each once."""
         points = self.asked.grid()[: self.search.trials] if self.search.sampler == "grid" else []
         for point in points:
-            self.study.enqueue_trial(self._parameters(point), skip_if_exists=True)
+            self.study.enqueue_trial(self.asked.parameters(point), skip_if_exists=True)
         if self.retry_failed:
             for frozen in (t for t in self._failed() if not t.user_attrs.get("final")):
                 self.study.enqueue_trial(frozen.params, user_attrs={"again": frozen.number})
-
-    def _parameters(self, point: Point) -> dict[str, Any]:
-        """Optuna's parameters of a point."""
-        return {**({ROW: point.row} if len(self.asked.chosen_rows()) > 1 else {}), **dict(point.values)}
 
     def _failed(self) -> list[optuna.trial.FrozenTrial]:
         """Trials that failed and were not tried again."""
@@ -149,25 +153,37 @@ class Driver:
     def _begin(self, trial: optuna.Trial, reported: int = -1) -> None:
         """Takes up a trial that was asked for, its curve reported up to a step: its place, the tasks that it takes."""
         rows = [row.name for row in self.asked.chosen_rows()]
-        row = trial.suggest_categorical(ROW, rows) if len(rows) > 1 else rows[0]
-        point = Point(row, tuple((axis.field, axis.suggested(trial)) for axis in self.axes))
+        row = {ROW: trial.suggest_categorical(ROW, rows)} if len(rows) > 1 else {}
+        point = self.asked.point(row | {axis.name: axis.suggested(trial) for axis in self.axes})
         name = self.asked.row_of(point).name
         try:
-            experiments = self.asked.experiments_of(point)
+            planned, targets = self._plan(point, name)
         except Mistake as mistake:  # values that do not go together
             self._fail(trial, name, str(mistake), final=True)
             return
-        self.asked = self.asked.trying(point)
         requests.remember(self.asked, self.store)
+        for run in (t.run_in(self.store) for t in planned):
+            if self.retry_failed and run.state == "failed":
+                run.reset("waiting")
+        training = task(PROXY_STAGE, planned[0].experiment).run_in(self.store)  # of the first seed
+        cached = all(t.run_in(self.store).state == "done" for t in planned)
+        self._trials[trial.number] = Trial(trial, name, planned, targets, training, reported, cached)
+
+    def _plan(self, point: Point, name: str) -> tuple[list[Task], list[list[Task]]]:
+        """The tasks that a place takes, and those with its values, by objective and seed; raises `Mistake`."""
+        experiments = self.asked.experiments_of(point)
+        self.asked = self.asked.trying(point)
         planned = tasks(experiments, self.asked.stages(experiments[0]))
         for t in planned:
-            known = self.labels.get(t)
-            self.labels[t] = name if known is None or known == name else "several trials"
-            if self.retry_failed and t.run_in(self.store).state == "failed":
-                t.run_in(self.store).reset("waiting")
-        targets = [[task(o.stage, e) for e in experiments] for o in self.asked.objectives]
-        training = task(PROXY_STAGE, experiments[0]).run_in(self.store)
-        self._trials[trial.number] = Trial(trial, name, planned, targets, training, reported)
+            self.labels[t] = name if self.labels.get(t, name) == name else "several trials"
+        return planned, [[task(o.stage, e) for e in experiments] for o in self.asked.objectives]
+
+    def _restore(self, trial: optuna.trial.FrozenTrial) -> None:
+        """Has the results of a trial that is told made again, to the same numbers, where they are gone or damaged."""
+        point = self.asked.point(trial.params)
+        planned, targets = self._plan(point, self.asked.row_of(point).name)
+        if any(t.run_in(self.store).state != "done" for target in targets for t in target):
+            self._gone += planned
 
     def _told(self, trial: Trial) -> bool:
         """Tells how a trial went, if it has ended."""
@@ -190,9 +206,9 @@ class Driver:
             values.append(sum(known) / len(known))
         if self.search.pruner != "none":
             self._pruned(trial)  # so that trials to come are compared with its whole curve
-        with quiet():
-            self.study.tell(trial.optuna, values)
-        self._took.append(time.monotonic() - trial.began)
+        self.study.tell(trial.optuna, values)
+        if not trial.cached:
+            self._took.append(time.monotonic() - trial.began)
         shown = ", ".join(f"{o.title} {v:.6g}" for o, v in zip(self.asked.objectives, values, strict=True))
         self._say(trial.optuna.number, trial.name, f"{shown}; {self._so_far()}")
         return True
@@ -203,8 +219,7 @@ class Driver:
 
         trial.set_user_attr("reason", reason)
         trial.set_user_attr("final", final)
-        with quiet():
-            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
         self._say(trial.number, name, f"failed: {reason}")
 
     def _pruned(self, trial: Trial) -> bool:
@@ -214,13 +229,11 @@ class Driver:
         objective = self.asked.objectives[0]
         for step, value in curve_of(trial.training, objective.proxy):
             if step > trial.reported and math.isfinite(value):
-                with quiet():
-                    trial.optuna.report(value, step)
+                trial.optuna.report(value, step)
                 trial.reported = step
                 # What is trained already costs nothing more.
                 if trial.training.state != "done" and trial.optuna.should_prune():
-                    with quiet():
-                        self.study.tell(trial.optuna, state=optuna.trial.TrialState.PRUNED)
+                    self.study.tell(trial.optuna, state=optuna.trial.TrialState.PRUNED)
                     self._say(
                         trial.optuna.number, trial.name, f"given up at step {step}, {objective.proxy} {value:.4g}"
                     )
@@ -237,16 +250,14 @@ class Driver:
             text = f"{len(self.study.best_trials)} on the Pareto front of {len(done)}"
         else:
             best = self.study.best_trial
-            text = f"best so far {self._name(best.params)} with {best.value:.6g}, of {len(done)}"
+            name = self.asked.row_of(self.asked.point(best.params)).name
+            text = f"best so far {name} with {best.value:.6g}, of {len(done)}"
         if left:
+            text += f"; {left} left"
+        if left and self._took:
             minutes = left * sum(self._took) / len(self._took) / (self.at_once or len(self._trials)) / 60
-            text += f"; {left} left, about {minutes:.0f} min"
+            text += f", about {minutes:.0f} min where nothing is cached"
         return text
-
-    def _name(self, parameters: dict[str, Any]) -> str:
-        row = parameters.get(ROW, self.asked.chosen_rows()[0].name)
-        values = tuple((path, value) for path, value in parameters.items() if path != ROW)
-        return self.asked.row_of(Point(row, values)).name
 
     def _say(self, number: int, name: str, text: str) -> None:
         self.lines.say(f"trial {number}, {name}: {text}")

@@ -5,8 +5,9 @@ probe and kl cost the training of a tokenizer and a look at its latents, rfd its
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from harness import plugins
 from harness.errors import Mistake, unknown
@@ -36,6 +37,11 @@ class Objective:
     def direction(self) -> Literal["maximize", "minimize"]:
         """Optuna's word for where it is better."""
         return "maximize" if self.better == "higher" else "minimize"
+
+    @property
+    def best(self) -> Callable[..., Any]:
+        """What picks the best of several."""
+        return max if self.better == "higher" else min
 
     def split(self, experiment: Experiment) -> str:
         """The images that it is measured on."""

@@ -25,11 +25,13 @@ def main(arguments: Sequence[str]) -> int:
 
         print(write(asked, store, options.out))
     if isinstance(asked, AskedSweep):
-        from harness.search import default_storage, storage_at, study_of
+        from harness.search import default_storage, known_study
         from reports.sweep import write as write_sweep
 
         place = options.storage or default_storage(store.root, asked.page)
-        study = study_of(asked, storage_at(place, write=False), write=False)
+        study = known_study(asked, place, store)
+        if study is None:
+            raise Mistake(f"no study {asked.page!r} at {place}: {asked.command} makes it")
         print(write_sweep(asked, study, place, store, options.out))
     return 0
 

@@ -12,11 +12,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.errors import Mistake, Trouble, unknown
 from harness.experiment import key_of
 from harness.space import AskedSweep
+from harness.store import Store
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -42,6 +43,7 @@ PRUNERS = {
 MEDIAN_AFTER_TRIALS = 3
 GRACE_SECONDS = 3  # after which a lock on the journal is that of a killed process; no shorter one is allowed
 CONNECT_SECONDS = 10
+JOURNAL = b'{"op_code"'  # how it begins
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,7 @@ class Search:
             "gp": samplers.GPSampler,
             "cmaes": samplers.CmaEsSampler,
         }
-        with quiet():
-            return made[self.sampler](seed=seed)
+        return made[self.sampler](seed=seed)
 
     def pruner_of(self, steps: int) -> BasePruner:
         """What gives up trials that train for so many steps."""
@@ -120,11 +121,8 @@ def quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def storage_at(place: str, write: bool) -> BaseStorage:
-    """The storage at a file or a URL; raises `Mistake` where it cannot be reached or, to be read, does not exist.
-
-    Whoever writes is the only one who does: the end of a line that a killed process did not finish is cut off.
-    """
+def storage_at(place: str) -> BaseStorage:
+    """The storage at a file or a URL; raises `Mistake` where it cannot be reached."""
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
@@ -137,17 +135,21 @@ def storage_at(place: str, write: bool) -> BaseStorage:
         except Exception as error:  # of SQLAlchemy, of one of many drivers, or of its import
             raise Mistake(f"the storage {shown_place(place)} cannot be reached: {_first_line(error)}") from None
     path = Path(place).absolute()
-    if write:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _cut(path)
-    elif not path.is_file():
-        raise Mistake(f"no sweep is stored at {place}")
+    if path.exists() and not _is_journal(path):
+        raise Mistake(f"{place} is no journal of Optuna")
     try:
         return JournalStorage(JournalFileBackend(str(path), JournalFileSymlinkLock(str(path), GRACE_SECONDS)))
     except OSError as error:
         raise Mistake(f"the storage {place} cannot be opened: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise Trouble(f"{place} is no journal of Optuna, or damaged: {_first_line(error)}") from None
+        raise Trouble(f"{place} is a damaged journal: {_first_line(error)}") from None
+
+
+def _is_journal(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(JOURNAL)) in (JOURNAL, b"")
 
 
 def shown_place(place: str) -> str:
@@ -166,37 +168,23 @@ def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _cut(path: Path) -> None:
-    """Cuts off what follows the last whole line."""
-    if path.is_file() and (content := path.read_bytes()) and not content.endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)
-
-
-def study_of(asked: AskedSweep, storage: BaseStorage, write: bool) -> Study:
-    """The Optuna study of what was asked, made if it is new; raises `Mistake` where it is about something else."""
+def known_study(asked: AskedSweep, place: str, store: Store) -> Study | None:
+    """The Optuna study of what was asked, if there is one; raises `Mistake` where it is about something else."""
     import optuna
 
-    mine = described(asked)
-    with quiet():
-        if write:
-            directions = [o.direction for o in asked.objectives]
-            study = optuna.create_study(
-                storage=storage, study_name=asked.page, directions=directions, load_if_exists=True
-            )
-        else:
-            try:
-                study = optuna.load_study(storage=storage, study_name=asked.page)
-            except KeyError:
-                raise Mistake(f"no study {asked.page!r} in that storage: python -m harness.sweep makes it") from None
-    theirs: dict[str, Any] = study.user_attrs
-    if "about" not in theirs:
-        if study.get_trials(deepcopy=False):
-            raise Mistake(f"the study {asked.page!r} in that storage was made by something else")
-        if write:
-            study.set_user_attr("about", mine)
-        return study
-    for name in dict.fromkeys([*theirs["about"], *mine]):
-        there, here = (about.get(name, "nothing") for about in (theirs["about"], mine))
+    if "://" not in place and not Path(place).exists():
+        return None
+    try:
+        with quiet():
+            study = optuna.load_study(storage=storage_at(place), study_name=asked.page)
+    except KeyError:
+        return None
+    mine = described(asked, place, store)
+    theirs: dict[str, str] = study.user_attrs.get("about", {})
+    if not theirs and study.get_trials(deepcopy=False):
+        raise Mistake(f"the study {asked.page!r} in that storage was made by something else")
+    for name in dict.fromkeys([*theirs, *mine]) if theirs else ():
+        there, here = (about.get(name, "nothing") for about in (theirs, mine))
         if there != here:
             raise Mistake(
                 f"the study {asked.page!r} in that storage holds another {name}: {there} there, {here} here; "
@@ -205,13 +193,36 @@ def study_of(asked: AskedSweep, storage: BaseStorage, write: bool) -> Study:
     return study
 
 
-def described(asked: AskedSweep) -> dict[str, str]:
+def open_study(asked: AskedSweep, place: str, store: Store) -> Study:
+    """The same, made if there is none; for its one driver.
+
+    The end of a line of a journal that a killed driver did not finish is cut off.
+    """
+    import optuna
+
+    path = Path(place)
+    if "://" not in place:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and _is_journal(path) and not (content := path.read_bytes()).endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)
+    study = known_study(asked, place, store)
+    if study is None:
+        directions = [o.direction for o in asked.objectives]
+        study = optuna.create_study(storage=storage_at(place), study_name=asked.page, directions=directions)
+    study.set_user_attr("about", described(asked, place, store))
+    return study
+
+
+def described(asked: AskedSweep, place: str, store: Store) -> dict[str, str]:
     """What the values of a study depend on, in words."""
     from harness.plan import task
 
     base = asked.experiment(asked.chosen_rows()[0])
+    # A database has no place in a store, and trials mean nothing without one.
+    of_store = {"store": str(store.root.absolute())} if "://" in place else {}
     return {
-        **{f"space of {a.field}": str(a) for a in asked.axes},
+        **of_store,
+        **{f"space of {a.name}": str(a) for a in asked.axes},
         "choice of rows": ", ".join(row.name for row in asked.chosen_rows()),
         "objective": ", ".join(o.metric for o in asked.objectives),
         "number of seeds": str(asked.seeds),

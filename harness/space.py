@@ -6,8 +6,9 @@ import dataclasses
 import itertools
 import math
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import Mistake
 from harness.experiment import Experiment, flat, full_path, heeded, key_of, with_fields
@@ -23,7 +24,7 @@ ROW = "row"  # how Optuna calls the choice between several rows
 
 @dataclass(frozen=True)
 class Axis:
-    """One parameter: a field of the experiment, the values of the grid, and the range in between.
+    """One parameter: a field of the experiment, its name, the values of the grid, and the range in between.
 
     Without `low` and `high` only the values of the grid may be taken. `log`: the range counts in ratios. `relative`:
     all are multiples of what the scale says, so that the same sweep fits every scale.
@@ -66,10 +67,10 @@ class Axis:
     def suggested(self, trial: Trial) -> Number:
         """A value by Optuna's sampler, or the one that a trial has already; of an axis in absolute values."""
         if self.low is None or self.high is None:
-            return trial.suggest_categorical(self.field, self.grid)
+            return trial.suggest_categorical(self.name, self.grid)
         if isinstance(self.low, int) and isinstance(self.high, int):
-            return trial.suggest_int(self.field, self.low, self.high, log=self.log)
-        return trial.suggest_float(self.field, self.low, self.high, log=self.log)
+            return trial.suggest_int(self.name, self.low, self.high, log=self.log)
+        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def __str__(self) -> str:
         if self.low is None or self.high is None:
@@ -213,6 +214,16 @@ class AskedSweep(Asked):
         values = itertools.product(*(a.grid for a in axes))
         of_fields = [tuple(zip((a.field for a in axes), chosen, strict=True)) for chosen in values]
         return [Point(row.name, chosen) for row in self.chosen_rows() for chosen in of_fields]
+
+    def parameters(self, point: Point) -> dict[str, Any]:
+        """A point as Optuna has it."""
+        row = {ROW: point.row} if len(self.chosen_rows()) > 1 else {}
+        return row | {a.name: value for a, (_, value) in zip(self.axes, point.values, strict=True)}
+
+    def point(self, parameters: Mapping[str, Any]) -> Point:
+        """What `parameters` gives for a point."""
+        row = parameters[ROW] if len(self.chosen_rows()) > 1 else self.chosen_rows()[0].name
+        return Point(row, tuple((a.field, parameters[a.name]) for a in self.axes))
 
     def middle(self) -> Point:
         """A place in the middle, to tell what a trial takes."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from filelock import FileLock, Timeout
 
 from harness import cli, plugins
 from harness.asked import Planned, plan_of, remember, require_data
 from harness.driver import Driver
-from harness.errors import Mistake
+from harness.errors import Mistake, Trouble
 from harness.estimate import plan_table
 from harness.processes import world_size
 from harness.progress import TrialLines
@@ -24,9 +24,10 @@ from harness.search import (
     SAMPLERS,
     Search,
     default_storage,
+    known_study,
+    open_study,
+    quiet,
     shown_place,
-    storage_at,
-    study_of,
 )
 from harness.space import AskedSweep
 from harness.store import Store
@@ -57,16 +58,9 @@ def main(arguments: Sequence[str]) -> int:
     if hasattr(executor, "require"):
         executor.require(sample, how)
 
-    lock = FileLock(store.root / FOLDER / f".{asked.page}.lock")
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise Mistake(
-            f"another command drives {asked.page}: python -m harness.status {asked.name} tells how far"
-        ) from None
-    with lock:
-        study = study_of(asked, storage_at(search.storage, write=True), write=True)
+    known_study(asked, search.storage, store)  # whatever is wrong with it
+    with alone(asked, store), quiet():
+        study = open_study(asked, search.storage, store)
         study.pruner = search.pruner_of(asked.experiment(asked.chosen_rows()[0]).training.steps)
         study.set_user_attr("command", asked.command)
         remember(asked, store)
@@ -80,6 +74,22 @@ def main(arguments: Sequence[str]) -> int:
 
     print(write(driver.asked, study, search.storage, store, options.out))
     return ended(driver)
+
+
+@contextlib.contextmanager
+def alone(asked: AskedSweep, store: Store) -> Iterator[None]:
+    """As the one driver of a study; raises `Mistake` where there is another, `Trouble` where the storage goes away."""
+    from optuna.exceptions import StorageInternalError
+
+    place = store.root / FOLDER / f".{asked.page}.lock"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(place, timeout=0):
+            yield
+    except Timeout:
+        raise Mistake(f"another command drives {asked.page}; python -m harness.status tells how far it is") from None
+    except StorageInternalError as error:
+        raise Trouble(f"the storage of {asked.page} failed: {error}. The same command goes on") from None
 
 
 def asked_of(options: argparse.Namespace) -> AskedSweep:

@@ -18,67 +18,84 @@ if TYPE_CHECKING:
     import optuna
     from matplotlib.axes import Axes
 
-    from reports.sweep import Page
+    from reports.answer import Answer
+    from reports.places import Places, Tried
 
 LATENTS = ("kl", "active_units")
 
 
-def objective(page: Page, path: Path) -> bool:
-    """Every objective over the space: over the one axis with the paper's curve beside it, or over the first two."""
-    if not page.done:
+def objective(places: Places, answer: Answer, path: Path) -> bool:
+    """Every objective over the one axis, the paper's curve beside it, or over the first two axes."""
+    if not places.done:
         return False
-    objectives = page.asked.objectives
-    papers = page.paper_curves() if len(page.axes) == 1 else {}
-    columns = 1 + any(papers.values())
+    objectives = places.asked.objectives
+    papers = [answer.paper_curve(o) for o in objectives]
+    columns = 1 + any(papers)
     made, axes = figure(
         5.4 * columns + 0.6, 3.6 * len(objectives) + 0.5, nrows=len(objectives), ncols=columns, squeeze=False
     )
-    for line, o in zip(axes, objectives, strict=True):
-        if len(page.axes) == 1:
-            over_axis(line[0], page, o)
-        else:
-            over_two(line[0], page, o)
+    for line, o, curve in zip(axes, objectives, papers, strict=True):
+        if len(places.axes) > 1:
+            _over_two(line[0], places, o)
+            continue
+        _over_axis(line[0], places, lambda tried, o=o: tried.of(o), places.noise(o))  # type: ignore[misc]
+        line[0].set_title(f"{named(o)} of ours", fontsize=10, loc="left")
         for axis in line[1:]:
-            curve = papers.get(o.metric, {})
             axis.plot(list(curve), list(curve.values()), color=COLOURS[0], marker="o", linewidth=1.6)
-            axis.set_title(page.paper_title(o) if curve else "not in the paper", fontsize=10, loc="left")
-            axis.set_xlabel(page.axes[0].name)
+            axis.set_title(answer.paper_title(o) if curve else "not in the paper", fontsize=10, loc="left")
+            axis.set_xlabel(places.axes[0].name)
             axis.set_xlim(line[0].get_xlim())
             axis.grid(alpha=0.3)
     save(made, path)
     return True
 
 
-def over_axis(axis: Axes, page: Page, o: Objective) -> None:
-    """Means with their intervals, a point a seed, and the noise between seeds, one line a row."""
-    noise = page.noise(o)
-    for number, (row, places) in enumerate(page.by_row.items()):
-        x, means = [p.value for p in places], np.array([p.mean(o) for p in places])
-        style: dict[str, Any] = {"color": COLOURS[number % 8], "linestyle": DASHES[number % 8], "linewidth": 1.6}
-        halves = [intervals.half_width(p.of(o)) or 0.0 for p in places]
-        axis.errorbar(x, means, yerr=halves, marker=MARKERS[number], markersize=5, capsize=3, label=row, **style)
+def latents(places: Places, path: Path) -> bool:
+    """KL and active units at the end, over the one axis, one line a row."""
+    if not places.done or len(places.axes) > 1:
+        return False
+    made, axes = figure(9.5, 3.8, ncols=len(LATENTS))
+    for axis, metric in zip(axes, LATENTS, strict=True):
+        _over_axis(axis, places, lambda tried, metric=metric: tried.other(metric))  # type: ignore[misc]
+        module = plugins.load("harness.metrics", metric, "metric")
+        axis.set_title(f"{module.title} ({module.unit})", fontsize=10, loc="left")
+        axis.set_ylim(bottom=0)
+    save(made, path)
+    return True
+
+
+def _over_axis(
+    axis: Axes, places: Places, values: Callable[[Tried], Sequence[float]], noise: float | None = None
+) -> None:
+    """Means over seeds with their intervals and, where `noise` is given, that and a point a seed; one line a row."""
+    for number, (row, tried) in enumerate(places.by_row.items()):
+        known = [(t.value, found) for t in tried if (found := values(t))]
+        x, means = [at for at, _ in known], np.array([np.mean(found) for _, found in known])
+        halves = [intervals.half_width(found) or 0.0 for _, found in known]
+        colour = COLOURS[number % 8]
+        style: dict[str, Any] = {"color": colour, "linestyle": DASHES[number % 8], "linewidth": 1.6, "label": row}
+        axis.errorbar(x, means, yerr=halves, marker=MARKERS[number], markersize=5, capsize=3, **style)
         if noise is not None:
-            axis.fill_between(x, means - noise, means + noise, color=COLOURS[number % 8], alpha=0.15, linewidth=0)
-            for place in places:
-                axis.plot([place.value] * len(place.of(o)), place.of(o), ".", color=COLOURS[number % 8], alpha=0.6)
-    if page.axes[0].log:
+            axis.fill_between(x, means - noise, means + noise, color=colour, alpha=0.15, linewidth=0)
+            for at, found in known:
+                axis.plot([at] * len(found), found, ".", color=colour, alpha=0.6)
+    if places.axes[0].log:
         axis.set_xscale("log")
-    axis.set_xlabel(page.axes[0].name)
-    axis.set_title(f"{named(o)} of ours", fontsize=10, loc="left")
+    axis.set_xlabel(places.axes[0].name)
     axis.grid(alpha=0.3)
-    if len(page.by_row) > 1:
+    if len(places.by_row) > 1:
         axis.legend(frameon=False, fontsize=9)
 
 
-def over_two(axis: Axes, page: Page, o: Objective) -> None:
+def _over_two(axis: Axes, places: Places, o: Objective) -> None:
     """The first two axes, the objective in colour, the best place ringed; rows by their markers."""
-    first, second = page.axes[:2]
-    values = [place.mean(o) for place in page.done]
-    for number, (row, places) in enumerate(page.by_row.items()):
-        points = np.array([[v for _, v in place.point.values[:2]] for place in places])
-        colours: dict[str, Any] = {"c": [p.mean(o) for p in places], "vmin": min(values), "vmax": max(values)}
+    first, second = places.axes[:2]
+    every = [tried.mean(o) for tried in places.done]
+    for number, (row, of_row) in enumerate(places.by_row.items()):
+        points = np.array([[value for _, value in tried.point.values[:2]] for tried in of_row])
+        colours: dict[str, Any] = {"c": [tried.mean(o) for tried in of_row], "vmin": min(every), "vmax": max(every)}
         shown = axis.scatter(points[:, 0], points[:, 1], marker=MARKERS[number], label=row, **colours)
-    (_, x), (_, y), *_ = page.best(o, page.done).point.values
+    (_, x), (_, y), *_ = places.best(o, places.done).point.values
     axis.scatter(x, y, s=140, facecolors="none", edgecolors=COLOURS[1], linewidths=1.6)
     axis.figure.colorbar(shown, ax=axis)
     for log, set_scale in ((first.log, axis.set_xscale), (second.log, axis.set_yscale)):
@@ -87,34 +104,8 @@ def over_two(axis: Axes, page: Page, o: Objective) -> None:
     axis.set_xlabel(first.name)
     axis.set_ylabel(second.name)
     axis.set_title(f"{named(o)}, the best ringed", fontsize=10, loc="left")
-    if len(page.by_row) > 1:
+    if len(places.by_row) > 1:
         axis.legend(frameon=False, fontsize=9)
-
-
-def latents(page: Page, path: Path) -> bool:
-    """KL and active units at the end, over the one axis, one line a row."""
-    if not page.done or len(page.axes) > 1:
-        return False
-    made, axes = figure(9.5, 3.8, ncols=len(LATENTS))
-    for axis, metric in zip(axes, LATENTS, strict=True):
-        for number, (row, places) in enumerate(page.by_row.items()):
-            known = [(p.value, values) for p in places if (values := page.values(p, metric))]
-            style: dict[str, Any] = {"color": COLOURS[number % 8], "linestyle": DASHES[number % 8], "linewidth": 1.6}
-            halves = [intervals.half_width(values) or 0.0 for _, values in known]
-            means = [sum(values) / len(values) for _, values in known]
-            x = [value for value, _ in known]
-            axis.errorbar(x, means, yerr=halves, marker=MARKERS[number], markersize=5, capsize=3, label=row, **style)
-        if page.axes[0].log:
-            axis.set_xscale("log")
-        axis.set_xlabel(page.axes[0].name)
-        module = plugins.load("harness.metrics", metric, "metric")
-        axis.set_title(f"{module.title} ({module.unit})", fontsize=10, loc="left")
-        axis.set_ylim(bottom=0)
-        axis.grid(alpha=0.3)
-    if len(page.by_row) > 1:
-        axes[0].legend(frameon=False, fontsize=9)
-    save(made, path)
-    return True
 
 
 def named(o: Objective) -> str:
@@ -160,6 +151,7 @@ def _save_plot(plot: Callable[[], Any], path: Path) -> bool:
         import matplotlib.pyplot as plt
 
         made = np.ravel(plot())[0].figure
+        made.set_size_inches(9, 4)
         path.parent.mkdir(parents=True, exist_ok=True)
         made.savefig(path, dpi=90, bbox_inches="tight")
         plt.close(made)

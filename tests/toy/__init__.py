@@ -18,7 +18,7 @@ from harness.store import Run, read_json
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HERE = Path(__file__).resolve().parent
-STAGES = ("toy_source", "toy_train", "toy_sum", "toy_bowl")
+STAGES = ("toy_source", "toy_train", "toy_sum")
 COMMAND = [sys.executable, "-m", "toy"]
 
 
@@ -28,8 +28,8 @@ def checkout(place: Path) -> Path:
         shutil.copytree(
             ROOT / package, place / package, ignore=shutil.ignore_patterns("__pycache__", "examples", "out")
         )
-    for stage in STAGES:
-        shutil.copy(HERE / f"stages/{stage}.py", place / f"harness/stages/{stage}.py")
+    for stage in (HERE / "stages").glob("*.py"):
+        shutil.copy(stage, place / "harness/stages")
     shutil.copy(HERE / "command.py", place / "toy.py")
     shutil.copy(HERE / "bowl.py", place / "ablations/bowl.py")
     with (place / "harness/objectives.py").open("a") as file:

@@ -12,9 +12,9 @@ from harness.stages import Diverged, Outcome, Size, Stopped, Work
 from harness.store import Record, read_json, write_json
 
 revision = 1
-about = "a bowl over mask ratio and semantic share, least at 0.3 and 0.6"
+about = "a bowl over mask ratio and semantic share, least at 0.3 and 0.6; of KL at 0.8 and 0.6"
 resumes = True
-STEPS = 10
+STEPS = 40  # as at `smoke`: pruners count in steps
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -30,17 +30,18 @@ def config(experiment: Experiment) -> dict[str, Any]:
     return {"x": masking.max_ratio, "y": masking.semantic_share, "masked": masking.on, "seed": experiment.seed}
 
 
-def height(experiment: Experiment) -> float:
-    """What is looked for: least, 0.02 above zero for every seed after the first, at (0.3, 0.6)."""
+def height(experiment: Experiment, least: float) -> float:
+    """What is looked for: least, 0.02 above zero for every seed after the first, at (`least`, 0.6)."""
     masking = experiment.tokenizer.masking
-    return (masking.max_ratio - 0.3) ** 2 + (masking.semantic_share - 0.6) ** 2 + 0.02 * experiment.seed
+    return (masking.max_ratio - least) ** 2 + (masking.semantic_share - 0.6) ** 2 + 0.02 * experiment.seed
 
 
 def run(work: Work) -> Outcome:
     """RUNS/behaviour/toy_bowl may say `sleep SECONDS` (a step) or, for M above 0.5, `fail`, `diverge` or `exit`."""
     path = work.run.folder.parent.parent / "behaviour/toy_bowl"
     word, _, number = (path.read_text() if path.exists() else "").partition(" ")
-    checkpoint, step, value = work.run.folder / "checkpoint.pt", 0, height(work.experiment)
+    checkpoint, step = work.run.folder / "checkpoint.pt", 0
+    rfd, kl = (height(work.experiment, least) for least in (0.3, 0.8))
     try:
         saved = read_json(checkpoint)
         work.run.rewind_metrics(saved["metrics"])
@@ -61,6 +62,7 @@ def run(work: Work) -> Outcome:
                 if word == "exit":
                     os._exit(3)
             step += 1
-            work.run.log_metrics(step, {"toy": value + 1 / step})
+            work.run.log_metrics(step, {"toy": rfd + 1 / step})
             bar.update()
-    return Outcome([Record("rfd", value, 100, STEPS, "val", "toy"), Record("kl", value**0.5, 100, STEPS, "val", "toy")])
+    found = {"rfd": rfd, "kl": kl}
+    return Outcome([Record(metric, value, 100, STEPS, "val", "toy") for metric, value in found.items()])
