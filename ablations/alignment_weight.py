@@ -1,6 +1,7 @@
 """How strongly the latents should be aligned with the teacher."""
 
-from harness.space import Axis, Sweep
+from harness.axis import Axis
+from harness.space import Sweep
 from harness.study import Row
 
 study = Sweep(

@@ -1,6 +1,7 @@
 """The paper's central claim: masking and alignment keep the latents from collapsing where a plain KL-VAE does."""
 
-from harness.space import Axis, Sweep, Wider
+from harness.axis import Axis
+from harness.space import Sweep, Wider
 from harness.study import Row
 
 study = Sweep(

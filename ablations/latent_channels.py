@@ -1,6 +1,7 @@
 """How many channels a latent token has."""
 
-from harness.space import Axis, Sweep
+from harness.axis import Axis
+from harness.space import Sweep
 from harness.study import Row
 
 study = Sweep(

@@ -1,7 +1,8 @@
 """Mask ratio and mix ratio together."""
 
 from ablations.table4 import NOTES
-from harness.space import Axis, Sweep
+from harness.axis import Axis
+from harness.space import Sweep
 from harness.study import Row
 
 study = Sweep(

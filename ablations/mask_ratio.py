@@ -1,7 +1,8 @@
 """Table 4 of MacTok, continued: where the mask ratio M is best."""
 
 from ablations.table4 import NOTES, RANDOM
-from harness.space import Axis, Best, Sweep
+from harness.axis import Axis
+from harness.space import Best, Sweep
 from harness.study import Row
 
 study = Sweep(

@@ -1,7 +1,8 @@
 """Table 4 of MacTok, continued: which share of the masks should follow the object."""
 
 from ablations.table4 import NOTES
-from harness.space import Axis, Best, Sweep
+from harness.axis import Axis
+from harness.space import Best, Sweep
 from harness.study import Row
 
 study = Sweep(

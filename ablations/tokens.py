@@ -1,6 +1,7 @@
 """How many latent tokens an image takes."""
 
-from harness.space import Axis, Sweep, Wider
+from harness.axis import Axis
+from harness.space import Sweep, Wider
 from harness.study import Row
 
 study = Sweep(

@@ -8,6 +8,7 @@ from harness import cli
 
 COMMANDS = {
     "harness.ablate STUDY": "run what is missing of an ablation and write its report",
+    "harness.sweep SWEEP": "look where in a space an objective is best, and write its report",
     "harness.status [STUDY]": "how far every stage is, and what went wrong",
     "harness.cancel STUDY": "end the jobs of a study, after showing them and asking",
     "harness.report STUDY": "rebuild a report from the store alone",

@@ -113,7 +113,13 @@ def add_execution(made: Parser) -> None:
     made.add_argument(
         "--executor", default="inline", help=f"{', '.join(plugins.names('harness.executors'))} (default: inline)"
     )
-    made.add_argument("--workers", type=int, default=2, metavar="N", help="jobs at a time, of --executor local")
+    made.add_argument(
+        "--workers",
+        type=int,
+        default=2,
+        metavar="N",
+        help="jobs at a time, of --executor local; and trials, of a sweep whose sampler learns from results",
+    )
     made.add_argument(
         "--cluster", type=Path, metavar="FILE", help="what a job of each stage and scale gets (default: cluster.toml)"
     )

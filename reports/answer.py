@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness import plugins
+from harness.axis import Number
 from harness.objectives import OBJECTIVES, Objective
-from harness.space import Best, Number, Wider
+from harness.space import Best, Wider
 from harness.study import published
 from reports import intervals
 from reports.places import Places, Tried

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from harness.axis import Axis, Number
 from harness.errors import Mistake
 from harness.objectives import Objective
-from harness.space import AskedSweep, Axis, Number, Point
+from harness.space import AskedSweep, Point
 from harness.store import Store
 from reports import intervals
 from reports.results import Result, load

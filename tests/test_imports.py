@@ -22,9 +22,21 @@ COMMANDS = {
     "harness.reconstruct",
     "harness.runs",
     "harness.status",
+    "harness.sweep",
 }
 SHARED_BY_COMMANDS = "harness.cli"  # names the studies, for the commands
-HEAVY = {"torch", "timm", "matplotlib", "pandas", "sklearn", "skimage", "torch_fidelity", "scipy", "safetensors"}
+HEAVY = {
+    "torch",
+    "timm",
+    "matplotlib",
+    "pandas",
+    "sklearn",
+    "skimage",
+    "torch_fidelity",
+    "scipy",
+    "safetensors",
+    "optuna",
+}
 
 
 def module(path: Path) -> str:
@@ -67,7 +79,7 @@ def test_imports_point_one_way(name):
 
 @pytest.mark.parametrize("name", ["harness.plan", "harness.study", "harness.cli", "harness.store", "reports.results"])
 def test_reading_and_planning_do_not_wait_for_torch(name):
-    code = f"import sys, {name}; sys.exit(bool({{'torch', 'timm', 'matplotlib'}} & set(sys.modules)))"
+    code = f"import sys, {name}; sys.exit(bool({{'torch', 'timm', 'matplotlib', 'optuna'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

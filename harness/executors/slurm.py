@@ -277,8 +277,9 @@ def _follow(fresh: list[Task], backlog: Backlog, options: Options, should_stop: 
                 if not settled and state in ENDED and now - ended.setdefault(t, now) >= jobs.LOST_SECONDS:
                     _lost(t, store, state)
                     settled = True
-                if not settled and t in own and demand.unwanted(t):
-                    subprocess.run(["scancel", job], capture_output=True, check=False)
+                if not settled and demand.unwanted(t):
+                    if t in own:  # whoever submitted another one may want it
+                        subprocess.run(["scancel", job], capture_output=True, check=False)
                     settled = True
                 if state not in ENDED:
                     ended.pop(t, None)

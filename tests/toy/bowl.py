@@ -1,6 +1,7 @@
 """The toy's sweep: `python -m harness.sweep bowl` in its checkout."""
 
-from harness.space import Axis, Best, Sweep
+from harness.axis import Axis
+from harness.space import Best, Sweep
 from harness.study import Row
 
 study = Sweep(
