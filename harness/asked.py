@@ -153,6 +153,12 @@ def remembered(store: Store) -> list[Remembered]:
     return [_read(path) for path in sorted((store.root / FOLDER).glob("[!.]*.json"))]
 
 
+def wanted_elsewhere(asked: Asked, store: Store) -> set[Path]:
+    """The folders of runs that other requests want."""
+    others = (request for request in remembered(store) if request.page != asked.page)
+    return {run.folder for request in others for run in request.runs(store)}
+
+
 def remembered_of(asked: Asked, store: Store) -> Remembered | None:
     """The request of the same page that the store remembers, if it does."""
     path = store.root / FOLDER / f"{asked.page}.json"

@@ -51,7 +51,7 @@ class Axis:
             if not isinstance(value, int):
                 return float(scaled)
             if scaled != int(scaled):
-                raise Mistake(f"{self.field} = {scaled:g}: a whole number")
+                raise Mistake(f"{self.field} = {scaled:g}: should be a whole number")
             return int(scaled)
 
         grid = tuple(dict.fromkeys(map(absolute, self.grid)))
@@ -83,7 +83,7 @@ def axis(given: str) -> Axis:
         numbers = []
     if not numbers or not all(math.isfinite(number) for number in numbers):
         raise Mistake(f"--space {given}: of the form FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=A,B,C")
-    name = ".".join(path.removeprefix("tokenizer.").split(".")[-2:])
+    name = path.removeprefix("tokenizer.")
     if ":" not in values:
         return Axis(path, name, grid=tuple(numbers))
     log = values.endswith(":log")

@@ -91,6 +91,10 @@ def add_sweep(made: Parser) -> None:
         metavar="FIELD=LOW:HIGH[:log]",
         help="a range, or FIELD=A,B,C for values, in place of the sweep's own space; may be given several times",
     )
+
+
+def add_storage(made: Parser) -> None:
+    """Where a sweep's trials are recorded."""
     made.add_argument("--storage", metavar="URL", help="a journal file or any URL of Optuna (default: in the store)")
 
 
@@ -160,6 +164,9 @@ def chosen_run(options: argparse.Namespace, stages: tuple[str, ...]) -> Made:
 
 def asked(options: argparse.Namespace) -> Asked:
     """What the study options ask for; raises `Mistake`."""
+    objective, space = getattr(options, "objective", ""), tuple(getattr(options, "space", ()))
+    if options.study is None and space:
+        options.study = "own"
     if options.study is None:
         raise Mistake(f"name a study: {', '.join(plugins.names('ablations'))}")
     study = study_called(options.study)
@@ -182,11 +189,10 @@ def asked(options: argparse.Namespace) -> Asked:
         "rows": tuple(name.strip() for name in options.rows.split(",") if name.strip()),
         "seeds": options.seeds,
     }
-    objective, space = getattr(options, "objective", ""), tuple(getattr(options, "space", ()))
     if isinstance(study, Sweep):
         return AskedSweep(**common, objective=objective, space=space)
-    if objective or space:
-        raise Mistake(f"{options.study} is a table: --objective and --space are of sweeps")
+    if objective or space or getattr(options, "storage", None):
+        raise Mistake(f"{options.study} is a table: --objective, --space and --storage are of sweeps")
     return AskedAblation(**common)
 
 
@@ -195,8 +201,8 @@ def planned(options: argparse.Namespace) -> Planned:
     what = asked(options)
     if not isinstance(what, AskedSweep):
         return plan_of(what)
-    axes = what.axes  # whatever is wrong with the space
-    before = remembered_of(what, Store(options.runs)) if axes else None
+    what.require_influence()
+    before = remembered_of(what, Store(options.runs))
     if before is None:
         raise Mistake(f"nothing of {what.page} is in {options.runs}: {what.command} runs it")
     if before.planned is None:
@@ -247,6 +253,7 @@ def listing() -> str:
         "metrics": _abouts("harness.metrics", "metric"),
         "stages": _abouts("harness.stages", "stage"),
         "executors": _abouts("harness.executors", "executor"),
+        "objectives": {name: f"{o.title}, {o.better} is better" for name, o in OBJECTIVES.items()},
         "samplers": SAMPLERS,
         "pruners": PRUNERS,
     }

@@ -20,8 +20,9 @@ from harness.objectives import PROXY_STAGE, Objective
 from harness.plan import Task, task, tasks
 from harness.progress import TrialLines, progress_of
 from harness.search import Search
-from harness.space import ROW, AskedSweep, Point
-from harness.store import FINAL, Run, Store
+from harness.space import AskedSweep, Point
+from harness.store import Run, Store
+from harness.trials import Trials, state_of
 
 if TYPE_CHECKING:
     import optuna
@@ -37,10 +38,14 @@ class Trial:
     name: str
     tasks: list[Task]
     targets: list[list[Task]]
-    training: Run
     reported: int
     cached: bool
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def training(self) -> Task:
+        """What pruning looks at: the training of the first seed."""
+        return task(PROXY_STAGE, self.tasks[0].experiment)
 
 
 class Driver:
@@ -57,121 +62,100 @@ class Driver:
         lines: TrialLines,
     ):
         self.asked, self.search, self.study, self.store = asked, search, study, store
-        self.at_once, self.retry_failed, self.lines, self.axes = at_once, retry_failed, lines, asked.axes
+        self.at_once, self.retry_failed, self.lines = at_once, retry_failed, lines
         self.labels: dict[Task, str] = {}
-        self._trials: dict[int, Trial] = {}
-        self._gone: list[Task] = []
+        self.trials = Trials(study, asked, search)
+        self._running: dict[int, Trial] = {}
+        self._gone: dict[Task, None] = {}
         self._live: dict[Task, None] = {}
+        self._reset: set[Task] = set()
         self._looked = 0.0
-        self._took: list[float] = []
-        import optuna
-
-        states = optuna.trial.TrialState
-        for frozen in study.get_trials(deepcopy=False, states=[states.COMPLETE]):
+        self._took_seconds: list[float] = []
+        self._broken: Exception | None = None
+        for frozen in self.trials.told():
             self._restore(frozen)
-        for frozen in study.get_trials(deepcopy=False, states=[states.RUNNING]):
-            study.sampler = search.sampler_of(study, frozen.number)
-            # An id, which only the storage tells, is the one way to a trial of another process.
-            trial = optuna.trial.Trial(study, frozen._trial_id)
-            self._begin(trial, max(frozen.intermediate_values, default=-1))
-        self._enqueue()
+        for trial, reported in self.trials.running():
+            self._begin(trial, reported)
+        requests.remember(self.asked, store)
+        self.trials.enqueue(retry_failed)
 
     def wanted(self) -> list[Task]:
         """Tells the trials that have ended and asks for as many as there is room for; the tasks of all that run."""
-        while self._tell() or self._ask():
+        if self._broken is not None:
+            raise self._broken
+        while self.settle() or self._ask():
             pass
-        self._live = self._running()
+        self._live = self._tasks()
         return list(self._live)
 
     def unwanted(self, task: Task) -> bool:
-        """Whether all trials that wanted it were given up; looks at their curves now and then."""
+        """Whether all trials that wanted it were given up; looks at their curves now and then.
+
+        It is asked in the middle of a training: trouble with the storage stops that, and is raised afterwards.
+        """
+        from optuna.exceptions import StorageInternalError
+
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
-            for number, trial in list(self._trials.items()):
-                if self.search.pruner != "none" and self._pruned(trial):
-                    del self._trials[number]
-            self._live = self._running()
-            self.lines.show({n: f"{trial.name}: {_at(trial, self.store)}" for n, trial in self._trials.items()})
-        return task not in self._live
+            try:
+                self._look()
+            except (StorageInternalError, OSError) as error:
+                self._broken = error
+        return self._broken is not None or task not in self._live
 
-    def _running(self) -> dict[Task, None]:
-        """The tasks of all trials that run, inputs before their readers."""
-        return dict.fromkeys([*self._gone, *(t for trial in self._trials.values() for t in trial.tasks)])
-
-    def failed(self) -> dict[int, str]:
-        """Why the trials failed that did and were not tried again, by number."""
-        return {t.number: t.user_attrs.get("reason", "") for t in self._failed()}
-
-    def unfinished(self) -> dict[int, str]:
-        """The names of trials that something ended from outside, by number."""
-        return {number: trial.name for number, trial in self._trials.items()}
-
-    def _tell(self) -> bool:
+    def settle(self) -> bool:
         """Whether a trial had ended, and was told."""
-        ended = [number for number, trial in self._trials.items() if self._told(trial)]
-        for number in ended:
-            del self._trials[number]
+        ended = [number for number, trial in list(self._running.items()) if self._told(trial)]
         return bool(ended)
+
+    def troubles(self) -> list[str]:
+        """What has no value though it should, a line each."""
+        bad = [f"trial {t.number}: {state_of(t)}, {t.user_attrs.get('reason', '')}" for t in self.trials.bad()]
+        running = [f"trial {n}, {t.name}: not finished, the same command goes on" for n, t in self._running.items()]
+        gone = [t for t in self._gone if t.run_in(self.store).state != "done"]
+        return [*bad, *running, *(f"{t.stage} {t.key} of {self.labels[t]}: not made again" for t in gone)]
+
+    def _tasks(self) -> dict[Task, None]:
+        """What all trials take that run, inputs before their readers, and what is to be made again."""
+        return self._gone | dict.fromkeys(t for trial in self._running.values() for t in trial.tasks)
+
+    def _look(self) -> None:
+        """Gives up what is no good, and shows the others."""
+        for trial in list(self._running.values()) if self.search.pruner != "none" else ():
+            self._watch(trial)
+        self._live = self._tasks()
+        if self.lines.live:
+            self.lines.show({n: f"{t.name}: {_at(t, self.store)}" for n, t in self._running.items()})
 
     def _ask(self) -> bool:
         """Whether there was room for another trial, and one left to ask for."""
-        room = self.at_once is None or len(self._trials) < self.at_once
-        if room and self._left() > 0:
-            self.study.sampler = self.search.sampler_of(self.study, len(self.study.get_trials(deepcopy=False)))
-            self._begin(self.study.ask())
-            return True
-        return False
-
-    def _enqueue(self) -> None:
-        """Puts what has to be tried into Optuna's queue, each once."""
-        points = self.asked.grid()[: self.search.trials] if self.search.sampler == "grid" else []
-        for point in points:
-            self.study.enqueue_trial(self.asked.parameters(point), skip_if_exists=True)
-        if self.retry_failed:
-            for frozen in (t for t in self._failed() if not t.user_attrs.get("final")):
-                self.study.enqueue_trial(frozen.params, user_attrs={"again": frozen.number})
-
-    def _failed(self) -> list[optuna.trial.FrozenTrial]:
-        """Trials that failed and were not tried again."""
-        import optuna
-
-        every = self.study.get_trials(deepcopy=False)
-        again = {t.user_attrs.get("again") for t in every}
-        return [t for t in every if t.state == optuna.trial.TrialState.FAIL and t.number not in again]
-
-    def _left(self) -> int:
-        """How many trials may still be asked for."""
-        import optuna
-
-        every = self.study.get_trials(deepcopy=False)
-        waiting = sum(t.state == optuna.trial.TrialState.WAITING for t in every)
-        if self.search.sampler == "grid":
-            return waiting
-        tried_again = sum("again" in t.user_attrs for t in every)
-        return max(waiting, self.search.trials - (len(every) - waiting - tried_again))
+        room = self.at_once is None or len(self._running) < self.at_once
+        if not room or not self.trials.left():
+            return False
+        self._begin(self.trials.ask())
+        return True
 
     def _begin(self, trial: optuna.Trial, reported: int = -1) -> None:
         """Takes up a trial that was asked for, its curve reported up to a step: its place, the tasks that it takes."""
-        rows = [row.name for row in self.asked.chosen_rows()]
-        row = {ROW: trial.suggest_categorical(ROW, rows)} if len(rows) > 1 else {}
-        point = self.asked.point(row | {axis.name: axis.suggested(trial) for axis in self.axes})
+        point = self.trials.place(trial)
         name = self.asked.row_of(point).name
         try:
-            planned, targets = self._plan(point, name)
+            planned, targets = self._plan(point)
         except Mistake as mistake:  # values that do not go together
-            self._fail(trial, name, str(mistake), final=True)
+            self._tell_bad(trial, name, "undefined", str(mistake))
             return
         requests.remember(self.asked, self.store)
-        for run in (t.run_in(self.store) for t in planned):
-            if self.retry_failed and run.state == "failed":
-                run.reset("waiting")
-        training = task(PROXY_STAGE, planned[0].experiment).run_in(self.store)  # of the first seed
+        for t in planned:
+            # Once: what fails again in this command stays so.
+            if self.retry_failed and t not in self._reset and t.run_in(self.store).state == "failed":
+                t.run_in(self.store).reset("waiting")
+            self._reset.add(t)
         cached = all(t.run_in(self.store).state == "done" for t in planned)
-        self._trials[trial.number] = Trial(trial, name, planned, targets, training, reported, cached)
+        self._running[trial.number] = Trial(trial, name, planned, targets, reported, cached)
 
-    def _plan(self, point: Point, name: str) -> tuple[list[Task], list[list[Task]]]:
+    def _plan(self, point: Point) -> tuple[list[Task], list[list[Task]]]:
         """The tasks that a place takes, and those with its values, by objective and seed; raises `Mistake`."""
-        experiments = self.asked.experiments_of(point)
+        experiments, name = self.asked.experiments_of(point), self.asked.row_of(point).name
         self.asked = self.asked.trying(point)
         planned = tasks(experiments, self.asked.stages(experiments[0]))
         for t in planned:
@@ -179,73 +163,78 @@ class Driver:
         return planned, [[task(o.stage, e) for e in experiments] for o in self.asked.objectives]
 
     def _restore(self, trial: optuna.trial.FrozenTrial) -> None:
-        """Has the results of a trial that is told made again, to the same numbers, where they are gone or damaged."""
-        point = self.asked.point(trial.params)
-        planned, targets = self._plan(point, self.asked.row_of(point).name)
-        if any(t.run_in(self.store).state != "done" for target in targets for t in target):
-            self._gone += planned
+        """Remembers a trial that is told, and has its runs made again, to the same numbers, where they are gone."""
+        point = self.trials.at(trial)
+        if point is not None and state_of(trial) != "undefined":
+            planned, _ = self._plan(point)
+            if state_of(trial) == "done" and any(t.run_in(self.store).state != "done" for t in planned):
+                self._gone |= dict.fromkeys(planned)
 
     def _told(self, trial: Trial) -> bool:
         """Tells how a trial went, if it has ended."""
         states = {t: t.run_in(self.store).state for t in trial.tasks}
         bad = next((t for t, state in states.items() if state in ("failed", "diverged")), None)
         if bad is not None:
-            reason = bad.run_in(self.store).status()["reason"]
-            self._fail(trial.optuna, trial.name, f"{bad.stage} {states[bad]}: {reason}", states[bad] in FINAL)
+            reason = f"{bad.stage}: {bad.run_in(self.store).status()['reason']}"
+            self._tell_bad(trial.optuna, trial.name, states[bad], reason)
             return True
-        if any(states[t] != "done" for target in trial.targets for t in target):
+        if any(state != "done" for state in states.values()):
             return False
-        values = []
-        for objective, target in zip(self.asked.objectives, trial.targets, strict=True):
-            of_seeds = [value_of(t.run_in(self.store), objective, t.experiment) for t in target]
-            known = [v for v in of_seeds if v is not None and math.isfinite(v)]
-            if len(known) < len(of_seeds):
-                self._fail(trial.optuna, trial.name, f"{objective.title} is not defined for it", final=True)
-                return True
-            trial.optuna.set_user_attr(objective.metric, known)
-            values.append(sum(known) / len(known))
+        by_seed = [
+            [value_of(t.run_in(self.store), o, t.experiment) for t in target]
+            for o, target in zip(self.asked.objectives, trial.targets, strict=True)
+        ]
+        if any(value is None for values in by_seed for value in values):
+            self._tell_bad(trial.optuna, trial.name, "undefined", "the objective is not defined for it")
+            return True
+        means = [math.fsum(v for v in values if v is not None) / len(values) for values in by_seed]
         if self.search.pruner != "none":
-            self._pruned(trial)  # so that trials to come are compared with its whole curve
-        self.study.tell(trial.optuna, values)
+            self._watch(trial)  # so that trials to come are compared with its whole curve
+        self.study.tell(trial.optuna, means)
         if not trial.cached:
-            self._took.append(time.monotonic() - trial.began)
-        shown = ", ".join(f"{o.title} {v:.6g}" for o, v in zip(self.asked.objectives, values, strict=True))
-        self._say(trial.optuna.number, trial.name, f"{shown}; {self._so_far()}")
+            self._took_seconds.append(time.monotonic() - trial.began)
+        del self._running[trial.optuna.number]
+        shown = ", ".join(f"{o.title} {mean:.6g}" for o, mean in zip(self.asked.objectives, means, strict=True))
+        self._say(trial.optuna, trial.name, f"{shown}; {self._so_far()}")
         return True
 
-    def _fail(self, trial: optuna.Trial, name: str, reason: str, final: bool) -> None:
-        """Tells that a trial has no value; a `final` one would have none again."""
-        import optuna
+    def _tell_bad(self, trial: optuna.Trial, name: str, outcome: str, reason: str) -> None:
+        """Tells that a trial has no value. What diverged is told as given up, which samplers take for bad."""
+        from optuna.trial import TrialState
 
+        trial.set_user_attr("outcome", outcome)
         trial.set_user_attr("reason", reason)
-        trial.set_user_attr("final", final)
-        self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        self._say(trial.number, name, f"failed: {reason}")
+        pruned = outcome == "diverged" and len(self.asked.objectives) == 1
+        self.study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
+        self._running.pop(trial.number, None)
+        self._say(trial, name, f"{outcome}, {reason}")
 
-    def _pruned(self, trial: Trial) -> bool:
-        """Reports the curve of the first seed's training as far as it is; gives the trial up where it is no good."""
-        import optuna
+    def _watch(self, trial: Trial) -> None:
+        """Reports the curve of a training as far as it is; gives the trial up where that is no good.
 
-        objective = self.asked.objectives[0]
-        for step, value in curve_of(trial.training, objective.proxy):
-            if step > trial.reported and math.isfinite(value):
-                trial.optuna.report(value, step)
-                trial.reported = step
-                # What is trained already costs nothing more.
-                if trial.training.state != "done" and trial.optuna.should_prune():
-                    self.study.tell(trial.optuna, state=optuna.trial.TrialState.PRUNED)
-                    self._say(
-                        trial.optuna.number, trial.name, f"given up at step {step}, {objective.proxy} {value:.4g}"
-                    )
-                    return True
-        return False
+        Not where it costs nothing more: what is trained already, or is wanted by another study too.
+        """
+        from optuna.trial import TrialState
+
+        objective, run = self.asked.objectives[0], trial.training.run_in(self.store)
+        for step, value in curve_of(run, objective.proxy):
+            if step <= trial.reported or not math.isfinite(value):
+                continue
+            trial.optuna.report(value, step)
+            trial.reported = step
+            if run.state == "done" or not trial.optuna.should_prune():
+                continue
+            if run.folder in requests.wanted_elsewhere(self.asked, self.store):
+                continue
+            self.study.tell(trial.optuna, state=TrialState.PRUNED)
+            del self._running[trial.optuna.number]
+            self._say(trial.optuna, trial.name, f"given up at step {step}, {objective.proxy} {value:.4g}")
+            return
 
     def _so_far(self) -> str:
         """The best trial, how many are done, and the time that the others take."""
-        import optuna
-
-        done = self.study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
-        left = self._left() + len(self._trials) - 1
+        done = [t for t in self.trials.told() if state_of(t) == "done"]
+        left = self.trials.left() + len(self._running)
         if len(self.asked.objectives) > 1:
             text = f"{len(self.study.best_trials)} on the Pareto front of {len(done)}"
         else:
@@ -254,20 +243,23 @@ class Driver:
             text = f"best so far {name} with {best.value:.6g}, of {len(done)}"
         if left:
             text += f"; {left} left"
-        if left and self._took:
-            minutes = left * sum(self._took) / len(self._took) / (self.at_once or len(self._trials)) / 60
-            text += f", about {minutes:.0f} min where nothing is cached"
+        if left and self._took_seconds:
+            each, at_once = (
+                sum(self._took_seconds) / len(self._took_seconds),
+                self.at_once or max(1, len(self._running)),
+            )
+            text += f", at most {left * each / at_once / 60:.0f} min"
         return text
 
-    def _say(self, number: int, name: str, text: str) -> None:
-        self.lines.say(f"trial {number}, {name}: {text}")
+    def _say(self, trial: optuna.Trial, name: str, text: str) -> None:
+        self.lines.say(f"trial {trial.number}, {name}: {text}")
 
 
 def value_of(run: Run, objective: Objective, experiment: Experiment) -> float | None:
     """The objective in a finished run; None where it is not defined there."""
     split = objective.split(experiment)
-    found = [r for r in run.records() if r.metric == objective.metric and r.split == split]
-    return found[-1].value if found else None
+    found = [r.value for r in run.records() if r.metric == objective.metric and r.split == split]
+    return found[-1] if found and math.isfinite(found[-1]) else None
 
 
 def curve_of(run: Run, metric: str) -> Iterable[tuple[int, float]]:

@@ -71,7 +71,7 @@ class TrialLines:
     MOST = 8
 
     def __init__(self, quiet: bool, live: bool):
-        self.quiet, self.live, self._bars = quiet, live, list[tqdm]()
+        self.quiet, self.live, self._bars = quiet, live and not quiet, list[tqdm]()
 
     def __enter__(self) -> TrialLines:
         return self
@@ -82,8 +82,6 @@ class TrialLines:
 
     def show(self, trials: dict[int, str]) -> None:
         """What the first trials are at, by number."""
-        if self.quiet or not self.live:
-            return
         shown = [f"trial {number}, {text}" for number, text in trials.items()][: self.MOST]
         while len(self._bars) < len(shown):
             self._bars.append(tqdm(bar_format="{desc}", position=len(self._bars) + 1, leave=False))

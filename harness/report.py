@@ -15,6 +15,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("report", __doc__.partition(": ")[2])
     cli.add_study(parser)
     cli.add_sweep(parser)
+    cli.add_storage(parser)
     options = parser.parse_args(arguments)
     planned, store = cli.planned(options), Store(options.runs)
     asked = planned.asked
@@ -25,14 +26,15 @@ def main(arguments: Sequence[str]) -> int:
 
         print(write(asked, store, options.out))
     if isinstance(asked, AskedSweep):
-        from harness.search import default_storage, known_study
+        from harness.search import default_storage, known_study, trouble_of
         from reports.sweep import write as write_sweep
 
         place = options.storage or default_storage(store.root, asked.page)
-        study = known_study(asked, place, store)
-        if study is None:
-            raise Mistake(f"no study {asked.page!r} at {place}: {asked.command} makes it")
-        print(write_sweep(asked, study, place, store, options.out))
+        with trouble_of(place):
+            study = known_study(asked, place, store)
+            if study is None:
+                raise Mistake(f"no study {asked.page!r} at {place}: {asked.command} makes it")
+            print(write_sweep(asked, study, place, store, options.out))
     return 0
 
 

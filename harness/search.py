@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import Mistake, Trouble, unknown
 from harness.experiment import key_of
@@ -76,11 +77,11 @@ class Search:
                 f"--pruner {self.pruner}: a trial is given up by one value, and of several objectives none is it"
             )
 
-    def sampler_of(self, study: Study, number: int) -> BaseSampler:
-        """What suggests trial `number`."""
+    def sampler_of(self, study: Study, number: int, axis: str = "") -> BaseSampler:
+        """What suggests trial `number`, or an axis of it."""
         from optuna import samplers
 
-        seed = int(key_of([study.study_name, number])[:8], 16)
+        seed = int(key_of([study.study_name, number, axis])[:8], 16)
         made: dict[str, Callable[..., BaseSampler]] = {
             "grid": samplers.RandomSampler,  # its trials are enqueued, and nothing is left to suggest
             "random": samplers.RandomSampler,
@@ -127,11 +128,9 @@ def storage_at(place: str) -> BaseStorage:
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
     if "://" in place:
-        network = place.startswith(("postgres", "mysql", "mariadb"))
-        connect = {"connect_args": {"connect_timeout": CONNECT_SECONDS}} if network else {}
         try:
             with quiet():
-                return RDBStorage(place, engine_kwargs=connect)
+                return RDBStorage(place, engine_kwargs=_engine(place))
         except Exception as error:  # of SQLAlchemy, of one of many drivers, or of its import
             raise Mistake(f"the storage {shown_place(place)} cannot be reached: {_first_line(error)}") from None
     path = Path(place).absolute()
@@ -145,11 +144,45 @@ def storage_at(place: str) -> BaseStorage:
         raise Trouble(f"{place} is a damaged journal: {_first_line(error)}") from None
 
 
+def _engine(place: str) -> dict[str, Any]:
+    """What SQLAlchemy is told: connections that died between two trials are replaced, and a silent host is given up."""
+    from sqlalchemy.engine import make_url
+
+    timed = make_url(place).get_driver_name() in ("psycopg", "psycopg2", "pymysql", "mysqldb")
+    return {"pool_pre_ping": True} | ({"connect_args": {"connect_timeout": CONNECT_SECONDS}} if timed else {})
+
+
 def _is_journal(path: Path) -> bool:
+    """Whether a file begins as journals do, as far as it goes."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.read(len(JOURNAL)) in (JOURNAL, b"")
+        return JOURNAL.startswith(file.read(len(JOURNAL)))
+
+
+def _there(place: str) -> bool:
+    """Whether there may be a study at a storage: a database of SQLite, and a journal, are files."""
+    if place.startswith("sqlite:///"):
+        return Path(place.removeprefix("sqlite:///").partition("?")[0]).is_file()
+    return "://" in place or Path(place).exists()
+
+
+def require_place(place: str) -> None:
+    """Raises `Mistake` where nothing can be stored at `place`, as far as can be told without doing it."""
+    if "://" in place:
+        return
+    if ":/" in place and "@" in place:
+        raise Mistake("--storage: that is neither a file nor a URL, which has ://")
+    path = Path(place).absolute()
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise Mistake(f"--storage {place}: cannot be written")
+
+
+def lock_of(place: str, root: Path, page: str) -> Path:
+    """What the one driver of a study holds: it lies beside a journal, and in the store where that is a database."""
+    path = Path(place).absolute()
+    return root / FOLDER / f".{page}.lock" if "://" in place else path.with_name(f".{path.name}.driver")
 
 
 def shown_place(place: str) -> str:
@@ -159,20 +192,35 @@ def shown_place(place: str) -> str:
     from sqlalchemy.engine import make_url
 
     try:
-        return make_url(place).render_as_string(hide_password=True)
+        url = make_url(place)
+        secret = [key for key in url.query if "pass" in key.lower()]
+        return url.difference_update_query(secret).render_as_string(hide_password=True)
     except Exception:  # no URL that anything could be told of
-        return place.rpartition("@")[2]
+        return place.rpartition("@")[2].partition("?")[0]
 
 
 def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+@contextlib.contextmanager
+def trouble_of(place: str) -> Iterator[None]:
+    """Turns an error of the storage into `Trouble`, which says what it was."""
+    from optuna.exceptions import StorageInternalError
+
+    try:
+        yield
+    except StorageInternalError as error:
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        told = f"the storage {shown_place(place)} failed: {_first_line(cause)}; the same command goes on"
+        raise Trouble(told) from None
+
+
 def known_study(asked: AskedSweep, place: str, store: Store) -> Study | None:
     """The Optuna study of what was asked, if there is one; raises `Mistake` where it is about something else."""
     import optuna
 
-    if "://" not in place and not Path(place).exists():
+    if not _there(place):
         return None
     try:
         with quiet():
@@ -203,7 +251,7 @@ def open_study(asked: AskedSweep, place: str, store: Store) -> Study:
     path = Path(place)
     if "://" not in place:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and _is_journal(path) and not (content := path.read_bytes()).endswith(b"\n"):
+        if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
             os.truncate(path, content.rfind(b"\n") + 1)
     study = known_study(asked, place, store)
     if study is None:
@@ -218,10 +266,10 @@ def described(asked: AskedSweep, place: str, store: Store) -> dict[str, str]:
     from harness.plan import task
 
     base = asked.experiment(asked.chosen_rows()[0])
-    # A database has no place in a store, and trials mean nothing without one.
-    of_store = {"store": str(store.root.absolute())} if "://" in place else {}
+    # Trials mean nothing without their store; the default place is in it, whatever it is called.
+    elsewhere = place != default_storage(store.root, asked.page)
     return {
-        **of_store,
+        **({"store": f"{platform.node()}:{store.root.absolute()}"} if elsewhere else {}),
         **{f"space of {a.name}": str(a) for a in asked.axes},
         "choice of rows": ", ".join(row.name for row in asked.chosen_rows()),
         "objective": ", ".join(o.metric for o in asked.objectives),

@@ -13,6 +13,7 @@ from harness.axis import Axis, Number, axis
 from harness.errors import Mistake
 from harness.experiment import Experiment, full_path, heeded, key_of, with_fields
 from harness.objectives import Objective, objectives, stages
+from harness.plan import task
 from harness.study import Asked, Row, Study, of_seeds
 
 ROW = "row"  # how Optuna calls the choice between several rows
@@ -20,9 +21,14 @@ ROW = "row"  # how Optuna calls the choice between several rows
 
 @dataclass(frozen=True)
 class Best:
-    """The paper's claim that an objective is best at `at`, among the values that it tried."""
+    """The paper's claim that a metric is best where `field` is `at`, among the values that it tried.
 
+    `metric` is the paper's; `objective` is ours in its place.
+    """
+
+    metric: str
     objective: str
+    field: str
     at: Number
     among: tuple[Number, ...]
     source: str
@@ -30,8 +36,9 @@ class Best:
 
 @dataclass(frozen=True)
 class Wider:
-    """The paper's claim that one row keeps its latents active over a wider range than another."""
+    """What follows from the paper's figures: a row keeps its latents active at more values of `field` than another."""
 
+    field: str
     row: str
     than: str
     source: str
@@ -117,12 +124,25 @@ class AskedSweep(Asked):
         self.check_fields(bases)
         found = tuple(a.of(next(iter(bases.values()))) for a in declared)
         for a, (row, base) in itertools.product(found, bases.items()):
+            if a.field in ("seed", "scale", "data.name", "data.argument"):
+                raise Mistake(f"{a.field} is set by --seeds, --scale or --data")
             if any(a.field == full_path(path) for path, _ in self.fields):
                 raise Mistake(f"{a.field} is swept: --set cannot fix it")
             for value in (*a.grid, a.low, a.high):
                 if value is not None and a.field not in heeded(with_fields(base, {a.field: value})):
                     raise Mistake(f"{a.field} has no influence on the row {row.name!r}: what it belongs to is off")
         return found
+
+    def require_influence(self) -> None:
+        """Raises `Mistake` where an axis leaves every objective as it is."""
+        point = self.middle()
+        for a in self.axes:
+            keys = set()
+            for value in {*a.grid, *(end for end in (a.low, a.high) if end is not None)}:
+                moved = Point(point.row, tuple((f, value if f == a.field else v) for f, v in point.values))
+                keys |= {task(o.stage, e).key for o in self.objectives for e in self.experiments_of(moved)[:1]}
+            if len(keys) == len(self.objectives) and len(a.grid) != 1:
+                raise Mistake(f"{a.field} has no influence on {' and '.join(o.title for o in self.objectives)}")
 
     def grid(self) -> list[Point]:
         """Every place of the grid once, row by row; raises `Mistake` where an axis names no values."""

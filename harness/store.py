@@ -8,7 +8,8 @@
     job.json       the job that was submitted for it, if any; progress.json, how far it is, while it runs
     ...            what the stage made: arrays, weights, its checkpoint
 
-Beside the stages are `asked/` (`harness.asked`), `code/` (`harness.snapshot`) and `jobs/` (`harness.jobs`).
+Beside the stages are `asked/` (`harness.asked`), `code/` (`harness.snapshot`), `jobs/` (`harness.jobs`) and `sweeps/`
+(`harness.search`).
 Every JSON file is replaced as a whole and carries a checksum of itself. A file belongs to the result only when
 result.json names it, and result.json counts only when status.json says `done`.
 """

@@ -43,8 +43,10 @@ class Study:
     notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def row(self, name: str) -> Row:
-        """The row called `name`."""
-        return next(row for row in self.rows if row.name == name)
+        """The row called `name`; raises `Mistake`."""
+        if name not in (names := [row.name for row in self.rows]):
+            raise unknown("row", name, names)
+        return self.rows[names.index(name)]
 
 
 @dataclass(frozen=True)

@@ -11,26 +11,30 @@ from collections.abc import Iterator, Sequence
 from filelock import FileLock, Timeout
 
 from harness import cli, plugins
-from harness.asked import Planned, plan_of, remember, require_data
+from harness.asked import Planned, plan_of, require_data
 from harness.driver import Driver
-from harness.errors import Mistake, Trouble
+from harness.errors import Mistake
 from harness.estimate import plan_table
+from harness.plan import tasks
 from harness.processes import world_size
 from harness.progress import TrialLines
 from harness.search import (
     ADAPTIVE_TRIALS,
-    FOLDER,
     PRUNERS,
     SAMPLERS,
     Search,
     default_storage,
     known_study,
+    lock_of,
     open_study,
     quiet,
+    require_place,
     shown_place,
+    trouble_of,
 )
 from harness.space import AskedSweep
 from harness.store import Store
+from harness.trials import state_of
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_sweep(parser)
     parser.add_argument("--sampler", metavar="NAME", help=f"{', '.join(SAMPLERS)} (default: the sweep's own)")
     parser.add_argument("--pruner", default="none", metavar="NAME", help=f"{', '.join(PRUNERS)} (default: none)")
+    cli.add_storage(parser)
     parser.add_argument("--trials", type=int, metavar="N", help="in all, those of earlier commands included")
     cli.add_execution(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the stages, what is cached, time and disk")
@@ -52,53 +57,59 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     require_data(asked)
     if world_size() > 1:
-        raise Mistake("a sweep runs one trial at a time under torchrun or none: cluster.toml gives jobs processes")
-    sample = plan_of(asked.trying(asked.middle())).tasks
+        raise Mistake("a sweep does not run under torchrun: cluster.toml gives jobs several processes")
+    base = asked.experiment(asked.chosen_rows()[0])
+    sample = tasks([base], asked.stages(base))
     how.require_even(sample, None if hasattr(executor, "queue") else 1)
     if hasattr(executor, "require"):
         executor.require(sample, how)
-
+    require_place(search.storage)
     known_study(asked, search.storage, store)  # whatever is wrong with it
-    with alone(asked, store), quiet():
-        study = open_study(asked, search.storage, store)
-        study.pruner = search.pruner_of(asked.experiment(asked.chosen_rows()[0]).training.steps)
-        study.set_user_attr("command", asked.command)
-        remember(asked, store)
-        at_once = executor.at_once(how) or (None if search.independent else how.workers)
-        with TrialLines(how.quiet, live=hasattr(executor, "queue")) as lines:
-            driver = Driver(asked, search, study, store, at_once, how.retry_failed, lines)
-            executor.execute(driver, store, how)
-            driver.wanted()  # tells what ended last
 
     from reports.sweep import write
 
-    print(write(driver.asked, study, search.storage, store, options.out))
-    return ended(driver)
+    with trouble_of(search.storage), quiet():
+        with alone(asked, search, store):
+            study = open_study(asked, search.storage, store)
+            study.pruner = search.pruner_of(base.training.steps)
+            study.set_user_attr("command", asked.command)
+            at_once = executor.at_once(how) or (None if search.independent else how.workers)
+            with TrialLines(how.quiet, live=hasattr(executor, "queue")) as lines:
+                driver = Driver(asked, search, study, store, at_once, how.retry_failed, lines)
+                executor.execute(driver, store, how)
+                driver.settle()
+        print(write(driver.asked, study, search.storage, store, options.out))
+        troubles = driver.troubles()
+        again = any(state_of(t) == "failed" for t in driver.trials.bad())
+    for line in troubles:
+        print(line, file=sys.stderr)
+    if again:
+        print("--retry failed tries again what failed", file=sys.stderr)
+    return 1 if troubles else 0
 
 
 @contextlib.contextmanager
-def alone(asked: AskedSweep, store: Store) -> Iterator[None]:
-    """As the one driver of a study; raises `Mistake` where there is another, `Trouble` where the storage goes away."""
-    from optuna.exceptions import StorageInternalError
-
-    place = store.root / FOLDER / f".{asked.page}.lock"
-    place.parent.mkdir(parents=True, exist_ok=True)
+def alone(asked: AskedSweep, search: Search, store: Store) -> Iterator[None]:
+    """As the one driver of a study; raises `Mistake` where there is another."""
+    path = lock_of(search.storage, store.root, asked.page)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
     try:
-        with FileLock(place, timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
         raise Mistake(f"another command drives {asked.page}; python -m harness.status tells how far it is") from None
-    except StorageInternalError as error:
-        raise Trouble(f"the storage of {asked.page} failed: {error}. The same command goes on") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def asked_of(options: argparse.Namespace) -> AskedSweep:
     """What is asked; raises `Mistake`."""
-    if options.study is None and options.space:
-        options.study = "own"
     asked = cli.asked(options)
     if not isinstance(asked, AskedSweep):
         raise Mistake(f"{asked.name} is a table: python -m harness.ablate {asked.name} runs it")
+    asked.require_influence()
     return asked
 
 
@@ -108,11 +119,10 @@ def search_of(options: argparse.Namespace, asked: AskedSweep, store: Store) -> S
         raise Mistake(f"--trials {options.trials}: at least 1")
     gridded = all(a.grid for a in asked.axes)
     sampler = options.sampler or (asked.study.sampler if gridded or not options.space else "tpe")
-    storage = options.storage or default_storage(store.root, asked.page)
-    search = Search(sampler, options.pruner, 1, storage)
+    trials = options.trials or (len(asked.grid()) if sampler == "grid" else asked.study.trials or ADAPTIVE_TRIALS)
+    search = Search(sampler, options.pruner, trials, options.storage or default_storage(store.root, asked.page))
     search.require(asked)
-    default = len(asked.grid()) if sampler == "grid" else asked.study.trials or ADAPTIVE_TRIALS
-    return dataclasses.replace(search, trials=options.trials or default)
+    return search
 
 
 def words_of(options: argparse.Namespace) -> tuple[str, ...]:
@@ -138,17 +148,6 @@ def shown_plan(asked: AskedSweep, search: Search, store: Store) -> str:
     except Mistake as absent:
         text += f"\nThe keys are provisional: {absent}."
     return text
-
-
-def ended(driver: Driver) -> int:
-    """The exit code; what failed, and what did not come to an end, on standard error."""
-    for number, reason in driver.failed().items():
-        print(f"trial {number} failed: {reason}", file=sys.stderr)
-    for number, name in driver.unfinished().items():
-        print(f"trial {number}, {name}, is not finished: the same command goes on", file=sys.stderr)
-    if driver.failed():
-        print("--retry failed tries again what failed", file=sys.stderr)
-    return 1 if driver.failed() or driver.unfinished() else 0
 
 
 if __name__ == "__main__":

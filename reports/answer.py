@@ -16,6 +16,7 @@ from reports.tables import markdown
 
 PAPER = {"rfd": ("rfid", "rFID"), "gfd": ("gfid", "gFID")}
 STATES = ("active", "partly", "collapsed", "never active")
+SEEDS_OF_A_COUNT = 3  # before anything is said of how many values
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,10 @@ class Answer:
         found = []
         objectives = self.places.asked.objectives
         if len(objectives) > 1:
-            found.append(f"On the Pareto front, no other place better in all: {'; '.join(self.places.front)}.")
+            front = "; ".join(self.places.front)
+            found.append(
+                f"On the Pareto front, where no other place is better in one and as good in the others: {front}."
+            )
         for objective in objectives:
             found += [self.optimum(objective, places) for places in self.places.by_row.values()]
             found += self.noise(objective)
@@ -51,84 +55,94 @@ class Answer:
         """The best of places, and where else the optimum may lie as far as the seeds tell."""
         best = self.places.best(objective, places)
         value = intervals.shown(best.of(objective), _digits(objective))
-        text = (
-            f"**{objective.title}** is best at **{self.places.named(best.point)}**: {value}, of {len(places)} places."
-        )
+        at, of = self.places.named(best.point), f"of {len(places)} places"
+        text = f"**{objective.title}** is best at **{at}**: {value}, {of}."
         if self.seeds == 1:
             return f"{text} How far from there the optimum may lie is not estimable from one seed."
         alike, test = self.places.alike(objective, places), f"paired t tests over {self.seeds} seeds (5 %, Holm)"
         if len(alike) == 1:
             return f"{text} All others are worse by {test}."
+        others = "; ".join(self.places.named(tried.point) for tried in alike if tried is not best)
         ends = []
         for k, axis in enumerate(self.places.axes):
             values = [tried.point.values[k][1] for tried in alike]
-            ends.append(f"{axis.name} in [{min(values):.6g}, {max(values):.6g}]")
+            ends.append(f"{axis.name} from {min(values):.6g} to {max(values):.6g}")
         return (
-            f"{text} By {test} {len(alike) - 1} of the others cannot be told from it: as far as these places tell, the "
-            f"optimum lies at {', '.join(ends)}."
+            f"{text} By {test} these cannot be told from it: {others}. So the optimum may lie anywhere among them, "
+            f"{', '.join(ends)}."
         )
 
     def noise(self, objective: Objective) -> list[str]:
         """How much seeds differ, beside how much places do."""
-        noise, digits = self.places.noise(objective), _digits(objective)
+        noise = self.places.noise(objective)
         if noise is None:
             return []
         means = [tried.mean(objective) for tried in self.places.done]
         return [
-            f"Between seeds of one place {objective.title} has a standard deviation of {noise:.{digits}f}, pooled over "
-            f"{len(means)} places; their means span {max(means) - min(means):.{digits}f}."
+            f"Between seeds of one place {objective.title} has a standard deviation of {noise:.3g}, pooled over "
+            f"{len(means)} places; their means span {max(means) - min(means):.3g}."
         ]
 
     def verdict(self, claim: Best | Wider) -> str:
-        """Whether a claim of the paper holds here."""
-        if isinstance(claim, Best):
-            told = f"{OBJECTIVES[claim.objective].title} is best at {self.places.axes[0].name} = {claim.at:g} among "
-            told, verdict = told + _listed(claim.among), self._verdict_of_best(claim)
+        """Whether what the paper says holds here."""
+        asked = self.places.asked
+        axis, several = self.places.axes[0], len(self.places.axes) > 1
+        if several or axis.field != claim.field or asked.fields:
+            verdict = "**Not tested**: another space, or other fields."
+        elif isinstance(claim, Best):
+            verdict = self._verdict_of_best(claim)
         else:
-            told = f"{claim.row} keeps its latents active over a wider range than {claim.than}"
             verdict = self._verdict_of_wider(claim)
-        return f"Claim of the paper ({claim.source}): {told}. {verdict}"
+        if isinstance(claim, Best):
+            told = f"{claim.metric} is best at {claim.at:g} among {_listed(claim.among)}"
+            return (
+                f"Claim of the paper ({claim.source}): {told}; here by {OBJECTIVES[claim.objective].title}. {verdict}"
+            )
+        told = f"{claim.row} keeps its latents active at more values of {axis.name} than {claim.than}"
+        return f"From the paper ({claim.source}) it follows that {told}. {verdict}"
 
     def _verdict_of_best(self, claim: Best) -> str:
+        """Holds where the claimed place beats each of the others, does not where one of them beats it."""
         objective = OBJECTIVES[claim.objective]
         if objective not in self.places.asked.objectives:
             return f"**Not tested** by this objective: `--objective {claim.objective}` does."
-        if len(self.places.axes) > 1 or len(self.places.by_row) > 1:
-            return "**Not tested**: it is about one row and one axis."
-        places = [tried for tried in self.places.done if tried.value in claim.among]
-        missing = set(claim.among) - {tried.value for tried in places}
-        if missing:
-            return f"**Undecided**: {_listed(sorted(missing))} not measured."
-        best = self.places.best(objective, places)
+        places = {tried.value: tried for tried in self.places.done if tried.value in claim.among}
+        missing = set(claim.among) - set(places)
+        if missing or len(self.places.by_row) > 1:
+            return f"**Undecided**: {_listed(sorted(missing)) or 'several rows'} not measured as in the paper."
+        best = self.places.best(objective, list(places.values()))
         if self.seeds == 1:
             return f"**Undecided**: one seed. On it the best of these is {best.value:g}."
-        alike = [tried.value for tried in self.places.alike(objective, places)]
-        if claim.at not in alike:
-            return f"**Does not hold**: {claim.at:g} is worse than {best.value:g} over {self.seeds} seeds."
-        if alike == [claim.at]:
-            return f"**Holds** over {self.seeds} seeds."
-        others = _listed([value for value in alike if value != claim.at])
-        return (
-            f"**Undecided**: {self.seeds} seeds cannot tell {claim.at:g} from {others}; the best mean is at "
-            f"{best.value:g}."
-        )
+        claimed = places.pop(claim.at)
+        values = {tried.number: tried.of(objective) for tried in places.values()}
+        apart, seeds = intervals.told_apart(claimed.of(objective), values), f"over {self.seeds} seeds"
+        better = [t.value for t in places.values() if t.number in apart and not self._worse(objective, t, claimed)]
+        if better:
+            return f"**Does not hold** {seeds}: better are {_listed(better)} (paired t tests, 5 %, Holm)."
+        unclear = [t.value for t in places.values() if not self._worse(objective, t, claimed)]
+        if not unclear:
+            return f"**Holds** {seeds}: all others are worse (paired t tests, 5 % each)."
+        told = f"no worse by paired t tests are {_listed(unclear)}; the best mean is at {best.value:g}"
+        return f"**Undecided** {seeds}: {told}."
+
+    def _worse(self, objective: Objective, tried: Tried, than: Tried) -> bool:
+        """Whether a place is worse than another, by the seeds."""
+        apart = intervals.p_value(tried.of(objective), than.of(objective)) <= intervals.LEVEL
+        return apart and _beats(objective, than.mean(objective), tried.mean(objective))
 
     def _verdict_of_wider(self, claim: Wider) -> str:
         by_row = self.places.by_row
-        if not {claim.row, claim.than} <= set(by_row) or len(self.places.axes) > 1:
-            return "**Not tested**: it is about both rows and one axis."
-        if {t.value for t in by_row[claim.row]} != {t.value for t in by_row[claim.than]}:
-            return "**Undecided**: the two rows were measured at different values."
+        if not {claim.row, claim.than} <= set(by_row):
+            return "**Not tested**: both rows are needed."
         counts = {row: self._active(by_row[row]) for row in (claim.row, claim.than)}
-        gains = [float(a - b) for a, b in zip(*counts.values(), strict=True)]
-        told = " and ".join(f"{row} at {_listed(found)}" for row, found in counts.items())
-        told = f"active are {told} of {len(by_row[claim.row])} values"
-        half = intervals.half_width(gains)
-        if half is None:
-            return f"**Undecided**: one seed. On it {told}."
-        mean = sum(gains) / len(gains)
-        verdict = "Holds" if mean - half > 0 else "Does not hold" if mean + half <= 0 else "Undecided"
-        return f"**{verdict}** over {self.seeds} seeds: {told}, a difference of {mean:+.1f} ± {half:.1f}."
+        gains = [a - b for a, b in zip(*counts.values(), strict=True)]
+        told = " and ".join(f"{row} at {_listed(found)} of {len(by_row[row])} values" for row, found in counts.items())
+        seeds = f"over {self.seeds} seeds" if self.seeds > 1 else "on one seed"
+        if self.seeds < SEEDS_OF_A_COUNT:
+            return f"**Undecided** {seeds}: active are {told}."
+        # Counts of a few values have no t distribution: all seeds have to agree.
+        verdict = "Holds" if min(gains) > 0 else "Does not hold" if max(gains) <= 0 else "Undecided"
+        return f"**{verdict}** {seeds}, of which all would have to agree: active are {told}."
 
     def _active(self, places: Sequence[Tried]) -> list[int]:
         """At how many places the latents are active at the end, by seed."""
@@ -137,7 +151,8 @@ class Answer:
     def paper_curve(self, objective: Objective) -> dict[Number, float]:
         """The paper's numbers over the one axis; empty where it has none."""
         asked = self.places.asked
-        if objective.metric not in PAPER or not asked.study.published or len(self.places.axes) > 1 or asked.space:
+        own = asked.space or asked.fields or len(self.places.axes) > 1
+        if own or objective.metric not in PAPER or not asked.study.published:
             return {}
         rows, (column, _) = published(asked.study.published_table), PAPER[objective.metric]
         return {at: float(rows[name][column]) for at, name in asked.study.published.items() if rows[name][column]}
@@ -147,15 +162,24 @@ class Answer:
         return f"{PAPER[objective.metric][1]} of the paper's Table {self.places.asked.study.published_table}"
 
     def ranges(self) -> str:
-        """For every row the values at which its latents are active, partly collapsed, or collapsed."""
+        """For every row the values at which its latents are active or not, and how wide the active range is."""
         lines = []
         for row, places in self.places.by_row.items() if len(self.places.axes) == 1 else ():
             found: dict[str, list[Number]] = {}
             for tried in places:
                 for state in dict.fromkeys(r.status for r in tried.results):
                     found.setdefault(state, []).append(tried.value)
-            lines.append({"row": row} | {state: _listed(found.get(state, [])) or "–" for state in STATES})
+            line = {"row": row} | {state: _listed(found.get(state, [])) or "–" for state in STATES}
+            always = [t.value for t in places if {r.status for r in t.results} == {"active"}]
+            lines.append(line | {"width of the active range": self._width(always)})
         return markdown(lines) if lines else ""
+
+    def _width(self, values: Sequence[Number]) -> str:
+        """From the least to the largest of values: a factor, on a logarithmic axis."""
+        if not values:
+            return "none"
+        low, high = min(values), max(values)
+        return f"a factor of {high / low:.3g}" if self.places.axes[0].log else f"{high - low:.3g}"
 
 
 def _listed(values: Sequence[Number]) -> str:
@@ -165,3 +189,8 @@ def _listed(values: Sequence[Number]) -> str:
 def _digits(objective: Objective) -> int:
     digits: int = plugins.load("harness.metrics", objective.metric, "metric").digits
     return digits
+
+
+def _beats(objective: Objective, a: float, b: float) -> bool:
+    """Whether `a` is better than `b`."""
+    return a != b and objective.best([a, b]) == a

@@ -30,24 +30,28 @@ def pooled_deviation(groups: Sequence[Sequence[float]]) -> float | None:
     return float(sum(np.var(v, ddof=1) * (len(v) - 1) for v in several) / freedom) ** 0.5 if freedom else None
 
 
-def not_told_apart(groups: Mapping[int, Sequence[float]], best: int, level: float = 0.05) -> list[int]:
-    """The group `best` and those that paired t tests do not tell from it, values paired by place, Holm's correction."""
+LEVEL = 0.05
+
+
+def p_value(a: Sequence[float], b: Sequence[float]) -> float:
+    """Of the paired t test that `a` and `b`, paired by place, have the same mean."""
     import numpy as np
     from scipy.stats import t
 
-    of_others: dict[int, float] = {}
-    for name, values in groups.items():
-        if name != best:
-            differences = np.subtract(values, groups[best])
-            error = differences.std(ddof=1) / len(differences) ** 0.5
-            mean = abs(differences.mean())
-            of_others[name] = float(2 * t.sf(mean / error, len(differences) - 1)) if error > 0 else float(mean == 0)
+    differences = np.subtract(a, b)
+    error, mean = differences.std(ddof=1) / len(differences) ** 0.5, abs(differences.mean())
+    return float(2 * t.sf(mean / error, len(differences) - 1)) if error > 0 else float(mean == 0)
+
+
+def told_apart(one: Sequence[float], others: Mapping[int, Sequence[float]]) -> set[int]:
+    """Those of `others` that paired t tests tell from `one`, at 5 % for all together (Holm)."""
+    p_values = {name: p_value(values, one) for name, values in others.items()}
     told: set[int] = set()
-    for k, name in enumerate(sorted(of_others, key=lambda name: of_others[name])):
-        if of_others[name] > level / (len(of_others) - k):
+    for k, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        if p_values[name] > LEVEL / (len(p_values) - k):
             break
         told.add(name)
-    return [name for name in groups if name not in told]
+    return told
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:

@@ -13,6 +13,7 @@ from harness.errors import Mistake
 from harness.objectives import Objective
 from harness.space import AskedSweep, Point
 from harness.store import Store
+from harness.trials import state_of
 from reports import intervals
 from reports.results import Result, load
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tried:
-    """A place that was tried: the state and number of its last trial, and its results, one a seed."""
+    """A place that was tried: how its last trial ended, and its results, one a seed."""
 
     point: Point
     number: int
@@ -33,13 +34,12 @@ class Tried:
     @property
     def done(self) -> bool:
         """Whether it has values, and the runs that they come from are there."""
-        return self.state == "COMPLETE" and all(result.state == "done" for result in self.results)
+        return self.state == "done" and all(result.state == "done" for result in self.results)
 
     @property
     def told(self) -> str:
         """Its state in words."""
-        words = {"PRUNED": "given up early", "FAIL": "failed", "RUNNING": "not finished", "COMPLETE": "runs are gone"}
-        return "done" if self.done else words[self.state]
+        return "its runs are gone" if self.state == "done" and not self.done else self.state
 
     @property
     def value(self) -> Number:
@@ -84,7 +84,8 @@ class Places:
     @cached_property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """All trials that were begun."""
-        return [t for t in self.study.get_trials() if t.state.name != "WAITING" and len(t.params) >= len(self.axes)]
+        names = {a.name for a in self.axes}
+        return [t for t in self.study.get_trials() if t.state.name != "WAITING" and names <= set(t.params)]
 
     @cached_property
     def tried(self) -> list[Tried]:
@@ -94,7 +95,7 @@ class Places:
         found = []
         for point in sorted(last, key=lambda point: (rows.index(point.row), point.values)):
             t = last[point]
-            found.append(Tried(point, t.number, t.state.name, t.user_attrs.get("reason", ""), self._results(point)))
+            found.append(Tried(point, t.number, state_of(t), t.user_attrs.get("reason", ""), self._results(point)))
         return found
 
     def _results(self, point: Point) -> list[Result]:
@@ -134,9 +135,9 @@ class Places:
     def alike(self, objective: Objective, places: Sequence[Tried]) -> list[Tried]:
         """The best place, and those that seeds cannot tell from it."""
         best = self.best(objective, places)
-        values = {tried.number: tried.of(objective) for tried in places}
-        numbers = intervals.not_told_apart(values, best.number)
-        return [tried for tried in places if tried.number in numbers]
+        values = {tried.number: tried.of(objective) for tried in places if tried is not best}
+        worse = intervals.told_apart(best.of(objective), values)
+        return [tried for tried in places if tried.number not in worse]
 
     def noise(self, objective: Objective) -> float | None:
         """The standard deviation between seeds, pooled over the places; None for one seed."""
@@ -144,5 +145,7 @@ class Places:
 
     @cached_property
     def front(self) -> list[str]:
-        """The places that no other beats in all objectives."""
-        return list(dict.fromkeys(self.named(self.asked.point(t.params)) for t in self.study.best_trials))
+        """The places that no other beats in one objective without losing in another."""
+        numbers = {tried.number for tried in self.done}
+        on_it = [self.asked.point(t.params) for t in self.study.best_trials if t.number in numbers]
+        return list(dict.fromkeys(map(self.named, on_it)))

@@ -14,6 +14,7 @@ from harness.search import shown_place
 from harness.space import AskedSweep
 from harness.store import Store
 from harness.study import published
+from harness.trials import state_of
 from reports import intervals, sweep_figures
 from reports.answer import PAPER, Answer
 from reports.places import Places, Tried
@@ -136,13 +137,13 @@ class Page:
         watched = [t for t in self.places.trials if t.intermediate_values]
         if not watched:
             return ""
-        given_up = sum(t.state.name == "PRUNED" for t in watched)
+        given_up = sum(state_of(t) == "given up early" for t in watched)
         text = f"Pruning looked at `{objective.proxy}` over the training of the {PROXY_STAGE}, seed 0, and gave up "
         text += f"{given_up} of {len(watched)} trials. "
         if objective.same:
-            return f"{text}It is the objective itself, on fewer images."
+            return f"{text}It is the objective itself, on fewer images and before the end."
         text += f"That is a proxy: {objective.title} is known only at the end."
-        done = [t for t in watched if t.state.name == "COMPLETE"]
+        done = [t for t in watched if state_of(t) == "done"]
         pairs = [(t.intermediate_values[max(t.intermediate_values)], t.values[0]) for t in done]
         rank = intervals.rank_correlation(pairs)
         if rank is not None:
@@ -153,13 +154,12 @@ class Page:
         """Every trial in the order in which they were asked for."""
         stage = self.asked.objectives[-1].stage
         runs = {tried.number: [r.runs[stage].key for r in tried.results] for tried in self.places.tried}
-        words = {"PRUNED": "given up early", "FAIL": "failed", "RUNNING": "not finished", "COMPLETE": "done"}
         lines = [
             {
                 "trial": str(t.number),
                 "place": self.places.named(self.asked.point(t.params)),
-                "state": words[t.state.name],
-                "value": ", ".join(f"{value:.6g}" for value in t.values or []) if t.state.name == "COMPLETE" else "–",
+                "state": state_of(t),
+                "value": ", ".join(f"{value:.6g}" for value in t.values or []) if state_of(t) == "done" else "–",
                 f"runs of {stage}": ", ".join(f"`{key}`" for key in runs.get(t.number, [])),
             }
             for t in self.places.trials

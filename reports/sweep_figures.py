@@ -120,6 +120,7 @@ def of_optuna(study: optuna.Study, objectives: Sequence[Objective], folder: Path
     drawn = dict.fromkeys(("history", "importances", "slices", "parallel", "front"), False)
     if not done:
         return drawn
+    from optuna.importance import FanovaImportanceEvaluator
     from optuna.visualization import matplotlib as plots
 
     several = len({name for t in done for name in t.params}) > 1 and len(done) > 3
@@ -132,7 +133,8 @@ def of_optuna(study: optuna.Study, objectives: Sequence[Objective], folder: Path
         wanted["slices"] = lambda: plots.plot_slice(study, **target)
         wanted["parallel"] = lambda: plots.plot_parallel_coordinate(study, **target)
         if len({t.values[0] for t in done}) > 1:
-            wanted["importances"] = lambda: plots.plot_param_importances(study, **target)
+            fanova = FanovaImportanceEvaluator(seed=0)  # the default looks at the best tenth alone
+            wanted["importances"] = lambda: plots.plot_param_importances(study, evaluator=fanova, **target)
     if len(objectives) in (2, 3):
         wanted["front"] = lambda: plots.plot_pareto_front(study, target_names=[named(o) for o in objectives])
     for name, plot in wanted.items():

@@ -98,6 +98,7 @@ class Backlog:
 
     def fresh(self) -> list[Task]:
         """What has to be run and was not wanted a moment ago."""
+        self._wanted = {t for t in self._wanted if not self.demand.unwanted(t)}
         wanted = self.demand.wanted()
         new = [t for t in wanted if t not in self._wanted]
         self._wanted = set(wanted)
@@ -105,6 +106,11 @@ class Backlog:
         found = self.options.to_run(new, self.store, self.taken)
         self.taken |= dict.fromkeys(found)
         return found
+
+    def refilled(self, waiting: list[Task]) -> list[Task]:
+        """`waiting` without what nobody wants any more, and what has come anew; each once."""
+        still = [t for t in waiting if not self.demand.unwanted(t)]
+        return list(dict.fromkeys([*still, *self.fresh()]))
 
     @property
     def told(self) -> str:

@@ -41,7 +41,7 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
             perform(task, store, f"{number} {task.stage} {demand.labels.get(task, '')}", place)
             if processes.any(should_stop()):
                 raise KeyboardInterrupt
-            waiting += backlog.fresh() if processes.first else []
+            waiting = backlog.refilled(waiting) if processes.first else []
 
 
 def _next(waiting: list[Task], demand: Demand, store: Store) -> Task | None:

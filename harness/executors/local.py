@@ -53,7 +53,9 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
     slots, told = list(range(options.workers)), dict[Task, float]()
     with stop_on_signal() as should_stop, tqdm(total=len(waiting), unit="stage", disable=options.quiet) as bar:
         while True:
-            for task in _startable(waiting, demand, store)[: 0 if should_stop() else len(slots)]:
+            # What was given up and is wanted again waits for the end of its job.
+            startable = [t for t in waiting if ready(t, store) and t not in running]
+            for task in startable[: 0 if should_stop() else len(slots)]:
                 waiting.remove(task)
                 running[task] = _start(task, store, demand.labels[task], options, slots[0], folder, code), slots[0]
                 slots.pop(0)
@@ -71,15 +73,12 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
                 run = task.run_in(store)
                 if (known := jobs.submitted(run)) is not None:
                     jobs.lost(run, known, "ended without a word", failed=task not in told)
+                told.pop(task, None)
                 bar.update()
-            waiting += backlog.fresh()
+            waiting = backlog.refilled(waiting)
             bar.total = len(backlog.taken)
     if should_stop():
         raise KeyboardInterrupt
-
-
-def _startable(waiting: list[Task], demand: Demand, store: Store) -> list[Task]:
-    return [t for t in waiting if ready(t, store) and not demand.unwanted(t)]
 
 
 def _start(task: Task, store: Store, label: str, options: Options, slot: int, folder: Path, code: Path) -> Any:

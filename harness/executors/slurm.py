@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +51,6 @@ ENDED = (
 )
 
 
-@dataclass(frozen=True)
-class Submission:
-    """The jobs of tasks: those that some command submitted before, and those that this one did now."""
-
-    known: dict[Task, str]
-    made: dict[Task, str]
-
-
 def require(waiting: list[Task], options: Options) -> None:
     if not shutil.which("sbatch"):
         raise Mistake("no Slurm here: sbatch is not on PATH; --executor local runs jobs on this machine")
@@ -92,31 +83,36 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
             raise KeyboardInterrupt
 
 
-def _submit(fresh: list[Task], backlog: Backlog, options: Options, should_stop: Callable[[], bool]) -> Submission:
-    """Has a job for each of `fresh`: the one that is in the queue already, or a new one."""
+def _submit(
+    fresh: list[Task], backlog: Backlog, options: Options, first: bool, should_stop: Callable[[], bool]
+) -> tuple[dict[Task, str], bool]:
+    """The job of each of `fresh`, the one that is in the queue already or a new one; whether any is new."""
     store = backlog.store
     with jobs.submitting(store):
         ids = _in_queue(list(backlog.taken), store)
         # Only now: what has ended since it was in the queue has its result.
         waiting = options.to_run(fresh, store, backlog.taken)
-        known = {t: ids[t] for t in waiting if t in ids}
+        found = {t: ids[t] for t in waiting if t in ids}
         code = snapshot.take(store.root)
         if not options.quiet:
-            several = f"{backlog.told}{f', {len(known)} of them in the queue already' if known else ''}"
+            several = f"{backlog.told}{f', {len(found)} of them in the queue already' if found else ''}"
             print(f"{several}; {snapshot.described(code)}", file=sys.stderr, flush=True)
-        made: dict[Task, str] = {}
-        for submitted in _submissions([t for t in waiting if t not in ids], ids, backlog, options, code):
-            made |= submitted
+        new = [t for t in waiting if t not in ids]
+        for submitted in _submissions(new, ids, backlog, options, code, first and not ids):
+            found |= submitted
             ids |= submitted
             if should_stop():
                 break
-    return Submission(known, made)
+    return found, bool(new)
 
 
 def _submissions(
-    fresh: list[Task], ids: dict[Task, str], backlog: Backlog, options: Options, code: Path
+    fresh: list[Task], ids: dict[Task, str], backlog: Backlog, options: Options, code: Path, first: bool
 ) -> Iterator[dict[Task, str]]:
-    """Submits `fresh` array by array, and tells the jobs of each; `ids` has those before it."""
+    """Submits `fresh` array by array, and tells the jobs of each; `ids` has those before it.
+
+    `first` says that the command has submitted nothing, so that a refusal is a mistake and no trouble on the way.
+    """
     store, labels = backlog.store, backlog.demand.labels
     folder = jobs.new_folder(store)
     for alike in _levels(fresh):
@@ -128,9 +124,8 @@ def _submissions(
             for run in (t.run_in(store) for t in array):
                 if run.state in ("failed", "stopped"):
                     run.reset("waiting")  # what it said of an earlier job is over
-            made = _submit_array(
-                calls, folder, _parameters(array[0].stage, resources, dependency, code), timeouts, not ids
-            )
+            parameters = _parameters(array[0].stage, resources, dependency, code)
+            made, first = _submit_array(calls, folder, parameters, timeouts, first), False
             submitted = dict(zip(array, made, strict=True))
             for t, job in submitted.items():
                 jobs.record(t.run_in(store), "slurm", job.job_id, job.paths.stdout)
@@ -256,18 +251,18 @@ def _outside_of_jobs() -> Iterator[None]:
 def _follow(fresh: list[Task], backlog: Backlog, options: Options, should_stop: Callable[[], bool]) -> None:
     """Submits what is wanted, and waits until every task has a result, has failed, or has lost its job."""
     store, demand = backlog.store, backlog.demand
-    pending, own, ended = dict[Task, str](), set[Task](), dict[Task, float]()
+    pending, ended, submitted = dict[Task, str](), dict[Task, float](), False
     began = asked = time.monotonic()
     with tqdm(unit="stage", disable=options.quiet) as bar:
         while (fresh or pending) and not should_stop():
             if fresh:
-                submission = _submit(fresh, backlog, options, should_stop)
-                pending |= submission.known | submission.made
-                own |= set(submission.made)
+                ids, made = _submit(fresh, backlog, options, not submitted, should_stop)
+                pending |= ids
+                submitted |= made
                 bar.total = len(backlog.taken)
             time.sleep(POLL_SECONDS)
             now = time.monotonic()
-            if now - asked < min(SLOWEST_POLL_SECONDS, (now - began) / 20):
+            if pending and now - asked < min(SLOWEST_POLL_SECONDS, (now - began) / 20):
                 fresh = []
                 continue
             asked, states = now, _squeue(_users(pending, store))
@@ -278,8 +273,7 @@ def _follow(fresh: list[Task], backlog: Backlog, options: Options, should_stop: 
                     _lost(t, store, state)
                     settled = True
                 if not settled and demand.unwanted(t):
-                    if t in own:  # whoever submitted another one may want it
-                        subprocess.run(["scancel", job], capture_output=True, check=False)
+                    subprocess.run(["scancel", job], capture_output=True, check=False)
                     settled = True
                 if state not in ENDED:
                     ended.pop(t, None)

@@ -13,6 +13,6 @@ study = Sweep(
         Axis("tokenizer.masking.semantic_share", "share", grid=(0.2, 0.6, 1.0), low=0.0, high=1.0),
     ),
     objective="rfd",
-    claims=(Best("rfd", at=0.3, among=(0.0, 0.3, 0.8), source="the toy"),),
+    claims=(Best("rFID", "rfd", "tokenizer.masking.max_ratio", at=0.3, among=(0.0, 0.3, 0.8), source="the toy"),),
     fields={"finetuning.on": False},
 )

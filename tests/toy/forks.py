@@ -1,4 +1,4 @@
-"""Commands of a checkout, each forked from a process that has imported what they import: that saves seconds a command."""
+"""Commands of a checkout, forked from a process that has imported what they import: that saves seconds a command."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from tests import toy
 # It looks at curves twenty times a second, so that tests may be quick.
 SERVER = """
 import importlib, json, os, sys
-import cmaes, matplotlib.pyplot, optuna.importance, pandas, scipy.stats, sklearn.ensemble, sqlalchemy, submitit
-import optuna.visualization.matplotlib
+import cmaes, matplotlib.pyplot, pandas, scipy.stats, sklearn.ensemble, sqlalchemy, submitit
+import optuna.importance, optuna.visualization.matplotlib
+import torch  # of Optuna's Gaussian process
 from harness import cli, driver, machine, report, worker
 from harness.executors import inline, local
 import reports.sweep
@@ -37,7 +38,12 @@ for line in sys.stdin:
     sys.argv[1:] = asked["words"]
     if asked["before"]:
         exec(asked["before"])
-    cli.run(importlib.import_module(asked["module"]).main)
+    try:
+        cli.run(importlib.import_module(asked["module"]).main)
+    except SystemExit as ended:  # taking apart what was imported would take longer than most commands
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code)
 """
 
 
