@@ -1,7 +1,7 @@
 """Optuna's side of a sweep: where a study is stored, who suggests the next trial, who gives one up early.
 
 Optuna stores neither samplers nor pruners: both are made anew, and a sampler for every trial, seeded by the study and
-the number of the trial. So a sweep that was interrupted suggests what it would have suggested.
+the number of the trial. So a sweep that runs one trial at a time suggests the same, interrupted or not.
 """
 
 from __future__ import annotations

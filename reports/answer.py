@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -165,11 +166,12 @@ class Answer:
         """For every row the values at which its latents are active or not, and how wide the active range is."""
         lines = []
         for row, places in self.places.by_row.items() if len(self.places.axes) == 1 else ():
-            found: dict[str, list[Number]] = {}
+            found: dict[str, list[str]] = {}
             for tried in places:
-                for state in dict.fromkeys(r.status for r in tried.results):
-                    found.setdefault(state, []).append(tried.value)
-            line = {"row": row} | {state: _listed(found.get(state, [])) or "–" for state in STATES}
+                for state, seeds in Counter(r.status for r in tried.results).items():
+                    some = "" if seeds == self.seeds else f" ({seeds} of {self.seeds} seeds)"
+                    found.setdefault(state, []).append(f"{tried.value:.6g}{some}")
+            line = {"row": row} | {state: ", ".join(found.get(state, [])) or "–" for state in STATES}
             always = [t.value for t in places if {r.status for r in t.results} == {"active"}]
             lines.append(line | {"width of the active range": self._width(always)})
         return markdown(lines) if lines else ""

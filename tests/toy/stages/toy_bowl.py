@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from typing import Any
@@ -37,11 +38,12 @@ def height(experiment: Experiment, least: float) -> float:
 
 
 def run(work: Work) -> Outcome:
-    """RUNS/behaviour/toy_bowl may say `sleep SECONDS` (a step) or, for M above 0.5, `fail`, `diverge` or `exit`."""
+    """RUNS/behaviour/toy_bowl may say `sleep SECONDS`, a step; or, of M above 0.5, `fail`, `diverge`, `exit`, `nan`."""
     path = work.run.folder.parent.parent / "behaviour/toy_bowl"
     word, _, number = (path.read_text() if path.exists() else "").partition(" ")
     checkpoint, step = work.run.folder / "checkpoint.pt", 0
     rfd, kl = (height(work.experiment, least) for least in (0.3, 0.8))
+    far = work.experiment.tokenizer.masking.max_ratio > 0.5
     try:
         saved = read_json(checkpoint)
         work.run.rewind_metrics(saved["metrics"])
@@ -54,7 +56,7 @@ def run(work: Work) -> Outcome:
                 write_json(checkpoint, {"step": step, "metrics": work.run.metrics_mark()})
                 raise Stopped
             time.sleep(float(number) if word == "sleep" else 0.0)
-            if step == STEPS // 2 and work.experiment.tokenizer.masking.max_ratio > 0.5:
+            if step == STEPS // 2 and far:
                 if word == "fail":
                     raise Trouble("it was told to fail")
                 if word == "diverge":
@@ -64,5 +66,5 @@ def run(work: Work) -> Outcome:
             step += 1
             work.run.log_metrics(step, {"toy": rfd + 1 / step})
             bar.update()
-    found = {"rfd": rfd, "kl": kl}
+    found = {"rfd": math.nan if word == "nan" and far else rfd, "kl": kl}
     return Outcome([Record(metric, value, 100, STEPS, "val", "toy") for metric, value in found.items()])
