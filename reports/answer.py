@@ -60,17 +60,17 @@ class Answer:
         text = f"**{objective.title}** is best at **{at}**: {value}, {of}."
         if self.seeds == 1:
             return f"{text} How far from there the optimum may lie is not estimable from one seed."
-        alike, test = self.places.alike(objective, places), f"paired t tests over {self.seeds} seeds (5 %, Holm)"
+        alike, over = self.places.alike(objective, places), f"over {self.seeds} seeds"
         if len(alike) == 1:
-            return f"{text} All others are worse by {test}."
+            return f"{text} All others are worse {over} ({intervals.TEST})."
         others = "; ".join(self.places.named(tried.point) for tried in alike if tried is not best)
         ends = []
         for k, axis in enumerate(self.places.axes):
             values = [tried.point.values[k][1] for tried in alike]
             ends.append(f"{axis.name} from {min(values):.6g} to {max(values):.6g}")
         return (
-            f"{text} By {test} these cannot be told from it: {others}. So the optimum may lie anywhere among them, "
-            f"{', '.join(ends)}."
+            f"{text} These cannot be told from it {over} ({intervals.TEST}): {others}. So the optimum may lie anywhere "
+            f"among them, {', '.join(ends)}."
         )
 
     def noise(self, objective: Objective) -> list[str]:
@@ -115,21 +115,16 @@ class Answer:
         if self.seeds == 1:
             return f"**Undecided**: one seed. On it the best of these is {best.value:g}."
         claimed = places.pop(claim.at)
-        values = {tried.number: tried.of(objective) for tried in places.values()}
-        apart, seeds = intervals.told_apart(claimed.of(objective), values), f"over {self.seeds} seeds"
-        better = [t.value for t in places.values() if t.number in apart and not self._worse(objective, t, claimed)]
-        if better:
-            return f"**Does not hold** {seeds}: better are {_listed(better)} (paired t tests, 5 %, Holm)."
-        unclear = [t.value for t in places.values() if not self._worse(objective, t, claimed)]
+        apart = intervals.told_apart(claimed.of(objective), {t.number: t.of(objective) for t in places.values()})
+        better = {t.value for t in places.values() if objective.best(t, claimed, key=lambda t: t.mean(objective)) is t}
+        told = {t.value for t in places.values() if t.number in apart}
+        over = f"over {self.seeds} seeds ({intervals.TEST})"
+        if told & better:
+            return f"**Does not hold** {over}: better are {_listed(sorted(told & better))}."
+        unclear = sorted(set(places) - told)
         if not unclear:
-            return f"**Holds** {seeds}: all others are worse (paired t tests, 5 % each)."
-        told = f"no worse by paired t tests are {_listed(unclear)}; the best mean is at {best.value:g}"
-        return f"**Undecided** {seeds}: {told}."
-
-    def _worse(self, objective: Objective, tried: Tried, than: Tried) -> bool:
-        """Whether a place is worse than another, by the seeds."""
-        apart = intervals.p_value(tried.of(objective), than.of(objective)) <= intervals.LEVEL
-        return apart and _beats(objective, than.mean(objective), tried.mean(objective))
+            return f"**Holds** {over}: all others are worse."
+        return f"**Undecided** {over}: not told from it are {_listed(unclear)}; the best mean is at {best.value:g}."
 
     def _verdict_of_wider(self, claim: Wider) -> str:
         by_row = self.places.by_row
@@ -191,8 +186,3 @@ def _listed(values: Sequence[Number]) -> str:
 def _digits(objective: Objective) -> int:
     digits: int = plugins.load("harness.metrics", objective.metric, "metric").digits
     return digits
-
-
-def _beats(objective: Objective, a: float, b: float) -> bool:
-    """Whether `a` is better than `b`."""
-    return a != b and objective.best([a, b]) == a

@@ -1,0 +1,185 @@
+"""What a sweep's page concludes from values that are made up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from harness.asked import study_called
+from harness.objectives import OBJECTIVES
+from harness.scales import scale
+from harness.space import AskedSweep, Point
+from reports import intervals
+from reports.answer import Answer
+from reports.places import Places, Tried
+
+NOISE = (-1.0, 0.0, 1.0)
+FIELD = "tokenizer.masking.max_ratio"
+
+
+@dataclass(frozen=True)
+class Seed:
+    status: str
+
+
+@dataclass(frozen=True)
+class Given(Tried):
+    """A place with made-up values of its objective, one a seed."""
+
+    values: tuple[float, ...] = ()
+
+    def of(self, objective: object) -> list[float]:
+        return list(self.values)
+
+
+@dataclass(frozen=True)
+class Made(Places):
+    given: list[Given] = field(default_factory=list)
+
+    @property
+    def done(self) -> list[Tried]:
+        return list(self.given)
+
+    @property
+    def by_row(self) -> dict[str, list[Tried]]:
+        return {row: [t for t in self.given if t.point.row == row] for row in {t.point.row: 0 for t in self.given}}
+
+
+def answer(means: dict[float, float], noise: tuple[float, ...] = NOISE, path: str = FIELD, **options: object) -> Answer:
+    """Of mask_ratio by gFD, with so much noise around the means."""
+    common = {"objective": "gfd", "seeds": len(noise)} | options
+    asked = AskedSweep("mask_ratio", study_called("mask_ratio"), scale("tiny"), **common)
+    given = [
+        Given(Point("random masks", ((path, at),)), k, "done", "", [], tuple(mean + n for n in noise))
+        for k, (at, mean) in enumerate(means.items())
+    ]
+    return Answer(Made(asked, None, None, given))
+
+
+def claim(found: Answer) -> str:
+    (told,) = [line for line in found.lines() if line.startswith("Claim of the paper")]
+    return told
+
+
+PAPERS = (0.4, 0.5, 0.6, 0.7, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [
+        ({m: 100.0 + 100 * (m != 0.7) for m in PAPERS}, "**Holds** over 3 seeds"),
+        ({m: 100.0 + 100 * (m != 0.5) for m in PAPERS}, "**Does not hold** over 3 seeds"),
+        (dict.fromkeys(PAPERS, 100.0), "**Undecided** over 3 seeds"),
+        ({m: 100.0 for m in PAPERS if m != 0.6}, "**Undecided**: 0.6 not measured"),
+    ],
+)
+def test_a_claim_holds_where_all_others_are_worse_and_not_where_one_is_better(means, verdict):
+    assert verdict in claim(answer(means))
+
+
+def test_one_seed_decides_nothing():
+    found = answer({m: m for m in PAPERS}, noise=(0.0,))
+    assert "**Undecided**: one seed. On it the best of these is 0.4." in claim(found)
+    assert "not estimable from one seed" in found.lines()[0]
+    assert not any("standard deviation" in line for line in found.lines())
+
+
+def test_a_claim_about_another_objective_or_other_fields_is_not_tested():
+    assert "**Not tested** by this objective: `--objective gfd` does." in claim(
+        answer({m: m for m in PAPERS}, objective="rfd")
+    )
+    assert "**Not tested**: another space" in claim(answer({m: m for m in PAPERS}, fields=(("training.steps", "900"),)))
+    share = "tokenizer.masking.semantic_share"
+    other = answer({m: m for m in PAPERS}, path=share, space=(f"{share}=0,0.4",))
+    assert "**Not tested**: another space" in claim(other)
+    assert not other.paper_curve(OBJECTIVES["gfd"])
+
+
+def test_the_optimum_lies_among_the_places_that_seeds_cannot_tell_apart():
+    first, noise, *_ = answer({0.0: 300, 0.4: 101, 0.5: 100, 0.7: 100.5, 0.8: 200}).lines()
+    assert "best at **M = 0.5**: 100.0 ± 2.5, of 5 places" in first
+    assert "M = 0.4; M = 0.7" in first
+    assert "M from 0.4 to 0.7" in first
+    assert "standard deviation of 1, pooled over 5 places; their means span 200" in noise
+
+
+def test_the_curve_of_the_paper_stands_beside_its_objective_alone():
+    found = answer({m: m for m in PAPERS})
+    assert found.paper_curve(OBJECTIVES["gfd"])[0.7] == 14.59
+    assert found.paper_curve(OBJECTIVES["rfd"])[0.4] == 0.49
+    assert found.paper_curve(OBJECTIVES["probe"]) == {}
+    assert "gFID of the paper's Table 4 is best at 0.7 (14.59)." in found.lines()
+
+
+WEIGHTS = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+
+
+def widths(of_kl_vae: list[int], of_mactok: list[int]) -> tuple[str, str]:
+    """What is said of two rows that are active at so many of the weights, one number a seed; and the table."""
+    seeds = len(of_mactok)
+    asked = AskedSweep("kl_weight", study_called("kl_weight"), scale("tiny"), seeds=seeds, rows=("KL-VAE", "mactok"))
+    given = [
+        Given(
+            Point(row, (("tokenizer.gaussian.kl_weight", weight),)),
+            k,
+            "done",
+            "",
+            [Seed("active" if k < count else "partly") for count in counts],
+            (1.0,) * seeds,
+        )
+        for row, counts in (("KL-VAE", of_kl_vae), ("mactok", of_mactok))
+        for k, weight in enumerate(WEIGHTS)
+    ]
+    found = Answer(Made(asked, None, None, given))
+    return found.verdict(asked.study.claims[0]), found.ranges()
+
+
+@pytest.mark.parametrize(
+    ("of_kl_vae", "of_mactok", "verdict"),
+    [
+        ([2], [4], "**Undecided** on one seed: active are KL-VAE at 2 of 5 values"),
+        ([2, 2, 2], [3, 4, 3], "**Holds** over 3 seeds"),
+        ([2, 2, 2], [2, 2, 1], "**Does not hold** over 3 seeds"),
+        ([2, 2, 2], [3, 2, 3], "**Undecided** over 3 seeds"),
+    ],
+)
+def test_the_wider_range_is_counted_and_all_seeds_have_to_agree(of_kl_vae, of_mactok, verdict):
+    told, _ = widths(of_kl_vae, of_mactok)
+    assert verdict in told.replace("mactok at 4 of 5 values and ", "")
+
+
+def test_the_width_of_a_range_is_a_factor():
+    _, table = widths([1, 2], [3, 3])
+    assert "0.0001 (1 of 2 seeds)" in table
+    assert "a factor of 1 " in table
+    assert "a factor of 10 " in table
+
+
+def test_dunnett_tells_what_the_noise_allows():
+    rng = np.random.default_rng(0)
+    groups = {k: list(rng.normal(loc, 1.0, 4)) for k, loc in enumerate((0.0, 0.5, 9.0))}
+    assert intervals.told_apart(groups[0], {1: groups[1], 2: groups[2]}) == {2}
+    assert intervals.told_apart([1.0, 1.0], {1: [1.0, 1.0], 2: [2.0, 2.0]}) == {2}
+    assert intervals.told_apart([1.0, 2.0], {}) == set()
+
+
+def test_equal_places_are_told_apart_as_seldom_as_the_test_says():
+    rng = np.random.default_rng(1)
+    wrong = sum(
+        bool(intervals.told_apart(list(rng.normal(size=3)), {k: list(rng.normal(size=3)) for k in range(4)}))
+        for _ in range(200)
+    )
+    assert wrong <= 20  # 10 are expected
+
+
+def test_deviation_is_pooled_over_places_with_several_seeds():
+    assert intervals.pooled_deviation([[1.0], [2.0]]) is None
+    assert intervals.pooled_deviation([[1.0], [1.0, 3.0], [0.0, 2.0]]) == pytest.approx(2**0.5)
+
+
+def test_rank_correlation_takes_three_pairs_that_vary():
+    assert intervals.rank_correlation([(1, 1), (2, 2)]) is None
+    assert intervals.rank_correlation([(1, 1), (2, 1), (3, 1)]) is None
+    assert intervals.rank_correlation([(1, 3), (2, 2), (3, 1)]) == pytest.approx(-1)
