@@ -40,6 +40,7 @@ class Trial:
     targets: list[list[Task]]
     reported: int
     cached: bool
+    shared: bool | None = None  # whether another study wants its training too, once that was asked
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -199,7 +200,7 @@ class Driver:
         return True
 
     def _tell_bad(self, trial: optuna.Trial, name: str, outcome: str, reason: str) -> None:
-        """Tells that a trial has no value. What diverged is told as given up, which samplers take for bad."""
+        """Tells that a trial has no value. What diverged is told as given up, which TPE takes for bad."""
         from optuna.trial import TrialState
 
         trial.set_user_attr("outcome", outcome)
@@ -224,7 +225,9 @@ class Driver:
             trial.reported = step
             if run.state == "done" or not trial.optuna.should_prune():
                 continue
-            if run.folder in requests.wanted_elsewhere(self.asked, self.store):
+            if trial.shared is None:
+                trial.shared = run.folder in requests.wanted_elsewhere(self.asked, self.store)
+            if trial.shared:
                 continue
             self.study.tell(trial.optuna, state=TrialState.PRUNED)
             del self._running[trial.optuna.number]

@@ -72,6 +72,8 @@ class Search:
         ranges = len(axes) > 1 and all(a.continuous for a in axes)
         if self.sampler == "cmaes" and (several or len(asked.chosen_rows()) > 1 or not ranges):
             raise Mistake("--sampler cmaes takes one objective, one row and two ranges or more; tpe takes any")
+        if self.pruner != "none" and self.sampler == "gp":
+            raise Mistake(f"--pruner {self.pruner}: --sampler gp learns nothing from what was given up; tpe does")
         if self.pruner != "none" and several:
             raise Mistake(
                 f"--pruner {self.pruner}: a trial is given up by one value, and of several objectives none is it"
@@ -174,7 +176,7 @@ def require_place(place: str) -> None:
     if ":/" in place and "@" in place:
         raise Mistake("--storage: that is neither a file nor a URL, which has ://")
     path = Path(place).absolute()
-    folder = next(parent for parent in path.parents if parent.exists())
+    folder = next((parent for parent in path.parents if parent.exists()), path)
     if not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
         raise Mistake(f"--storage {place}: cannot be written")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import shlex
 from collections.abc import Mapping
@@ -112,7 +113,7 @@ class AskedSweep(Asked):
         rows = super().chosen_rows()
         return [row for row in rows if self.rows or not self.study.chosen or row.name in self.study.chosen]
 
-    @property
+    @functools.cached_property
     def axes(self) -> tuple[Axis, ...]:
         """The space in absolute values; raises `Mistake` where a row does not heed it or refuses its ends."""
         declared = tuple(map(axis, self.space)) or self.study.space

@@ -98,12 +98,15 @@ class Asked(ABC):
         return words
 
     def chosen_rows(self) -> list[Row]:
-        """The declared rows that were asked for; raises `Mistake`."""
-        names = [row.name for row in self.study.rows]
+        """The declared rows that were asked for, by name or else by variant; raises `Mistake`."""
+        rows = self.study.rows
+        found: set[str] = set()
         for name in self.rows:
-            if name not in names and name not in [row.variant for row in self.study.rows]:
-                raise unknown("row", name, names)
-        return [r for r in self.study.rows if not self.rows or r.name in self.rows or r.variant in self.rows]
+            named = {r.name for r in rows if r.name == name} or {r.name for r in rows if r.variant == name}
+            if not named:
+                raise unknown("row", name, [row.name for row in rows])
+            found |= named
+        return [row for row in rows if not self.rows or row.name in found]
 
     def experiment(self, row: Row) -> Experiment:
         """The experiment of one row, seed 0."""

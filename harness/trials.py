@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from harness.search import Search
@@ -61,8 +62,11 @@ class Trials:
 
     def ask(self) -> Trial:
         """The next one."""
-        number = len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = self.search.sampler_of(self.study, number)
+        number, told, search = len(self.study.get_trials(deepcopy=False)), self.told(), self.search
+        if search.sampler == "gp" and told and state_of(told[-1]) != "done":
+            # It knows of values alone, and would suggest the same place again.
+            search = dataclasses.replace(search, sampler="random")
+        self.study.sampler = search.sampler_of(self.study, number)
         return self.study.ask()
 
     def running(self) -> list[tuple[Trial, int]]:
