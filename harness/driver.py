@@ -22,7 +22,7 @@ from harness.progress import TrialLines, progress_of
 from harness.search import Search
 from harness.space import AskedSweep, Point
 from harness.store import Run, Store
-from harness.trials import Trials, state_of
+from harness.trials import Trials, can_retry, state_of
 
 if TYPE_CHECKING:
     import optuna
@@ -114,7 +114,8 @@ class Driver:
         bad = [f"trial {t.number}: {state_of(t)}, {t.user_attrs.get('reason', '')}" for t in self.trials.bad()]
         running = [f"trial {n}, {t.name}: not finished, the same command goes on" for n, t in self._running.items()]
         gone = [t for t in self._gone if t.run_in(self.store).state != "done"]
-        return [*bad, *running, *(f"{t.stage} {t.key} of {self.labels[t]}: not made again" for t in gone)]
+        hint = ["--retry failed tries again what failed"] if any(map(can_retry, self.trials.bad())) else []
+        return [*bad, *running, *(f"{t.stage} {t.key} of {self.labels[t]}: not made again" for t in gone), *hint]
 
     def _tasks(self) -> dict[Task, None]:
         """What all trials take that run, inputs before their readers, and what is to be made again."""

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 
 from filelock import FileLock, Timeout
 
@@ -15,6 +16,7 @@ from harness.asked import Planned, plan_of, require_data
 from harness.driver import Driver
 from harness.errors import Mistake
 from harness.estimate import plan_table
+from harness.executors import Options
 from harness.plan import tasks
 from harness.processes import world_size
 from harness.progress import TrialLines
@@ -34,7 +36,6 @@ from harness.search import (
 )
 from harness.space import AskedSweep
 from harness.store import Store
-from harness.trials import state_of
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,23 +70,26 @@ def main(arguments: Sequence[str]) -> int:
     from reports.sweep import write
 
     with trouble_of(search.storage), quiet():
-        with alone(asked, search, store):
-            study = open_study(asked, search.storage, store)
-            study.pruner = search.pruner_of(base.training.steps)
-            study.set_user_attr("command", asked.command)
-            at_once = executor.at_once(how) or (None if search.independent else how.workers)
-            with TrialLines(how.quiet, live=hasattr(executor, "queue")) as lines:
-                driver = Driver(asked, search, study, store, at_once, how.retry_failed, lines)
-                executor.execute(driver, store, how)
-                driver.settle()
-        print(write(driver.asked, study, search.storage, store, options.out))
+        driver = driven(asked, search, executor, how, store)
+        print(write(driver.asked, driver.study, search.storage, store, options.out))
         troubles = driver.troubles()
-        again = any(state_of(t) == "failed" for t in driver.trials.bad())
     for line in troubles:
         print(line, file=sys.stderr)
-    if again:
-        print("--retry failed tries again what failed", file=sys.stderr)
     return 1 if troubles else 0
+
+
+def driven(asked: AskedSweep, search: Search, executor: ModuleType, how: Options, store: Store) -> Driver:
+    """The driver of a search that has come as far as it can; raises `Mistake` where another one is at work."""
+    with alone(asked, search, store):
+        study = open_study(asked, search.storage, store)
+        study.pruner = search.pruner_of(asked.experiment(asked.chosen_rows()[0]).training.steps)
+        study.set_user_attr("command", asked.command)
+        at_once = executor.at_once(how) or (None if search.independent else how.workers)
+        with TrialLines(how.quiet, live=hasattr(executor, "queue")) as lines:
+            driver = Driver(asked, search, study, store, at_once, how.retry_failed, lines)
+            executor.execute(driver, store, how)
+            driver.settle()
+    return driver
 
 
 @contextlib.contextmanager

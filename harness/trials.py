@@ -20,6 +20,11 @@ def state_of(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("outcome", WORDS[trial.state.name]))
 
 
+def can_retry(trial: FrozenTrial) -> bool:
+    """Whether it may end otherwise when it is tried again: what diverged, or has no value, would again."""
+    return state_of(trial) == "failed"
+
+
 class Trials:
     """What is left to try. A trial that is tried again names the one before it, which counts no more."""
 
@@ -42,7 +47,7 @@ class Trials:
 
     def enqueue(self, retry_failed: bool) -> None:
         """Puts every place of the grid into Optuna's queue, each once, and what is to be tried again."""
-        again = [t for t in self.bad() if state_of(t) == "failed"] if retry_failed else []
+        again = list(filter(can_retry, self.bad())) if retry_failed else []
         if self.search.sampler == "grid":
             points = self.asked.grid()[: self.search.trials]
             if self.search.pruner == "none":

@@ -17,7 +17,7 @@ from reports import figures
 from reports.generation import Generation
 from reports.provenance import Provenance
 from reports.results import Result, load, mixtures, rows_of, shared
-from reports.tables import cell, difference, header, markdown, rendered, statuses
+from reports.tables import cell, difference, header, markdown, rendered, seeds_note, statuses
 
 QUALITY = ("rfd", "kid", "psnr", "ssim")
 LATENTS = ("probe", "kl", "linear_gaussian_kl", "kl_per_dimension", "active_units", "shuffled_error")
@@ -64,9 +64,7 @@ class Page:
 
     @property
     def seeds_note(self) -> str:
-        if self.asked.seeds == 1:
-            return "One seed: no interval."
-        return f"Mean over {self.asked.seeds} seeds ± half of its 95 % t interval."
+        return seeds_note(self.asked.seeds)
 
     @property
     def generation(self) -> Generation:

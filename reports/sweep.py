@@ -20,7 +20,7 @@ from reports.answer import PAPER, Answer
 from reports.places import Places, Tried
 from reports.provenance import Provenance
 from reports.results import mixtures
-from reports.tables import cell, header, markdown, rendered, statuses
+from reports.tables import cell, header, markdown, rendered, seeds_note, statuses
 
 if TYPE_CHECKING:
     import optuna
@@ -72,9 +72,7 @@ class Page:
 
     @property
     def seeds_note(self) -> str:
-        if self.asked.seeds == 1:
-            return "One seed: no interval."
-        return f"Mean over {self.asked.seeds} seeds ± half of its 95 % t interval."
+        return seeds_note(self.asked.seeds)
 
     @property
     def warnings(self) -> list[str]:

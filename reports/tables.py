@@ -43,6 +43,13 @@ def difference(seeds: Sequence[Result], base: Sequence[Result], metric: str, spl
     return text if len(values) == len(seeds) else f"{text} ({len(values)} of {len(seeds)} seeds)"
 
 
+def seeds_note(seeds: int) -> str:
+    """What the numbers of a page with so many seeds are."""
+    if seeds == 1:
+        return "One seed: no interval."
+    return f"Mean over {seeds} seeds ± half of its 95 % t interval."
+
+
 def statuses(seeds: Sequence[Result]) -> str:
     """The status of a row, or of its seeds where they differ."""
     return ", ".join(dict.fromkeys(r.status for r in seeds))

@@ -6,6 +6,8 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ from harness.draws import Draws
 from harness.experiment import Experiment, with_fields, with_variant
 from harness.scales import scale
 from models.efficientnet import EfficientNet
+from tests import toy
+from tests.slurm import Slurm
 
 ROW = ["table5", "--scale", "smoke", "--rows", "mactok", "--quiet"]
 # A checkpoint after every step, so that a killed training has something to go on from.
@@ -106,3 +110,17 @@ def net() -> EfficientNet:
         torch.manual_seed(0)
         model = timm.create_model("tf_efficientnet_lite0", pretrained=False, drop_rate=0.5, drop_path_rate=0.5)
         return EfficientNet(model)
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Slurm]:
+    """A Slurm of the module's own."""
+    # Not pytest's folder, whose path may be too long for sockets.
+    with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp") as place, Slurm(Path(place)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with the toy's stages in place of the real work."""
+    return toy.checkout(tmp_path_factory.mktemp("checkout"))

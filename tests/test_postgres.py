@@ -28,11 +28,6 @@ def postgres() -> Iterator[Postgres]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy.checkout(tmp_path_factory.mktemp("checkout"))
-
-
 def start(checkout: Path, postgres: Postgres, runs: Path) -> subprocess.Popen[str]:
     words = ["bowl", "--scale", "smoke", "--runs", str(runs), "--out", str(runs / "out"), "--storage", postgres.url]
     return subprocess.Popen(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -31,18 +30,6 @@ pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(available()), reason=av
 SMALL = "[default]\ncpus = 1\nmemory_gib = 1\nhours = 0.1\n"
 SLOW = "sleep 0.3"  # at each of 30 steps
 TIMEOUT = 60
-
-
-@pytest.fixture(scope="module")
-def slurm() -> Iterator[Slurm]:
-    # Not pytest's folder, whose path may be too long for sockets.
-    with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp") as place, Slurm(Path(place)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy.checkout(tmp_path_factory.mktemp("checkout"))
 
 
 class Toy:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -23,18 +22,6 @@ pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(available()), reason=av
 SMALL = "[default]\ncpus = 1\nmemory_gib = 1\nhours = 0.1\n"
 PLACES = 9  # of the toy's grid
 TIMEOUT = 150
-
-
-@pytest.fixture(scope="module")
-def slurm() -> Iterator[Slurm]:
-    # Not pytest's folder, whose path may be too long for sockets.
-    with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp") as place, Slurm(Path(place)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy.checkout(tmp_path_factory.mktemp("checkout"))
 
 
 def start(slurm: Slurm, place: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
