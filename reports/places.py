@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,10 +99,10 @@ class Places:
 
     def _results(self, point: Point) -> list[Result]:
         try:
-            experiments = dataclasses.replace(self.asked, points=(point,)).experiments()
+            experiments = self.asked.experiments_of(point)
         except Mistake:  # values that do not go together: the trial failed by that
             return []
-        return load(experiments, self.store, self.asked.stages)
+        return load({self.asked.row_of(point): experiments}, self.store, self.asked.stages)
 
     @cached_property
     def done(self) -> list[Tried]:
