@@ -1,4 +1,4 @@
-"""`python -m harness.bench`: images per second, model FLOP utilisation, what each choice for speed brings, planning.
+"""`python -m harness.bench`: images per second, model FLOP utilisation, what each choice for speed brings, and more.
 
 FLOPs are counted by torch on the forward pass; a training step counts three times its network's forward pass. The
 peak is the best of several matrix products in the same dtype in the same run: utilisation is a share of what this
@@ -18,7 +18,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from harness import cli, status
+from harness import bench_evaluation, cli, status
 from harness.experiment import Experiment, with_variant
 from harness.machine import Machine, this_machine
 from harness.scales import SCALES, scale
@@ -46,13 +46,17 @@ def main(arguments: Sequence[str]) -> int:
     print(tabulate(measured["work"], headers="keys", floatfmt=("", "", ".1f", ".1f", ".4f", ".1f"), missingval="–"))
     print("\nWhat a choice brings: time without it over time with it, measured in turn.\n")
     print(tabulate(measured["choices"], headers="keys", floatfmt=".2f"))
+    print("\nPeak memory of scoring.\n")
+    print(tabulate(measured["memory"], headers="keys", floatfmt=".0f"))
+    print("\nHow often 95 % intervals that are no t intervals hold the truth, by simulation.\n")
+    print(tabulate(measured["intervals"], headers="keys", floatfmt=".3f"))
     print("\nThe machinery, without torch.\n")
     print(tabulate(measured["machinery"], headers="keys", floatfmt=".2f"))
     return 0
 
 
 def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
-    """{"peak_gflops", "work": [...], "choices": [...], "machinery": [...]} of one experiment, on random images."""
+    """Everything that is printed of one experiment, by its heading, on random images."""
     import torch
 
     from harness import networks
@@ -91,8 +95,14 @@ def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
     ]
     work = [_line(name, call, flops, images, dtype, peaks[dtype]) for name, call, flops, images, dtype in entries]
     gflops = {dtype: peak / 1e9 for dtype, peak in peaks.items()}
-    choices = _choices(experiment, machine)
-    return {"peak_gflops": gflops, "work": work, "choices": choices, "machinery": _machinery(experiment)}
+    return {
+        "peak_gflops": gflops,
+        "work": work,
+        "choices": [*_choices(experiment, machine), *bench_evaluation.against_torch_fidelity(machine)],
+        "memory": bench_evaluation.memory(),
+        "intervals": bench_evaluation.intervals(),
+        "machinery": _machinery(experiment),
+    }
 
 
 def _training_step(objective: Any, optimizer: Any, x: Any, teacher: Any, machine: Machine) -> Callable[[], None]:
@@ -205,10 +215,10 @@ def _choices(experiment: Experiment, machine: Machine) -> list[dict[str, Any]]:
         with torch.no_grad():
             net.stages(images.contiguous(memory_format=layout), PATCH_STAGE)
 
-    guidance, generate = experiment.guidance, _sampling(experiment, machine)
-    everywhere, inside = generate(2.0, (0.0, 1.0)), generate(2.0, (guidance.low, guidance.high))
+    interval, generate = experiment.guidance.intervals[0], _sampling(experiment, machine)
+    everywhere, inside = generate(2.0, (0.0, 1.0)), generate(2.0, interval)
     pairs = {
-        f"guidance for t in [{guidance.low:g}, {guidance.high:g}], over guidance everywhere": (everywhere, inside),
+        f"guidance for t in [{interval[0]:g}, {interval[1]:g}], over guidance everywhere": (everywhere, inside),
         f"attention by the rules, over torch's fused kernel ({machine.dtype}, forward and backward)": (
             lambda: functional.scaled_dot_product_attention(*qkv).sum().backward(),
             lambda: attention(*qkv).sum().backward(),

@@ -1,99 +1,114 @@
-"""Distances and scores of image sets on EfficientNet-Lite2 features, by torch-fidelity's formulas.
+"""Distances and scores of image sets on what a network sees of them, in memory that does not grow with their number.
 
-They are not FID, KID and IS of the literature, which are on Inception: every record names the network and the layer.
+They are FID, KID and IS of the literature where the network is Inception and the protocol is theirs, and never else:
+every record names network, layer and N.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
-from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-from harness import networks
-from harness.experiment import Evaluation
 from harness.machine import Machine
-from models.efficientnet import DEEP_STAGE, PATCH_STAGE, resized
+from harness.measures import Seen, lite2
 
-LAYER = f"blocks.{PATCH_STAGE}"  # the last stage at stride 16, 120 channels, averaged over places
 NEIGHBOURS = 3  # of precision and recall
 SPLITS = 10  # of the classifier score
-BATCH = 64
+BATCH = 64  # images that a network sees at once
+BLOCK = 1024  # features whose distances are in memory at once, squared
 
 
-class Features(NamedTuple):
-    """What Lite2 says of n images: features (n, 120) of `LAYER`, averaged over places, and logits (n, 1000)."""
-
-    features: Tensor
-    logits: Tensor
-
-
-@torch.no_grad()
 def features(images: Tensor, metrics_px: int, machine: Machine) -> Tensor:
-    """The features alone (n, 120) of uint8 images (n, 3, H, W), which spares the deeper stages."""
-    net = networks.efficientnet_lite(networks.MEASURE, machine)
-    batches = images.split(BATCH)
-    return torch.cat([_pooled(net.stages(_input(x, metrics_px, machine), PATCH_STAGE)) for x in batches])
+    """The features alone (n, 120), by Lite2, of uint8 images (n, 3, H, W): it spares the deeper stages."""
+    return seen(images, lite2.load(machine, metrics_px, logits=False)).features
 
 
-@torch.no_grad()
-def look(images: Tensor, metrics_px: int, machine: Machine) -> Features:
-    """Features and logits of uint8 images (n, 3, H, W)."""
-    net = networks.efficientnet_lite(networks.MEASURE, machine)
-    parts = []
-    for batch in images.split(BATCH):
-        stages = net.stages(_input(batch, metrics_px, machine))
-        parts.append(Features(_pooled(stages), net.logits(stages[DEEP_STAGE]).cpu()))
-    return together(parts)
+def look(images: Tensor, metrics_px: int, machine: Machine) -> Seen:
+    """Features (n, 120) and logits (n, 1000), by Lite2, of uint8 images (n, 3, H, W)."""
+    return seen(images, lite2.load(machine, metrics_px))
 
 
-def together(parts: Sequence[Features]) -> Features:
+def seen(images: Tensor, network: Callable[[Tensor], Seen]) -> Seen:
+    """What a network sees of uint8 images (n, 3, H, W), batch by batch."""
+    return together([network(batch) for batch in images.split(BATCH)])
+
+
+def together(parts: Sequence[Seen]) -> Seen:
     """What was seen of parts of a set, as one."""
-    return Features(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    features, logits, spatial = (None if part[0] is None else torch.cat(part) for part in zip(*parts, strict=True))
+    assert features is not None
+    return Seen(features, logits, spatial)
 
 
-def _input(images: Tensor, metrics_px: int, machine: Machine) -> Tensor:
-    """Images at the side of the measure, in float32 whatever the machine's dtype."""
-    x = resized(machine.put(images).float() / 127.5 - 1, metrics_px)
-    return x.contiguous(memory_format=torch.channels_last)
+def kernel(images: Tensor, reference: Tensor, subsets: int, subset_images: int) -> tuple[float, float]:
+    """Kernel distance (the KID estimator) of features: mean and standard deviation over subsets.
 
-
-def _pooled(stages: list[Tensor]) -> Tensor:
-    return stages[PATCH_STAGE].mean((2, 3)).cpu()
-
-
-def frechet(images: Tensor, reference: Tensor) -> float:
-    """Fréchet distance of Gaussians fitted to features (n, D) of images and of the reference."""
-    fitted = fid_features_to_statistics(images), fid_features_to_statistics(reference)
-    return float(fid_statistics_to_metric(*fitted, verbose=False)[KEY_METRIC_FID])
-
-
-def kernel(images: Tensor, reference: Tensor, evaluation: Evaluation) -> tuple[float, float]:
-    """Kernel distance (the KID estimator) of features: mean and standard deviation over subsets."""
+    Of fewer images than a subset holds, the subsets hold them all.
+    """
     found = kid_features_to_metric(
         images,
         reference,
-        kid_subsets=evaluation.kid_subsets,
-        kid_subset_size=min(evaluation.kid_subset_images, len(images), len(reference)),
+        kid_subsets=subsets,
+        kid_subset_size=min(subset_images, len(images), len(reference)),
         verbose=False,
     )
     return found[KEY_METRIC_KID_MEAN], found[KEY_METRIC_KID_STD]
 
 
 def classifier_score(logits: Tensor) -> tuple[float, float]:
-    """exp(E KL(p(y | x) || p(y))) (Salimans et al. 2016): mean and standard deviation over shuffled splits."""
-    found = isc_features_to_metric(logits, splits=SPLITS)
-    return found[KEY_METRIC_ISC_MEAN], found[KEY_METRIC_ISC_STD]
+    """exp(E KL(p(y | x) || p(y))) (Salimans et al. 2016) of logits (n, C): mean and standard deviation over splits.
+
+    The images are shuffled first: splits of images that are sorted by class would each hold few classes.
+    """
+    order = torch.from_numpy(np.random.RandomState(2020).permutation(len(logits)))  # the shuffle of torch-fidelity
+    scores = []
+    for split in range(SPLITS):
+        indices = order[split * len(logits) // SPLITS : (split + 1) * len(logits) // SPLITS]
+        marginal, negative_entropy = torch.zeros(logits.shape[1], dtype=torch.float64), 0.0
+        for block in indices.split(BLOCK):
+            log_p = logits[block].double().log_softmax(1)
+            marginal += log_p.exp().sum(0)
+            negative_entropy += (log_p.exp() * log_p).sum().item()
+        marginal /= len(indices)
+        scores.append(np.exp(negative_entropy / len(indices) - torch.special.xlogy(marginal, marginal).sum().item()))
+    return float(np.mean(scores)), float(np.std(scores))
 
 
 def precision_recall(images: Tensor, reference: Tensor) -> tuple[float, float]:
     """Shares in [0, 1] of generated images among the real ones and the other way round (Kynkäänniemi et al. 2019)."""
-    found = prc_features_to_metric(
-        images, reference, prc_neighborhood=NEIGHBOURS, prc_batch_size=10_000, save_cpu_ram=True, verbose=False
-    )
-    return found[KEY_METRIC_PRECISION], found[KEY_METRIC_RECALL]
+    of_images, of_reference = _radii(images), _radii(reference)
+    return _inside(images, reference, of_reference), _inside(reference, images, of_images)
+
+
+def _radii(features: Tensor) -> Tensor:
+    """The distance (n,) of every feature from its neighbour number `NEIGHBOURS`."""
+    found = []
+    for rows in features.split(BLOCK):
+        nearest = torch.full((len(rows), 0), torch.inf)
+        for _, distances in _distances(rows, features):
+            smallest = min(NEIGHBOURS + 1, nearest.shape[1] + distances.shape[1])  # each is its own nearest
+            nearest = torch.cat([nearest, distances], 1).topk(smallest, largest=False).values
+        found.append(nearest[:, -1])
+    return torch.cat(found)
+
+
+def _inside(features: Tensor, others: Tensor, radii: Tensor) -> float:
+    """The share of features that lie within the radius of any of `others`."""
+    inside = 0
+    for rows in features.split(BLOCK):
+        any_of = torch.zeros(len(rows), dtype=torch.bool)
+        for start, distances in _distances(rows, others):
+            any_of |= (distances <= radii[start : start + distances.shape[1]]).any(1)
+        inside += int(any_of.sum())
+    return inside / len(features)
+
+
+def _distances(rows: Tensor, others: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Euclidean distances (n, m) from others, block by block, each with where it starts."""
+    centre = others[:1]  # about a point among them, as products of large numbers would swallow small distances
+    for start in range(0, len(others), BLOCK):
+        yield start, torch.cdist(rows - centre, others[start : start + BLOCK] - centre)

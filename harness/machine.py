@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-PACKAGES = ("torch", "torchvision", "timm", "torch-fidelity", "numpy", "scikit-learn", "scikit-image", "pillow")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "torch-fidelity",
+    "lpips",
+    "numpy",
+    "scikit-learn",
+    "scikit-image",
+    "pillow",
+)
 CHECKOUT = Path(__file__).resolve().parent.parent
 VERSION = "version.json"  # in a snapshot of the code
 

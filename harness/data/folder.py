@@ -243,8 +243,11 @@ def _trim(path: Path, n: int, split: str) -> None:
     shorter.replace(path)
 
 
-def read(path: Path, side: int) -> np.ndarray | None:
-    """The image upright, in RGB, resized and cropped: (side, side, 3) uint8. None where the file does not open."""
+def read(path: Path, side: int | None) -> np.ndarray | None:
+    """The image upright, in RGB, uint8 (H, W, 3), resized and cropped to `side` if that is given.
+
+    None where the file does not open.
+    """
     import numpy as np
     from PIL import Image, ImageOps
 
@@ -253,7 +256,7 @@ def read(path: Path, side: int) -> np.ndarray | None:
             image = _rgb(ImageOps.exif_transpose(file))
     except Exception:  # damaged files make decoders raise nearly anything
         return None
-    return np.asarray(_center_crop(image, side))
+    return np.asarray(image if side is None else _center_crop(image, side))
 
 
 def _rgb(image: Image.Image) -> Image.Image:
