@@ -1,4 +1,4 @@
-"""Diagnostics of posterior collapse: the curves, the status by stated rules, the linear-Gaussian reference."""
+"""Diagnostics of posterior collapse: status by stated rules, information, spectrum, a linear-Gaussian reference."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ RISE_NATS = 1.0  # KL rose when it once stood a nat per image above the least be
 COLLAPSED_SHARE = 0.1  # of that rise is left at the end: collapsed
 PARTLY_SHARE = 0.5  # of that rise is left at the end, or of the units are active: partly
 EIGENVALUE_IMAGES = 4096  # whose pixel covariance is taken
+LEAST_VARIANCE = 1e-10  # of posterior means, all dimensions together: less is rounding
+BLOCK = 512  # images whose densities under all posteriors are held at once
 
 RULES = (
     f"`never active`: KL never rose {RISE_NATS:g} nat per image above its least before. "
@@ -27,11 +29,7 @@ RULES = (
 
 def status(kl: list[float], active_units: list[float]) -> str:
     """The status by `RULES` from KL (nats per image) and share of active units over training, first to last."""
-    least, floor, rise = kl[0], kl[0], 0.0
-    for value in kl:
-        least = min(least, value)
-        if value - least > rise:
-            rise, floor = value - least, least
+    floor, rise, _ = _risen(kl)
     if rise < RISE_NATS:
         return "never active"
     left = (kl[-1] - floor) / rise
@@ -40,9 +38,121 @@ def status(kl: list[float], active_units: list[float]) -> str:
     return "partly" if left < PARTLY_SHARE or active_units[-1] < PARTLY_SHARE else "active"
 
 
+def kept(kl: list[float], active_units: list[float]) -> float:
+    """How much of what the latents once held is left, in [0, 1]: the lesser of what `status` looks at.
+
+    That is the share of the rise of KL and the share of active units at the end; 0 where KL never rose.
+    """
+    floor, rise, _ = _risen(kl)
+    return 0.0 if rise < RISE_NATS else min(1.0, max(0.0, (kl[-1] - floor) / rise), active_units[-1])
+
+
+def lost_at(steps: list[int], kl: list[float]) -> int | None:
+    """The step from which less than `PARTLY_SHARE` of the rise of KL is left for good; None where it never is.
+
+    A KL that never rose is lost at the first step.
+    """
+    floor, rise, peak = _risen(kl)
+    if rise < RISE_NATS:
+        return steps[0]
+    found = None
+    for step, value in zip(reversed(steps[peak:]), reversed(kl[peak:]), strict=True):
+        if (value - floor) / rise >= PARTLY_SHARE:
+            break
+        found = step
+    return found
+
+
+def _risen(kl: list[float]) -> tuple[float, float, int]:
+    """The largest rise of KL above the least before it: that least, the rise, and where its top is."""
+    least, floor, rise, top = kl[0], kl[0], 0.0, 0
+    for place, value in enumerate(kl):
+        least = min(least, value)
+        if value - least > rise:
+            rise, floor, top = value - least, least, place
+    return floor, rise, top
+
+
 def active_units(mean: torch.Tensor) -> torch.Tensor:
     """Which of the L x Z units are active (L, Z), by the variance over images of the posterior mean (n, L, Z)."""
     return mean.float().var(0) > ACTIVE_VARIANCE
+
+
+def mutual_information(posterior: Posterior, noise: torch.Tensor) -> tuple[float, float]:
+    """Mutual information I(x; z) in nats, a lower bound in expectation, and its standard error over images.
+
+    E_x E_{z ~ q(z|x)} [log q(z|x) - log (1/N) sum_j q(z|x_j)] by one sample z = mean + sigma * noise of each of the N
+    posteriors (N, L, Z), the image's own among the x_j: the information of the N images (Hoffman & Johnson 2016) and,
+    of all images, InfoNCE with the conditional known (Poole et al. 2019). At most log N; 0 where all posteriors are the
+    same.
+    """
+    import math
+
+    import torch
+
+    assert posterior.log_variance is not None, "a deterministic bottleneck has no density"
+    mean, log_variance = posterior.mean.double().flatten(1), posterior.log_variance.double().flatten(1)
+    mean = mean - mean.mean(0)  # the squares below cancel: small numbers lose less
+    z = mean + (log_variance / 2).exp() * noise.double().flatten(1)
+    # log q(z|x_j) is, but for a constant, z . (mean / sigma²)_j - (z² . (1 / sigma²)_j + offset_j) / 2.
+    precision = (-log_variance).exp()
+    offset = (mean.square() * precision + log_variance).sum(1)
+    gains = []
+    for own in torch.arange(len(z)).split(BLOCK):
+        log_density = z[own] @ (mean * precision).T - (z[own].square() @ precision.T + offset) / 2
+        gains.append(log_density.gather(1, own[:, None])[:, 0] - log_density.logsumexp(1))
+    gain = torch.cat(gains)
+    return gain.mean().item() + math.log(len(z)), gain.std().item() / math.sqrt(len(z))
+
+
+def gaussian_rate(posterior: Posterior) -> float:
+    """Rate E_x KL(q(z|x) || r) in nats, r the Gaussian with mean and covariance of the aggregated posterior (N, L, Z).
+
+    The least rate that any Gaussian marginal reaches, and so an upper bound on I(x; z) (Barber & Agakov 2003; rate:
+    Alemi et al. 2018), also where that is above log N: (log det of the aggregated covariance - mean log det of the
+    posteriors) / 2. In [0, inf); 0 where all posteriors are the same.
+    """
+    import numpy as np
+
+    assert posterior.log_variance is not None, "a deterministic bottleneck has no density"
+    mean, log_variance = posterior.mean.double().flatten(1), posterior.log_variance.double().flatten(1)
+    noise = log_variance.exp().mean(0)
+    # log det(noise + covariance of the means), with the noise taken out: what is left is stable however small that is.
+    signal = covariance_eigenvalues((mean / noise.sqrt()).numpy())
+    return float(np.log1p(signal.clip(0)).sum() + (noise.log() - log_variance.mean(0)).sum().item()) / 2
+
+
+def effective_rank(eigenvalues: np.ndarray) -> float | None:
+    """Effective rank, in [1, D]: exp of the entropy of the normalised eigenvalues of a covariance, none below 0.
+
+    Roy & Vetterli (2007). None where nothing varies. A number of dimensions: how much they vary does not count.
+    """
+    import numpy as np
+
+    if eigenvalues.sum() < LEAST_VARIANCE:
+        return None
+    shares = eigenvalues[eigenvalues > 0] / eigenvalues.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def isotropy(eigenvalues: np.ndarray, dimensions: int) -> float | None:
+    """Isotropy, in [1/D, 1]: the participation ratio (sum λ)² / sum λ² of the eigenvalues of a covariance over its D.
+
+    1 where all D `dimensions` vary alike (participation ratio: Gao et al. 2017). None where nothing varies.
+    """
+    if eigenvalues.sum() < LEAST_VARIANCE:
+        return None
+    return float(eigenvalues.sum() ** 2 / (eigenvalues**2).sum() / dimensions)
+
+
+def covariance_eigenvalues(x: np.ndarray) -> np.ndarray:
+    """Eigenvalues, largest first, of the covariance of x (n, D); where n < D the first n, as the others are 0."""
+    import numpy as np
+
+    x = x - x.mean(0)
+    # X^T X and X X^T have the same eigenvalues but for zeros: the smaller one is taken.
+    gram = x @ x.T if len(x) < x.shape[1] else x.T @ x
+    return np.linalg.eigvalsh(gram / (len(x) - 1))[::-1].copy()
 
 
 def pixel_eigenvalues(images: np.ndarray) -> np.ndarray:
@@ -50,11 +160,7 @@ def pixel_eigenvalues(images: np.ndarray) -> np.ndarray:
     import numpy as np
 
     first = images[:EIGENVALUE_IMAGES]
-    pixels = first.reshape(len(first), -1).astype(np.float32) / np.float32(127.5) - 1
-    pixels -= pixels.mean(0)
-    # X^T X and X X^T have the same eigenvalues but for zeros: the smaller one is taken.
-    gram = pixels @ pixels.T if len(pixels) < pixels.shape[1] else pixels.T @ pixels
-    return np.linalg.eigvalsh(gram / (len(pixels) - 1))[::-1].copy()
+    return covariance_eigenvalues(first.reshape(len(first), -1).astype(np.float32) / np.float32(127.5) - 1)
 
 
 def linear_gaussian_kl(eigenvalues: np.ndarray, pixels: int, kl_weight: float, dimensions: int) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness import cli
 from harness.errors import Mistake, unknown
-from harness.experiment import key_of, with_fields
+from harness.experiment import UNGUIDED, Guide, key_of, with_fields
 
 LINES, LINE = 10, 10  # classes and images of each that the overview shows
 
@@ -26,14 +26,22 @@ def main(arguments: Sequence[str]) -> int:
     made = cli.chosen_run(options, ("generation",))
     names = made.runs["data"].result()["facts"]["classes"]
     classes = chosen(options.classes, names)
-    asked = {"seed": options.seed, "sampling.sampler": options.sampler, "sampling.steps": options.steps}
+    # Image i is of class i mod C, whatever the run did.
+    asked = {
+        "sampling.labels": "balanced",
+        "seed": options.seed,
+        "sampling.sampler": options.sampler,
+        "sampling.steps": options.steps,
+    }
     experiment = with_fields(made.experiment, {path: value for path, value in asked.items() if value is not None})
+    found = made.runs["guidance"].result()["facts"]["guide"] if "guidance" in made.runs else None
+    guide = Guide(**found) if found else UNGUIDED
     if options.cfg is not None:
         w, *more = with_fields(experiment, {"guidance.scales": options.cfg}).guidance.scales
         if more:
             raise Mistake(f"--cfg {options.cfg}: one scale at a time")
-    else:
-        w = made.runs["guidance"].result()["facts"]["scale"] if "guidance" in made.runs else 1.0
+        interval = (guide.low, guide.high) if guide.scale != 1 else experiment.guidance.intervals[0]
+        guide = Guide(w, *interval) if w != 1 else UNGUIDED
 
     from PIL import Image
 
@@ -46,16 +54,16 @@ def main(arguments: Sequence[str]) -> int:
     # Image i is of class i mod C: those of one class are C apart.
     indices = [label + k * len(names) for label in classes for k in range(options.count)]
     tokenizer = weights.load_tokenizer(experiment, made.decoder).to(machine.device)
-    images = coding.decode(tokenizer, source.draw(indices, w), machine).permute(0, 2, 3, 1).numpy()
+    images = coding.decode(tokenizer, source.draw(indices, guide), machine).permute(0, 2, 3, 1).numpy()
     of_class = dict(zip(classes, images.reshape(len(classes), options.count, *images.shape[1:]), strict=True))
-    request = key_of([experiment.seed, w, experiment.sampling.sampler, experiment.sampling.steps])[:6]
+    request = key_of([experiment.seed, guide, experiment.sampling.sampler, experiment.sampling.steps])[:6]
     folder = options.out / f"generated-{made.run.key}-{request}"
     folder.mkdir(parents=True, exist_ok=True)
     for label, shown in of_class.items():
         for k, image in enumerate(shown):
             Image.fromarray(image).save(folder / f"class{label}-{k}.png")
     strips({names[label]: of_class[label][:LINE] for label in classes[:LINES]}, folder / "all.png")
-    print(f"{len(images)} images, seed {experiment.seed}, {sampling.how(experiment, w)}: {folder / 'all.png'}")
+    print(f"{len(images)} images, seed {experiment.seed}, {sampling.how(experiment, guide)}: {folder / 'all.png'}")
     return 0
 
 

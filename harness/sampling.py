@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness import weights
 from harness.draws import generator
-from harness.experiment import Experiment
+from harness.experiment import Experiment, Guide
 from harness.latents import Statistics, load_statistics
 from harness.machine import Machine
 from harness.store import Run
@@ -48,22 +48,31 @@ class Source:
     classes: int
     machine: Machine
 
-    def draw(self, indices: Sequence[int], w: float, over: Map = map) -> Tensor:
-        """Latents z (n, L, Z), on the CPU, at guidance w: image i is of class i mod C, from the noise of (seed, i).
+    def draw(self, indices: Sequence[int], guide: Guide, over: Map = map) -> Tensor:
+        """Latents z (n, L, Z), on the CPU: image i is of its class, from the noise of (seed, i).
 
-        Sampler, steps, interval of guidance and seed are the experiment's; `over` maps the batches.
+        Sampler, steps, labels and seed are the experiment's; `over` maps the batches.
         """
         batches = [indices[start : start + BATCH] for start in range(0, len(indices), BATCH)]
-        return self.statistics.denormalise(torch.cat(list(over(lambda batch: self._batch(batch, w), batches))))
+        return self.statistics.denormalise(torch.cat(list(over(lambda batch: self._batch(batch, guide), batches))))
 
     @torch.no_grad()
-    def _batch(self, indices: Sequence[int], w: float) -> Tensor:
-        sampling, guidance = self.experiment.sampling, self.experiment.guidance
-        y = self.machine.put(torch.tensor(indices) % self.classes)
+    def _batch(self, indices: Sequence[int], guide: Guide) -> Tensor:
+        sampling = self.experiment.sampling
+        y = self.machine.put(self.labels(indices))
         noise = Noise(self.experiment.seed, indices, shape(self.experiment), self.machine.device)
-        velocity = guided(self.network, y, self.classes, w, (guidance.low, guidance.high))
+        velocity = guided(self.network, y, self.classes, guide.scale, (guide.low, guide.high))
         with self.machine.autocast():
             return SAMPLERS[sampling.sampler](velocity, noise(), sampling.steps, noise).cpu()
+
+    def labels(self, indices: Sequence[int]) -> Tensor:
+        """The classes (n,) of images: i mod C, or drawn from (seed, i)."""
+        if self.experiment.sampling.labels == "balanced":
+            return torch.tensor(indices) % self.classes
+        drawn = [
+            torch.randint(self.classes, (), generator=generator(self.experiment.seed, "label", i)) for i in indices
+        ]
+        return torch.stack(drawn)
 
 
 def load(experiment: Experiment, runs: dict[str, Run], machine: Machine, name: str = weights.WEIGHTS) -> Source:
@@ -73,8 +82,9 @@ def load(experiment: Experiment, runs: dict[str, Run], machine: Machine, name: s
     return Source(experiment, network, load_statistics(runs["latents"]), classes, machine)
 
 
-def how(experiment: Experiment, w: float) -> str:
+def how(experiment: Experiment, guide: Guide) -> str:
     """What it takes to draw the same latents again, for protocols."""
-    sampling, guidance = experiment.sampling, experiment.guidance
-    guided_by = f"guidance {w:g} for t in [{guidance.low:g}, {guidance.high:g}]" if w != 1 else "no guidance"
-    return f"{sampling.sampler}, {sampling.steps} steps, {guided_by}, classes in equal shares"
+    sampling = experiment.sampling
+    guided_by = f"guidance {guide}" if guide.scale != 1 else "no guidance"
+    labels = {"balanced": "classes in equal shares", "random": "classes drawn at random"}[sampling.labels]
+    return f"{sampling.sampler}, {sampling.steps} steps, {guided_by}, {labels}"

@@ -60,7 +60,8 @@ class Damaged(Trouble):
 class Record:
     """One number with what it takes to read it: images N, training step, split and protocol.
 
-    `deviation` is the standard deviation over the subsets that the protocol names, where it has any.
+    `deviation` is the standard deviation over the subsets that the protocol names, where it has any, `interval` a 95 %
+    interval, where there is one. Two numbers may be compared where their `protocol_id` is the same.
     """
 
     metric: str
@@ -70,24 +71,27 @@ class Record:
     split: str
     protocol: str
     deviation: float | None = None
+    interval: tuple[float, float] | None = None
+    protocol_id: str = ""
 
 
 def read_json(path: Path) -> Any:
     """The content of `path`; raises ValueError where it was damaged."""
     stored = json.loads(path.read_text())
-    if not isinstance(stored, dict) or stored.get("sha256") != _digest(stored.get("content")):
+    if not isinstance(stored, dict) or stored.get("sha256") != digest(stored.get("content")):
         raise ValueError(f"{path} is not what was written")
     return stored["content"]
 
 
 def write_json(path: Path, content: Any) -> None:
     """Replaces `path` by `content` and its checksum, atomically."""
-    text = json.dumps({"sha256": _digest(content), "content": content}, indent=1)
+    text = json.dumps({"sha256": digest(content), "content": content}, indent=1)
     with replacing(path) as temporary:
         temporary.write_text(text)
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """SHA-256 of what JSON can hold, in hexadecimal."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -242,7 +246,7 @@ class Run:
 
     def records(self) -> list[Record]:
         """The numbers of a finished run."""
-        return [Record(**record) for record in self.result()["records"]]
+        return [_record(**stored) for stored in self.result()["records"]]
 
     def file(self, name: str) -> Path:
         """The path of a file of the result, after checking it against its checksum; raises `Damaged`."""
@@ -281,6 +285,11 @@ class Run:
             raise ValueError(f"{path} is not what was written")
         if len(content) > size:
             os.truncate(path, size)
+
+
+def _record(interval: list[float] | None = None, **stored: Any) -> Record:
+    """A record as JSON gave it back."""
+    return Record(**stored, interval=None if interval is None else (interval[0], interval[1]))
 
 
 class Store:

@@ -50,7 +50,7 @@ def test_values_may_be_text_and_are_typed():
         ("tokenizer.masking.per", "pixel", "'image' or 'batch'"),
         ("training.learning_rate", "nan", "finite number"),
         ("training.warmup_steps", "4000", "not below training.steps"),
-        ("guidance.low", "0.8", "guidance.low 0.8 is not below guidance.high 0.7"),
+        ("guidance.intervals", "0:0.7,0.8:0.7", "guidance.intervals: 0.8 is not below 0.7"),
         ("guidance.scales", "1.5,0.5", "greater than or equal to 1"),
         ("guidance.scales", "", "valid number"),
         ("sampling.steps", "0", "greater than or equal to 1"),
@@ -96,7 +96,7 @@ def test_every_field_that_has_an_influence_changes_some_key_but_the_label():
         int: lambda v: v * 2 or 1,
         float: lambda v: v / 2 + 0.01,
         bool: lambda v: not v,
-        tuple: lambda v: (*v, 3.0),
+        tuple: lambda v: (*v, (0.1, 0.5) if isinstance(v[0], tuple) else 3.0),
     }
     skipped = {"scale", "data.argument", "data.name", "data.crop", "data.unreadable", "teacher"}
     for path, value in flat(before, active_only=True).items():
@@ -118,7 +118,7 @@ def test_measuring_otherwise_retrains_nothing():
     [
         ({"guidance__scales": "1.5"}, {"guidance", "guided_samples", "generation"}),
         ({"guidance__scales": "1,2"}, {"guidance", "guided_samples", "generation"}),
-        ({"guidance__low": 0.1}, {"guided_samples", "generation"}),
+        ({"guidance__intervals": "0:0.6"}, {"guidance", "guided_samples", "generation"}),
         ({"sampling__curve_images": 140}, {"generator_snapshots"}),
         ({"sampling__images": 170}, {"samples", "guided_samples", "generation"}),
         (
@@ -164,18 +164,18 @@ GOLDEN = {
     "teacher_features": "63ba0c418e43986d",
     "difficulty": "dc1d947124a9386d",
     "tokenizer": "39864677fb8ec407",
-    "snapshots": "9e47009eed97799a",
-    "diagnosis": "e48225a9bcaf0c6a",
+    "snapshots": "b4de1644a8e9a843",
+    "diagnosis": "70a7e4768c93dd94",
     "finetuning": "3d62661b53cdecfa",
-    "evaluation": "563ba13d2384a11c",
-    "reference": "1ad7949950a057b3",
+    "evaluation": "27d047f5c40c4f90",
+    "reference": "917f88b30b09fd08",
     "latents": "4b245f5c92228a0e",
     "generator": "a9a6d6c995aca655",
-    "generator_snapshots": "f7a164d8e0afea48",
-    "samples": "a9c4b2b8520c29c9",
-    "guidance": "7bfa617c44b43ff4",
-    "guided_samples": "8b9c805569a708db",
-    "generation": "69a6a1265ba42ec8",
+    "generator_snapshots": "6b67e0b220b1e23b",
+    "samples": "321cdbe5508b1b34",
+    "guidance": "364d6c8be62d6505",
+    "guided_samples": "0f58fe9c9e433f4f",
+    "generation": "73ee7de740f7a2c7",
 }
 
 

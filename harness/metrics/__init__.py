@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import plugins
-from harness.experiment import Experiment
+from harness.experiment import Experiment, key_of
 from harness.machine import Machine
 from harness.store import Record
 
@@ -31,20 +31,32 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.data import Split
-    from harness.fidelity import Features
+    from harness.frechet import Gaussian
+    from harness.measures import Seen
     from models.tokenizer import Posterior, Tokenizer
 
 
+PROTOCOL = "lite"  # of all that stages measure; the others of `harness.protocols` are for `harness.evaluate`
+DROPPED_IMAGES = 256  # decoded once for every token
 SETS = ("samples", "guided", "prior", "real", "mean image", "noise")
 
 
 @dataclass(frozen=True)
 class Value:
-    """A measured number, the images it rests on, and its standard deviation over subsets where it has one."""
+    """A measured number, the images it rests on, and what is known of its error.
+
+    `deviation` is the standard deviation over subsets, `interval` a 95 % interval; the protocol says of what.
+    """
 
     value: float
     n: int
     deviation: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+def protocol_id(name: str, metric: str, protocol: str, split: str, n: int) -> str:
+    """The name of a protocol and eight digits that stand for all that it says of a number, N included."""
+    return f"{name}-{key_of([metric, protocol, split, n])[:8]}"
 
 
 def records(m: Measured | Generated, names: list[str] | None = None) -> list[Record]:
@@ -54,7 +66,10 @@ def records(m: Measured | Generated, names: list[str] | None = None) -> list[Rec
         metric = plugins.load("harness.metrics", name, "metric")
         value = metric.measure(m) if m.split in metric.splits else None
         if value is not None:
-            found.append(Record(name, value.value, value.n, m.step, m.split, metric.protocol(m), value.deviation))
+            protocol = metric.protocol(m)
+            identity = protocol_id(PROTOCOL, name, protocol, m.split, value.n)
+            error = value.deviation, value.interval
+            found.append(Record(name, value.value, value.n, m.step, m.split, protocol, *error, identity))
     return found
 
 
@@ -80,14 +95,26 @@ class Measured:
         return self._encode(self.images.images)
 
     @cached_property
-    def latents(self) -> Tensor:
-        """z (n, L, Z): the posterior's mode, or a sample where the evaluation says so."""
+    def noise(self) -> Tensor:
+        """N(0, 1) (n, L, Z): what one sample of every posterior is drawn with."""
         from harness.draws import Draws
 
+        draws = Draws(self.experiment.seed, "evaluation", self.step)
+        return draws.normal(self.split, *self.posterior.mean.shape)
+
+    @cached_property
+    def latents(self) -> Tensor:
+        """z (n, L, Z): the posterior's mode, or a sample where the evaluation says so."""
         if self.experiment.evaluation.latents == "mode":
             return self.posterior.mean
-        draws = Draws(self.experiment.seed, "evaluation", self.step)
-        return self.posterior.sample(draws.normal(self.split, *self.posterior.mean.shape))
+        return self.posterior.sample(self.noise)
+
+    @cached_property
+    def eigenvalues(self) -> np.ndarray:
+        """Those of the covariance over images of the flattened posterior means, largest first, none below 0."""
+        from harness.collapse import covariance_eigenvalues
+
+        return covariance_eigenvalues(self.posterior.mean.double().flatten(1).numpy()).clip(0)
 
     @property
     def decoded(self) -> str:
@@ -117,6 +144,22 @@ class Measured:
         return self._errors(self._decode(self.latents.roll(1, 0)))
 
     @cached_property
+    def dropped_errors(self) -> Tensor:
+        """What each token brings: rise of the squared error (L,) when it is replaced by its mean over the images.
+
+        Mean over the first `DROPPED_IMAGES`.
+        """
+        import torch
+
+        z, means = self.latents[:DROPPED_IMAGES], self.latents.mean(0)
+        errors = []
+        for token in range(z.shape[1]):
+            without = z.clone()
+            without[:, token] = means[token]
+            errors.append(self._errors(self._decode(without)).mean())
+        return torch.stack(errors) - self.errors[:DROPPED_IMAGES].mean()
+
+    @cached_property
     def features(self) -> tuple[Tensor, Tensor]:
         """Features (n, D) of the reconstructions and of the originals."""
         from harness import fidelity
@@ -126,14 +169,13 @@ class Measured:
         return reconstructions, originals
 
     @cached_property
-    def train_latents(self) -> tuple[np.ndarray, np.ndarray]:
-        """Posterior means (n, L Z) of the first training images, and their labels (n,)."""
+    def train_latents(self) -> tuple[Tensor, np.ndarray]:
+        """Posterior means (n, L, Z) of the first training images, and their labels (n,)."""
         from harness.data import open_split
 
         train = open_split(self.data, "train")
         count = self.experiment.evaluation.probe_images
-        means = self._encode(train.images[:count]).mean.flatten(1).numpy()
-        return means, train.labels[:count]
+        return self._encode(train.images[:count]).mean, train.labels[:count]
 
     def _encode(self, images: np.ndarray) -> Posterior:
         from harness.coding import encode
@@ -146,7 +188,7 @@ class Measured:
         return decode(self.tokenizer, z, self.machine)
 
     def _errors(self, images: Tensor) -> Tensor:
-        difference = (images.double() - self.originals.double()) / 127.5
+        difference = (images.double() - self.originals[: len(images)].double()) / 127.5
         return difference.square().mean((1, 2, 3))
 
 
@@ -156,9 +198,7 @@ class Generated:
     `how` says where the images come from, for protocols; `step` is the step of the generator's training.
     """
 
-    def __init__(
-        self, looked_at: Features, reference: Tensor, experiment: Experiment, split: str, how: str, step: int = 0
-    ):
+    def __init__(self, looked_at: Seen, reference: Tensor, experiment: Experiment, split: str, how: str, step: int = 0):
         self.looked_at, self.reference, self.experiment = looked_at, reference, experiment
         self.split, self.how, self.step = split, how, step
 
@@ -169,6 +209,13 @@ class Generated:
     def features(self) -> tuple[Tensor, Tensor]:
         """Features (n, D) of the images and of the training images."""
         return self.looked_at.features, self.reference
+
+    @cached_property
+    def reference_gaussian(self) -> Gaussian:
+        """The Gaussian fitted to the features of the training images."""
+        from harness.frechet import Moments
+
+        return Moments.of(self.reference).gaussian
 
     @cached_property
     def precision_recall(self) -> tuple[float, float] | None:

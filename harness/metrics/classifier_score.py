@@ -15,18 +15,19 @@ splits = ("samples", "guided", "real")
 def measure(m: Generated) -> Value | None:
     from harness.fidelity import SPLITS, classifier_score
 
-    if len(m) < 2 * SPLITS:
+    logits = m.looked_at.logits
+    if logits is None or len(m) < 2 * SPLITS:
         return None
-    mean, deviation = classifier_score(m.looked_at.logits)
+    mean, deviation = classifier_score(logits)
     return Value(mean, len(m), deviation)
 
 
 def protocol(m: Generated) -> str:
-    from harness import networks
     from harness.fidelity import SPLITS
+    from harness.measures import checksum, lite2
 
     return (
-        f"1000 ImageNet classes of EfficientNet-Lite2 (weights {networks.weights_checksum(networks.MEASURE)}), input "
+        f"1000 ImageNet classes of EfficientNet-Lite2 (weights {checksum(lite2.weights_file())}), input "
         f"{m.experiment.evaluation.metrics_px} px bicubic, 8-bit, shuffled, mean and standard deviation over {SPLITS} "
         f"splits; {m.how}"
     )

@@ -14,11 +14,11 @@ splits = ("samples", "guided", "prior", "real", "mean image", "noise")
 
 
 def measure(m: Generated) -> Value | None:
-    from harness.fidelity import frechet
+    from harness.frechet import Moments, distance
 
     if len(m) < 2:
         return None
-    return Value(frechet(*m.features), len(m))
+    return Value(distance(Moments.of(m.features[0]).gaussian, m.reference_gaussian), len(m))
 
 
 def protocol(m: Generated) -> str:

@@ -18,7 +18,8 @@ def measure(m: Generated) -> Value | None:
 
     if len(m) < 2:
         return None
-    mean, deviation = kernel(*m.features, m.experiment.evaluation)
+    evaluation = m.experiment.evaluation
+    mean, deviation = kernel(*m.features, evaluation.kid_subsets, evaluation.kid_subset_images)
     return Value(mean, len(m), deviation)
 
 

@@ -17,7 +17,8 @@ splits = ("val", "val_unseen")
 def measure(m: Measured) -> Value:
     from harness.fidelity import kernel
 
-    mean, deviation = kernel(*m.features, m.experiment.evaluation)
+    evaluation = m.experiment.evaluation
+    mean, deviation = kernel(*m.features, evaluation.kid_subsets, evaluation.kid_subset_images)
     return Value(mean, len(m.reconstructions), deviation)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harness.metrics import Measured, Value
@@ -9,6 +10,7 @@ from harness.metrics import Measured, Value
 if TYPE_CHECKING:
     import numpy as np
     from sklearn.pipeline import Pipeline
+    from torch import Tensor
 
 title = "probe"
 about = "accuracy of a linear classifier on the latents"
@@ -17,11 +19,27 @@ better = "higher"
 digits = 1
 splits = ("val",)
 PENALTY_C = 0.1  # inverse strength of the l2 penalty, the same for every row
+CLASSIFIER = f"logistic regression, l2 penalty with C = {PENALTY_C}"
 
 
 def measure(m: Measured) -> Value:
-    val = m.posterior.mean.flatten(1).numpy()
-    return Value(100 * fit(*m.train_latents).score(val, m.images.labels), len(m.images))
+    return accuracy(m, fit, flattened)
+
+
+def accuracy(
+    m: Measured, fit: Callable[[np.ndarray, np.ndarray], Pipeline], pool: Callable[[Tensor], np.ndarray]
+) -> Value:
+    """The share of the images that a classifier gets right, in %, which is fitted on training images.
+
+    It sees posterior means (n, L, Z) that `pool` makes features (n, D) of.
+    """
+    latents, labels = m.train_latents
+    return Value(100 * fit(pool(latents), labels).score(pool(m.posterior.mean), m.images.labels), len(m.images))
+
+
+def flattened(latents: Tensor) -> np.ndarray:
+    """Latents (n, L, Z) as features (n, L Z)."""
+    return latents.flatten(1).numpy()
 
 
 def fit(features: np.ndarray, labels: np.ndarray) -> Pipeline:
@@ -36,7 +54,12 @@ def fit(features: np.ndarray, labels: np.ndarray) -> Pipeline:
 
 
 def protocol(m: Measured) -> str:
+    return f"{CLASSIFIER}, {features(m, 'flattened over L x Z')}"
+
+
+def features(m: Measured, pooling: str) -> str:
+    """What a classifier sees, and what it is fitted on."""
     return (
-        f"logistic regression, l2 penalty with C = {PENALTY_C}, on posterior means flattened over L x Z and "
-        f"standardised, fitted on {len(m.train_latents[0])} train images"
+        f"on posterior means, {pooling}, standardised by those it is fitted on, the first {len(m.train_latents[0])} "
+        "images of train; nothing masked"
     )

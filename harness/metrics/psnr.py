@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from harness.metrics import Measured, Value
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 title = "PSNR"
 about = "peak signal-to-noise ratio of the reconstructions"
@@ -13,8 +18,12 @@ splits = ("val", "val_unseen")
 
 
 def measure(m: Measured) -> Value:
-    # The error is on [-1, 1], whose peak is 2.
-    return Value((10 * (4 / m.errors.clamp(min=1e-10)).log10()).mean().item(), len(m.errors))
+    return Value(of_errors(m.errors).mean().item(), len(m.errors))
+
+
+def of_errors(errors: Tensor) -> Tensor:
+    """In dB, of mean squared errors (n,) on [-1, 1], whose peak is 2."""
+    return 10 * (4 / errors.clamp(min=1e-10)).log10()
 
 
 def protocol(m: Measured) -> str:

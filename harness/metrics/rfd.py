@@ -14,9 +14,9 @@ splits = ("val", "val_unseen")
 
 
 def measure(m: Measured) -> Value:
-    from harness.fidelity import frechet
+    from harness.frechet import of_features
 
-    return Value(frechet(*m.features), len(m.reconstructions))
+    return Value(of_features(*m.features), len(m.reconstructions))
 
 
 def protocol(m: Measured) -> str:
@@ -30,10 +30,11 @@ def reference(m: Measured) -> str:
 
 def features(experiment: Experiment) -> str:
     """Which network looks at the images, and where."""
-    from harness import networks
-    from harness.fidelity import LAYER
+    from harness.measures import checksum, lite2
 
+    data = experiment.data
     return (
-        f"torch-fidelity, EfficientNet-Lite2 {LAYER} averaged over places (120 features, weights "
-        f"{networks.weights_checksum(networks.MEASURE)}), input {experiment.evaluation.metrics_px} px bicubic, 8-bit"
+        f"{lite2.title} ({lite2.features} features, weights {checksum(lite2.weights_file())}), input "
+        f"{experiment.evaluation.metrics_px} px bicubic, 8-bit, data `{data.name}` at "
+        f"{data.image_size} px, crop {data.crop}"
     )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from harness.metrics import Measured, Value
+
+if TYPE_CHECKING:
+    import numpy as np
 
 title = "SSIM"
 about = "structural similarity of the reconstructions (Wang et al. 2004)"
@@ -13,17 +18,22 @@ splits = ("val", "val_unseen")
 
 
 def measure(m: Measured) -> Value:
-    import numpy as np
+    values = of_images(m.originals.numpy(), m.reconstructions.numpy())
+    return Value(sum(values) / len(values), len(values))
+
+
+def of_images(images: np.ndarray, others: np.ndarray) -> list[float]:
+    """One value a pair of uint8 images (n, 3, H, W)."""
     from skimage.metrics import structural_similarity
 
-    pairs = zip(m.originals.numpy(), m.reconstructions.numpy(), strict=True)
-    values = [
-        structural_similarity(
-            a, b, channel_axis=0, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    return [
+        float(
+            structural_similarity(
+                a, b, channel_axis=0, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+            )
         )
-        for a, b in pairs
+        for a, b in zip(images, others, strict=True)
     ]
-    return Value(float(np.mean(values)), len(values))
 
 
 def protocol(m: Measured) -> str:

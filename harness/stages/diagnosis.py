@@ -7,9 +7,12 @@ from typing import Any
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work
 
-revision = 1
-about = "probe, KL and active units of the latents; nothing is decoded"
-METRICS = ["probe", "kl", "kl_per_dimension", "linear_gaussian_kl", "active_units"]
+revision = 2
+about = "all that is measured of the latents alone; nothing is decoded"
+METRICS = [
+    *("kl", "kl_per_token", "kl_per_dimension", "linear_gaussian_kl", "mutual_information", "gaussian_rate"),
+    *("active_units", "effective_rank", "isotropy", "probe", "probe_mean", "knn"),
+]
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work, decoder
 from harness.store import Record
 
-revision = 1
+if TYPE_CHECKING:
+    import numpy as np
+
+    from harness.metrics import Measured
+
+revision = 2
 about = "all metrics, and what reports show of it: reconstructions and latents"
 SHOWN = 12  # reconstructions kept for the report, of every validation split
+PAIRS, STEPS = 2, 7  # of images whose latents are interpolated, ends included
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -19,7 +25,8 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 def size(experiment: Experiment) -> Size:
     images, latents = 2 * experiment.data.val_images, experiment.tokenizer.tokens * experiment.tokenizer.channels
-    return Size(images, images * latents + 2 * SHOWN * 3 * experiment.data.image_size**2)
+    shown = 2 * SHOWN + PAIRS * STEPS
+    return Size(images, (images + 4) * latents + shown * 3 * experiment.data.image_size**2)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
@@ -27,7 +34,9 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    """Writes reconstructions.npz (uint8, per split) and latents.npz (posterior means of val, float16, and labels)."""
+    """Writes reconstructions.npz (uint8, per split), latents.npz (posterior means of val, float16, and labels) and
+    what `pictures` are made of.
+    """
     import numpy as np
 
     from harness import data, metrics, weights
@@ -48,6 +57,35 @@ def run(work: Work) -> Outcome:
             if split == "val":
                 latents = m.posterior.mean.flatten(1).numpy().astype(np.float16)
                 np.savez(work.run.folder / "latents.npz", means=latents, labels=m.images.labels)
+                np.savez(work.run.folder / "pictures.npz", **pictures(m))
             bar.update()
     np.savez(work.run.folder / "reconstructions.npz", **shown)
     return Outcome(records)
+
+
+def pictures(m: Measured) -> dict[str, Any]:
+    """What reports draw of the latents.
+
+    `kl`, float32 (L, Z): KL divergence from the prior in nats, mean over images; absent of a deterministic bottleneck.
+    `dropped_errors`, float32 (L,): see `Measured.dropped_errors`. `interpolations`, uint8 (PAIRS, STEPS, H, W, 3).
+    """
+    found = {"dropped_errors": m.dropped_errors.float().numpy(), "interpolations": interpolations(m)}
+    if m.posterior.log_variance is not None:
+        found["kl"] = m.posterior.kl().mean(0).numpy()
+    return found
+
+
+def interpolations(m: Measured) -> np.ndarray:
+    """Images decoded on straight lines between the posterior means of pairs of images, uint8 (PAIRS, STEPS, H, W, 3).
+
+    The pairs are the first images, each with the one that follows it.
+    """
+    import torch
+
+    from harness.coding import decode
+
+    places = torch.arange(2 * PAIRS) % len(m.posterior.mean)
+    first, second = m.posterior.mean[places].unflatten(0, (PAIRS, 1, 2)).unbind(2)
+    z = torch.lerp(first, second, torch.linspace(0, 1, STEPS)[:, None, None])
+    images = decode(m.tokenizer, z.flatten(0, 1), m.machine).permute(0, 2, 3, 1)
+    return images.unflatten(0, (PAIRS, STEPS)).numpy()

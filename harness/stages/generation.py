@@ -7,7 +7,7 @@ from typing import Any
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work, decoder, samples
 
-revision = 1
+revision = 2
 about = "gFD and all other metrics of generated images, and the first of them for the report"
 parallel = True
 SHOWN = 20  # images kept of every set

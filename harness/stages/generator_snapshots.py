@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.experiment import Experiment
+from harness.experiment import UNGUIDED, Experiment
 from harness.stages import Outcome, Size, Work, decoder
 from harness.weights import snapshot_file, snapshot_steps
 
-revision = 1
+revision = 2
 about = "gFD over the generator's training, without guidance"
 parallel = True
 METRICS = ["gfd", "classifier_score"]
@@ -30,6 +30,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
         "images": sampling.curve_images,
         "sampler": sampling.sampler,
         "steps": sampling.steps,
+        "labels": sampling.labels,
         "seed": experiment.seed,
     }
 
@@ -44,8 +45,8 @@ def run(work: Work) -> Outcome:
     with work.progress(len(snapshot_steps(steps)), "snapshot") as bar:
         for step in snapshot_steps(steps):
             source = sampling.load(experiment, work.inputs, work.machine, snapshot_file(step, steps))
-            z = source.draw(range(experiment.sampling.curve_images), 1.0, work.map)
-            how = sampling.how(experiment, 1.0)
+            z = source.draw(range(experiment.sampling.curve_images), UNGUIDED, work.map)
+            how = sampling.how(experiment, UNGUIDED)
             found += records(judge.generated(z, "samples", how, step), METRICS)
             bar.update()
     return Outcome(found)

@@ -1,13 +1,13 @@
-"""Latents drawn from the generator with guidance, at the scale that the guidance stage found."""
+"""Latents drawn from the generator with guidance, as the guidance stage found it best."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from harness.experiment import Experiment
+from harness.experiment import Experiment, Guide
 from harness.stages import Outcome, Work, samples
 
-revision = 1
+revision = 2
 about = "latents drawn from the generator with guidance"
 parallel = True
 resumes = True
@@ -19,9 +19,8 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    guidance = experiment.guidance
-    return {**samples.config(experiment), "low": guidance.low, "high": guidance.high}
+    return samples.config(experiment)  # scale and interval are of the guidance stage, whose key stands for them
 
 
 def run(work: Work) -> Outcome:
-    return samples.draw(work, work.inputs["guidance"].result()["facts"]["scale"])
+    return samples.draw(work, Guide(**work.inputs["guidance"].result()["facts"]["guide"]))

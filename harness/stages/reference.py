@@ -7,7 +7,7 @@ from typing import Any
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work
 
-revision = 1
+revision = 2
 about = "Lite2 features of the training images; gFD of real images, of the mean image and of noise"
 FEATURES = "features.npy"
 parallel = True
@@ -36,13 +36,14 @@ def run(work: Work) -> Outcome:
     from harness.data import open_split
     from harness.draws import Draws
     from harness.images import channels_first
+    from harness.measures import Seen
     from harness.metrics import Generated, records
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
     train, val = (open_split(folder, split).images for split in ("train", "val"))
     side, shape = experiment.evaluation.metrics_px, val.shape[1:]
 
-    def look(images: np.ndarray) -> fidelity.Features:
+    def look(images: np.ndarray) -> Seen:
         return fidelity.look(channels_first(images), side, work.machine)
 
     def noise(start: int, count: int) -> np.ndarray:
@@ -66,7 +67,7 @@ def run(work: Work) -> Outcome:
     mean = look((total / len(train)).round().astype(np.uint8)[None])
     compared = {
         "real": (fidelity.together(list(work.map(look, split_up(val)))), "the images of val"),
-        "mean image": (fidelity.Features(*(f.expand(len(val), -1) for f in mean)), "the mean training image"),
+        "mean image": (fidelity.together([mean] * len(val)), "the mean training image"),
         "noise": (
             fidelity.together(list(work.map(lambda place: look(noise(*place)), places))),
             "independent uniform pixels",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.experiment import Experiment
+from harness.experiment import UNGUIDED, Experiment, Guide
 from harness.stages import Outcome, Size, Work
 
-revision = 1
+revision = 2
 about = "latents drawn from the generator without guidance"
 SAMPLES = "samples.npy"
 PART = 1024  # images; a multiple of the batch, so that batches fall where they would
@@ -30,16 +30,17 @@ def config(experiment: Experiment) -> dict[str, Any]:
         "images": sampling.images,
         "sampler": sampling.sampler,
         "steps": sampling.steps,
+        "labels": sampling.labels,
         "seed": experiment.seed,
     }
 
 
 def run(work: Work) -> Outcome:
-    return draw(work, 1.0)
+    return draw(work, UNGUIDED)
 
 
-def draw(work: Work, w: float) -> Outcome:
-    """Writes samples.npy, float32 (n, L, Z), at guidance w; image i is of class i mod C.
+def draw(work: Work, guide: Guide) -> Outcome:
+    """Writes samples.npy, float32 (n, L, Z).
 
     Images depend on their index alone, so what was drawn before a stop is kept, part by part.
     """
@@ -59,11 +60,11 @@ def draw(work: Work, w: float) -> Outcome:
         for start, path in paths.items():
             indices = range(start, min(start + PART, images))
             if start not in there:
-                z = source.draw(indices, w, work.map)
+                z = source.draw(indices, guide, work.map)
                 with replacing(path) as temporary, temporary.open("wb") as file:
                     np.save(file, z.numpy())
             bar.update(len(indices))
     if work.processes.first:  # the others do not have the parts of earlier attempts
         np.save(work.run.folder / SAMPLES, np.concatenate([np.load(path) for path in paths.values()]))
         shutil.rmtree(folder)
-    return Outcome(facts={"guidance": w, "how": sampling.how(work.experiment, w)})
+    return Outcome(facts={"how": sampling.how(work.experiment, guide)})

@@ -8,9 +8,12 @@ from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work
 from harness.weights import snapshot_file, snapshot_steps
 
-revision = 1
-about = "probe and rFD over the training, before any fine-tuning"
-METRICS = ["probe", "psnr", "rfd"]
+revision = 2
+about = "latents and rFD over the training, before any fine-tuning"
+METRICS = [
+    *("kl", "mutual_information", "gaussian_rate", "active_units", "effective_rank", "isotropy"),
+    *("probe", "probe_mean", "knn", "shuffled_error", "psnr", "rfd"),
+]
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:

@@ -1,0 +1,26 @@
+"""gFD extrapolated to infinitely many generated images, with a bootstrap interval."""
+
+from __future__ import annotations
+
+from harness.metrics import Generated, Value, gfd
+from harness.metrics.rfd_infinity import extrapolation
+
+title = "gFD∞"
+about = "gFD extrapolated to infinitely many generated images, on EfficientNet-Lite2 features"
+unit = ""
+better = "lower"
+digits = 1
+splits = ("samples", "guided")
+
+
+def measure(m: Generated) -> Value | None:
+    from harness.frechet import infinite
+
+    if len(m) < 4:
+        return None
+    found = infinite(m.features[0], m.reference_gaussian)
+    return Value(found.value, len(m), interval=found.interval)
+
+
+def protocol(m: Generated) -> str:
+    return f"{extrapolation()}; {gfd.protocol(m)}"

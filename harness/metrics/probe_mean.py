@@ -1,0 +1,31 @@
+"""Linear probe of the latents averaged over tokens: what every token says, wherever it stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.metrics import Measured, Value, probe
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+title = "mean probe"
+about = "accuracy of a linear classifier on the mean over tokens of the latents"
+unit = "%"
+better = "higher"
+digits = 1
+splits = ("val",)
+
+
+def measure(m: Measured) -> Value:
+    return probe.accuracy(m, probe.fit, averaged)
+
+
+def averaged(latents: Tensor) -> np.ndarray:
+    """Latents (n, L, Z) as features (n, Z)."""
+    return latents.mean(1).numpy()
+
+
+def protocol(m: Measured) -> str:
+    return f"{probe.CLASSIFIER}, {probe.features(m, 'averaged over the L tokens')}"

@@ -1,0 +1,33 @@
+"""rFD extrapolated to infinitely many images, with a bootstrap interval."""
+
+from __future__ import annotations
+
+from harness.metrics import Measured, Value, rfd
+
+title = "rFD∞"
+about = "rFD extrapolated to infinitely many images, on EfficientNet-Lite2 features"
+unit = ""
+better = "lower"
+digits = 1
+splits = ("val", "val_unseen")
+
+
+def measure(m: Measured) -> Value:
+    from harness.frechet import infinite
+
+    found = infinite(*m.features)
+    return Value(found.value, len(m.reconstructions), interval=found.interval)
+
+
+def protocol(m: Measured) -> str:
+    return f"{extrapolation()}; {rfd.protocol(m)}"
+
+
+def extrapolation() -> str:
+    """How a distance is extrapolated."""
+    from harness.frechet import HALVINGS, REPLICATES
+
+    return (
+        f"2 FD(N) - FD(N / 2), {HALVINGS} random halvings (Chong & Forsyth 2020), 95 % interval by the standard error "
+        f"of {REPLICATES} bootstrap replicates"
+    )
