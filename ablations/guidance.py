@@ -13,7 +13,7 @@ study = Ablation(
         Row("+ semantic mask", "mactok_no_global", base="+ local alignment", published="+ semantic mask"),
         Row("+ global alignment", "mactok", base="+ semantic mask", published="+ global alignment"),
     ),
-    fields={"guidance.scales": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)},
+    fields={"guidance.scales": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0), "guidance.intervals": ((0.0, 0.7), (0.0, 1.0))},
     notes=(
         "The paper chooses the scale by a grid search on gFID and IS over 10,000 samples; here the least gFD of the "
         "grid is taken, and the scores stand beside it.",

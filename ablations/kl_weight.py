@@ -1,7 +1,8 @@
 """The paper's central claim: masking and alignment keep the latents from collapsing where a plain KL-VAE does."""
 
 from harness.axis import Axis
-from harness.space import Sweep, Wider
+from harness.claim import Wider
+from harness.space import Sweep
 from harness.study import Row
 
 study = Sweep(

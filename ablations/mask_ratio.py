@@ -2,7 +2,8 @@
 
 from ablations.table4 import NOTES, RANDOM
 from harness.axis import Axis
-from harness.space import Best, Sweep
+from harness.claim import Best
+from harness.space import Sweep
 from harness.study import Row
 
 study = Sweep(

@@ -1,7 +1,8 @@
 """How many latent tokens an image takes."""
 
 from harness.axis import Axis
-from harness.space import Sweep, Wider
+from harness.claim import Wider
+from harness.space import Sweep
 from harness.study import Row
 
 study = Sweep(

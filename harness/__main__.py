@@ -12,6 +12,8 @@ COMMANDS = {
     "harness.status [STUDY]": "how far every stage is, and what went wrong",
     "harness.cancel STUDY": "end the jobs of a study, after showing them and asking",
     "harness.report STUDY": "rebuild a report from the store alone",
+    "harness.evaluate IMAGES --reference IMAGES": "score images that were made anywhere, by a protocol",
+    "harness.claims [STUDY]": "what the papers claim, judged on all that the store holds",
     "harness.generate --run ID": "images of chosen classes from a finished generator",
     "harness.reconstruct IMAGES --run ID": "image files through a finished tokenizer and back",
     "harness.compare A B": "what differs between two runs of a stage: machine, fields and numbers",

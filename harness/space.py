@@ -21,31 +21,6 @@ ROW = "row"  # how Optuna calls the choice between several rows
 
 
 @dataclass(frozen=True)
-class Best:
-    """The paper's claim that a metric is best where `field` is `at`, among the values that it tried.
-
-    `metric` is the paper's; `objective` is ours in its place.
-    """
-
-    metric: str
-    objective: str
-    field: str
-    at: Number
-    among: tuple[Number, ...]
-    source: str
-
-
-@dataclass(frozen=True)
-class Wider:
-    """What follows from the paper's figures: a row keeps its latents active at more values of `field` than another."""
-
-    field: str
-    row: str
-    than: str
-    source: str
-
-
-@dataclass(frozen=True)
 class Sweep(Study):
     """A space over rows that stand alone, and what is looked for in it unless the command says otherwise.
 
@@ -60,7 +35,6 @@ class Sweep(Study):
     chosen: tuple[str, ...] = ()
     published_table: str = ""
     published: dict[Number, str] = field(default_factory=dict)
-    claims: tuple[Best | Wider, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ import shlex
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness import plugins
+from harness.claim import Claim
 from harness.errors import Mistake, unknown
-from harness.experiment import Experiment, differences, full_path, heeded, key_of, with_fields, with_variant
+from harness.experiment import Experiment, differences, flat, full_path, heeded, key_of, with_fields, with_variant
 from harness.plan import wanted
 from harness.scales import Scale
 
@@ -22,7 +24,8 @@ PUBLISHED = Path(__file__).resolve().parent.parent / "ablations"
 class Row:
     """One row: a variant, alone as a foil or, with a `base`, one field away from the row that it names.
 
-    `fields` are set on top of the variant. `published` is the name of the row in the paper's table, where it has one.
+    `fields` are set on top of the variant; `times` multiply what the scale has. `published` is the name of the row in
+    the paper's table, where it has one.
     """
 
     name: str
@@ -30,17 +33,21 @@ class Row:
     base: str | None = None
     published: str | None = None
     fields: dict[str, object] = field(default_factory=dict, hash=False)
+    times: dict[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
 class Study:
-    """What every study declares: the question that it answers, its rows, what all rows set, remarks for its page."""
+    """What every study declares: the question that it answers, its rows, what all rows set, remarks for its page, and
+    what the paper claims of it.
+    """
 
     title: str
     question: str
     rows: tuple[Row, ...]
     fields: dict[str, object] = field(default_factory=dict, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
+    claims: tuple[Claim, ...] = field(default=(), kw_only=True)
 
     def row(self, name: str) -> Row:
         """The row called `name`; raises `Mistake`."""
@@ -113,7 +120,8 @@ class Asked(ABC):
         return with_fields(self._as_declared(row), dict(self._full_fields()))
 
     def _as_declared(self, row: Row) -> Experiment:
-        return with_fields(with_variant(self._base(), row.variant), self.study.fields | row.fields)
+        experiment = with_fields(with_variant(self._base(), row.variant), self.study.fields | row.fields)
+        return with_fields(experiment, multiplied(experiment, row.times))
 
     def _base(self) -> Experiment:
         base = self.scale.experiment
@@ -176,6 +184,12 @@ class AskedAblation(Asked):
 
     def stages(self, experiment: Experiment) -> tuple[str, ...]:
         return wanted(experiment)
+
+
+def multiplied(experiment: Experiment, times: dict[str, float]) -> dict[str, object]:
+    """The fields that `times` names, times that; whole numbers stay whole."""
+    of: dict[str, Any] = flat(experiment)
+    return {path: type(of[path])(of[path] * factor) for path, factor in times.items()}
 
 
 def of_seeds(experiment: Experiment, seeds: int) -> list[Experiment]:

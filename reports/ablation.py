@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +13,24 @@ import numpy as np
 from harness import collapse
 from harness.data import SPLITS
 from harness.experiment import differences
+from harness.metrics import DROPPED_IMAGES
 from harness.store import Store
 from harness.study import Ablation, AskedAblation, published
 from models.variants import VARIANTS
-from reports import figures
+from reports import claims, figures
+from reports.differences import LEGEND, Differences
 from reports.generation import Generation
+from reports.judgement import judged
 from reports.provenance import Provenance
 from reports.results import Result, load, mixtures, rows_of, shared
-from reports.tables import cell, difference, header, markdown, rendered, seeds_note, statuses
+from reports.tables import cell, header, markdown, rendered, seeds_note, statuses
 
-QUALITY = ("rfd", "kid", "psnr", "ssim")
-LATENTS = ("probe", "kl", "linear_gaussian_kl", "kl_per_dimension", "active_units", "shuffled_error")
+QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # of fewer than 10,000 images KID leads
+INFORMATION = (
+    *("kl", "linear_gaussian_kl", "kl_per_token", "kl_per_dimension", "mutual_information", "gaussian_rate"),
+    "active_units",
+)
+LATENTS = ("probe", "probe_mean", "knn", "effective_rank", "isotropy", "shuffled_error", "dropped_token")
 PAPER = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim"}
 DIFFERENCES = ("rfd", "psnr", "probe", "active_units")
 DIFFERENCES_OF_GENERATION = ("gfd", "classifier_score")
@@ -35,6 +45,7 @@ def write(asked: AskedAblation, store: Store, out: Path) -> str:
         [
             page.quality_table("val"),
             *([page.generation.table()] if page.generation else []),
+            page.information_table(),
             page.latents_table(),
             *page.difficulty(),
             f"{page.seeds_note} {path}",
@@ -71,20 +82,24 @@ class Page:
         """What there is to say of generated images."""
         return Generation(self.study, self.results)
 
-    def differences_table(self) -> str:
-        """Row minus base, paired by seed: what the one field between them changes."""
-        lines = []
-        for name, seeds in self.rows.items():
-            base = self.rows.get(seeds[0].row.base or "")
-            if base is None:
-                continue
-            line = {"row": name, "minus": base[0].row.name}
-            for metric in DIFFERENCES:
-                line[header(metric)] = difference(seeds, base, metric, "val", "evaluation")
-            for metric in DIFFERENCES_OF_GENERATION if self.generation else ():
-                line[header(metric)] = difference(seeds, base, metric, self.generation.judged, "generation")
-            lines.append(line)
-        return markdown(lines) if lines else ""
+    @cached_property
+    def differences(self) -> Differences:
+        """What the one field between a row and its base changes."""
+        where = [(metric, "val", "evaluation") for metric in DIFFERENCES]
+        if self.generation:
+            where += [(metric, self.generation.judged, "generation") for metric in DIFFERENCES_OF_GENERATION]
+        return Differences(self.results, where)
+
+    def claims_table(self) -> str:
+        """What the paper claims of the study, judged; empty where it claims nothing."""
+        study = self.study
+        found = judged(study.claims, self.results, published(study.published_table))
+        return markdown(claims.lines(found)) if found else ""
+
+    @property
+    def legends(self) -> dict[str, str]:
+        """What stands below the tables of differences and claims."""
+        return {"differences": LEGEND, "claims": claims.EXPLAINED}
 
     @property
     def warnings(self) -> list[str]:
@@ -138,11 +153,18 @@ class Page:
             lines.append(line)
         return markdown(lines)
 
+    def information_table(self) -> str:
+        """How much the latents say of the images, and the KL that a linear-Gaussian model would spend."""
+        return self._table(INFORMATION)
+
     def latents_table(self) -> str:
-        """What the latents hold, and the KL that a linear-Gaussian model would spend."""
+        """What a classifier reads off the latents, how they spread, how much the decoder listens to them."""
+        return self._table(LATENTS)
+
+    def _table(self, metrics: Sequence[str]) -> str:
         lines = []
         for name, seeds in self.rows.items():
-            line = {"row": name} | {header(metric): cell(seeds, metric, "val") for metric in LATENTS}
+            line = {"row": name} | {header(metric): cell(seeds, metric, "val") for metric in metrics}
             line["status"] = statuses(seeds)
             lines.append(line)
         return markdown(lines)
@@ -193,6 +215,21 @@ class Page:
         run = shared(self.results, "data")
         return run is not None and "val_unseen" in run.result()["facts"]["images"]
 
+    @property
+    def dropped_images(self) -> int:
+        """Images behind the error without a token."""
+        return min(DROPPED_IMAGES, self.results[0].experiment.data.val_images)
+
+    @property
+    def embedded_images(self) -> int:
+        """Images whose latents t-SNE and UMAP place."""
+        return min(figures.EMBEDDED_IMAGES, self.results[0].experiment.data.val_images)
+
+    @property
+    def has_umap(self) -> bool:
+        """Whether the optional package that draws by UMAP is installed."""
+        return find_spec("umap") is not None
+
     def status_rules(self) -> str:
         return collapse.RULES
 
@@ -204,7 +241,12 @@ class Page:
             "curves": figures.curves(self.results, folder / "curves.png"),
             "reconstructions": self._draw_reconstructions(folder / "reconstructions.png"),
             "masks": self._draw_masks(folder / "masks.png"),
-            "latents": figures.latents(self.results, classes, folder / "latents.png"),
+            "kl": figures.kl_maps(self.results, folder / "kl.png"),
+            "dropped": figures.dropped_tokens(self.results, folder / "dropped.png"),
+            "interpolations": figures.interpolations(self.results, folder / "interpolations.png"),
+            "latents": figures.latents(self.results, classes, folder / "latents.png", figures.pca),
+            "tsne": figures.latents(self.results, classes, folder / "tsne.png", figures.tsne),
+            "umap": self.has_umap and figures.latents(self.results, classes, folder / "umap.png", figures.umap),
             **self.generation.draw(folder),
         }
 
@@ -212,8 +254,7 @@ class Page:
         lines: dict[str, np.ndarray] = {}
         titles: dict[int, str] = {}
         for name, seeds in self.rows.items():
-            if (run := seeds[0].done("evaluation")) is not None:
-                stored = np.load(run.file("reconstructions.npz"))
+            if (stored := seeds[0].arrays("evaluation", "reconstructions.npz")) is not None:
                 splits = [split for split in SPLITS if split in stored.files]
                 titles = {SHOWN * place: split for place, split in enumerate(splits)}
                 originals = [stored[f"{split} originals"][:SHOWN] for split in splits]
@@ -227,10 +268,9 @@ class Page:
         for name, seeds in self.rows.items():
             masking = seeds[0].experiment.tokenizer.masking
             kind = {0.0: "random", 1.0: "semantic"}.get(masking.semantic_share, "random and semantic")
-            run = seeds[0].done("tokenizer")
-            if masking.on and run is not None and kind not in kinds:
+            stored = seeds[0].arrays("tokenizer", "masks.npz") if masking.on else None
+            if stored is not None and kind not in kinds:
                 kinds.add(kind)
-                stored = np.load(run.file("masks.npz"))
                 lines.setdefault("image", stored["images"])
                 lines[f"{kind}\n({name})"] = figures.hidden(stored["images"], stored["masks"])
         return figures.strips(lines, path)

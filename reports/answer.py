@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 from harness import plugins
 from harness.axis import Number
-from harness.objectives import OBJECTIVES, Objective
-from harness.space import Best, Wider
+from harness.claim import Best, Claim, Wider
+from harness.objectives import Objective
 from harness.study import published
 from reports import intervals
+from reports.judgement import judge
 from reports.places import Places, Tried
 from reports.tables import markdown
 
 PAPER = {"rfd": ("rfid", "rFID"), "gfd": ("gfid", "gFID")}
 STATES = ("active", "partly", "collapsed", "never active")
-SEEDS_OF_A_COUNT = 3  # before anything is said of how many values
 
 
 @dataclass(frozen=True)
@@ -84,65 +84,16 @@ class Answer:
             f"{len(means)} places; their means span {max(means) - min(means):.3g}."
         ]
 
-    def verdict(self, claim: Best | Wider) -> str:
+    def verdict(self, claim: Claim) -> str:
         """Whether what the paper says holds here."""
-        asked = self.places.asked
-        axis, several = self.places.axes[0], len(self.places.axes) > 1
-        if several or axis.field != claim.field or asked.fields:
-            verdict = "**Not tested**: another space, or other fields."
-        elif isinstance(claim, Best):
-            verdict = self._verdict_of_best(claim)
-        else:
-            verdict = self._verdict_of_wider(claim)
-        if isinstance(claim, Best):
-            told = f"{claim.metric} is best at {claim.at:g} among {_listed(claim.among)}"
-            return (
-                f"Claim of the paper ({claim.source}): {told}; here by {OBJECTIVES[claim.objective].title}. {verdict}"
-            )
-        told = f"{claim.row} keeps its latents active at more values of {axis.name} than {claim.than}"
-        return f"From the paper ({claim.source}) it follows that {told}. {verdict}"
-
-    def _verdict_of_best(self, claim: Best) -> str:
-        """Holds where the claimed place beats each of the others, does not where one of them beats it."""
-        objective = OBJECTIVES[claim.objective]
-        if objective not in self.places.asked.objectives:
-            return f"**Not tested** by this objective: `--objective {claim.objective}` does."
-        places = {tried.value: tried for tried in self.places.done if tried.value in claim.among}
-        missing = set(claim.among) - set(places)
-        if missing or len(self.places.by_row) > 1:
-            return f"**Undecided**: {_listed(sorted(missing)) or 'several rows'} not measured as in the paper."
-        best = self.places.best(objective, list(places.values()))
-        if self.seeds == 1:
-            return f"**Undecided**: one seed. On it the best of these is {best.value:g}."
-        claimed = places.pop(claim.at)
-        apart = intervals.told_apart(claimed.of(objective), {t.number: t.of(objective) for t in places.values()})
-        better = {t.value for t in places.values() if objective.best(t, claimed, key=lambda t: t.mean(objective)) is t}
-        told = {t.value for t in places.values() if t.number in apart}
-        over = f"over {self.seeds} seeds ({intervals.TEST})"
-        if told & better:
-            return f"**Does not hold** {over}: better are {_listed(sorted(told & better))}."
-        unclear = sorted(set(places) - told)
-        if not unclear:
-            return f"**Holds** {over}: all others are worse."
-        return f"**Undecided** {over}: not told from it are {_listed(unclear)}; the best mean is at {best.value:g}."
-
-    def _verdict_of_wider(self, claim: Wider) -> str:
-        by_row = self.places.by_row
-        if not {claim.row, claim.than} <= set(by_row):
-            return "**Not tested**: both rows are needed."
-        counts = {row: self._active(by_row[row]) for row in (claim.row, claim.than)}
-        gains = [a - b for a, b in zip(*counts.values(), strict=True)]
-        told = " and ".join(f"{row} at {_listed(found)} of {len(by_row[row])} values" for row, found in counts.items())
-        seeds = f"over {self.seeds} seeds" if self.seeds > 1 else "on one seed"
-        if self.seeds < SEEDS_OF_A_COUNT:
-            return f"**Undecided** {seeds}: active are {told}."
-        # Counts of a few values have no t distribution: all seeds have to agree.
-        verdict = "Holds" if min(gains) > 0 else "Does not hold" if max(gains) <= 0 else "Undecided"
-        return f"**{verdict}** {seeds}, of which all would have to agree: active are {told}."
-
-    def _active(self, places: Sequence[Tried]) -> list[int]:
-        """At how many places the latents are active at the end, by seed."""
-        return [sum(tried.results[seed].status == "active" for tried in places) for seed in range(self.seeds)]
+        asked, told = self.places.asked, f"Claim of the paper ({claim.source}): {claim.says}."
+        if isinstance(claim, Best | Wider) and (len(asked.axes) > 1 or asked.axes[0].field != claim.field):
+            return f"{told} **Not tested**: another space."
+        if asked.fields:
+            return f"{told} **Not tested**: other fields."
+        found = judge(claim, [r for tried in self.places.done for r in tried.results], {})
+        over = f" over {found.n} {'seed' if found.n == 1 else 'seeds'}" if found.n else ""
+        return f"{told} **{found.verdict.capitalize()}**{over}: {found.here}."
 
     def paper_curve(self, objective: Objective) -> dict[Number, float]:
         """The paper's numbers over the one axis; empty where it has none."""
@@ -177,10 +128,6 @@ class Answer:
             return "none"
         low, high = min(values), max(values)
         return f"a factor of {high / low:.3g}" if self.places.axes[0].log else f"{high - low:.3g}"
-
-
-def _listed(values: Sequence[Number]) -> str:
-    return ", ".join(f"{value:.6g}" for value in values)
 
 
 def _digits(objective: Objective) -> int:

@@ -83,9 +83,15 @@ class Provenance:
             return "nothing has run"
         _, e = all_of[-1]
         versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
+        commits: dict[str, dict[str, None]] = {}
+        for stage, of in all_of:
+            commits.setdefault(f"`{of['commit'][:12]}`{' with uncommitted changes' * bool(of['uncommitted'])}", {})[
+                stage
+            ] = None
+        told = "; ".join(commit + f" ({', '.join(s)})" * (len(commits) > 1) for commit, s in commits.items())
         return (
             f"{e['processor']}; device {e['device']}, {e['dtype']}, {e['threads']} threads; Python {e['python']}; "
-            f"{versions}; commit `{e['commit'][:12]}`{' with uncommitted changes' if e['uncommitted'] else ''}."
+            f"{versions}; commit {told}."
         )
 
     def configuration(self) -> str:

@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.lib.npyio import NpzFile
 
 from harness import collapse
 from harness.experiment import Experiment
@@ -44,6 +46,14 @@ class Result:
         """The numbers of `stage`, none where it is not finished."""
         run = self.done(stage)
         return run.records() if run else []
+
+    def arrays(self, stage: str, name: str) -> NpzFile | None:
+        """The arrays of an npz file that `stage` made; None where it is not finished, or the file was left behind."""
+        run = self.done(stage)
+        if run is None or not (run.folder / name).exists():
+            return None
+        found: NpzFile = np.load(run.file(name))
+        return found
 
     def value(self, metric: str, split: str = "val", stage: str = "evaluation") -> Record | None:
         """The record of a metric at the end."""
@@ -125,8 +135,9 @@ PROVENANCE = {
     "threads": "thread counts",
     "world_size": "numbers of processes",
 }
-# A cluster gives every stage what it needs: these only have to be the same for one stage of all rows.
-OF_STAGES = ("dtype", "device", "processor", "threads", "world_size")
+# A cluster gives every stage what it needs, and numbers may be measured anew by later code: these only have to be the
+# same for one stage of all rows. What code a result depends on is in its key, by the revision of the stage.
+OF_STAGES = ("commit", "dtype", "device", "processor", "threads", "world_size")
 
 
 def mixtures(results: Sequence[Result]) -> list[str]:

@@ -21,7 +21,7 @@ def header(metric: str) -> str:
 
 
 def cell(seeds: Sequence[Result], metric: str, split: str, stage: str = "evaluation") -> str:
-    """The mean over seeds with half of its 95 % t interval or, of one seed, the deviation over the metric's subsets."""
+    """The mean over seeds with half of its 95 % t interval or, of one seed, what is known of its error."""
     found = [r for seed in seeds if (r := seed.value(metric, split, stage)) is not None]
     if not found:
         return "–"
@@ -29,18 +29,10 @@ def cell(seeds: Sequence[Result], metric: str, split: str, stage: str = "evaluat
     text = intervals.shown([r.value for r in found], digits)
     if len(seeds) == 1 and found[0].deviation is not None:
         text += f" ± {found[0].deviation:.{digits}f}"
+    if len(seeds) == 1 and found[0].interval is not None:
+        low, high = found[0].interval
+        text += f" [{low:.{digits}f}, {high:.{digits}f}]"
     return text if len(found) == len(seeds) else f"{text} ({len(found)} of {len(seeds)} seeds)"
-
-
-def difference(seeds: Sequence[Result], base: Sequence[Result], metric: str, split: str, stage: str) -> str:
-    """The mean over seeds of row minus base, paired by seed, with half of its 95 % t interval."""
-    of_base = {r.experiment.seed: r.value(metric, split, stage) for r in base}
-    pairs = [(r.value(metric, split, stage), of_base.get(r.experiment.seed)) for r in seeds]
-    values = [ours.value - theirs.value for ours, theirs in pairs if ours is not None and theirs is not None]
-    if not values:
-        return "–"
-    text = intervals.shown(values, plugins.load("harness.metrics", metric, "metric").digits, sign=True)
-    return text if len(values) == len(seeds) else f"{text} ({len(values)} of {len(seeds)} seeds)"
 
 
 def seeds_note(seeds: int) -> str:

@@ -1,0 +1,88 @@
+"""`python -m harness.claims [STUDY ...]`: what the papers claim, judged on all that the store holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness import cli, plugins
+from harness.asked import study_called
+from harness.plan import task
+from harness.scales import SCALES, Scale, scale
+from harness.space import AskedSweep, Sweep
+from harness.store import Store
+from harness.study import Ablation, Asked, AskedAblation, published
+
+if TYPE_CHECKING:
+    from reports.judgement import Judgement
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = cli.parser("claims", "what the papers claim, judged on all that the store holds")
+    cli.add_store(parser)
+    parser.add_argument("study", nargs="*", help="default: every study that a claim stands beside")
+    parser.add_argument("--scale", help=f"{', '.join(SCALES)} (default: every one of them that has results, but smoke)")
+    parser.add_argument("--data", help="NAME or NAME:ARGUMENT (default: the data set of the scale)")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    options = parser.parse_args(arguments)
+    names = options.study or plugins.names("ablations")
+    scales = [scale(options.scale)] if options.scale else [known for name, known in SCALES.items() if name != "smoke"]
+    of_studies = {name: study_called(name) for name in names}
+    store = cli.existing_store(options)
+
+    from tabulate import tabulate
+
+    from reports.claims import EXPLAINED, lines
+    from reports.judgement import judged
+    from reports.results import load
+
+    found = []
+    for name, study in of_studies.items():
+        asked = [a for each in scales if (a := asked_of(name, study, each, options.data)) if study.claims]
+        there = [(a, seeds) for a in asked if (seeds := seeds_in(a, store))]
+        for a, seeds in there or [(a, 1) for a in asked[:1]]:
+            several = dataclasses.replace(a, seeds=seeds)
+            paper = published(study.published_table) if isinstance(study, Ablation) else {}
+            judgements = judged(study.claims, load(several.experiments(), store, a.stages), paper)
+            found.append((name, a.scale.experiment.scale, judgements))
+    if options.json:
+        print(json.dumps([_plain(name, at, j) for name, at, judgements in found for j in judgements], indent=1))
+        return 0
+    for name, of_scale, judgements in found:
+        table = [{key: value.strip("*") for key, value in line.items()} for line in lines(judgements)]
+        print(f"{name} at {of_scale}\n")
+        print(tabulate(table, headers="keys", maxcolwidths=[36, 60, 4, 18, 14, 14], disable_numparse=True), end="\n\n")
+    if unclaimed := [name for name in options.study if not of_studies[name].claims]:
+        print(f"Nothing is claimed of {', '.join(unclaimed)}.\n")
+    print(EXPLAINED)
+    return 0
+
+
+def asked_of(name: str, study: Ablation | Sweep, at: Scale, data: str | None) -> Asked:
+    """All of a study at a scale, one seed; of a sweep its grid, where it has one."""
+    if isinstance(study, Ablation):
+        return AskedAblation(name, study, at, data)
+    asked = AskedSweep(name, study, at, data)
+    return dataclasses.replace(asked, points=tuple(asked.grid()) if study.claims else ())
+
+
+def seeds_in(asked: Asked, store: Store) -> int:
+    """How many seeds, from 0 on, have a finished tokenizer of any row."""
+    experiments = [of_row[0] for of_row in asked.experiments().values()]
+    for seed in itertools.count():
+        seeded = (dataclasses.replace(e, seed=seed) for e in experiments)
+        if not any(task("tokenizer", e).run_in(store).state == "done" for e in seeded):
+            return seed
+    raise AssertionError("seeds do not end")
+
+
+def _plain(study: str, at: str, j: Judgement) -> dict[str, object]:
+    about = {"study": study, "scale": at, "claim": j.claim.says, "source": j.claim.source, "here": j.here}
+    return about | {"paper": j.paper, "n": j.n, "p": j.p, "verdict": j.verdict, "after_holm": j.after_holm}
+
+
+if __name__ == "__main__":
+    cli.run(main)
