@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from harness import cli
 from harness.asked import Planned, Remembered, remembered
 from harness.disk import GIB, MIB, Usage, age, usage
 from harness.errors import Mistake, unknown
+from harness.exchange import export, take
 from harness.store import Run, Store
 
 
@@ -22,11 +24,22 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_store(parser)
     parser.add_argument("study", nargs="?", metavar="STUDY", help="a study or the name of a page: its runs")
     parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--export", type=Path, metavar="DIR", help="write its results there, a file a seed, no weights")
+    parser.add_argument("--take", type=Path, nargs="+", metavar="FILE", help="take such files into the store")
     options = parser.parse_args(arguments)
+    if options.take:
+        for path in options.take:
+            taken, there = take(path, Store(options.runs))
+            print(f"{path}: {taken} runs taken, {there} were there")
+        return 0
     store = cli.existing_store(options)
     requests = remembered(store)
     if options.study:
         requests = named(options.study, requests, store)
+    if options.export:
+        for path, count in exported(options, requests, store).items():
+            print(f"{path}: {count} runs")
+        return 0
     held = {run.folder: usage(run.folder) for run in store.runs()}
     for request in requests:
         if request.planned is None:
@@ -48,6 +61,16 @@ def named(name: str, requests: list[Remembered], store: Store) -> list[Remembere
     if not found:
         raise unknown("study or page", name, dict.fromkeys(n for r in requests for n in (r.study, r.page) if n))
     return found
+
+
+def exported(options: argparse.Namespace, requests: list[Remembered], store: Store) -> dict[Path, int]:
+    """Writes the results of the one request that is meant; raises `Mistake` where that is not clear."""
+    if not options.study or len(requests) != 1:
+        pages = ", ".join(request.page for request in requests)
+        raise Mistake(f"--export takes one page: {pages}")
+    if requests[0].planned is None:
+        raise Mistake(f"{requests[0].page}: its runs cannot be told: {requests[0].trouble}")
+    return export(requests[0].planned, store, options.export)
 
 
 def lines(planned: Planned, store: Store, held: dict[Path, Usage]) -> list[dict[str, Any]]:

@@ -8,35 +8,24 @@ import numpy as np
 import pytest
 
 from harness.asked import study_called
+from harness.experiment import flat
 from harness.objectives import OBJECTIVES
 from harness.scales import scale
 from harness.space import AskedSweep, Point
 from reports import intervals
 from reports.answer import Answer
+from reports.bootstrap import optimum
 from reports.places import Places, Tried
+from tests.conftest import experiment
+from tests.test_claims import KL_WEIGHT, given, ranges
 
 NOISE = (-1.0, 0.0, 1.0)
 FIELD = "tokenizer.masking.max_ratio"
 
 
 @dataclass(frozen=True)
-class Seed:
-    status: str
-
-
-@dataclass(frozen=True)
-class Given(Tried):
-    """A place with made-up values of its objective, one a seed."""
-
-    values: tuple[float, ...] = ()
-
-    def of(self, objective: object) -> list[float]:
-        return list(self.values)
-
-
-@dataclass(frozen=True)
 class Made(Places):
-    given: list[Given] = field(default_factory=list)
+    given: list[Tried] = field(default_factory=list)
 
     @property
     def done(self) -> list[Tried]:
@@ -51,11 +40,13 @@ def answer(means: dict[float, float], noise: tuple[float, ...] = NOISE, path: st
     """Of mask_ratio by gFD, with so much noise around the means."""
     common = {"objective": "gfd", "seeds": len(noise)} | options
     asked = AskedSweep("mask_ratio", study_called("mask_ratio"), scale("tiny"), **common)
-    given = [
-        Given(Point("random masks", ((path, at),)), k, "done", "", [], tuple(mean + n for n in noise))
-        for k, (at, mean) in enumerate(means.items())
-    ]
-    return Answer(Made(asked, None, None, given))
+    name = {"gfd": "gfd_unguided"}.get(common["objective"], common["objective"])
+    made = []
+    for k, (at, mean) in enumerate(means.items()):
+        of = experiment("mactok", guidance__on=False, **{path.replace(".", "__"): at})
+        results = [given(f"{at:g}", seed, of=of, **{name: mean + n}) for seed, n in enumerate(noise)]
+        made.append(Tried(Point("random masks", ((path, at),)), k, "done", "", results))
+    return Answer(Made(asked, None, None, made))
 
 
 def claim(found: Answer) -> str:
@@ -72,25 +63,34 @@ PAPERS = (0.4, 0.5, 0.6, 0.7, 0.8)
         ({m: 100.0 + 100 * (m != 0.7) for m in PAPERS}, "**Holds** over 3 seeds"),
         ({m: 100.0 + 100 * (m != 0.5) for m in PAPERS}, "**Does not hold** over 3 seeds"),
         (dict.fromkeys(PAPERS, 100.0), "**Undecided** over 3 seeds"),
-        ({m: 100.0 for m in PAPERS if m != 0.6}, "**Undecided**: 0.6 not measured"),
+        ({m: 100.0 for m in PAPERS if m != 0.6}, "**No data**: not measured by gFD: 0.6."),
     ],
 )
-def test_a_claim_holds_where_all_others_are_worse_and_not_where_one_is_better(means, verdict):
+def test_a_claim_holds_where_no_other_place_can_be_best_and_not_where_this_one_cannot(means, verdict):
     assert verdict in claim(answer(means))
+
+
+def test_the_verdict_tells_the_interval_of_the_optimum_and_the_best_place():
+    means = {0.4: 103.0, 0.5: 101.0, 0.6: 100.5, 0.7: 100.0, 0.8: 130.0}
+    found = optimum({m: [mean + n for n in NOISE] for m, mean in means.items()}, "lower")
+    assert 1 < len(found.among) < len(means)
+    among = ", ".join(f"{m:g}" for m in found.among)
+    told = f"**Undecided** over 3 seeds: gFD is best at 0.7; the truth may be at {among} ({found.method})."
+    assert claim(answer(means)).endswith(told)
 
 
 def test_one_seed_decides_nothing():
     found = answer({m: m for m in PAPERS}, noise=(0.0,))
-    assert "**Undecided**: one seed. On it the best of these is 0.4." in claim(found)
+    assert "**Undecided** over 1 seed: gFD is best at 0.4; one seed: no interval." in claim(found)
     assert "not estimable from one seed" in found.lines()[0]
     assert not any("standard deviation" in line for line in found.lines())
 
 
 def test_a_claim_about_another_objective_or_other_fields_is_not_tested():
-    assert "**Not tested** by this objective: `--objective gfd` does." in claim(
-        answer({m: m for m in PAPERS}, objective="rfd")
-    )
-    assert "**Not tested**: another space" in claim(answer({m: m for m in PAPERS}, fields=(("training.steps", "900"),)))
+    told = claim(answer({m: m for m in PAPERS}, objective="rfd"))
+    assert "**No data**: not measured by gFD: 0.4, 0.5, 0.6, 0.7, 0.8." in told
+    told = claim(answer({m: m for m in PAPERS}, fields=(("training.steps", "900"),)))
+    assert told.endswith("**Not tested**: other fields.")
     share = "tokenizer.masking.semantic_share"
     other = answer({m: m for m in PAPERS}, path=share, space=(f"{share}=0,0.4",))
     assert "**Not tested**: another space" in claim(other)
@@ -120,26 +120,20 @@ def widths(of_kl_vae: list[int], of_mactok: list[int]) -> tuple[str, str]:
     """What is said of two rows that are active at so many of the weights, one number a seed; and the table."""
     seeds = len(of_mactok)
     asked = AskedSweep("kl_weight", study_called("kl_weight"), scale("tiny"), seeds=seeds, rows=("KL-VAE", "mactok"))
-    given = [
-        Given(
-            Point(row, (("tokenizer.gaussian.kl_weight", weight),)),
-            k,
-            "done",
-            "",
-            [Seed("active" if k < count else "partly") for count in counts],
-            (1.0,) * seeds,
-        )
-        for row, counts in (("KL-VAE", of_kl_vae), ("mactok", of_mactok))
-        for k, weight in enumerate(WEIGHTS)
-    ]
-    found = Answer(Made(asked, None, None, given))
+    made = []
+    for row, counts in (("KL-VAE", of_kl_vae), ("mactok", of_mactok)):
+        results = ranges({row: counts}, WEIGHTS)
+        for k, weight in enumerate(WEIGHTS):
+            here = [r for r in results if flat(r.experiment)[KL_WEIGHT] == weight]
+            made.append(Tried(Point(row, ((KL_WEIGHT, weight),)), k, "done", "", here))
+    found = Answer(Made(asked, None, None, made))
     return found.verdict(asked.study.claims[0]), found.ranges()
 
 
 @pytest.mark.parametrize(
     ("of_kl_vae", "of_mactok", "verdict"),
     [
-        ([2], [4], "**Undecided** on one seed: active are KL-VAE at 2 of 5 values"),
+        ([2], [4], "**Undecided** over 1 seed: active are mactok at 4 of 5 values and KL-VAE at 2 of 5 values"),
         ([2, 2, 2], [3, 4, 3], "**Holds** over 3 seeds"),
         ([2, 2, 2], [2, 2, 1], "**Does not hold** over 3 seeds"),
         ([2, 2, 2], [3, 2, 3], "**Undecided** over 3 seeds"),
@@ -147,7 +141,7 @@ def widths(of_kl_vae: list[int], of_mactok: list[int]) -> tuple[str, str]:
 )
 def test_the_wider_range_is_counted_and_all_seeds_have_to_agree(of_kl_vae, of_mactok, verdict):
     told, _ = widths(of_kl_vae, of_mactok)
-    assert verdict in told.replace("mactok at 4 of 5 values and ", "")
+    assert verdict in told
 
 
 def test_the_width_of_a_range_is_a_factor():

@@ -32,7 +32,7 @@ MISTAKES = {
     "no influence": (["table5", "--rows", "kl_vae", "--set", "alignment.weight=2"], "no influence"),
     "breaks a rung": (["table5", "--set", "masking.semantic_share=0.5"], "in one field"),
     "generator": (["table5", "--set", "generator.name=sitt"], "Did you mean 'sit'"),
-    "interval": (["table5", "--set", "guidance.low=0.9"], "not below guidance.high"),
+    "interval": (["table5", "--set", "guidance.intervals=0.9:0.7"], "guidance.intervals: 0.9 is not below 0.7"),
     "no steps": (["table5", "--set", "sampling.steps=0"], "greater than or equal to 1"),
     "seeds": (["table5", "--seeds", "0"], "at least 1"),
     "seed by --set": (["table5", "--set", "seed=3"], "--seeds"),

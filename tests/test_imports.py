@@ -16,7 +16,9 @@ COMMANDS = {
     "harness.report",
     "harness.bench",
     "harness.cancel",
+    "harness.claims",
     "harness.compare",
+    "harness.evaluate",
     "harness.generate",
     "harness.prune",
     "harness.reconstruct",
@@ -77,7 +79,13 @@ def test_imports_point_one_way(name):
         assert not packages & {"ablations"}
 
 
-@pytest.mark.parametrize("name", ["harness.plan", "harness.study", "harness.cli", "harness.store", "reports.results"])
+LIGHT = (
+    *("harness.plan", "harness.study", "harness.space", "harness.claim", "harness.cli", "harness.store"),
+    *("reports.results", "reports.judgement", "reports.claims", "reports.differences", "reports.answer"),
+)
+
+
+@pytest.mark.parametrize("name", [*sorted(COMMANDS), *LIGHT])
 def test_reading_and_planning_do_not_wait_for_torch(name):
     code = f"import sys, {name}; sys.exit(bool({{'torch', 'timm', 'matplotlib', 'optuna'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

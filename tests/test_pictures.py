@@ -168,7 +168,7 @@ def searched(store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[St
 def test_a_scale_that_was_searched_is_used_whatever_else_is_asked(words, searched, tmp_path, capsys):
     made, named = searched
     pictures(generate.main, made, tmp_path, "--classes", "0", "--count", "1", *words, named=named)
-    scale = made.rests_on(named)["guidance"].result()["facts"]["scale"]
+    scale = made.rests_on(named)["guidance"].result()["facts"]["guide"]["scale"]
     assert scale in (2, 4)
     assert f"guidance {scale:g} " in capsys.readouterr().out
 

@@ -12,11 +12,12 @@ import pytest
 from harness import cli, plugins
 from harness.asked import Planned, plan_of, remember, remembered, study_called
 from harness.axis import Axis, axis
+from harness.claim import Best, Wider
 from harness.errors import Mistake
 from harness.experiment import flat
 from harness.plan import task
 from harness.scales import SCALES, scale
-from harness.space import AskedSweep, Best, Point, Sweep, Wider
+from harness.space import AskedSweep, Point, Sweep
 from harness.store import Store
 from harness.study import AskedAblation, published
 

@@ -1,7 +1,8 @@
 """The toy's sweep: `python -m harness.sweep bowl` in its checkout."""
 
 from harness.axis import Axis
-from harness.space import Best, Sweep
+from harness.claim import Best
+from harness.space import Sweep
 from harness.study import Row
 
 study = Sweep(
