@@ -173,6 +173,8 @@ def _way(name: str, asked: Protocol, n: int) -> str:
         "score": f"{fidelity.SPLITS} splits, shuffled; ",
         "precision": f"{fidelity.NEIGHBOURS} nearest neighbours; ",
         "recall": f"{fidelity.NEIGHBOURS} nearest neighbours; ",
+        "psnr": "8-bit RGB, per image, then the mean over images; ",
+        "ssim": "scikit-image, Gaussian window 11 px sigma 1.5, 8-bit RGB, mean over channels and images; ",
     }
     return ways.get(name, "")
 

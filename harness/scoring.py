@@ -50,10 +50,6 @@ def of_sets(protocol: Protocol, images: Looked, reference: Reference) -> dict[st
     """The metrics of a protocol that look at features; those that the reference has nothing for are left out."""
     features, n, found = images.features, len(images.features), {}
     few = n < SMALL
-    if "kd" in protocol.titles and reference.features is not None:
-        size = min(protocol.kid_subset_images, n // 2, len(reference.features) // 2)
-        mean, deviation = fidelity.kernel(features, reference.features, KID_SUBSETS, size)
-        found["kd"] = Value(mean, n, deviation)
     found["fd"] = Value(frechet.distance(images.moments.gaussian, reference.gaussian), n)
     if few:
         paired = reference.features if protocol.paired else None
@@ -67,6 +63,10 @@ def of_sets(protocol: Protocol, images: Looked, reference: Reference) -> dict[st
     if "precision" in protocol.titles and reference.features is not None:
         precision, recall = fidelity.precision_recall(features, reference.features)
         found |= {"precision": Value(precision, n), "recall": Value(recall, n)}
+    if "kd" in protocol.titles and reference.features is not None:
+        size = min(protocol.kid_subset_images, n // 2, len(reference.features) // 2)
+        mean, deviation = fidelity.kernel(features, reference.features, KID_SUBSETS, size)
+        found["kd"] = Value(mean, n, deviation)
     # The kernel distance has no bias, so of few images it leads.
     order = (["kd"] if few else []) + list(found)
     return {name: found[name] for name in dict.fromkeys(order) if name in found}

@@ -249,7 +249,7 @@ def _no_data(
     """Nothing to judge by, and why."""
     known = rows_of(results)
     absent = [name for name in rows if name not in known]
-    why = f"no row {' or '.join(map(repr, absent))} in this study" if absent else "did not run"
+    why = f"no row {' or '.join(map(repr, absent))} here" if absent else "did not run"
     if paper is None:
         paper = _paper(claim, results, published) if isinstance(claim, Difference | AlmostEqual) else "–"
     return Judgement(claim, "no data", why, paper)

@@ -63,7 +63,7 @@ class Provenance:
         for stage in MEASURING:
             for r in (record for result in self.results for record in result.records(stage)):
                 title = plugins.load("harness.metrics", r.metric, "metric").title
-                place = f"{r.split}{MOMENT.get(stage, '')}, N = {r.n}"
+                place = f"{r.split}{MOMENT.get(stage, '')}, N = {r.n}, `{r.protocol_id}`"
                 where.setdefault((title, r.protocol), {})[place] = None
         return [f"**{title}** ({'; '.join(places)}): {protocol}." for (title, protocol), places in where.items()]
 

@@ -28,6 +28,6 @@ def protocol(m: Generated) -> str:
 
     return (
         f"1000 ImageNet classes of EfficientNet-Lite2 (weights {checksum(lite2.weights_file())}), input "
-        f"{m.experiment.evaluation.metrics_px} px bicubic, 8-bit, shuffled, mean and standard deviation over {SPLITS} "
-        f"splits; {m.how}"
+        f"{m.experiment.evaluation.metrics_px} px bicubic, 8-bit, shuffled, in float64, mean and standard deviation "
+        f"over {SPLITS} splits; {m.how}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.metrics import Generated, Value
-from harness.metrics.rfd import features
+from harness.metrics.rfd import BACKEND, features
 
 title = "gFD"
 about = "Fréchet distance of generated images from the training images, on EfficientNet-Lite2 features"
@@ -22,4 +22,9 @@ def measure(m: Generated) -> Value | None:
 
 
 def protocol(m: Generated) -> str:
+    return f"{BACKEND}; {compared(m)}"
+
+
+def compared(m: Generated) -> str:
+    """By which network what is compared with what."""
     return f"{features(m.experiment)}, reference: the {len(m.reference)} training images; {m.how}"

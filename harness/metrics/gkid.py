@@ -25,4 +25,4 @@ def measure(m: Generated) -> Value | None:
 
 def protocol(m: Generated) -> str:
     count = min(len(m), len(m.reference))
-    return f"{estimator(m.experiment.evaluation, count)}; {gfd.protocol(m)}"
+    return f"{estimator(m.experiment.evaluation, count)}; {gfd.compared(m)}"

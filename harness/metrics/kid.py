@@ -30,6 +30,6 @@ def protocol(m: Measured) -> str:
 def estimator(evaluation: Evaluation, count: int) -> str:
     """How the kernel distance of `count` images is estimated."""
     return (
-        f"unbiased, cubic kernel, {evaluation.kid_subsets} subsets of {min(evaluation.kid_subset_images, count)} "
-        f"images, mean and standard deviation over subsets"
+        f"torch-fidelity, unbiased, cubic kernel, {evaluation.kid_subsets} subsets of "
+        f"{min(evaluation.kid_subset_images, count)} images, mean and standard deviation over subsets"
     )

@@ -11,6 +11,7 @@ unit = ""
 better = "lower"
 digits = 1
 splits = ("val", "val_unseen")
+BACKEND = "Fréchet distance in float64 by singular values"
 
 
 def measure(m: Measured) -> Value:
@@ -20,7 +21,7 @@ def measure(m: Measured) -> Value:
 
 
 def protocol(m: Measured) -> str:
-    return f"{features(m.experiment)}, {reference(m)}"
+    return f"{BACKEND}; {features(m.experiment)}, {reference(m)}"
 
 
 def reference(m: Measured) -> str:
