@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ACTIVE_VARIANCE = 0.01  # a unit is active when its posterior mean varies more than this over images (Burda et al. 2016)
 RISE_NATS = 1.0  # KL rose when it once stood a nat per image above the least before
+RISE_UNITS = 0.05  # active units rose when once this share of them was active
 COLLAPSED_SHARE = 0.1  # of that rise is left at the end: collapsed
 PARTLY_SHARE = 0.5  # of that rise is left at the end, or of the units are active: partly
 EIGENVALUE_IMAGES = 4096  # whose pixel covariance is taken
@@ -38,35 +39,32 @@ def status(kl: list[float], active_units: list[float]) -> str:
     return "partly" if left < PARTLY_SHARE or active_units[-1] < PARTLY_SHARE else "active"
 
 
-def kept(kl: list[float], active_units: list[float]) -> float:
-    """How much of what the latents once held is left, in [0, 1]: the lesser of what `status` looks at.
+def kept(curve: list[float], least_rise: float) -> float:
+    """How much of its rise a curve has left at the end, in [0, 1]; 0 where it never rose by `least_rise`."""
+    floor, rise, _ = _risen(curve)
+    return 0.0 if rise < least_rise else min(1.0, max(0.0, (curve[-1] - floor) / rise))
 
-    That is the share of the rise of KL and the share of active units at the end; 0 where KL never rose.
+
+def lost_at(steps: list[int], curve: list[float], least_rise: float) -> int | None:
+    """The step from which less than `PARTLY_SHARE` of its rise is left for good; None where that never comes.
+
+    A curve that never rose by `least_rise` is lost at the first step.
     """
-    floor, rise, _ = _risen(kl)
-    return 0.0 if rise < RISE_NATS else min(1.0, max(0.0, (kl[-1] - floor) / rise), active_units[-1])
-
-
-def lost_at(steps: list[int], kl: list[float]) -> int | None:
-    """The step from which less than `PARTLY_SHARE` of the rise of KL is left for good; None where it never is.
-
-    A KL that never rose is lost at the first step.
-    """
-    floor, rise, peak = _risen(kl)
-    if rise < RISE_NATS:
+    floor, rise, peak = _risen(curve)
+    if rise < least_rise:
         return steps[0]
     found = None
-    for step, value in zip(reversed(steps[peak:]), reversed(kl[peak:]), strict=True):
+    for step, value in zip(reversed(steps[peak:]), reversed(curve[peak:]), strict=True):
         if (value - floor) / rise >= PARTLY_SHARE:
             break
         found = step
     return found
 
 
-def _risen(kl: list[float]) -> tuple[float, float, int]:
-    """The largest rise of KL above the least before it: that least, the rise, and where its top is."""
-    least, floor, rise, top = kl[0], kl[0], 0.0, 0
-    for place, value in enumerate(kl):
+def _risen(curve: list[float]) -> tuple[float, float, int]:
+    """The largest rise of a curve above the least before it: that least, the rise, and where its top is."""
+    least, floor, rise, top = curve[0], curve[0], 0.0, 0
+    for place, value in enumerate(curve):
         least = min(least, value)
         if value - least > rise:
             rise, floor, top = value - least, least, place

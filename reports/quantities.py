@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 
+import pandas as pd
+
 from harness import collapse, plugins
 from reports.results import Result
 
@@ -21,28 +23,46 @@ class Derived:
     of: Callable[[Result], float | None]
 
 
-def _kept(result: Result) -> float | None:
-    if not result.done("tokenizer"):  # where it has come to is not where it ends
-        return None
-    kl, active = result.curve("val/kl"), result.curve("val/active_units")
-    return None if kl.empty or active.empty else collapse.kept(kl.tolist(), active.tolist())
+LEAST_RISE = {"val/kl": collapse.RISE_NATS, "val/active_units": collapse.RISE_UNITS}
 
 
-def _lost_at(result: Result) -> float | None:
-    kl = result.curve("val/kl")
-    if kl.empty or not result.done("tokenizer"):
+def _curve(result: Result, name: str) -> pd.Series | None:
+    """A curve of the training, if there is one; active units from 0 on: an initialisation has KL, but says nothing."""
+    curve = result.curve(name)
+    if curve.empty:
         return None
-    lost = collapse.lost_at([int(step) for step in kl.index], kl.tolist())
-    return float(kl.index[-1] if lost is None else lost)
+    return curve if name == "val/kl" else pd.concat([pd.Series([0.0], [0]), curve])
+
+
+def _kept(name: str) -> Callable[[Result], float | None]:
+    def of(result: Result) -> float | None:
+        curve = _curve(result, name)
+        return None if curve is None else collapse.kept(curve.tolist(), LEAST_RISE[name])
+
+    return of
+
+
+def _lost_at(name: str) -> Callable[[Result], float | None]:
+    def of(result: Result) -> float | None:
+        curve = _curve(result, name)
+        if curve is None:
+            return None
+        lost = collapse.lost_at([int(step) for step in curve.index], curve.tolist(), LEAST_RISE[name])
+        return float(curve.index[-1] if lost is None else lost)
+
+    return of
 
 
 def _unguided(result: Result) -> float | None:
     return _value(result, "gfd", "samples", "generation")
 
 
+LESS = f"less than {collapse.PARTLY_SHARE:.0%}"
 DERIVED = {
-    "kept": Derived("share kept of what the latents held", 2, _kept),
-    "lost_at": Derived(f"step from which less than {collapse.PARTLY_SHARE:.0%} of it is left", 0, _lost_at),
+    "kl_kept": Derived("share of its rise that KL has left at the end", 2, _kept("val/kl")),
+    "units_kept": Derived("share of the units once active that are at the end", 2, _kept("val/active_units")),
+    "kl_lost_at": Derived(f"step from which {LESS} of the rise of KL is left", 0, _lost_at("val/kl")),
+    "units_lost_at": Derived(f"step from which {LESS} of the units once active are", 0, _lost_at("val/active_units")),
     "gfd_unguided": Derived("gFD without guidance", 1, _unguided),
 }
 
