@@ -139,23 +139,27 @@ def score(
     def looked_at(them: ImageSet) -> Looked | None:
         return look(them, network, identity, options.runs, options.quiet) if len(them) else None
 
+    read = [them.digest for them in (images, reference)]  # all of both, before anything long begins
     seen = looked_at(images)
     assert seen is not None
-    found = scoring.of_sets(asked, seen, scoring.Reference.of(looked_at(reference), reference.statistics))
+    statistics = None if asked.paired else reference.statistics
+    found = scoring.of_sets(asked, seen, scoring.Reference.of(looked_at(reference), statistics))
     if lpips is not None:
         found |= scoring.of_pairs(pairs(images, reference), lpips)
     save(options, images, seen)
     px = asked.px or measure.default_px
     common = (
         f"{measure.title}, weights {checksum(weights)}, {px} px {measure.resizing}, 8-bit; {len(images)} images; "
-        f"reference: {reference.about}, content {reference.digest[:12]}; {options.how}"
+        f"reference: {reference.about}, content {read[1][:12]}; {options.how}"
     )
     of_lpips = f"{lpips_distance.title}, weights {checksum(of_pairs)}; " if of_pairs else ""
     records = []
     for name, value in found.items():
         text = f"{of_lpips if name == 'lpips' else ''}{_way(name, asked, value.n)}{common}"
         named, error = title(name, asked, value.n), (value.deviation, value.interval)
-        stands_for = protocol_id(options.protocol, name, text, "images", value.n)
+        whole = asked.images in (None, value.n)
+        by = options.protocol if whole else f"{options.protocol}-at-{value.n}"
+        stands_for = protocol_id(by, name, text, "images", value.n)
         records.append(Record(named, value.value, value.n, 0, "images", text, *error, stands_for))
     return records, common
 

@@ -27,9 +27,16 @@ Scales = Annotated[
 ]
 Intervals = Annotated[
     tuple[tuple[Share, Share], ...],
-    BeforeValidator(lambda v: [part.split(":") for part in v.split(",")] if isinstance(v, str) else v),
+    BeforeValidator(lambda v: _pairs(v) if isinstance(v, str) else v),
     Field(min_length=1),
 ]
+
+
+def _pairs(text: str) -> list[list[str]]:
+    pairs = [part.split(":") for part in text.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError("should be LOW:HIGH, or several of them by commas")
+    return pairs
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -156,7 +163,7 @@ class Sampling:
     drawn for every image; the papers rarely say which, and at 50,000 images it is worth 0.1 of gFID.
     """
 
-    images: Several
+    images: Annotated[Several, Field(le=1_000_000)]  # the search for guidance begins beyond as many of each class
     curve_images: Several
     sampler: Literal["euler", "heun", "euler_maruyama"] = "euler_maruyama"
     steps: Steps = 250

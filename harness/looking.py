@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from harness.measures import Seen
 
 FOLDER = "features"  # of the store
+REVISION = 1  # raised whenever a measure would see something else in the same images
 CHUNK = 1024  # features that moments take at once
 
 
@@ -71,10 +72,11 @@ def look(images: ImageSet, network: Callable[[Tensor], Seen], identity: object, 
 
     Raises `Mistake` where a feature is not finite.
     """
-    folder = store / FOLDER / key_of([images.digest, identity])
+    folder = store / FOLDER / key_of([images.digest, identity, REVISION])
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
+        temporary.chmod(0o755)  # a store may be shared
         try:
             _write(temporary, images, network, quiet)
             (temporary / "about.json").write_text(json.dumps({"images": images.about, "network": identity}, indent=1))

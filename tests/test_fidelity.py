@@ -247,6 +247,10 @@ def test_every_image_is_in_one_split_of_the_classifier_score():
         logits = torch.zeros(100, CLASSES)
         logits[place] = another
         assert fidelity.classifier_score(logits) == expected
+    for place in range(25):  # which do not make ten equal splits
+        logits = torch.zeros(25, CLASSES)
+        logits[place] = another
+        assert fidelity.classifier_score(logits)[0] > 1.01
 
 
 def test_images_sorted_by_class_score_as_those_in_any_order():
