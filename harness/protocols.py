@@ -19,9 +19,9 @@ class Protocol:
     """Which network looks at which images, how many of them, and what is measured.
 
     `titles` are the metrics (as `harness.scoring` names them) by what the literature calls them here. `images` is how
-    many a number of this name rests on; None where any will do. `side` is theirs in pixels, None for any. `reference` says
-    what they are compared with. `paired`: they are reconstructions of the reference, one by one. `px` is the side that
-    they are resized to, where the network does not fix it.
+    many a number of this name rests on; None where any will do. `side` is theirs in pixels, None for any. `reference`
+    says what they are compared with. `paired`: they are reconstructions of the reference, one by one. `px` is the side
+    that they are resized to, where the network does not fix it.
     """
 
     about: str

@@ -27,9 +27,11 @@ LEAST_RISE = {"val/kl": collapse.RISE_NATS, "val/active_units": collapse.RISE_UN
 
 
 def _curve(result: Result, name: str) -> pd.Series | None:
-    """A curve of the training, if there is one; active units from 0 on: an initialisation has KL, but says nothing."""
+    """A curve of a finished training, if there is one; active units from 0 on: an initialisation has KL, but says
+    nothing.
+    """
     curve = result.curve(name)
-    if curve.empty:
+    if curve.empty or not result.done("tokenizer"):  # where it has come to is not where it ends
         return None
     return curve if name == "val/kl" else pd.concat([pd.Series([0.0], [0]), curve])
 

@@ -126,10 +126,16 @@ M, SHARE = "tokenizer.masking.max_ratio", "tokenizer.masking.semantic_share"
 TRIED = (0.4, 0.5, 0.6, 0.7, 0.8)
 MACTOK = [
     # 1. The plain KL-VAE collapses; latent masking delays that, image masking prevents it.
-    ("table5", Level, {"quantity": "kept", "row": "KL-VAE", "threshold": collapse.COLLAPSED_SHARE, "side": -1}),
-    ("table5", Level, {"quantity": "kept", "row": "latent masking", "threshold": collapse.COLLAPSED_SHARE, "side": -1}),
-    ("table5", Difference, {"quantity": "lost_at", "row": "latent masking", "than": "KL-VAE", "side": +1}),
-    ("table5", Level, {"quantity": "kept", "row": "+ random mask", "threshold": collapse.PARTLY_SHARE, "side": +1}),
+    *(
+        ("table5", kind, {"quantity": f"{of}_{what}", "row": row, "side": side} | rest)
+        for of in ("kl", "units")
+        for kind, what, row, side, rest in (
+            (Level, "kept", "KL-VAE", -1, {"threshold": collapse.COLLAPSED_SHARE}),
+            (Level, "kept", "latent masking", -1, {"threshold": collapse.COLLAPSED_SHARE}),
+            (Difference, "lost_at", "latent masking", +1, {"than": "KL-VAE"}),
+            (Difference, "kept", "+ random mask", +1, {"than": "KL-VAE"}),
+        )
+    ),
     ("kl_weight", Wider, {"field": "tokenizer.gaussian.kl_weight", "row": "mactok", "than": "KL-VAE"}),
     ("tokens", Wider, {"field": "tokenizer.tokens", "row": "mactok", "than": "KL-VAE"}),
     # 2. Every part of Table 5 lowers gFID and raises IS.
@@ -434,6 +440,8 @@ def test_the_margin_is_of_the_mean_of_the_other_row():
     differences = (4.0, 4.5, 5.0)
     assert judge(equal(0.1), apart(differences, "rfd"), {}).verdict == "holds"
     assert judge(equal(0.02), apart(differences, "rfd"), {}).verdict == "does not hold"
+    row, base = [110.4, 110.5, 110.6], [100.0, 100.0, 100.0]  # more than a tenth of the other, less than one of its own
+    assert judge(equal(0.1), pair(row, base, "rfd"), {}).verdict == "does not hold"
     assert judge(equal(), pair([0.1, -0.1], [0.0, 0.0], "rfd"), {}).verdict == "undecided"  # no share of nothing
 
 
@@ -462,21 +470,40 @@ def test_a_level_is_on_one_side_of_its_threshold(values, above, below):
             assert found.p == pytest.approx(stats.ttest_1samp(values, 10.0).pvalue)
 
 
-def test_a_collapse_is_judged_on_curves_that_have_ended():
-    claim = Level("collapses", "Fig. 1", "kept", "row", collapse.COLLAPSED_SHARE, side=-1)
-    collapsed = [given("row", seed, [0.0, 20.0, 0.1 * (seed + 1)]) for seed in range(3)]
+@pytest.mark.parametrize("of", ["kl", "units"])
+def test_a_collapse_is_judged_on_curves_that_have_ended(of):
+    claim = Level("collapses", "Fig. 1", f"{of}_kept", "row", collapse.COLLAPSED_SHARE, side=-1)
+    collapsed = [given("row", seed, [0.0, 20.0, 0.1 * (seed + 1)], active=0.01 * (seed + 1)) for seed in range(3)]
     assert judge(claim, collapsed, {}).verdict == "holds"
     running = [dataclasses.replace(r, finished=False) for r in collapsed]
     assert judge(claim, running, {}).verdict == "no data"
-    assert quantity(running[0], "lost_at") is None
+    assert quantity(running[0], f"{of}_lost_at") is None
     assert judge(claim, [*collapsed[:2], running[2]], {}).n == 2
 
 
-def test_latents_that_are_never_lost_count_as_lost_at_the_end():
-    assert quantity(given("row", 0, [0.0, 20.0, 0.0, 0.0, 0.0]), "lost_at") == 2 * STEP
-    assert quantity(given("row", 0, [0.0, 20.0, 20.0, 19.0, 18.0]), "lost_at") == 4 * STEP
-    assert quantity(given("row", 0), "lost_at") is None
-    assert quantity(given("row", 0), "kept") is None
+def test_what_is_left_of_kl_and_of_active_units():
+    """Units count from 0 on, as those that an initialisation has say nothing."""
+    found = given("row", 0, [0.0, 20.0, 5.0], active=0.4)
+    assert [quantity(found, f"{of}_kept") for of in ("kl", "units")] == [0.25, pytest.approx(0.4)]
+    found = given("row", 0, [9.0, 9.5, 9.0], active=0.0)  # KL never rose, units were active from the first step on
+    assert [quantity(found, f"{of}_lost_at") for of in ("kl", "units")] == [0, 2 * STEP]
+    few = Given(Row("row", "mactok"), experiment("mactok"), {}, training={"val/active_units": [0.3, 0.5, 0.2]})
+    assert [quantity(few, name) for name in ("units_kept", "units_lost_at")] == [pytest.approx(0.4), 2 * STEP]
+    idle = Given(Row("row", "mactok"), experiment("mactok"), {}, training={"val/active_units": [0.0, 0.04, 0.04]})
+    assert [quantity(idle, name) for name in ("units_kept", "units_lost_at")] == [0.0, 0.0]  # too few ever were active
+    assert [quantity(idle, name) for name in ("kl_kept", "kl_lost_at")] == [None, None]
+
+
+@pytest.mark.parametrize("of", ["kl", "units"])
+def test_latents_that_are_never_lost_count_as_lost_at_the_end(of):
+    def lost_at(*curve: float) -> float | None:
+        training = {{"kl": "val/kl", "units": "val/active_units"}[of]: curve}
+        return quantity(Given(Row("row", "mactok"), experiment("mactok"), {}, training=training), f"{of}_lost_at")
+
+    assert lost_at(0.0, 1.0, 0.0, 0.0, 0.0) == 2 * STEP
+    assert lost_at(0.0, 1.0, 1.0, 0.95, 0.9) == 4 * STEP
+    assert quantity(given("row", 0), f"{of}_lost_at") is None
+    assert quantity(given("row", 0), f"{of}_kept") is None
 
 
 @pytest.mark.parametrize("on", [True, False])
@@ -854,24 +881,24 @@ def test_a_line_of_the_table_tells_verdicts_in_bold_and_holm_where_there_is_a_te
 
 
 @pytest.mark.parametrize(
-    ("kl", "active", "left"),
+    ("curve", "left"),
     [
-        ([0.0, 20.0, 20.0], 1.0, 1.0),
-        ([0.0, 20.0, 20.0], 0.6, 0.6),  # the lesser of the two
-        ([0.0, 20.0, 5.0], 0.6, 0.25),
-        ([0.0, 20.0, 5.0], 0.0, 0.0),
-        ([5.0, 25.0, 10.0], 1.0, 0.25),  # of the rise, not of KL
-        ([5.0, 25.0, 1.0], 1.0, 0.0),  # below where it began
-        ([0.0, 20.0, 0.5, 15.0], 1.0, 0.75),  # back from a collapse
-        ([0.0, 20.0, 0.5, 25.0], 1.0, 1.0),
-        ([30.0, 12.0, 0.1], 1.0, 0.0),  # never rose
-        ([0.0, 0.999], 1.0, 0.0),
-        ([0.0, 1.0], 1.0, 1.0),
-        ([7.0], 1.0, 0.0),
+        ([0.0, 20.0, 20.0], 1.0),
+        ([0.0, 20.0, 5.0], 0.25),
+        ([5.0, 25.0, 10.0], 0.25),  # of the rise, not of all
+        ([5.0, 25.0, 1.0], 0.0),  # below where it began
+        ([0.0, 20.0, 0.5, 15.0], 0.75),  # back from a collapse
+        ([0.0, 20.0, 0.5, 25.0], 1.0),
+        ([30.0, 12.0, 0.1], 0.0),  # never rose
+        ([30.0, 0.0, 20.0, 10.0], 0.5),  # what it has at first is no rise
+        ([0.0, 0.999], 0.0),
+        ([0.0, 1.0], 1.0),  # border of the rise
+        ([7.0], 0.0),
     ],
 )
-def test_kept_is_the_lesser_of_the_share_of_the_rise_and_of_the_units(kl, active, left):
-    assert collapse.kept(kl, [1.0] * (len(kl) - 1) + [active]) == pytest.approx(left)
+def test_kept_is_the_share_of_the_rise_that_is_left(curve, left):
+    assert collapse.kept(curve, 1.0) == pytest.approx(left)
+    assert collapse.kept([value / 100 for value in curve], 0.01) == pytest.approx(left)
 
 
 def walks(number: int) -> list[list[float]]:
@@ -883,13 +910,12 @@ def walks(number: int) -> list[list[float]]:
 
 def test_kept_is_a_share_that_agrees_with_the_status():
     seen = set()
-    for kl, share in zip(walks(400), np.random.default_rng(1).uniform(0, 1, 400), strict=True):
-        left, status = collapse.kept(kl, [share]), collapse.status(kl, [share])
+    for kl, share in zip(walks(400), np.random.default_rng(1).uniform(0.01, 1, 400), strict=True):
+        left, status = collapse.kept(kl, collapse.RISE_NATS), collapse.status(kl, [share])
         seen.add(status)
         assert 0 <= left <= 1
-        assert (left >= collapse.PARTLY_SHARE) == (status == "active")
-        if status in ("collapsed", "never active"):
-            assert left < collapse.COLLAPSED_SHARE
+        assert (left < collapse.COLLAPSED_SHARE) == (status in ("collapsed", "never active"))
+        assert (left >= collapse.PARTLY_SHARE and share >= collapse.PARTLY_SHARE) == (status == "active")
     assert seen == {"active", "partly", "collapsed", "never active"}
 
 
@@ -910,15 +936,15 @@ def test_kept_is_a_share_that_agrees_with_the_status():
     ],
 )
 def test_lost_at_is_where_half_of_the_rise_is_gone_for_good(kl, lost):
-    assert collapse.lost_at([10 * k for k in range(len(kl))], kl) == lost
+    assert collapse.lost_at([10 * k for k in range(len(kl))], kl, 1.0) == lost
 
 
 def test_latents_are_lost_where_less_than_half_is_left_at_the_end():
     for kl in walks(300):
-        lost = collapse.lost_at(list(range(len(kl))), kl)
-        assert (lost is None) == (collapse.kept(kl, [1.0]) >= collapse.PARTLY_SHARE)
+        lost = collapse.lost_at(list(range(len(kl))), kl, 1.0)
+        assert (lost is None) == (collapse.kept(kl, 1.0) >= collapse.PARTLY_SHARE)
         if lost is not None:
-            assert collapse.kept(kl[: lost + 1], [1.0]) < collapse.PARTLY_SHARE
+            assert collapse.kept(kl[: lost + 1], 1.0) < collapse.PARTLY_SHARE
 
 
 @pytest.mark.parametrize("spacing", [1, 2, 5, 10, 20])
@@ -928,10 +954,10 @@ def test_what_is_lost_does_not_depend_on_how_finely_a_curve_is_sampled(spacing):
     exact = {"recovers": 150 + 50 * 6 / 14, "collapses": 100 + 50 * 10 / 18, "stays": None}
     for name, values in knots.items():
         kl = np.interp(steps, range(0, 201, 50), values).tolist()
-        left = collapse.kept(np.interp(range(201), range(0, 201, 50), values).tolist(), [1.0])
-        found = collapse.lost_at(steps, kl)
+        left = collapse.kept(np.interp(range(201), range(0, 201, 50), values).tolist(), 1.0)
+        found = collapse.lost_at(steps, kl, 1.0)
         if spacing != 20:  # which leaves out the knots
-            assert collapse.kept(kl, [1.0]) == pytest.approx(left)
+            assert collapse.kept(kl, 1.0) == pytest.approx(left)
         if exact[name] is None:
             assert found is None
         else:
@@ -974,9 +1000,10 @@ def collapsing(store: Store, seeds: int = 3, at: str = "smoke") -> list[Run]:
     """The plain KL-VAE of Table 5, whose latents collapse, and one that keeps them."""
     made = []
     for seed in range(seeds):
-        for row, kl in (("KL-VAE", [0.0, 20.0, 0.1 * seed]), ("+ random mask", [0.0, 20.0, 17.0 - 0.1 * seed])):
+        ends = {"KL-VAE": (0.1 * seed, 0.02 * seed), "+ random mask": (17.0 - 0.1 * seed, 0.9 - 0.01 * seed)}
+        for row, (kl, units) in ends.items():
             of = experiments_of(row, seeds, at)[seed]
-            made.append(make("tokenizer", of, store, val__kl=kl, val__active_units=[0.0, 1.0, 0.9]))
+            made.append(make("tokenizer", of, store, val__kl=[0.0, 20.0, kl], val__active_units=[0.0, 1.0, units]))
     return made
 
 
@@ -1051,9 +1078,10 @@ def test_what_the_store_holds_is_judged_over_all_its_seeds(tmp_path, capsys):
     assert {line["scale"] for line in found.values()} == {"smoke"}
     verdicts = {claim: (line["verdict"], line["n"]) for claim, line in found.items() if line["n"]}
     assert verdicts == {
-        "the plain KL-VAE collapses": ("holds", 3),
-        "image masking prevents the collapse": ("holds", 3),
-        "image masking keeps more than none": ("holds", 3),
+        "the plain KL-VAE collapses, by KL": ("holds", 3),
+        "the plain KL-VAE collapses, by units": ("holds", 3),
+        "image masking prevents it, by KL": ("holds", 3),
+        "image masking prevents it, by units": ("holds", 3),
         "local alignment lowers gFID": ("holds", 2),
     }
     gfd = found["local alignment lowers gFID"]
@@ -1073,17 +1101,26 @@ def test_smoke_is_left_out_unless_it_is_named(tmp_path, capsys):
     assert {line["verdict"] for line in told(tmp_path, capsys, "table5")} == {"no data"}
     collapsing(Store(tmp_path), at="tiny")
     found = of_claims(told(tmp_path, capsys), "table5")
-    assert found["the plain KL-VAE collapses"]["verdict"] == "holds"
+    assert found["the plain KL-VAE collapses, by KL"]["verdict"] == "holds"
+
+
+def test_another_data_set_has_results_of_its_own(tmp_path, capsys):
+    collapsing(Store(tmp_path))
+    for data, verdict in {"embedded": "holds", "folder:elsewhere": "no data"}.items():
+        found = of_claims(told(tmp_path, capsys, "table5", "--scale", "smoke", "--data", data), "table5")
+        assert found["the plain KL-VAE collapses, by KL"]["verdict"] == verdict
 
 
 def test_a_training_that_has_not_ended_proves_no_collapse(tmp_path, capsys):
     runs = [run for run in collapsing(Store(tmp_path)) if run.state == "done"]
     for run in runs[2:]:
         run.set_state("running")
-    found = of_claims(told(tmp_path, capsys, "table5", "--scale", "smoke"), "table5")["the plain KL-VAE collapses"]
+    found = of_claims(told(tmp_path, capsys, "table5", "--scale", "smoke"), "table5")[
+        "the plain KL-VAE collapses, by KL"
+    ]
     assert (found["verdict"], found["n"]) == ("undecided", 1)
     results = load({STUDIES["table5"].row("KL-VAE"): experiments_of("KL-VAE", 3)}, Store(tmp_path))
-    assert [quantity(r, "kept") is None for r in results] == [False, True, True]
+    assert [quantity(r, "kl_kept") is None for r in results] == [False, True, True]
 
 
 def test_the_seeds_are_those_of_any_row(tmp_path):

@@ -487,7 +487,7 @@ def test_numbers_of_the_same_protocol_share_its_id_whatever_the_images(sets, qui
     words = [*asking(sets, "adm256"), "--fewer"]
     first = identities(scored(capsys, *words))
     assert len(set(first.values())) == len(first)
-    assert all(re.fullmatch(r"adm256-[0-9a-f]{8}", one) for one in first.values())
+    assert all(re.fullmatch(r"adm256-at-\d+-[0-9a-f]{8}", one) for one in first.values())
     assert identities(scored(capsys, *words)) == first
     npz(tmp_path / "others.npz", images[::-1])
     same_weights = shutil.copy(sets / "weights.pth", tmp_path / "copy.pth")

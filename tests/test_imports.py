@@ -10,22 +10,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = {
-    "harness.__main__",
-    "harness.ablate",
-    "harness.report",
-    "harness.bench",
-    "harness.cancel",
-    "harness.claims",
-    "harness.compare",
-    "harness.evaluate",
-    "harness.generate",
-    "harness.prune",
-    "harness.reconstruct",
-    "harness.runs",
-    "harness.status",
-    "harness.sweep",
-}
 SHARED_BY_COMMANDS = "harness.cli"  # names the studies, for the commands
 HEAVY = {
     "torch",
@@ -47,6 +31,7 @@ def module(path: Path) -> str:
 
 PACKAGES = ("models", "harness", "ablations", "reports")
 FILES = {module(path): path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+COMMANDS = {name for name, path in FILES.items() if 'if __name__ == "__main__":' in path.read_text()}
 PLANNED = [name for name in FILES if name.startswith(("harness.stages.", "harness.metrics.", "harness.data."))]
 
 
@@ -64,6 +49,11 @@ def rank(name: str) -> int:
     if name in COMMANDS or name == SHARED_BY_COMMANDS:
         return 3
     return {"models": 0, "harness": 1, "reports": 2, "ablations": 2}[name.partition(".")[0]]
+
+
+def test_commands_are_modules_of_the_harness():
+    assert {f"harness.{name}" for name in ("__main__", "ablate", "claims", "evaluate", "report", "sweep")} <= COMMANDS
+    assert {name.rpartition(".")[0] for name in COMMANDS} == {"harness"}
 
 
 @pytest.mark.parametrize("name", FILES)

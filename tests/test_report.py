@@ -18,7 +18,7 @@ from harness.asked import study_called
 from harness.scales import scale
 from harness.store import Record, Store, read_json, write_json
 from harness.study import PUBLISHED, Ablation, AskedAblation, published
-from reports import figures, intervals, tables
+from reports import claims, figures, intervals, tables
 from reports.ablation import write
 from reports.generation import COMPARED
 from reports.provenance import MEASURING
@@ -65,15 +65,18 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
     page = path.read_text()
     assert str(path) in shown
     assert "not run" not in page
-    for picture in re.findall(r"!\[.*?\]\((.*?)\)", page):
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", page)
+    assert sorted(tmp_path / picture for picture in pictures) == sorted(tmp_path.rglob("*.png"))
+    for picture in pictures:
         assert (tmp_path / picture).stat().st_size > 5000, picture
     has_umap = importlib.util.find_spec("umap") is not None
-    assert len(re.findall(r"!\[", page)) == 11 + has_umap
+    assert len(pictures) >= 11 + has_umap
     assert ("UMAP too where its package is installed" in page) != has_umap
 
     line = table(page, "Reconstruction, ours beside the paper's")[0]
     with (PUBLISHED / "published_ablations.csv").open() as file:
         printed = next(r for r in csv.DictReader(file) if r["table"] == "5" and r["row"] == "+ global alignment")
+    assert list(line)[1] == tables.header("kid")
     assert line["paper rFID"] == printed["rfid"]
     assert line["paper PSNR"] == printed["psnr"]
     result = load(asked.experiments(), Store(runs))[0]
@@ -84,12 +87,18 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
             assert record.protocol in page
             assert f"N = {record.n}" in page
     generated = table(page, "Generation, ours beside the paper's")
+    assert list(generated[0])[1] == tables.header("gkid")
     assert generated[0]["paper gFID"] == printed["gfid"]
     assert generated[0]["paper IS"] == printed["is"]
     assert generated[0]["gFD ↓"] == f"{result.value('gfd', 'guided', 'generation').value:.1f}"
     assert [line["row"] for line in generated[1:]] == [f"*{name} (N = 128)*" for name in COMPARED.values()]
     assert "in this the two do not match" in page
     assert "One seed: no interval" in page
+    assert "What each step changes" not in page  # its base was not asked for
+    claimed = {line["claim"]: line for line in table(page, "What the paper claims")}
+    assert {line["verdict"] for line in claimed.values()} == {"no data"}
+    assert claimed["global alignment lowers gFID (Table 5)"]["paper"] == "-0.17 (-5.1%)"
+    assert claimed["global alignment lowers gFID (Table 5)"]["here"] == "no row '+ semantic mask' here"
     assert result.runs["generation"].key in page
     assert "OpenMoji" in page
     assert "CC BY-SA 4.0" in page
@@ -118,13 +127,16 @@ class Seed:
 
     seed: int
     found: float | None
+    interval: tuple[float, float] | None = None
 
     @property
     def experiment(self) -> Seed:
         return self
 
     def value(self, metric: str, split: str, stage: str) -> Record | None:
-        return None if self.found is None else Record(metric, self.found, 100, 1, split, "as it is", deviation=0.5)
+        if self.found is None:
+            return None
+        return Record(metric, self.found, 100, 1, split, "as it is", deviation=0.5, interval=self.interval)
 
 
 def seeds_of(*values: float | None) -> list[Seed]:
@@ -141,14 +153,26 @@ def test_cells_say_how_much_is_known():
     assert tables.cell(seeds_of(1.0), "gfd", "samples") == "1.0 ± 0.5"
     assert tables.cell(seeds_of(1.0, None, 3.0), "gfd", "samples") == "2.0 ± 12.7 (2 of 3 seeds)"
     assert tables.cell(seeds_of(None), "gfd", "samples") == "–"
+    with_interval = [Seed(seed, 1.0 + seed, interval=(0.75, 1.26)) for seed in range(2)]
+    assert tables.cell(with_interval[:1], "gfd", "samples") == "1.0 ± 0.5 [0.8, 1.3]"
+    assert tables.cell(with_interval, "gfd", "samples") == "1.5 ± 6.4"
 
 
-def test_differences_are_paired_by_seed():
-    """Seeds that differ much, rows that differ little: the pairing tells."""
-    row, base = seeds_of(11.0, 101.5, 1002.0), seeds_of(10.0, 100.0, 1000.0)
-    assert tables.difference(row, base[::-1], "gfd", "samples", "generation") == "+1.5 ± 1.2"
-    assert tables.difference(row, seeds_of(None, 100.0, None), "gfd", "samples", "generation") == "+1.5 (1 of 3 seeds)"
-    assert tables.difference(row, seeds_of(None), "gfd", "samples", "generation") == "–"
+@pytest.mark.parametrize("name", STUDIES)
+def test_claims_and_differences_stand_on_the_page_of_a_study(name, tmp_path):
+    asked = asked_of(name, "tiny")
+    write(asked, Store(tmp_path / "runs"), tmp_path)
+    page, study = (tmp_path / f"{name}-tiny.md").read_text(), asked.study
+    if study.claims:
+        lines = table(page, "What the paper claims")
+        assert [line["claim"] for line in lines] == [f"{claim.says} ({claim.source})" for claim in study.claims]
+        assert {line["verdict"] for line in lines} == {"no data"}
+        assert claims.EXPLAINED in page
+    assert ("What the paper claims" in page) == bool(study.claims)
+    based = [(row.name, row.base) for row in study.rows if row.base]
+    if based:
+        assert [(line["row"], line["minus"]) for line in table(page, "What each step changes")] == based
+    assert ("What each step changes" in page) == bool(based)
 
 
 def test_a_page_says_which_provenance_its_rows_mix(runs):
