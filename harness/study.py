@@ -187,9 +187,9 @@ class AskedAblation(Asked):
 
 
 def multiplied(experiment: Experiment, times: dict[str, float]) -> dict[str, object]:
-    """The fields that `times` names, times that; whole numbers stay whole."""
+    """The fields that `times` names, times that; where a whole number comes to a fraction it is refused when set."""
     of: dict[str, Any] = flat(experiment)
-    return {path: type(of[path])(of[path] * factor) for path, factor in times.items()}
+    return {path: of[path] * factor for path, factor in times.items()}
 
 
 def of_seeds(experiment: Experiment, seeds: int) -> list[Experiment]:

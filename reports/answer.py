@@ -60,16 +60,17 @@ class Answer:
         text = f"**{objective.title}** is best at **{at}**: {value}, {of}."
         if self.seeds == 1:
             return f"{text} How far from there the optimum may lie is not estimable from one seed."
-        alike, over = self.places.alike(objective, places), f"over {self.seeds} seeds"
+        alike, method = self.places.alike(objective, places)
+        over = f"over {self.seeds} seeds ({method})"
         if len(alike) == 1:
-            return f"{text} All others are worse {over} ({intervals.TEST})."
+            return f"{text} All others are worse {over}."
         others = "; ".join(self.places.named(tried.point) for tried in alike if tried is not best)
         ends = []
         for k, axis in enumerate(self.places.axes):
             values = [tried.point.values[k][1] for tried in alike]
             ends.append(f"{axis.name} from {min(values):.6g} to {max(values):.6g}")
         return (
-            f"{text} These cannot be told from it {over} ({intervals.TEST}): {others}. So the optimum may lie anywhere "
+            f"{text} These cannot be told from it {over}: {others}. So the optimum may lie anywhere "
             f"among them, {', '.join(ends)}."
         )
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Literal
 
 LEVEL = 0.05
 POWER = 0.8
-TEST = "Dunnett's test, 5 %, variance of seeds pooled over places"
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 
@@ -155,19 +154,6 @@ def pooled_deviation(groups: Sequence[Sequence[float]]) -> float | None:
     several = [values for values in groups if len(values) > 1]
     freedom = sum(len(values) - 1 for values in several)
     return float(sum(np.var(v, ddof=1) * (len(v) - 1) for v in several) / freedom) ** 0.5 if freedom else None
-
-
-def told_apart(one: Sequence[float], others: Mapping[int, Sequence[float]]) -> set[int]:
-    """Those of `others` whose mean Dunnett's test tells from that of `one`: two-sided, 5 % for all together.
-
-    The variance within groups is pooled: three seeds alone say next to nothing of it.
-    """
-    from scipy.stats import dunnett
-
-    if not others or not pooled_deviation([one, *others.values()]):
-        return {name for name, values in others.items() if list(values) != list(one)}
-    p_values = dunnett(*others.values(), control=one, random_state=0).pvalue  # drawn: it integrates at random points
-    return {name for name, p in zip(others, p_values, strict=True) if p <= LEVEL}
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:

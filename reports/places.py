@@ -14,6 +14,7 @@ from harness.space import AskedSweep, Point
 from harness.store import Store
 from harness.trials import state_of
 from reports import intervals
+from reports.bootstrap import optimum
 from reports.results import Result, load
 
 if TYPE_CHECKING:
@@ -131,12 +132,13 @@ class Places:
         best: Tried = objective.best(places, key=lambda tried: tried.mean(objective))
         return best
 
-    def alike(self, objective: Objective, places: Sequence[Tried]) -> list[Tried]:
-        """The best place, and those that seeds cannot tell from it."""
-        best = self.best(objective, places)
-        values = {tried.number: tried.of(objective) for tried in places if tried is not best}
-        worse = intervals.told_apart(best.of(objective), values)
-        return [tried for tried in places if tried.number not in worse]
+    def alike(self, objective: Objective, places: Sequence[Tried]) -> tuple[list[Tried], str]:
+        """The places that may be the best, as far as seeds can tell, and how that was told."""
+        found = optimum({tried.number: tried.of(objective) for tried in places}, objective.better)
+        if found is None:  # seeds that do not differ
+            best = self.best(objective, places).mean(objective)
+            return [tried for tried in places if tried.mean(objective) == best], "seeds that do not differ"
+        return [tried for tried in places if tried.number in found.among], found.method
 
     def noise(self, objective: Objective) -> float | None:
         """The standard deviation between seeds, pooled over the places; None for one seed."""

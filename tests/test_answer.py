@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 
 from harness.asked import study_called
@@ -149,23 +148,6 @@ def test_the_width_of_a_range_is_a_factor():
     assert "0.0001 (1 of 2 seeds)" in table
     assert "a factor of 1 " in table
     assert "a factor of 10 " in table
-
-
-def test_dunnett_tells_what_the_noise_allows():
-    rng = np.random.default_rng(0)
-    groups = {k: list(rng.normal(loc, 1.0, 4)) for k, loc in enumerate((0.0, 0.5, 9.0))}
-    assert intervals.told_apart(groups[0], {1: groups[1], 2: groups[2]}) == {2}
-    assert intervals.told_apart([1.0, 1.0], {1: [1.0, 1.0], 2: [2.0, 2.0]}) == {2}
-    assert intervals.told_apart([1.0, 2.0], {}) == set()
-
-
-def test_equal_places_are_told_apart_as_seldom_as_the_test_says():
-    rng = np.random.default_rng(1)
-    wrong = sum(
-        bool(intervals.told_apart(list(rng.normal(size=3)), {k: list(rng.normal(size=3)) for k in range(4)}))
-        for _ in range(200)
-    )
-    assert wrong <= 20  # 10 are expected
 
 
 def test_deviation_is_pooled_over_places_with_several_seeds():
