@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness import cli
 from harness.errors import Mistake, unknown
@@ -20,9 +21,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--cfg", metavar="W", help="scale of guidance, 1 for none (default: the run's)")
     parser.add_argument("--sampler", help="euler, heun or euler_maruyama (default: the run's)")
     parser.add_argument("--steps", help="steps of the sampler (default: the run's)")
+    parser.add_argument("--npz", type=Path, metavar="FILE", help="write the images as an npz of ADM's evaluator, too")
     options = parser.parse_args(arguments)
     if options.count < 1:
         raise Mistake(f"--count {options.count}: at least 1")
+    if options.npz and not options.npz.absolute().parent.is_dir():
+        raise Mistake(f"--npz {options.npz}: its folder is not there")
     made = cli.chosen_run(options, ("generation",))
     names = made.runs["data"].result()["facts"]["classes"]
     classes = chosen(options.classes, names)
@@ -46,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     from PIL import Image
 
     from harness import coding, sampling, weights
+    from harness.imagesets import write_samples
     from harness.machine import this_machine
     from reports.figures import strips
 
@@ -62,6 +67,8 @@ def main(arguments: Sequence[str]) -> int:
     for label, shown in of_class.items():
         for k, image in enumerate(shown):
             Image.fromarray(image).save(folder / f"class{label}-{k}.png")
+    if options.npz:
+        write_samples(options.npz, [images], len(images), images.shape[1:3])
     strips({names[label]: of_class[label][:LINE] for label in classes[:LINES]}, folder / "all.png")
     print(f"{len(images)} images, seed {experiment.seed}, {sampling.how(experiment, guide)}: {folder / 'all.png'}")
     return 0

@@ -173,6 +173,17 @@ def test_a_scale_that_was_searched_is_used_whatever_else_is_asked(words, searche
     assert f"guidance {scale:g} " in capsys.readouterr().out
 
 
+def test_the_pictures_are_written_as_an_npz_too(store, tmp_path):
+    path = tmp_path / "images.npz"
+    found = pictures(generate.main, store, tmp_path / "out", "--classes", "0,3", "--count", "2", "--npz", str(path))
+    written = np.load(path)["arr_0"]
+    assert written.shape[0] == 4
+    for image, name in zip(written, ["class0-0.png", "class0-1.png", "class3-0.png", "class3-1.png"], strict=True):
+        assert (image == found[name]).all()
+    with pytest.raises(Mistake, match="its folder is not there"):
+        pictures(generate.main, store, tmp_path / "out", "--npz", str(tmp_path / "absent/images.npz"))
+
+
 def test_the_overview_shows_no_more_than_ten_pictures_of_a_class(store, tmp_path):
     sides = []
     for count in ("9", "10", "12"):
