@@ -20,6 +20,7 @@ from reports.intervals import Interval
 from reports.results import Result, rows_of
 
 PUBLISHED_AS = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim", "gfd": "gfid", "classifier_score": "is"}
+ALIKE = "; all seeds alike: of fewer than six no interval"
 SEEDS_OF_A_COUNT = 3  # before anything is said of how many values
 
 Published = Mapping[str, Mapping[str, str]]
@@ -152,6 +153,8 @@ def _(claim: Faster, results: Sequence[Result], published: Published) -> Judgeme
     here = f"{math.exp(_mean(gains)):.2f} times as fast"
     if interval is not None:
         here += f" [{math.exp(interval.low):.2f}, {math.exp(interval.high):.2f}]"
+    elif len(gains) > 1:
+        here += ALIKE
     return Judgement(claim, intervals.verdict(interval, +1), here, paper, len(gains), interval.p if interval else None)
 
 
@@ -270,7 +273,9 @@ def _could(differences: Sequence[float], verdict: str, digits: int) -> str:
     if verdict != "undecided":
         return ""
     least = intervals.smallest_detectable(differences)
-    return "" if least is None else f"; could have seen {least:.{digits}f}"
+    if least is None:
+        return ALIKE if len(differences) > 1 else ""
+    return f"; could have seen {least:.{digits}f}"
 
 
 def _mean(values: Sequence[float]) -> float:
