@@ -72,11 +72,12 @@ def asked_of(name: str, study: Ablation | Sweep, at: Scale, data: str | None) ->
 def seeds_in(asked: Asked, store: Store) -> int:
     """How many seeds, from 0 on, have a finished tokenizer of any row."""
     experiments = [of_row[0] for of_row in asked.experiments().values()]
-    for seed in itertools.count():
+
+    def ran(seed: int) -> bool:
         seeded = (dataclasses.replace(e, seed=seed) for e in experiments)
-        if not any(task("tokenizer", e).run_in(store).state == "done" for e in seeded):
-            return seed
-    raise AssertionError("seeds do not end")
+        return any(task("tokenizer", e).run_in(store).state == "done" for e in seeded)
+
+    return next(seed for seed in itertools.count() if not ran(seed))
 
 
 def _plain(study: str, at: str, j: Judgement) -> dict[str, object]:

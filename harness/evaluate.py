@@ -167,10 +167,11 @@ def score(
 def _way(name: str, asked: Protocol, n: int) -> str:
     """How a number is computed, where there is a choice."""
     from harness import fidelity, frechet, scoring
+    from harness.metrics import rfd
 
     size = min(asked.kid_subset_images, n // 2)
     ways = {
-        "fd": "Fréchet distance in float64 by singular values; ",
+        "fd": f"{rfd.BACKEND}; ",
         "sfd": "Fréchet distance in float64 of the spatial features; ",
         "fd_infinity": f"2 FD(N) - FD(N / 2), 95 % interval by {frechet.REPLICATES} bootstrap replicates; ",
         "kd": f"torch-fidelity, cubic kernel, unbiased, {scoring.KID_SUBSETS} subsets of at most {size}; ",
