@@ -90,10 +90,29 @@ class Finetuning:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Repa:
+    """Alignment of the hidden tokens behind block `depth` of a generator with the teacher (REPA, Yu et al. 2025).
+
+    `hidden` is the width of the head that projects them to the teacher's patch tokens.
+    """
+
+    on: bool = False
+    weight: Weight = 0.5
+    depth: Positive = 8
+    hidden: Positive = 2048
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+
+@dataclass(frozen=True, config=STRICT)
 class Generator:
     """The generator on the latents: which one of `models.generators`, its size, its training.
 
-    `label_dropout` is the probability that an image's class is hidden from it, so that it can be guided.
+    `label_dropout` is the probability that an image's class is hidden from it, so that it can be guided. `qk_norm`:
+    queries and keys are normalised, in generators that know how. `logit_normal`: times are drawn from the logistic of
+    N(0, 1), else uniformly. `direction_weight` is that of 1 - cos(v, target) beside the squared error.
     """
 
     size: Transformer
@@ -101,6 +120,10 @@ class Generator:
     on: bool = True
     name: str = "sit"
     label_dropout: Share = 0.1
+    qk_norm: bool = False
+    logit_normal: bool = False
+    direction_weight: Weight | None = None
+    repa: Repa = Repa()
 
     @property
     def active(self) -> bool:
@@ -161,6 +184,7 @@ class Sampling:
 
     `curve_images` are behind each point of gFD over the generator's training. `labels`: classes in equal shares, or
     drawn for every image; the papers rarely say which, and at 50,000 images it is worth 0.1 of gFID.
+    `time_shift` s moves the sampler's times t, of equal steps, to s t / (1 + (s - 1) t): above 1 towards the noise.
     """
 
     images: Annotated[Several, Field(le=1_000_000)]  # the search for guidance begins beyond as many of each class
@@ -168,17 +192,19 @@ class Sampling:
     sampler: Literal["euler", "heun", "euler_maruyama"] = "euler_maruyama"
     steps: Steps = 250
     labels: Literal["balanced", "random"] = "balanced"
+    time_shift: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
 @dataclass(frozen=True, config=STRICT)
 class Evaluation:
     """How results are measured; none of it reaches the key of a training stage.
 
-    `latents`: encode to the posterior's mode or to a sample. `metrics_px`: side to which images are resized for the
-    network that measures.
+    `latents`: encode to the posterior's mode or to a sample. `measure`: the network that measures, of
+    `harness.measures`; None is Lite2. `metrics_px`: side to which images are resized for it.
     """
 
     latents: Literal["mode", "sample"] = "mode"
+    measure: str | None = None
     metrics_px: Positive = 128
     kid_subset_images: Several = 100
     kid_subsets: Positive = 100

@@ -108,9 +108,11 @@ class Perceptual:
     """Distance of frozen features between image and reconstruction, with a linear warm-up of its weight.
 
     It is taken on the first `batch_share` of every batch, whose order is random: the same gradient in expectation.
+    `lpips`: LPIPS on VGG-16 (Zhang et al. 2018), else features of EfficientNet-Lite1.
     """
 
     on: bool = False
+    lpips: bool = False
     weight: Weight = 1.0
     batch_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
@@ -121,10 +123,36 @@ class Perceptual:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Adversarial:
+    """A discriminator that learns to tell reconstructions from images, and the term that asks to deceive it.
+
+    It reads frozen features of the network `features` at several depths. It learns, and its term counts, from
+    `start_step` on. `weight` is multiplied by the adaptive weight (Esser et al. 2021) where `adaptive` is set;
+    `learning_rate` is the peak of its own optimiser. `consistency` and `lecam` weigh the regularisers of the
+    discriminator (Zhang et al. 2020; Tseng et al. 2021), `lecam_decay` belongs to the moving averages of the latter.
+    """
+
+    on: bool = False
+    features: Literal["dino_vits16", "efficientnet_lite0"] = "dino_vits16"
+    weight: Weight = 0.2
+    adaptive: bool = True
+    start_step: Annotated[int, Field(ge=0)] = 20_000
+    learning_rate: Weight = 1e-4
+    consistency: Weight = 4.0
+    lecam: Weight = 0.001
+    lecam_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+
+@dataclass(frozen=True, config=STRICT)
 class Tokenizer:
     """A continuous 1D tokenizer: ViT encoder over [x; z], bottleneck, ViT decoder, and the parts that shape training.
 
-    `tokens` is L, `channels` is Z, `patch_size` is P in pixels.
+    `tokens` is L, `channels` is Z, `patch_size` is P in pixels. `rotary`: image tokens are turned by their row and
+    column in every attention, too. `dinov2_encoder`: the encoder starts from the weights of the DINOv2 of its size.
     """
 
     patch_size: Positive
@@ -137,6 +165,9 @@ class Tokenizer:
     latent_masking: LatentMasking = LatentMasking()
     alignment: Alignment = Alignment()
     perceptual: Perceptual = Perceptual()
+    adversarial: Adversarial = Adversarial()
+    rotary: bool = False
+    dinov2_encoder: bool = False
 
     def image_tokens(self, image_size: int) -> int:
         """N, the number of image tokens of a square image of `image_size` pixels; refuses what does not divide."""
