@@ -21,6 +21,7 @@ from pydantic.dataclasses import dataclass
 
 from harness import plugins
 from harness.errors import Mistake, unknown
+from harness.execution import Execution
 from harness.experiment import with_fields
 from harness.scales import SCALES
 from models.config import STRICT, Positive
@@ -33,8 +34,8 @@ class Resources:
     """What one job gets. An empty text leaves the choice to the cluster.
 
     `processes` a node share a stage that can be shared; `cpus` and `gpus` are those of one process, memory that of a
-    node. `accumulate`: in how many parts a process takes its share of a training batch. `at_once`: how many jobs of
-    one array may run at the same time. Slurm tells a job `warning_seconds` before its limit; it saves at its next step
+    node. `accumulate`, `checkpointing` and `compile` are those of `harness.execution`. `at_once`: how many jobs of one
+    array may run at the same time. Slurm tells a job `warning_seconds` before its limit; it saves at its next step
     and goes back into the queue, at most `timeouts` times. Submitit counts as such, too, a preemption in the last ten
     minutes or the last fifth of the limit.
     """
@@ -52,7 +53,14 @@ class Resources:
     warning_seconds: Annotated[int, Field(ge=30)] = 90
     at_once: Positive = 16
     accumulate: Positive = 1
+    checkpointing: bool = False
+    compile: bool = False
     timeouts: Annotated[int, Field(ge=0)] = 20
+
+    @property
+    def execution(self) -> Execution:
+        """How a process computes a training step."""
+        return Execution(self.accumulate, self.checkpointing, self.compile)
 
     def __post_init__(self) -> None:
         # A job that is told before it has imported its code and can listen would be lost.

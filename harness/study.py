@@ -25,7 +25,7 @@ class Row:
     """One row: a variant, alone as a foil or, with a `base`, one field away from the row that it names.
 
     `fields` are set on top of the variant; `times` multiply what the scale has. `published` is the name of the row in
-    the paper's table, where it has one.
+    the paper's table, where it has one. `rungs` are those of the scale's ladders, by ladder.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Row:
     published: str | None = None
     fields: dict[str, object] = field(default_factory=dict, hash=False)
     times: dict[str, float] = field(default_factory=dict, hash=False)
+    rungs: dict[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ class Asked(ABC):
         return with_fields(self._as_declared(row), dict(self._full_fields()))
 
     def _as_declared(self, row: Row) -> Experiment:
-        experiment = with_fields(with_variant(self._base(), row.variant), self.study.fields | row.fields)
+        experiment = with_fields(with_variant(self._base(), row.variant), self.scale.rungs(row.rungs))
+        experiment = with_fields(experiment, self.study.fields | row.fields)
         return with_fields(experiment, multiplied(experiment, row.times))
 
     def _base(self) -> Experiment:
@@ -198,6 +200,15 @@ def of_seeds(experiment: Experiment, seeds: int) -> list[Experiment]:
 
 
 def published(table: str) -> dict[str, dict[str, str]]:
-    """The published rows of an ablation table of the paper, by name: every column as printed there."""
-    with (PUBLISHED / "published_ablations.csv").open(newline="") as file:
-        return {row["row"]: row for row in csv.DictReader(file) if row["table"] == table}
+    """The published rows of a table of the paper, by name: every column as printed there.
+
+    Of a table of systems, which print numbers with and without guidance, `gfid` and `is` are those with it.
+    """
+    rows = {row["row"]: row for row in _printed("published_ablations.csv", table)}
+    systems = _printed("published_systems.csv", table)
+    return rows | {row["method"]: row | {"gfid": row["gfid_cfg"], "is": row["is_cfg"]} for row in systems}
+
+
+def _printed(name: str, table: str) -> list[dict[str, str]]:
+    with (PUBLISHED / name).open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["table"] == table]

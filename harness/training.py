@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import hashlib
 import io
 import math
@@ -12,20 +13,25 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 
 from harness.draws import Part
 from harness.experiment import Training
 from harness.stages import Diverged, Stopped, Work, require_even
 from harness.store import Run, replacing
+from models.transformer import Block
+
+if TYPE_CHECKING:
+    from harness.adversary import Adversary
 
 Model = TypeVar("Model", bound=nn.Module)
 
-CHECKPOINT_SECONDS = 60.0
+CHECKPOINT_SECONDS = 60.0  # at least so long between two, and so that they take a twentieth of the time at most
 LOG_STEPS = 10  # training terms are written every so many steps
 VALIDATIONS = 25  # and so often over a training the validation is
 
@@ -40,46 +46,56 @@ def train(
     validate: Callable[[Model], dict[str, float]],
     snapshot: Callable[[int, Model], None] | None = None,
     batches: tuple[int, ...] = (),
+    adversary: Adversary | None = None,
 ) -> Model:
     """Trains the parameters of `model` that require gradients; returns the moving average of `averaged`.
 
-    `averaged` is `model` or a part of it: what is validated, snapshotted and kept. `model(*batch(step, part))` are the
-    named terms of the loss, means over a part of the global batch, and `weights(step)` their factors. The processes
-    share the parts (data parallelism) and each takes its own one after another (accumulation), so their number changes
-    results by rounding only. `batches`, as in `harness.stages`, default to the whole one.
+    `averaged` is `model` or a part of it: what is validated, snapshotted and kept. `model(*batch(step, part))` is the
+    loss of a part of the global batch, whose terms are means over it, and `weights(step)` their factors. `adversary`
+    adds a term of its own and learns beside it; a batch then begins with its images and draws. The processes share the
+    parts (data parallelism) and each takes its own one after another (accumulation), so their number changes results by
+    rounding only. `batches`, as in `harness.stages`, default to the whole one.
 
     Raises `Stopped` after saving a checkpoint, `Diverged`, and `Mistake` where a batch cannot be shared evenly.
     """
     processes = work.processes
-    require_even(batches or (training.batch_images,), processes.size, work.accumulate)
-    of = processes.size * work.accumulate
-    parts = [Part(processes.rank * work.accumulate + k, of) for k in range(work.accumulate)]
+    accumulate = work.execution.accumulate
+    require_even(batches or (training.batch_images,), processes.size, accumulate)
+    parts = [Part(processes.rank * accumulate + k, processes.size * accumulate) for k in range(accumulate)]
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = _optimizer(training, parameters)
     ema = copy.deepcopy(averaged)
+    _economise(work, model)
     forward = _distributed(model) if processes.size > 1 else model
     ema.requires_grad_(False).eval()
-    start = _restore(work, model, optimizer, ema)
+    learning = _Learning(model, optimizer, ema, adversary)
+    start = _restore(work, learning)
     if start == 0:
         work.run.rewind_metrics()
         work.run.log_metrics(0, validate(ema))
     interval = max(1, training.steps // VALIDATIONS)
-    saved = time.monotonic()
+    save = _Saving(work, learning)
     with work.progress(training.steps, "step", start) as bar:
         for step in range(start, training.steps):
             if processes.any(work.should_stop()):
-                _save(work, step, model, optimizer, ema)
+                save(step)
                 raise Stopped
+            opponent = adversary if adversary is not None and adversary.started(step) else None
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(training, step)
-            values = [_backward(work, forward, batch(step, part), weights(step), part is parts[-1]) for part in parts]
+            values = [
+                _backward(work, forward, batch(step, part), weights(step), part is parts[-1], opponent)
+                for part in parts
+            ]
             terms = dict(zip(values[0], processes.mean(_mean(values)).tolist(), strict=True))
             norm = nn.utils.clip_grad_norm_(parameters, training.clip_norm)
-            if not math.isfinite(terms["loss"] + norm.item()):
+            if not math.isfinite(sum(terms.values()) + norm.item()):
                 raise Diverged(f"the loss or its gradient is not finite at step {step}")
             optimizer.step()
             optimizer.zero_grad()
             _average(ema, averaged, training.ema_decay)
+            if opponent is not None:
+                opponent.update(step, terms, processes)
 
             done = step + 1
             if done % LOG_STEPS == 0 or done == training.steps:
@@ -90,9 +106,8 @@ def train(
                 work.run.log_metrics(done, validate(ema))
             if snapshot is not None:
                 snapshot(done, ema)
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                _save(work, done, model, optimizer, ema)
-                saved = time.monotonic()
+            if save.due:
+                save(done)
             bar.update()
     return ema
 
@@ -114,17 +129,41 @@ def _distributed(model: nn.Module) -> nn.Module:
         return DistributedDataParallel(model, broadcast_buffers=False)
 
 
+def _economise(work: Work, model: nn.Module) -> None:
+    """What the execution asks of transformer blocks; after copies were made of them."""
+    for block in (module for module in model.modules() if isinstance(module, Block)):
+        if work.execution.checkpointing:
+            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)  # type: ignore[method-assign]
+        if work.execution.compile:
+            block.compile()
+
+
 def _backward(
-    work: Work, forward: nn.Module, batch: tuple[Any, ...], factors: dict[str, float], last: bool
+    work: Work,
+    forward: nn.Module,
+    batch: tuple[Any, ...],
+    factors: dict[str, float],
+    last: bool,
+    opponent: Adversary | None,
 ) -> dict[str, Tensor]:
     """Adds the gradients of one part of a step, and of other processes with the last; returns its terms and loss."""
     alone = forward.no_sync() if isinstance(forward, DistributedDataParallel) and not last else contextlib.nullcontext()
     with alone:
         with work.machine.autocast():
-            terms = forward(*batch)
-        loss = torch.stack([factors[name] * value for name, value in terms.items()]).sum()
-        (loss / work.accumulate).backward()
-    return {name: value.detach() for name, value in {**terms, "loss": loss}.items()}
+            terms, reconstruction = forward(*batch)
+            if opponent is not None:
+                terms = {**terms, "adversarial": opponent.term(reconstruction, batch[1])}
+        weighted = {name: factors[name] * value for name, value in terms.items()}
+        told = dict(terms)
+        if opponent is not None:
+            of_images = [weighted[name] for name in ("reconstruction", "perceptual") if name in weighted]
+            told["adaptive_weight"] = opponent.adaptive_weight(torch.stack(of_images).sum(), terms["adversarial"])
+            weighted["adversarial"] = weighted["adversarial"] * told["adaptive_weight"]
+        told["loss"] = torch.stack(list(weighted.values())).sum()
+        (told["loss"] / work.execution.accumulate).backward()
+    if opponent is not None:
+        told |= opponent.learn(batch[0], reconstruction, batch[1], work.execution.accumulate)
+    return {name: value.detach() for name, value in told.items()}
 
 
 def _mean(values: list[dict[str, Tensor]]) -> Tensor:
@@ -146,32 +185,57 @@ def _average(ema: nn.Module, model: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
 
 
-def _save(work: Work, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, ema: nn.Module) -> None:
-    """Everything that resuming takes; no random state, as every draw is a function of the step."""
-    if not work.processes.first:
-        return
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    state = {
-        "step": step,
-        "model": trained,
-        "optimizer": optimizer.state_dict(),
-        "ema": ema.state_dict(),
-        "metrics": work.run.metrics_mark(),
-    }
-    write_checkpoint(work.run.folder / "checkpoint.pt", state)
+class _Learning(NamedTuple):
+    """All that changes in a training."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: nn.Module
+    adversary: Adversary | None
 
 
-def _restore(work: Work, model: nn.Module, optimizer: torch.optim.Optimizer, ema: nn.Module) -> int:
+class _Saving:
+    """Checkpoints of everything that resuming takes; no random state, as every draw is a function of the step."""
+
+    def __init__(self, work: Work, learning: _Learning):
+        self.work, self.learning = work, learning
+        self.seconds, self.at = 0.0, time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last one was long ago, for the time that it took."""
+        return time.monotonic() - self.at > max(CHECKPOINT_SECONDS, 20 * self.seconds)
+
+    def __call__(self, step: int) -> None:
+        began = time.monotonic()
+        if self.work.processes.first:
+            model, optimizer, ema, adversary = self.learning
+            state = {
+                "step": step,
+                "model": {name: p for name, p in model.named_parameters() if p.requires_grad},
+                "optimizer": optimizer.state_dict(),
+                "ema": ema.state_dict(),
+                "adversary": adversary.state_dict() if adversary is not None else None,
+                "metrics": self.work.run.metrics_mark(),
+            }
+            write_checkpoint(self.work.run.folder / "checkpoint.pt", state)
+        self.at = time.monotonic()
+        self.seconds = self.at - began
+
+
+def _restore(work: Work, learning: _Learning) -> int:
     """The step to go on at."""
     state = work.processes.from_first(_saved(work.run) if work.processes.first else None)
     if state is None:
         return 0
     with torch.no_grad():
-        for name, p in model.named_parameters():
+        for name, p in learning.model.named_parameters():
             if p.requires_grad:
                 p.copy_(state["model"][name])
-    optimizer.load_state_dict(state["optimizer"])
-    ema.load_state_dict(state["ema"])
+    learning.optimizer.load_state_dict(state["optimizer"])
+    learning.ema.load_state_dict(state["ema"])
+    if learning.adversary is not None:
+        learning.adversary.load_state_dict(state["adversary"])
     return state["step"]
 
 
@@ -189,14 +253,28 @@ def _saved(run: Run) -> dict[str, Any] | None:
     return state
 
 
+class _Hashed:
+    """A file that is written from front to back, and the checksum of what went into it: nothing is held in memory."""
+
+    def __init__(self, file: BinaryIO):
+        self.file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, content: Any) -> int:
+        self.sha256.update(content)
+        return self.file.write(content)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Replaces `path` by the checksum of `state` and `state`."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    content = buffer.getbuffer()
     with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(hashlib.sha256(content).digest())
-        file.write(content)
+        file.write(bytes(32))
+        hashed = _Hashed(file)
+        torch.save(state, hashed)  # type: ignore[arg-type]
+        file.seek(0)
+        file.write(hashed.sha256.digest())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

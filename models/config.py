@@ -36,6 +36,14 @@ class Transformer:
         return self.depth * (12 * self.width**2 + 13 * self.width) + 2 * self.width
 
 
+SIZES = {  # of ViT (Dosovitskiy et al. 2021) and of DiT and its like (Peebles & Xie 2023), whose XL is its own
+    "S": Transformer(384, 12, 6),
+    "B": Transformer(768, 12, 12),
+    "L": Transformer(1024, 24, 16),
+    "XL": Transformer(1152, 28, 16),
+}
+
+
 @dataclass(frozen=True, config=STRICT)
 class Gaussian:
     """Gaussian bottleneck with a KL term (Kingma & Welling 2014); off: the bottleneck is deterministic.
@@ -168,6 +176,11 @@ class Tokenizer:
     adversarial: Adversarial = Adversarial()
     rotary: bool = False
     dinov2_encoder: bool = False
+
+    def __post_init__(self) -> None:
+        for size in (self.encoder, self.decoder) if self.rotary else ():
+            if size.width // size.heads % 4:  # an angle turns two dimensions, and there are two axes
+                raise ValueError(f"rotary: a head of {size.width} / {size.heads} dimensions is not a multiple of 4")
 
     def image_tokens(self, image_size: int) -> int:
         """N, the number of image tokens of a square image of `image_size` pixels; refuses what does not divide."""

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from models import config
 from models.alignment import AlignmentLoss, Features
+from models.loss import Loss
 from models.masking import Draws, image_mask, latent_mask
 from models.tokenizer import Tokenizer
 
@@ -20,7 +21,8 @@ class Objective(nn.Module):
     """Tokenizer and what is trained beside it. `teacher_widths` are (patch, class) where the teacher is wanted.
 
     Terms, before their weights: `reconstruction`, the squared error as a mean over pixels in [-1, 1]; `kl`, nats
-    summed over L x Z, mean over the batch; `alignment`, L_RA; `perceptual`.
+    summed over L x Z, mean over the batch; `alignment`, L_RA; `perceptual`. `adversarial` is of whoever trains a
+    discriminator beside it.
     """
 
     def __init__(
@@ -39,21 +41,22 @@ class Objective(nn.Module):
             assert teacher_widths is not None, "alignment needs a teacher"
             self.alignment = AlignmentLoss(tokenizer.alignment, tokenizer.channels, *teacher_widths)
 
-    def forward(self, x: Tensor, draws: Draws, teacher: Features | None) -> dict[str, Tensor]:
-        """The terms of images x (B, 3, H, W) at one step."""
+    def forward(self, x: Tensor, draws: Draws, teacher: Features | None) -> Loss:
+        """The loss of images x (B, 3, H, W) at one step."""
         c, b = self.config, len(x)
         score = teacher.s if teacher else None
         mask = image_mask(c.masking, draws, b, self.image_tokens, score) if c.masking.on else None
         posterior = self.tokenizer.encode(x, mask)
         z = posterior.sample(draws.normal("latents", *posterior.mean.shape))
         hidden = latent_mask(c.latent_masking, draws, b, c.tokens) if c.latent_masking.on else None
-        terms = self.reconstruction_terms(x, self.tokenizer.decode(z, hidden))
+        reconstruction = self.tokenizer.decode(z, hidden)
+        terms = self.reconstruction_terms(x, reconstruction)
         if c.gaussian.on:
             terms["kl"] = posterior.kl().sum((1, 2)).mean()
         if c.alignment.active:
             assert teacher is not None, "alignment needs a teacher"
             terms["alignment"] = self.alignment(z if c.alignment.latents == "sample" else posterior.mean, teacher)
-        return terms
+        return Loss(terms, reconstruction)
 
     def reconstruction_terms(self, x: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
         """The terms that compare images alone, which are also those of decoder fine-tuning."""
@@ -71,6 +74,7 @@ class Objective(nn.Module):
             "perceptual": c.perceptual.weight * warmup,
             "kl": c.gaussian.kl_weight,
             "alignment": c.alignment.weight,
+            "adversarial": c.adversarial.weight,
         }
 
 
@@ -81,9 +85,10 @@ class DecoderObjective(nn.Module):
         super().__init__()
         self.objective = objective
 
-    def forward(self, x: Tensor, draws: Draws) -> dict[str, Tensor]:
-        """The terms of images x (B, 3, H, W) at one step."""
+    def forward(self, x: Tensor, draws: Draws) -> Loss:
+        """The loss of images x (B, 3, H, W) at one step."""
         with torch.no_grad():
             posterior = self.objective.tokenizer.encode(x)
             z = posterior.sample(draws.normal("latents", *posterior.mean.shape))
-        return self.objective.reconstruction_terms(x, self.objective.tokenizer.decode(z))
+        reconstruction = self.objective.tokenizer.decode(z)
+        return Loss(self.objective.reconstruction_terms(x, reconstruction), reconstruction)

@@ -1,0 +1,19 @@
+"""Table 8 of MacTok, which holds its Table 2: whole systems at 512 px."""
+
+from harness.study import Ablation, Row
+
+study = Ablation(
+    title="Table 8: systems at 512 px",
+    question="How well do MacTok's tokenizers generate at 512 px?",
+    published_table="8",
+    rows=(
+        Row("MacTok-128 + SiT-XL", "mactok", published="MacTok-128 + SiT-XL", rungs={"system": "sit_128"}),
+        Row(
+            "MacTok-64 (BL) + SiT-XL",
+            "mactok",
+            published="MacTok-64 (BL decoder) + SiT-XL",
+            rungs={"size": "BL", "system": "sit_64"},
+        ),
+    ),
+    notes=("Meant for `paper512`; the rows are those of MacTok alone.",),
+)
