@@ -16,6 +16,8 @@ COMMANDS = {
     "harness.claims [STUDY]": "what the papers claim, judged on all that the store holds",
     "harness.generate --run ID": "images of chosen classes from a finished generator",
     "harness.reconstruct IMAGES --run ID": "image files through a finished tokenizer and back",
+    "harness.publish --run ID --out DIR": "a finished tokenizer as a pretrained model, with a model card",
+    "harness.tokenize FOLDER --tokenizer ID": "the latents of all images of a folder",
     "harness.compare A B": "what differs between two runs of a stage: machine, fields and numbers",
     "harness.runs [STUDY]": "what the store holds of every request that it remembers, or every run of one",
     "harness.prune": "remove what no remembered request wants, after showing it and asking",

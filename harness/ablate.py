@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from harness import cli, plugins
-from harness.asked import plan_of, remember
+from harness import cli, one_step, plugins
+from harness.asked import plan_of, remember, require_weights
 from harness.errors import Mistake
-from harness.estimate import plan_table
+from harness.estimate import plan_table, require_gpu_hours
 from harness.executors import Fixed
 from harness.processes import leading, world_size
 from harness.store import Store
@@ -19,23 +19,32 @@ def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("ablate", __doc__.partition(": ")[2])
     cli.add_study(parser)
     cli.add_execution(parser)
-    parser.add_argument("--dry-run", action="store_true", help="show the stages, what is cached, time and disk")
+    cli.add_price(parser)
+    parser.add_argument(
+        "--one-step", action="store_true", help="rehearse every stage at full size, here and now"
+    )
     options = parser.parse_args(arguments)
-    asked, how = cli.asked(options), cli.options_of(options)
+    asked, how, pace = cli.asked(options), cli.options_of(options), cli.pace_of(options)
     if not isinstance(asked, AskedAblation):
         raise Mistake(f"{asked.name} is a sweep: python -m harness.sweep {asked.name} runs it")
+    if options.one_step:
+        return one_step.run(asked)
     planned = plan_of(asked)
     executor = plugins.load("harness.executors", options.executor, "executor")
     store = Store(options.runs)
+    waiting = how.to_run(planned.tasks, store)
     if options.dry_run:
-        print(plan_table(planned.tasks, planned.labels, store))
+        print(plan_table(planned.tasks, planned.labels, store, how.cluster, pace))
         try:
             planned.require_data()
         except Mistake as absent:
             print(f"The keys are provisional: {absent}.")
+    else:
+        planned.require_data()
+        require_weights(waiting)
+    require_gpu_hours(waiting, pace, options.max_gpu_hours)
+    if options.dry_run:
         return 0
-    planned.require_data()
-    waiting = how.to_run(planned.tasks, store)
     processes = None if hasattr(executor, "queue") else world_size()
     if processes is None and world_size() > 1:
         raise Mistake(f"torchrun starts the processes of --executor inline; cluster.toml those of {options.executor}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,14 @@ def require_data(asked: Asked) -> None:
     """Raises `Mistake` where the data that was asked for is not on this machine."""
     data = asked.experiment(asked.study.rows[0]).data
     plugins.load("harness.data", data.name, "data set").require(data)
+
+
+def require_weights(waiting: Iterable[Task]) -> None:
+    """Raises `Mistake` where weights that tasks may read are not on this machine."""
+    from harness import networks
+
+    for experiment in dict.fromkeys(t.experiment for t in waiting):
+        networks.require(experiment)
 
 
 def plan_of(asked: Asked) -> Planned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from harness.draws import WHOLE, Draws, Part, generator
 from harness.images import flipped, to_tensor
+from harness.indexed import IndexedImages, Pending
 from harness.machine import Machine
 
 
@@ -52,16 +54,44 @@ class Batch:
 
 
 class Batches:
-    """Batches of training images for one stage."""
+    """Batches of training images for one stage. Images that have to be decoded are, `AHEAD` steps in advance."""
+
+    AHEAD = 2
 
     def __init__(self, images: np.ndarray, batch_images: int, seed: int, stage: str, machine: Machine):
         self.images, self.order = images, Order(len(images), batch_images, seed, stage, machine)
+        self.pending: dict[tuple[int, Part], Pending] = {}
 
     def draws(self, step: int, part: Part = WHOLE) -> Draws:
         """All random draws of `step` for a part of its batch."""
         return self.order.draws(step, part)
 
+    @property
+    def damaged(self) -> list[str]:
+        """The names of images that could not be read any more, and others stood in for."""
+        return self.images.damaged if isinstance(self.images, IndexedImages) else []
+
     def __call__(self, step: int, part: Part = WHOLE) -> Batch:
         indices, flips = self.order.indices(step, part), self.order.flips(step, part)
-        x = self.order.machine.put(to_tensor(self.images[indices.numpy()]))
-        return Batch(flipped(x, flips), indices, flips)
+        if isinstance(self.images, IndexedImages):
+            pixels = self._decoded(self.images, step, part)
+        else:
+            pixels = self.images[indices.numpy()]
+        return Batch(flipped(self.order.machine.put(to_tensor(pixels)), flips), indices, flips)
+
+    def _decoded(self, images: IndexedImages, step: int, part: Part) -> np.ndarray:
+        """The images of `step`, and those of the next steps begun. Calls that jump leave what was begun before."""
+        self._leave(lambda begun: not step <= begun <= step + self.AHEAD)
+        for coming in range(step, step + self.AHEAD + 1):
+            if (coming, part) not in self.pending:
+                self.pending[coming, part] = images.begin(self.order.indices(coming, part).numpy())
+        try:
+            return self.pending.pop((step, part)).result()
+        except BaseException:
+            self._leave(lambda begun: True)
+            raise
+
+    def _leave(self, those: Callable[[int], bool]) -> None:
+        """Cancels what was begun of some steps."""
+        for key in [key for key in self.pending if those(key[0])]:
+            self.pending.pop(key).cancel()

@@ -18,7 +18,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from harness import bench_evaluation, cli, status
+from harness import bench_evaluation, bench_loading, cli, status
 from harness.experiment import Experiment, with_variant
 from harness.machine import Machine, this_machine
 from harness.scales import SCALES, scale
@@ -47,6 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     print(tabulate(measured["work"], headers="keys", floatfmt=("", "", ".1f", ".1f", ".4f", ".1f"), missingval="–"))
     print("\nWhat a choice brings: time without it over time with it, measured in turn.\n")
     print(tabulate(measured["choices"], headers="keys", floatfmt=".2f"))
+    print("\nDecoding, images per second.\n")
+    print(tabulate(measured["loading"], headers="keys", floatfmt=".0f"))
     print("\nPeak memory of scoring.\n")
     print(tabulate(measured["memory"], headers="keys", floatfmt=".0f"))
     print("\nHow often 95 % intervals that are no t intervals hold the truth, by simulation.\n")
@@ -84,7 +86,7 @@ def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
     train, of_train, drawn = _generator_step(experiment, machine)
     features = _features(x, experiment.evaluation.metrics_px, machine)
     forward = _flops(reconstruct)
-    peaks = {dtype: _peak(machine, dtype) for dtype in dict.fromkeys((machine.dtype, "float32"))}
+    peaks = {dtype: matrix_product_peak(machine, dtype) for dtype in dict.fromkeys((machine.dtype, "float32"))}
     sampled = f"sampling: {experiment.sampling.sampler}, {experiment.sampling.steps} steps"
     unguided = generate(1.0, (0.0, 1.0))
     entries = [
@@ -100,6 +102,7 @@ def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
         "peak_gflops": gflops,
         "work": work,
         "choices": _choices(experiment, machine),
+        "loading": bench_loading.throughput(),
         "memory": bench_evaluation.memory(),
         "intervals": bench_evaluation.intervals(),
         "machinery": _machinery(experiment),
@@ -113,7 +116,7 @@ def _training_step(objective: Any, optimizer: Any, x: Any, teacher: Any, machine
 
     def step() -> None:
         with machine.autocast():
-            terms = objective(x, Draws(0, "bench", 0, machine.device), teacher)
+            terms = objective(x, Draws(0, "bench", 0, machine.device), teacher).terms
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -168,7 +171,7 @@ def _sampling(experiment: Experiment, machine: Machine) -> Callable[[float, tupl
     def with_guidance(w: float, interval: tuple[float, float]) -> Callable[[], None]:
         def draw() -> None:
             with torch.no_grad(), machine.autocast():
-                sampler(guided(network, y, 10, w, interval), x_1, experiment.sampling.steps, noise)
+                sampler(guided(network, y, 10, w, interval), x_1, sampling.times_of(experiment.sampling), noise)
 
         return draw
 
@@ -302,7 +305,7 @@ def _flops(call: Callable[[], None]) -> float:
     return float(counter.get_total_flops())
 
 
-def _peak(machine: Machine, dtype: str) -> float:
+def matrix_product_peak(machine: Machine, dtype: str) -> float:
     """FLOP/s of the best of several products of square matrices."""
     import torch
 

@@ -19,6 +19,7 @@ from harness.cluster import load as load_cluster
 from harness.errors import Mistake, Trouble
 from harness.executors import Options
 from harness.experiment import Experiment
+from harness.gpus import GPUS, Pace
 from harness.objectives import OBJECTIVES
 from harness.plan import experiment_of
 from harness.scales import SCALES, scale
@@ -135,6 +136,25 @@ def options_of(options: argparse.Namespace) -> Options:
     if options.workers < 1:
         raise Mistake(f"--workers {options.workers}: at least 1")
     return Options(load_cluster(options.cluster), options.workers, options.retry == "failed", options.quiet)
+
+
+def add_price(made: Parser) -> None:
+    """What a plan is told to take, and may."""
+    made.add_argument(
+        "--dry-run", action="store_true", help="show the stages, what is cached, GPU-hours, time and disk"
+    )
+    made.add_argument("--gpu", default="h100", metavar="NAME", help=f"for GPU-hours: {', '.join(GPUS)} (default: h100)")
+    made.add_argument(
+        "--mfu", type=float, default=0.3, metavar="SHARE", help="model FLOPs over the GPU's peak (default: 0.3)"
+    )
+    made.add_argument("--max-gpu-hours", type=float, metavar="H", help="refuse a plan that takes more")
+
+
+def pace_of(options: argparse.Namespace) -> Pace:
+    """The GPU that a plan is told for; raises `Mistake`."""
+    if options.max_gpu_hours is not None and not options.max_gpu_hours >= 0:
+        raise Mistake(f"--max-gpu-hours {options.max_gpu_hours:g}: at least 0")
+    return Pace.named(options.gpu, options.mfu)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from harness import cli, plugins
+from harness import cli, metrics, plugins
 from harness.errors import Mistake
 from harness.experiment import differences, key_of
 from harness.plan import experiment_of
@@ -83,6 +83,7 @@ def numbers(a: Run, b: Run) -> list[dict[str, Any]]:
                 "steps": (ours.step, theirs.step),
                 "n": (ours.n, theirs.n),
                 "protocols": (ours.protocol, theirs.protocol),
+                "protocol_ids": (ours.protocol_id, theirs.protocol_id),
                 "delta": theirs.value - ours.value if alike else None,
             }
             found.append({"metric": ours.metric, "split": ours.split, **pair})
@@ -116,7 +117,7 @@ def shown(found: dict[str, Any]) -> str:
 
 
 def _number(number: dict[str, Any]) -> tuple[object, ...]:
-    title, digits = _metric(number["metric"])
+    title, digits = _metric(number["metric"], {metrics.protocol_in(named) for named in number["protocol_ids"]})
     values = [
         f"{value:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
         for value, deviation in zip(number["values"], number["deviations"], strict=True)
@@ -127,13 +128,15 @@ def _number(number: dict[str, Any]) -> tuple[object, ...]:
     return title, number["split"], steps, *values, delta, counts
 
 
-def _metric(name: str) -> tuple[str, int]:
-    """The head and the digits of a metric; some stages record numbers that are none."""
+def _metric(name: str, protocols: set[str]) -> tuple[str, int]:
+    """The head and the digits of a metric by one protocol or several; some stages record numbers that are none."""
     if name not in plugins.names("harness.metrics"):
         return name, 2
     metric = plugins.load("harness.metrics", name, "metric")
     arrow = {"higher": " ↑", "lower": " ↓", "": ""}[metric.better]
-    return f"{metric.title}{f' ({metric.unit})' if metric.unit else ''}{arrow}", metric.digits
+    called = metrics.title if len(protocols) == 1 else metrics.full_title
+    title = " or ".join(dict.fromkeys(called(name, protocol) for protocol in sorted(protocols)))
+    return f"{title}{f' ({metric.unit})' if metric.unit else ''}{arrow}", metric.digits
 
 
 def _table(lines: list[tuple[object, ...]], heads: tuple[str, ...]) -> str:

@@ -17,3 +17,6 @@ class Execution:
     accumulate: int = 1
     checkpointing: bool = False
     compile: bool = False
+
+
+PLAIN = Execution()

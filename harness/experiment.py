@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from harness import plugins
 from harness.errors import Mistake, unknown
 from models.config import STRICT, Positive, Share, Tokenizer, Transformer, Weight
 from models.variants import VARIANTS, fields_of
@@ -52,7 +53,7 @@ class Data:
     train_images: Positive
     val_images: Positive
     argument: str = ""
-    crop: Literal["center"] = "center"
+    crop: Literal["center", "resize_bicubic", "resize_bilinear", "resize_lanczos", "squash"] = "center"
     unreadable: Literal["refuse", "skip"] = "refuse"
 
 
@@ -200,15 +201,30 @@ class Evaluation:
     """How results are measured; none of it reaches the key of a training stage.
 
     `latents`: encode to the posterior's mode or to a sample. `measure`: the network that measures, of
-    `harness.measures`; None is Lite2. `metrics_px`: side to which images are resized for it.
+    `harness.measures`; None is Lite2, and so is its name. `metrics_px`: side to which images are resized for Lite2; the
+    others have sides of their own, and then it decides nothing.
     """
 
     latents: Literal["mode", "sample"] = "mode"
-    measure: str | None = None
+    measure: Annotated[str | None, BeforeValidator(lambda name: None if name == "lite2" else name)] = None
     metrics_px: Positive = 128
     kid_subset_images: Several = 100
     kid_subsets: Positive = 100
     probe_images: Several = 8192
+
+    def __post_init__(self) -> None:
+        if self.measure is not None and self.measure not in (names := plugins.names("harness.measures")):
+            raise unknown("measure", self.measure, names)
+
+    @property
+    def side_px(self) -> int | None:
+        """The side to which images are resized; None where the network has one of its own."""
+        return self.metrics_px if self.measure is None else None
+
+    @property
+    def heeded(self) -> dict[str, object]:
+        """The fields that have an influence, by name."""
+        return {name: value for name, value in flat(self).items() if name != "metrics_px" or self.side_px is not None}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -305,6 +321,8 @@ def heeded(experiment: Experiment) -> dict[str, object]:
         fields = {p: v for p, v in fields.items() if not p.startswith(("guidance.", "sampling."))}
     if not experiment.guidance.searched:
         fields.pop("guidance.search_images", None)
+    if experiment.evaluation.side_px is None:
+        fields.pop("evaluation.metrics_px")
     return fields
 
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
+from harness import plugins
+from harness.experiment import Evaluation
 from harness.machine import Machine
 from harness.measures import Seen, lite2
 
@@ -27,9 +29,16 @@ def features(images: Tensor, metrics_px: int, machine: Machine) -> Tensor:
     return seen(images, lite2.load(machine, metrics_px, logits=False)).features
 
 
-def look(images: Tensor, metrics_px: int, machine: Machine) -> Seen:
-    """Features (n, 120) and logits (n, 1000), by Lite2, of uint8 images (n, 3, H, W)."""
-    return seen(images, lite2.load(machine, metrics_px))
+def network(evaluation: Evaluation, machine: Machine, logits: bool = True) -> Callable[[Tensor], Seen]:
+    """The network of an evaluation, for features, and logits where it has them; Lite2 without these where not wanted.
+
+    Features that keep their places, which no metric of a stage takes, are left out. Raises `Mistake` for weights that
+    are missing.
+    """
+    if evaluation.measure is None:
+        return lite2.load(machine, evaluation.metrics_px, logits=logits)
+    see = plugins.load("harness.measures", evaluation.measure, "measure").load(machine)
+    return lambda images: see(images)._replace(spatial=None)
 
 
 def seen(images: Tensor, network: Callable[[Tensor], Seen]) -> Seen:

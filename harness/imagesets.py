@@ -24,7 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast, final
 
-from harness.data.folder import EXTENSIONS, read
+from harness.decoding import EXTENSIONS, read
 from harness.errors import Mistake
 from harness.store import checksum, replacing
 

@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from harness import plugins
+from harness.execution import Execution
 from harness.plan import Task
 from harness.processes import joined
 from harness.store import FINAL, Run, Store, read_json, write_json
@@ -82,7 +83,7 @@ class Job:
     task: Task
     root: Path
     label: str
-    accumulate: int
+    execution: Execution
 
     def __call__(self) -> None:
         """Runs the task and ends the process with an exit code that says how it went."""
@@ -108,7 +109,7 @@ class Job:
             patience = LOCK_SECONDS if job.cluster == "slurm" else math.inf
             machine = this_machine()
             place = Place(
-                machine, lambda: bool(asked), processes, self.accumulate, quiet=True, patience_seconds=patience
+                machine, lambda: bool(asked), processes, self.execution, quiet=True, patience_seconds=patience
             )
             if processes.first:
                 print(f"{self.task.stage} {self.task.key} of {self.label}: {machine}", flush=True)

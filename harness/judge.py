@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from harness import coding, fidelity, weights
 from harness.metrics import Generated
-from harness.stages import Work, decoder
-from harness.stages.reference import FEATURES
+from harness.stages import Work, decoder, reference
 
 CHUNK = 1024  # images in memory at once
 
@@ -21,7 +18,8 @@ class Judge:
         self.work, self.experiment, self.machine = work, work.experiment, work.machine
         run = work.inputs[decoder(work.experiment)]
         self.tokenizer = weights.load_tokenizer(work.experiment, run).to(work.machine.device)
-        self.reference = torch.from_numpy(np.load(work.inputs["reference"].file(FEATURES)))
+        self.network = fidelity.network(work.experiment.evaluation, work.machine)
+        self.reference = reference.load(work.inputs["reference"])
 
     def images(self, z: Tensor) -> Tensor:
         """The uint8 images (n, 3, H, W) of latents z (n, L, Z)."""
@@ -29,6 +27,5 @@ class Judge:
 
     def generated(self, z: Tensor, split: str, how: str, step: int) -> Generated:
         """The set of images of latents z (n, L, Z), decoded and looked at part by part."""
-        side = self.experiment.evaluation.metrics_px
-        parts = self.work.map(lambda chunk: fidelity.look(self.images(chunk), side, self.machine), z.split(CHUNK))
+        parts = self.work.map(lambda chunk: fidelity.seen(self.images(chunk), self.network), z.split(CHUNK))
         return Generated(fidelity.together(list(parts)), self.reference, self.experiment, split, how, step)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.machine import Machine
-from harness.measures import Frozen, WeightsFile
-from harness.measures import checksum as checksum
+from harness.measures import Frozen
+from harness.pretrained import WeightsFile
+from harness.pretrained import checksum as checksum
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +23,13 @@ FILE = "vgg16-397923af.pth"
 title = "LPIPS 0.1, VGG-16"
 about = "squared differences of VGG-16 features, weighted by human judgements"
 
-WEIGHTS = WeightsFile("LPIPS (the VGG-16 trunk)", (FILE,), f"torchvision's {FILE}", "--lpips-weights")
+WEIGHTS = WeightsFile(
+    "LPIPS (the VGG-16 trunk)",
+    (FILE,),
+    f"torchvision's {FILE}",
+    command="python -c \"from torchvision.models import vgg16; vgg16(weights='IMAGENET1K_V1')\"",
+    option="--lpips-weights",
+)
 
 
 def weights_file(given: Path | None = None) -> Path:
@@ -37,7 +44,7 @@ def load(machine: Machine, weights: Path | None = None) -> Callable[[Tensor, Ten
 
     Raises `Mistake` for weights that are missing or are not those of VGG-16.
     """
-    net = _network(weights_file(weights)).to(machine.device)
+    net = network(weights_file(weights)).to(machine.device)
 
     def distance(images: Tensor, others: Tensor) -> Tensor:
         found: Tensor = net(images.float() / 127.5 - 1, others.float() / 127.5 - 1)
@@ -47,7 +54,8 @@ def load(machine: Machine, weights: Path | None = None) -> Callable[[Tensor, Ten
     return Frozen(net, machine, distance)
 
 
-def _network(path: Path) -> Any:
+def network(path: Path) -> Any:
+    """The network of the package `lpips`, with the trunk in the file `path`; raises `Mistake` where it does not fit."""
     import lpips
     from torch import nn
 

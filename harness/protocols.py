@@ -11,6 +11,7 @@ from typing import Literal
 
 from harness.errors import unknown
 
+IMAGENET_TRAIN = 1_281_167  # images
 SMALL = 10_000  # images below which the kernel distance leads, and the Fréchet distance is extrapolated
 
 
@@ -20,8 +21,9 @@ class Protocol:
 
     `titles` are the metrics (as `harness.scoring` names them) by what the literature calls them here. `images` is how
     many a number of this name rests on; None where any will do. `side` is theirs in pixels, None for any. `reference`
-    says what they are compared with. `paired`: they are reconstructions of the reference, one by one. `px` is the side
-    that they are resized to, where the network does not fix it.
+    says what they are compared with, `reference_images` how many that are, None where any will do. `paired`: they are
+    reconstructions of the reference, one by one. `px` is the side that they are resized to, where the network does not
+    fix it.
     """
 
     about: str
@@ -29,6 +31,7 @@ class Protocol:
     titles: dict[str, str]
     reference: str
     images: int | None = None
+    reference_images: int | None = None
     side: int | None = None
     paired: bool = False
     px: int | None = None
@@ -47,6 +50,7 @@ def _adm(side: int) -> Protocol:
         reference=f"ADM's npz of ImageNet at {side} px: statistics of the train set, 10,000 images for precision and "
         "recall",
         images=50_000,
+        reference_images=IMAGENET_TRAIN,
         side=side,
     )
 
@@ -60,6 +64,7 @@ PROTOCOLS = {
         titles={"fd": "rFID", "psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "kd": "rKID"},
         reference="the 50,000 originals, of the same names, in a folder",
         images=50_000,
+        reference_images=50_000,
         side=256,
         paired=True,
     ),
@@ -97,3 +102,16 @@ def protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
+
+
+def met(network: str, paired: bool, side: int, crop: str, images: int, reference_images: int) -> str | None:
+    """The name of the protocol that a number meets, by what it was measured on; None where it meets none.
+
+    `side` is that of the images themselves in pixels, `crop` how they were cut. Protocols that do not say how many
+    images the reference has cannot be told so, and are not found.
+    """
+    facts = network, paired, side, crop, images, reference_images
+    for name, p in PROTOCOLS.items():
+        if p.reference_images and facts == (p.network, p.paired, p.side, p.crop, p.images, p.reference_images):
+            return name
+    return None

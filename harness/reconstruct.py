@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import cli
-from harness.data.folder import EXTENSIONS, read
+from harness.decoding import EXTENSIONS, read
 from harness.errors import Mistake
 from harness.experiment import key_of
 

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from harness import weights
 from harness.draws import generator
-from harness.experiment import Experiment, Guide
+from harness.experiment import Experiment, Guide, Sampling
 from harness.latents import Statistics, load_statistics
 from harness.machine import Machine
 from harness.store import Run
 from models.flow import guided
-from models.samplers import SAMPLERS
+from models.samplers import SAMPLERS, times
 
 BATCH = 256
 Map = Callable[[Callable[[Sequence[int]], Tensor], Iterable[Sequence[int]]], Iterable[Tensor]]
@@ -63,7 +63,7 @@ class Source:
         noise = Noise(self.experiment.seed, indices, shape(self.experiment), self.machine.device)
         velocity = guided(self.network, y, self.classes, guide.scale, (guide.low, guide.high))
         with self.machine.autocast():
-            return SAMPLERS[sampling.sampler](velocity, noise(), sampling.steps, noise).cpu()
+            return SAMPLERS[sampling.sampler](velocity, noise(), times_of(sampling), noise).cpu()
 
     def labels(self, indices: Sequence[int]) -> Tensor:
         """The classes (n,) of images: i mod C, or drawn from (seed, i)."""
@@ -82,9 +82,15 @@ def load(experiment: Experiment, runs: dict[str, Run], machine: Machine, name: s
     return Source(experiment, network, load_statistics(runs["latents"]), classes, machine)
 
 
+def times_of(sampling: Sampling) -> list[float]:
+    """The times at which the steps of a sampler begin and end."""
+    return times(sampling.steps, sampling.time_shift or 1.0)
+
+
 def how(experiment: Experiment, guide: Guide) -> str:
     """What it takes to draw the same latents again, for protocols."""
     sampling = experiment.sampling
     guided_by = f"guidance {guide}" if guide.scale != 1 else "no guidance"
     labels = {"balanced": "classes in equal shares", "random": "classes drawn at random"}[sampling.labels]
-    return f"{sampling.sampler}, {sampling.steps} steps, {guided_by}, {labels}"
+    shifted = f" of time shift {sampling.time_shift:g}" if sampling.time_shift is not None else ""
+    return f"{sampling.sampler}, {sampling.steps} steps{shifted}, {guided_by}, {labels}"

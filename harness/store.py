@@ -23,7 +23,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,6 +113,12 @@ def checksum(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksums(paths: Sequence[Path]) -> Iterator[str]:
+    """The same of every path, in order; some threads read as many files at the same time."""
+    with ThreadPoolExecutor() as threads:
+        yield from threads.map(checksum, paths)
 
 
 class Run:
@@ -222,10 +229,14 @@ class Run:
 
     def finish(self, records: list[Record], facts: dict[str, Any]) -> None:
         """Commits the result: all files now in the folder belong to it, but the checkpoint, which goes."""
-        files = {
-            path.relative_to(self.folder).as_posix(): {"bytes": path.stat().st_size, "sha256": checksum(path)}
+        paths = [
+            path
             for path in sorted(self.folder.rglob("*"))
             if path.is_file() and path.name not in NOT_RESULT and not path.name.startswith(".")
+        ]
+        files = {
+            path.relative_to(self.folder).as_posix(): {"bytes": path.stat().st_size, "sha256": found}
+            for path, found in zip(paths, checksums(paths), strict=True)
         }
         content = {"records": [dataclasses.asdict(r) for r in records], "facts": facts, "files": files}
         write_json(self.folder / "result.json", content)
@@ -250,18 +261,23 @@ class Run:
 
     def file(self, name: str) -> Path:
         """The path of a file of the result, after checking it against its checksum; raises `Damaged`."""
-        path = self.folder / name
-        entry = self.result()["files"].get(name)
-        if entry is None or not path.exists():
-            raise Damaged(self, name, "is gone")
-        if path.stat().st_size != entry["bytes"] or checksum(path) != entry["sha256"]:
-            raise Damaged(self, name, "is damaged")
-        return path
+        return self.files([name])[0]
+
+    def files(self, names: Sequence[str]) -> list[Path]:
+        """The same of several files, which are read at the same time."""
+        listed = self.result()["files"]
+        for name in names:
+            if name not in listed or not (self.folder / name).exists():
+                raise Damaged(self, name, "is gone")
+        paths = [self.folder / name for name in names]
+        for name, path, found in zip(names, paths, checksums(paths), strict=True):
+            if {"bytes": path.stat().st_size, "sha256": found} != listed[name]:
+                raise Damaged(self, name, "is damaged")
+        return paths
 
     def checked_folder(self) -> Path:
         """The folder, after checking every file of the result; raises `Damaged`."""
-        for name in self.result()["files"]:
-            self.file(name)
+        self.files(list(self.result()["files"]))
         return self.folder
 
     def log_metrics(self, step: int, values: dict[str, float]) -> None:

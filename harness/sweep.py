@@ -12,11 +12,12 @@ from types import ModuleType
 from filelock import FileLock, Timeout
 
 from harness import cli, plugins
-from harness.asked import Planned, plan_of, require_data
+from harness.asked import Planned, plan_of, require_data, require_weights
 from harness.driver import Driver
 from harness.errors import Mistake
-from harness.estimate import plan_table
+from harness.estimate import plan_table, require_gpu_hours
 from harness.executors import Options
+from harness.gpus import Pace
 from harness.plan import tasks
 from harness.processes import world_size
 from harness.progress import TrialLines
@@ -47,16 +48,23 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_storage(parser)
     parser.add_argument("--trials", type=int, metavar="N", help="in all, those of earlier commands included")
     cli.add_execution(parser)
-    parser.add_argument("--dry-run", action="store_true", help="show the stages, what is cached, time and disk")
+    cli.add_price(parser)
     options = parser.parse_args(arguments)
     asked, how, store = asked_of(options), cli.options_of(options), Store(options.runs)
+    pace = cli.pace_of(options)
     search = search_of(options, asked, store)
     asked = dataclasses.replace(asked, words=words_of(options))
     executor = plugins.load("harness.executors", options.executor, "executor")
+    planned, times = plan_ahead(asked, search)
+    waiting = how.to_run(planned.tasks, store)
     if options.dry_run:
-        print(shown_plan(asked, search, store))
+        print(shown_plan(planned, search, store, how, pace))
+    else:
+        require_data(asked)
+        require_weights(waiting)
+    require_gpu_hours(waiting, pace, options.max_gpu_hours, times)
+    if options.dry_run:
         return 0
-    require_data(asked)
     if world_size() > 1:
         raise Mistake("a sweep does not run under torchrun: cluster.toml gives jobs several processes")
     base = asked.experiment(asked.chosen_rows()[0])
@@ -140,11 +148,18 @@ def words_of(options: argparse.Namespace) -> tuple[str, ...]:
     return tuple(word for name, value in given.items() if value is not None for word in (name, str(value)))
 
 
-def shown_plan(asked: AskedSweep, search: Search, store: Store) -> str:
-    """What it takes: of a grid every trial, of another sampler one in the middle, as it will choose places later."""
-    points = asked.grid()[: search.trials] if search.sampler == "grid" else [asked.middle()]
-    planned: Planned = plan_of(dataclasses.replace(asked, points=tuple(points)))
-    text = plan_table(planned.tasks, planned.labels, store)
+def plan_ahead(asked: AskedSweep, search: Search) -> tuple[Planned, int]:
+    """The plan of every trial of a grid; of another sampler, which chooses places later, of one in the middle, and how
+    many like it there are.
+    """
+    if search.sampler == "grid":
+        return plan_of(dataclasses.replace(asked, points=tuple(asked.grid()[: search.trials]))), 1
+    return plan_of(dataclasses.replace(asked, points=(asked.middle(),))), search.trials
+
+
+def shown_plan(planned: Planned, search: Search, store: Store, how: Options, pace: Pace) -> str:
+    """What it takes, as text."""
+    text = plan_table(planned.tasks, planned.labels, store, how.cluster, pace)
     if search.sampler != "grid":
         text = f"{search.trials} trials by {search.sampler}; one in the middle of the space:\n\n{text}"
     try:

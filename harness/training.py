@@ -8,12 +8,13 @@ import functools
 import hashlib
 import io
 import math
+import statistics
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from harness.draws import Part
 from harness.experiment import Training
 from harness.stages import Diverged, Stopped, Work, require_even
 from harness.store import Run, replacing
+from models.adaptive import AdaptiveBlock
 from models.transformer import Block
 
 if TYPE_CHECKING:
@@ -34,6 +36,13 @@ Model = TypeVar("Model", bound=nn.Module)
 CHECKPOINT_SECONDS = 60.0  # at least so long between two, and so that they take a twentieth of the time at most
 LOG_STEPS = 10  # training terms are written every so many steps
 VALIDATIONS = 25  # and so often over a training the validation is
+
+
+class Trained(NamedTuple, Generic[Model]):
+    """The moving average of what was trained, and facts about the training to record."""
+
+    averaged: Model
+    facts: dict[str, Any]
 
 
 def train(
@@ -47,8 +56,8 @@ def train(
     snapshot: Callable[[int, Model], None] | None = None,
     batches: tuple[int, ...] = (),
     adversary: Adversary | None = None,
-) -> Model:
-    """Trains the parameters of `model` that require gradients; returns the moving average of `averaged`.
+) -> Trained[Model]:
+    """Trains the parameters of `model` that require gradients; the fact is `step_seconds`, the median of this attempt.
 
     `averaged` is `model` or a part of it: what is validated, snapshotted and kept. `model(*batch(step, part))` is the
     loss of a part of the global batch, whose terms are means over it, and `weights(step)` their factors. `adversary`
@@ -74,12 +83,13 @@ def train(
         work.run.rewind_metrics()
         work.run.log_metrics(0, validate(ema))
     interval = max(1, training.steps // VALIDATIONS)
-    save = _Saving(work, learning)
+    save, seconds = _Saving(work, learning), []
     with work.progress(training.steps, "step", start) as bar:
         for step in range(start, training.steps):
             if processes.any(work.should_stop()):
                 save(step)
                 raise Stopped
+            began = time.perf_counter()
             opponent = adversary if adversary is not None and adversary.started(step) else None
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(training, step)
@@ -96,6 +106,7 @@ def train(
             _average(ema, averaged, training.ema_decay)
             if opponent is not None:
                 opponent.update(step, terms, processes)
+            seconds.append(time.perf_counter() - began)
 
             done = step + 1
             if done % LOG_STEPS == 0 or done == training.steps:
@@ -109,7 +120,7 @@ def train(
             if save.due:
                 save(done)
             bar.update()
-    return ema
+    return Trained(ema, {"step_seconds": statistics.median_low(seconds)} if seconds else {})
 
 
 def _optimizer(training: Training, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -130,12 +141,15 @@ def _distributed(model: nn.Module) -> nn.Module:
 
 
 def _economise(work: Work, model: nn.Module) -> None:
-    """What the execution asks of transformer blocks; after copies were made of them."""
-    for block in (module for module in model.modules() if isinstance(module, Block)):
-        if work.execution.checkpointing:
-            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)  # type: ignore[method-assign]
-        if work.execution.compile:
-            block.compile()
+    """Does to transformer blocks what the execution asks; after copies were made of them."""
+    execution = work.execution
+    for block in (module for module in model.modules() if isinstance(module, (Block, AdaptiveBlock))):
+        forward: Callable[..., Tensor] = block.forward
+        if execution.compile:
+            forward = torch.compile(forward)
+        if execution.checkpointing:
+            forward = functools.partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)
+        block.forward = forward  # type: ignore[method-assign]
 
 
 def _backward(

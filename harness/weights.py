@@ -62,8 +62,9 @@ def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tok
 def new_generator(experiment: Experiment, classes: int) -> nn.Module:
     """The generator of `experiment` for `classes` classes, its weights drawn."""
     network = plugins.load("models.generators", experiment.generator.name, "generator").Network
-    tokenizer = experiment.tokenizer
-    made: nn.Module = network(experiment.generator.size, tokenizer.tokens, tokenizer.channels, classes)
+    tokenizer, generator = experiment.tokenizer, experiment.generator
+    options = {"qk_norm": True} if generator.qk_norm else {}  # not every generator takes it
+    made: nn.Module = network(generator.size, tokenizer.tokens, tokenizer.channels, classes, **options)
     return made
 
 

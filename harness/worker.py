@@ -17,6 +17,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from harness.errors import Mistake, Trouble
+from harness.execution import PLAIN, Execution
 from harness.experiment import flat
 from harness.machine import Machine, environment
 from harness.plan import Task
@@ -27,12 +28,12 @@ from harness.store import FINAL, Damaged, Run, Store, write_json
 
 @dataclass(frozen=True)
 class Place:
-    """Where tasks run, and when to stop: `should_stop` of one process stops all. `accumulate` as in `Work`."""
+    """Where tasks run, and when to stop: `should_stop` of one process stops all."""
 
     machine: Machine
     should_stop: Callable[[], bool]
     processes: Processes = ALONE
-    accumulate: int = 1
+    execution: Execution = PLAIN
     quiet: bool = False
     patience_seconds: float = math.inf  # for another command that runs the same stage
 
@@ -54,7 +55,7 @@ def perform(task: Task, store: Store, label: str, place: Place) -> str:
         label,
         quiet=place.quiet,
         processes=processes,
-        accumulate=place.accumulate,
+        execution=place.execution,
     )
     if not place.processes.first:
         if place.processes.from_first(False) and processes.size > 1:
@@ -80,7 +81,7 @@ def _assist(task: Task, work: Work) -> None:
         folder = Path(place) / task.stage / task.key
         folder.mkdir(parents=True)
         with contextlib.suppress(Stopped, Diverged):  # as in the first one
-            task.module.run(dataclasses.replace(work, run=Run(folder)))
+            task.module.run(dataclasses.replace(work, run=Run(folder), run_of_first=work.run))
 
 
 def _acquire(run: Run, place: Place) -> bool:
@@ -104,6 +105,8 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
         "scale": task.experiment.scale,
         "world_size": work.processes.size,
         "micro_batch_images": _micro_batch(task, work),
+        "checkpointing": work.execution.checkpointing,
+        "compile": work.execution.compile,
         "data_content": data_content,
     }
     run.begin(task.identity, environment(work.machine) | recorded)
@@ -140,7 +143,7 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
 def _micro_batch(task: Task, work: Work) -> int | None:
     """Images that a process takes at once in a training; None for other stages."""
     batches = getattr(task.module, "batches", None)
-    return batches(task.experiment)[0] // (work.processes.size * work.accumulate) if batches else None
+    return batches(task.experiment)[0] // (work.processes.size * work.execution.accumulate) if batches else None
 
 
 def _data_content(task: Task, store: Store) -> str:

@@ -77,11 +77,6 @@ def _standardised(s: Tensor) -> Tensor:
     return (s - s.mean(1, keepdim=True)) / s.std(1, keepdim=True).clamp(min=1e-6)
 
 
-def cosine_score(c: Tensor, p: Tensor) -> Tensor:
-    """s_i = cos(c, p_i) (MacTok Eq. 2), (B, N): the score for ViT teachers, whose c and p_i share one space."""
-    return functional.cosine_similarity(c[:, None], p, dim=-1)
-
-
 class PerceptualDistance(nn.Module):
     """Mean squared difference of channel-normalised features of the first stages (after LPIPS, Zhang et al. 2018).
 

@@ -6,7 +6,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from models.alignment import AlignmentLoss, Features
+from models.config import Alignment
+from models.loss import Loss
 from models.masking import Draws
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]  # v of (x_t, t, y)
@@ -35,17 +39,62 @@ def dropped(y: Tensor, share: float, classes: int, draws: Draws) -> Tensor:
     return torch.where(draws.uniform("label dropout", len(y)) < share, classes, y)
 
 
-class VelocityObjective(nn.Module):
-    """What a generator minimises, where its network sees a class with probability 1 - `label_dropout`."""
+class Repa(nn.Module):
+    """REPA (Yu et al. 2025): the hidden tokens behind block `depth` of a network of width D answer for the image.
 
-    def __init__(self, network: nn.Module, label_dropout: float, classes: int):
+    1D tokens have no grid on which to meet the N patches, so that each answers for N / L of them in a row, as the
+    latent tokens do in MacTok Eq. 3-4: the term, in [-1, 1], is the local one of `AlignmentLoss` on hidden tokens.
+    """
+
+    def __init__(self, depth: int, width: int, hidden: int, patch_width: int):
+        super().__init__()
+        self.depth = depth
+        self.alignment = AlignmentLoss(Alignment(local_term=True, hidden=hidden), width, patch_width, class_width=0)
+
+    def forward(self, h: Tensor, teacher: Features) -> Tensor:
+        """Minus the mean cosine of projected hidden tokens h (B, L, D) with the teacher's patch tokens."""
+        term: Tensor = self.alignment(h, teacher)
+        return term
+
+
+class VelocityObjective(nn.Module):
+    """What a generator minimises, where its network sees a class with probability 1 - `label_dropout`.
+
+    Times t ~ U[0, 1), or, `logit_normal`, the logistic of N(0, 1), which favours the middle (Esser et al. 2024).
+    Terms, before their weights: `velocity`, the squared error as a mean over tokens and channels; where asked for,
+    `direction`, 1 - cos(v, target) over the channels of a token, mean over tokens (Yao et al. 2025), and `repa`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        label_dropout: float,
+        classes: int,
+        logit_normal: bool = False,
+        direction: bool = False,
+        repa: Repa | None = None,
+    ):
         super().__init__()
         self.network, self.label_dropout, self.classes = network, label_dropout, classes
+        self.logit_normal, self.direction, self.repa = logit_normal, direction, repa
 
-    def forward(self, x_0: Tensor, y: Tensor, draws: Draws) -> dict[str, Tensor]:
-        """The term `velocity` of latents x_0 (B, L, Z) of classes y (B,)."""
+    def forward(self, x_0: Tensor, y: Tensor, draws: Draws, teacher: Features | None = None) -> Loss:
+        """The terms of latents x_0 (B, L, Z) of classes y (B,); `repa` needs what the teacher says of their images."""
         y = dropped(y, self.label_dropout, self.classes, draws)
-        return {"velocity": loss(self.network, x_0, y, draws)}
+        eps, t = draws.normal("noise", *x_0.shape), self.times(len(x_0), draws)
+        v, hidden = self.network.read(x_at(x_0, eps, t), t, y, self.repa.depth if self.repa else 0)  # type: ignore[operator]
+        target = eps - x_0
+        terms = {"velocity": (v - target).square().mean()}
+        if self.direction:
+            terms["direction"] = 1 - functional.cosine_similarity(v, target, dim=-1).mean()
+        if self.repa:
+            assert teacher is not None, "REPA needs a teacher"
+            terms["repa"] = self.repa(hidden, teacher)
+        return Loss(terms)
+
+    def times(self, batch: int, draws: Draws) -> Tensor:
+        """t (B,)."""
+        return draws.normal("time", batch).sigmoid() if self.logit_normal else draws.uniform("time", batch)
 
 
 def guided(network: Network, y: Tensor, classes: int, w: float, interval: tuple[float, float]) -> Velocity:

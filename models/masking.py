@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from models.config import LatentMasking, Masking
 
@@ -34,6 +35,11 @@ def hide_highest(priority: Tensor, ratio: Tensor) -> Tensor:
     # m in float32 can fall just short of what it stands for, and m T of a whole number: 0.7 * 10.
     count = ((ratio.double() + 1e-7) * priority.shape[1]).floor()
     return ranks < count[:, None]
+
+
+def cosine_score(c: Tensor, p: Tensor) -> Tensor:
+    """s_i = cos(c, p_i) (MacTok Eq. 2), (B, N): the score for ViT teachers, whose c and p_i share one space."""
+    return functional.cosine_similarity(c[:, None], p, dim=-1)
 
 
 def image_mask(masking: Masking, draws: Draws, batch: int, tokens: int, score: Tensor | None) -> Tensor:

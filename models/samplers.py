@@ -1,45 +1,66 @@
-"""Samplers: from noise at t = 1 to latents at t = 0 along a velocity, in equal steps.
+"""Samplers: from noise at t = 1 to latents at t = 0 along a velocity.
 
-Each takes (velocity, x_1, steps, noise) and returns x_0; `noise()` gives fresh N(0, I) of the shape of x_1.
+Each takes (velocity, x_1, times, noise) and returns x_0: it steps along the falling `times`, from 1 to 0, and
+`noise()` gives fresh N(0, I) of the shape of x_1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
 from models.flow import Velocity, score
 
-Sampler = Callable[[Velocity, Tensor, int, Callable[[], Tensor]], Tensor]
+Sampler = Callable[[Velocity, Tensor, Sequence[float], Callable[[], Tensor]], Tensor]
 
 
-def euler(velocity: Velocity, x: Tensor, steps: int, noise: Callable[[], Tensor]) -> Tensor:
+def times(steps: int, shift: float = 1.0) -> list[float]:
+    """1 = t_0 > ... > t_steps = 0, equal steps moved to s t / (1 + (s - 1) t) (Esser et al. 2024).
+
+    A shift s above 1 takes more of the steps near the noise, below 1 near the data.
+    """
+    equal = [left / steps for left in range(steps, -1, -1)]
+    return [shift * t / (1 - t + shift * t) for t in equal]
+
+
+def euler(velocity: Velocity, x: Tensor, times: Sequence[float], noise: Callable[[], Tensor]) -> Tensor:
     """The ODE dx = v dt, order 1, one evaluation a step."""
-    for left in range(steps, 0, -1):
-        x = x - velocity(x, left / steps) / steps
+    for t, _, per_unit in _steps(times):
+        x = x - velocity(x, t) / per_unit
     return x
 
 
-def heun(velocity: Velocity, x: Tensor, steps: int, noise: Callable[[], Tensor]) -> Tensor:
+def heun(velocity: Velocity, x: Tensor, times: Sequence[float], noise: Callable[[], Tensor]) -> Tensor:
     """The ODE dx = v dt, order 2, two evaluations a step."""
-    for left in range(steps, 0, -1):
-        v = velocity(x, left / steps)
-        ahead = velocity(x - v / steps, (left - 1) / steps)
-        x = x - (v + ahead) / (2 * steps)
+    for t, after, per_unit in _steps(times):
+        v = velocity(x, t)
+        ahead = velocity(x - v / per_unit, after)
+        x = x - (v + ahead) / (2 * per_unit)
     return x
 
 
-def euler_maruyama(velocity: Velocity, x: Tensor, steps: int, noise: Callable[[], Tensor]) -> Tensor:
+def euler_maruyama(velocity: Velocity, x: Tensor, times: Sequence[float], noise: Callable[[], Tensor]) -> Tensor:
     """The SDE dx = (v - t s / 2) dt + sqrt(t) dW, s the score, with the marginals of the ODE (Ma et al. 2024).
 
     Weak order 1, one evaluation a step. The last step adds no noise: it takes the ODE to t = 0.
     """
-    for left in range(steps, 1, -1):
-        t = left / steps
+    for t, after, per_unit in _steps(times):
         v = velocity(x, t)
-        x = x - (v - t / 2 * score(x, v, t)) / steps + (t / steps) ** 0.5 * noise()
-    return x - velocity(x, 1 / steps) / steps
+        if after == 0:
+            return x - v / per_unit
+        x = x - (v - t / 2 * score(x, v, t)) / per_unit + (t / per_unit) ** 0.5 * noise()
+    return x
+
+
+def _steps(times: Sequence[float]) -> Iterator[tuple[float, float, float]]:
+    """Where each step begins, where it ends, and how many of its length there are in 1.
+
+    The latter is a whole number for equal steps, but for rounding in float64, which float32 does not see.
+    """
+    for t, after in pairwise(times):
+        yield t, after, 1 / (t - after)
 
 
 SAMPLERS: dict[str, Sampler] = {"euler": euler, "heun": heun, "euler_maruyama": euler_maruyama}

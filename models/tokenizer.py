@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models import config
-from models.transformer import Blocks, positions_1d, positions_2d
+from models.transformer import Blocks, angles_2d, positions_1d, positions_2d
 
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
 
@@ -67,6 +67,8 @@ class Tokenizer(nn.Module):
             self.mask_token = learned(tokenizer.encoder.width)
         if tokenizer.latent_masking.on:
             self.latent_mask_token = learned(tokenizer.channels)
+        self.register_buffer("encoder_angles", self._angles(tokenizer, tokenizer.encoder), persistent=False)
+        self.register_buffer("decoder_angles", self._angles(tokenizer, tokenizer.decoder), persistent=False)
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Posterior:
         """The posterior of images x; image tokens where `mask` (B, N) is True are replaced by the mask token."""
@@ -74,7 +76,8 @@ class Tokenizer(nn.Module):
         if mask is not None:
             tokens = torch.where(mask[..., None], self.mask_token.to(tokens.dtype), tokens)
         latents = self.latent_tokens.expand(len(x), -1, -1)
-        h = self.encoder(torch.cat([tokens + self.image_positions, latents], dim=1))[:, -latents.shape[1] :]
+        tokens = torch.cat([tokens + self.image_positions, latents], dim=1)
+        h = self.encoder(tokens, self.encoder_angles)[:, -latents.shape[1] :]
         if not hasattr(self, "to_log_variance"):
             return Posterior(self.to_mean(h).float(), None)
         return Posterior(self.to_mean(h).float(), self.to_log_variance(h).float().clamp(*LOG_VARIANCE_RANGE))
@@ -85,7 +88,7 @@ class Tokenizer(nn.Module):
             z = torch.where(mask[..., None], self.latent_mask_token, z)
         places = self.reconstruction_tokens.expand(len(z), -1, -1)
         latents = self.from_latents(z) + self.latent_positions
-        h = self.decoder(torch.cat([places, latents], dim=1))[:, : places.shape[1]]
+        h = self.decoder(torch.cat([places, latents], dim=1), self.decoder_angles)[:, : places.shape[1]]
         return self.unpatches(self.to_pixels(h).float())
 
     def patches(self, x: Tensor) -> Tensor:
@@ -97,6 +100,13 @@ class Tokenizer(nn.Module):
         """The inverse of `patches`."""
         b, p, s = len(tokens), self.patch, self.side
         return tokens.view(b, s, s, 3, p, p).permute(0, 3, 1, 4, 2, 5).reshape(b, 3, s * p, s * p)
+
+    def _angles(self, tokenizer: config.Tokenizer, size: config.Transformer) -> Tensor | None:
+        """Rotary angles (N + L, d/2): of places on the grid; zeros for latent tokens, which have no place there."""
+        if not tokenizer.rotary:
+            return None
+        angles = angles_2d(self.side, size.width // size.heads)
+        return torch.cat([angles, angles.new_zeros(tokenizer.tokens, angles.shape[1])])
 
     def decoder_parameters(self) -> list[nn.Parameter]:
         """What decoder fine-tuning trains: everything behind the latents."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,9 +21,23 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return functional.scaled_dot_product_attention(q, k, v)
 
 
-def self_attention(x: Tensor, qkv: nn.Linear, proj: nn.Linear, heads: int) -> Tensor:
-    """Multi-head self-attention of tokens x (B, T, D) by its two linear layers, D -> 3 D and D -> D."""
+def self_attention(
+    x: Tensor,
+    qkv: nn.Linear,
+    proj: nn.Linear,
+    heads: int,
+    angles: Tensor | None = None,
+    norms: Iterable[nn.Module] | None = None,
+) -> Tensor:
+    """Multi-head self-attention of tokens x (B, T, D) by its two linear layers, D -> 3 D and D -> D.
+
+    In every head, queries and keys go through their two `norms`, then are turned by the `angles` (T, d/2) of tokens.
+    """
     q, k, v = qkv(x).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+    if norms is not None:
+        q, k = (norm(x) for norm, x in zip(norms, (q, k), strict=True))
+    if angles is not None:
+        q, k = rotated(q, angles), rotated(k, angles)
     return proj(attention(q, k, v).transpose(1, 2).flatten(2))
 
 
@@ -37,13 +53,16 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self_attention(self.norm1(x), self.qkv, self.proj, self.heads)
+    def forward(self, x: Tensor, angles: Tensor | None = None) -> Tensor:
+        x = x + self_attention(self.norm1(x), self.qkv, self.proj, self.heads, angles)
         return x + self.mlp(self.norm2(x))
 
 
 class Blocks(nn.Sequential):
-    """A stack of blocks and a final norm; weights Xavier-uniform, biases 0, so that the width sets the scale."""
+    """A stack of blocks and a final norm; weights Xavier-uniform, biases 0, so that the width sets the scale.
+
+    Every block turns its queries and keys by the same `angles` (T, d/2), where there are any.
+    """
 
     def __init__(self, size: Transformer):
         blocks = [Block(size.width, size.heads) for _ in range(size.depth)]
@@ -53,12 +72,22 @@ class Blocks(nn.Sequential):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
+    def forward(self, x: Tensor, angles: Tensor | None = None) -> Tensor:
+        *blocks, norm = self
+        for block in blocks:
+            x = block(x, angles)
+        return norm(x)
+
 
 def sinusoids(values: Tensor, width: int) -> Tensor:
     """Sines and cosines (n, width) of values (n,) at falling frequencies (Vaswani et al. 2017)."""
-    frequencies = 10_000 ** (-torch.arange(width // 2, device=values.device) / (width // 2))
-    angles = values[:, None] * frequencies
+    angles = phases(values, width // 2)
     return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def phases(values: Tensor, count: int) -> Tensor:
+    """Values (n,) times `count` frequencies that fall from 1 to almost 1/10,000: (n, count)."""
+    return values[:, None] * 10_000 ** (-torch.arange(count, device=values.device) / count)
 
 
 def positions_1d(length: int, width: int) -> Tensor:
@@ -68,6 +97,30 @@ def positions_1d(length: int, width: int) -> Tensor:
 
 def positions_2d(side: int, width: int) -> Tensor:
     """Sine and cosine positions (1, side², width) of a grid in row order: half of the width for each axis."""
-    line = positions_1d(side, width // 2)[0]
-    rows, columns = line.repeat_interleave(side, 0), line.repeat(side, 1)
-    return torch.cat([rows, columns], dim=1)[None]
+    return on_grid(positions_1d(side, width // 2)[0])[None]
+
+
+def on_grid(line: Tensor) -> Tensor:
+    """What belongs to the places of both axes, (side, w), at every place of the grid in row order: (side², 2 w)."""
+    side = len(line)
+    return torch.cat([line.repeat_interleave(side, 0), line.repeat(side, 1)], dim=1)
+
+
+def rotated(x: Tensor, angles: Tensor) -> Tensor:
+    """Queries or keys x (B, heads, T, d), each pair (x_2i, x_2i+1) of a token turned by its angle i (Su et al. 2021).
+
+    `angles` are (T, d/2), in radians; a product of a query and a key then depends on the difference of their angles.
+    """
+    a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2).to(x.dtype)
+
+
+def angles_1d(length: int, head_width: int) -> Tensor:
+    """Angles (length, d/2) of a sequence, for heads of an even width d."""
+    return phases(torch.arange(length), head_width // 2)
+
+
+def angles_2d(side: int, head_width: int) -> Tensor:
+    """Angles (side², d/2) of a grid in row order, for d a multiple of 4: one half of a head by rows, one by columns."""
+    return on_grid(angles_1d(side, head_width // 2))

@@ -23,7 +23,7 @@ from reports.generation import Generation
 from reports.judgement import judged
 from reports.provenance import Provenance
 from reports.results import Result, load, mixtures, rows_of, shared
-from reports.tables import cell, header, markdown, rendered, seeds_note, statuses
+from reports.tables import cell, header, headers, markdown, rendered, seeds_note, statuses
 
 QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # of fewer than 10,000 images KID leads
 INFORMATION = (
@@ -139,13 +139,13 @@ class Page:
 
     def quality_table(self, split: str) -> str:
         """Reconstruction, ours beside the paper's."""
-        paper = published(self.study.published_table)
+        paper, heads = published(self.study.published_table), headers(QUALITY, self.results, split)
         lines = []
         for name, seeds in self.rows.items():
             line = {"row": name}
             printed = paper.get(seeds[0].row.published or "", {})
             for metric in QUALITY:
-                line[header(metric)] = cell(seeds, metric, split)
+                line[heads[metric]] = cell(seeds, metric, split)
                 if metric in PAPER and split == "val":
                     column = {"rfid": "paper rFID"}.get(PAPER[metric], f"paper {PAPER[metric].upper()}")
                     line[column] = printed.get(PAPER[metric]) or "–"
@@ -171,12 +171,12 @@ class Page:
 
     def finetuning_table(self) -> str:
         """The same tokenizers before and after decoder fine-tuning, on val."""
-        lines = []
+        lines, heads = [], headers(("rfd", "psnr"), self.results, stage="snapshots")
         for name, seeds in self.rows.items():
             if seeds[0].experiment.finetuning.on:
                 line = {"row": name}
-                for metric in ("rfd", "psnr"):
-                    line[f"{header(metric)} before"] = cell(seeds, metric, "val", "snapshots")
+                for metric in heads:
+                    line[f"{heads[metric]} before"] = cell(seeds, metric, "val", "snapshots")
                     line["after" if metric == "rfd" else "after "] = cell(seeds, metric, "val")
                 lines.append(line)
         return markdown(lines)

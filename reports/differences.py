@@ -9,7 +9,7 @@ from math import isfinite
 
 from harness import plugins
 from reports import intervals
-from reports.results import Result, rows_of
+from reports.results import Result, protocol_of, rows_of
 from reports.tables import header, markdown
 
 Where = tuple[str, str, str]  # metric, split, stage
@@ -66,10 +66,11 @@ class Differences:
 
     def _table(self, text: Callable[[str, str, int], str]) -> str:
         lines = []
+        heads = {metric: header(metric, protocol_of(self.results, metric, *where)) for metric, *where in self.metrics}
         for name, seeds in self.rows.items():
             line = {"row": name, "minus": seeds[0].row.base or ""}
-            for metric, _, _ in self.metrics:
-                line[header(metric)] = text(name, metric, len(seeds))
+            for metric, head in heads.items():
+                line[head] = text(name, metric, len(seeds))
             lines.append(line)
         return markdown(lines) if lines else ""
 

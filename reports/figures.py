@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.results import Result, rows_of
+from harness import metrics
+from reports.results import Result, protocol_of, rows_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ CURVES = (
     ("probe", "linear probe (%)"),
     ("val/shuffled_error", "shuffled-latent error"),
     ("val/error", "squared error"),
-    ("rfd", "rFD (Lite2)"),
+    ("rfd", ""),  # called by its network
 )
 EMBEDDED_IMAGES = 512  # whose latents t-SNE and UMAP place: two seconds a row; 1,024 take t-SNE twice as long
 
@@ -59,7 +60,7 @@ def curves(results: Sequence[Result], path: Path) -> bool:
         for number, (name, seeds) in enumerate(rows_of(results).items()):
             for first, result in enumerate(seeds):
                 _line(axis, result, metric, number, name if first == 0 else None)
-        axis.set_title(label, fontsize=10, loc="left")
+        axis.set_title(label or _named(metric, results, "val", "snapshots"), fontsize=10, loc="left")
         axis.grid(alpha=0.3)
     for axis in axes[-1]:
         axis.set_xlabel("training step")
@@ -73,8 +74,9 @@ def curves(results: Sequence[Result], path: Path) -> bool:
 
 def generator_curves(results: Sequence[Result], path: Path) -> bool:
     """gFD and the error of the velocity over the generator's training, one line a row and seed."""
+    gfd = _named("gfd", results, "samples", "generator_snapshots")
     panels = {
-        "gFD (Lite2), without guidance": lambda r: r.points("gfd", "generator_snapshots"),
+        f"{gfd}, without guidance": lambda r: r.points("gfd", "generator_snapshots"),
         "squared error of the velocity on val": lambda r: r.curves_of("generator").get("val/velocity"),
     }
     made, axes = figure(9, 4.2, ncols=2)
@@ -109,11 +111,15 @@ def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
     if not drawn:
         return False
     axis.set_xlabel("linear probe (%)")
-    axis.set_ylabel("gFD (Lite2), without guidance")
+    axis.set_ylabel(f"{_named('gfd', results, 'samples', 'generation')}, without guidance")
     axis.grid(alpha=0.3)
     made.legend(loc="outside right center", frameon=False, fontsize=9)
     save(made, path)
     return True
+
+
+def _named(metric: str, results: Sequence[Result], split: str, stage: str) -> str:
+    return metrics.full_title(metric, protocol_of(results, metric, split, stage))
 
 
 def _line(axis: Axes, result: Result, metric: str, number: int, label: str | None) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import plugins
+from harness import metrics, plugins
 from harness.experiment import Guide
 from harness.study import Ablation, published
 from reports import figures
-from reports.results import Result, rows_of, shared
-from reports.tables import cell, header, markdown, statuses
+from reports.results import Result, protocol_of, rows_of, shared
+from reports.tables import cell, header, headers, markdown, statuses
 
 METRICS = ("gkid", "gfd", "gfd_infinity", "classifier_score", "precision", "recall")  # below 10,000 images KID leads
 PAPER = {"gfd": ("gfid", "paper gFID"), "classifier_score": ("is", "paper IS")}
@@ -59,13 +59,13 @@ class Generation:
 
     def table(self) -> str:
         """Generation, ours beside the paper's."""
-        paper = published(self.study.published_table)
+        paper, heads = published(self.study.published_table), self._heads(self.judged)
         lines = []
         for name, seeds in self.rows.items():
             line = {"row": name}
             printed = paper.get(seeds[0].row.published or "", {})
             for metric in METRICS:
-                line[header(metric)] = cell(seeds, metric, self.judged, "generation")
+                line[heads[metric]] = cell(seeds, metric, self.judged, "generation")
                 if metric in PAPER:
                     column, title = PAPER[metric]
                     line[title] = printed.get(column) or "–"
@@ -74,11 +74,15 @@ class Generation:
 
     def table_without_guidance(self) -> str:
         """The same without guidance, and what the decoder makes of latents that no generator made."""
-        lines = []
+        lines, heads = [], self._heads("samples")
+        prior = metrics.title("gfd", protocol_of(self.results, "gfd", "prior", "generation"))
         for name, seeds in self.rows.items():
-            line = {"row": name} | {header(metric): cell(seeds, metric, "samples", "generation") for metric in METRICS}
-            lines.append(line | {"gFD of the prior": cell(seeds, "gfd", "prior", "generation")})
+            line = {"row": name} | {heads[metric]: cell(seeds, metric, "samples", "generation") for metric in METRICS}
+            lines.append(line | {f"{prior} of the prior": cell(seeds, "gfd", "prior", "generation")})
         return markdown(lines)
+
+    def _heads(self, split: str) -> dict[str, str]:
+        return headers(METRICS, self.results, split, "generation")
 
     def _compared(self) -> list[dict[str, str]]:
         """Lines for sets of images that no row made."""
@@ -87,7 +91,7 @@ class Generation:
         for r in run.records() if run else []:
             digits = plugins.load("harness.metrics", r.metric, "metric").digits
             line = lines.setdefault(r.split, {"row": f"*{COMPARED[r.split]} (N = {r.n})*"})
-            line[header(r.metric)] = f"{r.value:.{digits}f}"
+            line[header(r.metric, metrics.protocol_in(r.protocol_id))] = f"{r.value:.{digits}f}"
         return list(lines.values())
 
     def guidance_note(self) -> str:
@@ -117,7 +121,8 @@ class Generation:
         for name, seeds in self.rows.items():
             found = [Guide(**run.result()["facts"]["guide"]) for r in seeds if (run := r.done("guidance"))]
             for metric in ("gfd", "classifier_score"):
-                line = {"row": name, "metric": header(metric)}
+                heads = headers([metric], self.results, f"guidance {grid[0]}", "guidance")
+                line = {"row": name, "metric": heads[metric]}
                 for guide in grid:
                     line[f"w = {guide}"] = cell(seeds, metric, f"guidance {guide}", "guidance")
                 chosen = ", ".join(f"{g}{' (end of the grid)' if g.scale == largest else ''}" for g in found)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness import plugins
+from harness import metrics, plugins
 from harness.experiment import heeded
+from harness.metrics import rfd
 from harness.networks import TEACHERS
 from reports.results import Result, costs, environments, rows_of, shared, total_seconds
 
@@ -47,6 +48,16 @@ class Provenance:
         return TEACHERS[self.results[0].experiment.teacher].about
 
     @property
+    def lite(self) -> bool:
+        """Whether Lite2 measured, so that nothing is FID."""
+        return self.results[0].experiment.evaluation.measure is None
+
+    @property
+    def measure(self) -> str:
+        """The network that measured, and its layer."""
+        return str(rfd.measure_of(self.results[0].experiment).title)
+
+    @property
     def perceptual_share(self) -> float:
         """The share of every batch on which the perceptual distance is taken."""
         return self.results[0].experiment.tokenizer.perceptual.batch_share
@@ -62,7 +73,7 @@ class Provenance:
         where: dict[tuple[str, str], dict[str, None]] = {}
         for stage in MEASURING:
             for r in (record for result in self.results for record in result.records(stage)):
-                title = plugins.load("harness.metrics", r.metric, "metric").title
+                title = metrics.title(r.metric, metrics.protocol_in(r.protocol_id))
                 place = f"{r.split}{MOMENT.get(stage, '')}, N = {r.n}, `{r.protocol_id}`"
                 where.setdefault((title, r.protocol), {})[place] = None
         return [f"**{title}** ({'; '.join(places)}): {protocol}." for (title, protocol), places in where.items()]

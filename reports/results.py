@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.lib.npyio import NpzFile
 
-from harness import collapse
+from harness import collapse, metrics
 from harness.experiment import Experiment
 from harness.plan import tasks, wanted
 from harness.store import Record, Run, Store
@@ -110,6 +110,17 @@ def load(
 def shared(results: Sequence[Result], stage: str) -> Run | None:
     """The first finished run of a stage that rows share."""
     return next((run for r in results if (run := r.done(stage)) is not None), None)
+
+
+def protocol_of(results: Sequence[Result], metric: str, split: str = "val", stage: str = "evaluation") -> str:
+    """The name of the protocol by which all results have a metric; of the network's own where they differ or have none.
+
+    So nothing is called FID of which a part is not.
+    """
+    found = [r for result in results if (r := result.value(metric, split, stage)) is not None]
+    named = {metrics.protocol_in(r.protocol_id) for r in found}
+    measures = {result.experiment.evaluation.measure for result in results}
+    return named.pop() if len(named) == 1 else (len(measures) == 1 and measures.pop()) or metrics.PROTOCOL
 
 
 def rows_of(results: Sequence[Result]) -> dict[str, list[Result]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +20,8 @@ from reports import intervals, sweep_figures
 from reports.answer import PAPER, Answer
 from reports.places import Places, Tried
 from reports.provenance import Provenance
-from reports.results import mixtures
-from reports.tables import cell, header, markdown, rendered, seeds_note, statuses
+from reports.results import Result, mixtures
+from reports.tables import cell, header, headers, markdown, rendered, seeds_note, statuses
 
 if TYPE_CHECKING:
     import optuna
@@ -91,22 +92,27 @@ class Page:
 
     def table(self) -> str:
         """The objective at every place, what else is known of it, and the paper's values."""
-        several = len(self.asked.chosen_rows()) > 1
+        several, results = len(self.asked.chosen_rows()) > 1, self.places.results
+        heads = headers(TOKENIZER, results) | self._heads_of_generation(results)
         lines = []
         for tried in self.places.tried:
             line = {"row": tried.point.row} if several else {}
             values = zip(self.places.axes, tried.point.values, strict=True)
             line |= {a.name: f"{value:.6g}" for a, (_, value) in values}
             for o in self.asked.objectives:
-                line[header(o.metric)] = self._cell(tried, o.metric, o.stage)
+                line[heads.get(o.metric) or header(o.metric)] = self._cell(tried, o.metric, o.stage)
                 if self.answer.paper_curve(o):
                     line[f"paper {PAPER[o.metric][1]}"] = self._printed(tried, PAPER[o.metric][0])
             for metric in (*TOKENIZER, *GENERATION):
-                line.setdefault(header(metric), self._cell(tried, metric))
+                line.setdefault(heads[metric], self._cell(tried, metric))
             line["status"] = statuses(tried.results) if tried.done else tried.told
             lines.append(line | {"trial": str(tried.number)})
         known = [name for name in (lines[0] if lines else {}) if any(line[name] != "–" for line in lines)]
         return markdown([{name: line[name] for name in known} for line in lines]) if lines else "No trial has begun."
+
+    def _heads_of_generation(self, results: Sequence[Result]) -> dict[str, str]:
+        split = OBJECTIVES["gfd"].split(self.asked.experiment(self.asked.chosen_rows()[0]))
+        return headers(GENERATION, results, split, "generation")
 
     def _cell(self, tried: Tried, metric: str, stage: str = "") -> str:
         if not tried.done:

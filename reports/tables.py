@@ -7,17 +7,24 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness import plugins
+from harness import metrics, plugins
 from harness.store import replacing
 from reports import intervals
-from reports.results import Result
+from reports.results import Result, protocol_of
 
 
-def header(metric: str) -> str:
-    """Title, unit and direction of a metric, for the head of a column."""
+def header(metric: str, protocol: str = metrics.PROTOCOL) -> str:
+    """Title, unit and direction of a metric, for the head of a column of numbers by the protocol of this name."""
     module = plugins.load("harness.metrics", metric, "metric")
     arrow = {"higher": " ↑", "lower": " ↓", "": ""}[module.better]
-    return f"{module.title}{f' ({module.unit})' if module.unit else ''}{arrow}"
+    return f"{metrics.title(metric, protocol)}{f' ({module.unit})' if module.unit else ''}{arrow}"
+
+
+def headers(
+    names: Sequence[str], results: Sequence[Result], split: str = "val", stage: str = "evaluation"
+) -> dict[str, str]:
+    """The heads of several columns, by the protocol of what the results of a page have in them."""
+    return {metric: header(metric, protocol_of(results, metric, split, stage)) for metric in names}
 
 
 def cell(seeds: Sequence[Result], metric: str, split: str, stage: str = "evaluation") -> str:

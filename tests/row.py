@@ -9,6 +9,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from harness.execution import Execution
 from harness.machine import Machine, this_machine
 from harness.plan import tasks
 from harness.processes import joined
@@ -42,7 +43,7 @@ def main(runs: Path, accumulate: int, stop_at: int) -> None:
             counted = task.stage == "tokenizer" and processes.first and stop_at
             steps = itertools.count() if counted else itertools.repeat(-1)
             should_stop = partial(lambda steps: next(steps) >= stop_at, steps)
-            place = Place(Machine("cpu", "float32", 1), should_stop, processes, accumulate, quiet=True)
+            place = Place(Machine("cpu", "float32", 1), should_stop, processes, Execution(accumulate), quiet=True)
             state = perform(task, Store(runs), "", place)
             if state != "done":
                 print(task.stage, state)

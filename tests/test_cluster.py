@@ -245,5 +245,5 @@ def test_only_what_goes_on_where_it_was_is_put_back_at_its_time_limit():
     for stage in plugins.names("harness.stages"):
         module = plugins.load("harness.stages", stage, "stage")
         trains = hasattr(module, "batches")
-        assert getattr(module, "resumes", False) == (trains or stage in ("samples", "guided_samples")), stage
+        assert getattr(module, "resumes", False) == (trains or stage in ("samples", "guided_samples", "latents")), stage
         assert not trains or module.parallel

@@ -278,9 +278,9 @@ def test_image_metrics_are_on_8_bits():
     off_by_one = torch.full((3,), (1 / 127.5) ** 2, dtype=torch.double)
     assert measured("psnr", errors=off_by_one) == pytest.approx(20 * math.log10(255))
     assert measured("psnr", errors=torch.zeros(3, dtype=torch.double)) < math.inf
-    same = measured("ssim", originals=originals, reconstructions=originals)
-    near = measured("ssim", originals=originals, reconstructions=originals + 1)
-    grey = measured("ssim", originals=originals, reconstructions=torch.full_like(originals, 127))
+    same = measured("ssim", pairs=lambda: [(originals, originals)])
+    near = measured("ssim", pairs=lambda: [(originals, originals + 1)])
+    grey = measured("ssim", pairs=lambda: [(originals, torch.full_like(originals, 127))])
     assert same == pytest.approx(1)
     assert 0.99 < near < 1
     assert grey < 0.1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.efficientnet import PerceptualDistance, cosine_score, network_input, norm_score, resized, teacher_features
+from models.efficientnet import PerceptualDistance, network_input, norm_score, resized, teacher_features
 from tests.conftest import BATCH, DRAWS, SIDE, TOKENS, WIDTHS, images
 
 
@@ -75,9 +75,3 @@ def test_norm_score_is_high_where_the_maps_are_strong():
     deep[0, :, 3, 0] = 9  # the corner at the bottom left
     quarters = norm_score(torch.ones_like(p), deep).view(2, 4, 2, 4).mean((1, 3))
     assert quarters.argmax() == 2
-
-
-def test_cosine_score():
-    c = torch.tensor([[1.0, 0.0], [3.0, 4.0]])
-    p = torch.tensor([[[2.0, 0.0], [0.0, 1.0], [-5.0, 0.0]], [[3.0, 4.0], [4.0, 3.0], [4.0, -3.0]]])
-    torch.testing.assert_close(cosine_score(c, p), torch.tensor([[1.0, 0.0, -1.0], [1.0, 0.96, 0.0]]))

@@ -19,8 +19,8 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from harness import fidelity, frechet, networks
 from harness.machine import Machine
-from harness.measures import Seen
-from harness.metrics import Generated, records
+from harness.measures import Seen, lite2
+from harness.metrics import Generated, Reference, records
 from tests.conftest import experiment, photograph
 
 MACHINE = Machine("cpu", "float32", 1)
@@ -89,7 +89,8 @@ def sets() -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="module")
 def looked_at(sets: tuple[Tensor, Tensor]) -> tuple[Seen, Seen]:
-    images, reference = (fidelity.look(images, PX, MACHINE) for images in sets)
+    network = lite2.load(MACHINE, PX)
+    images, reference = (fidelity.seen(images, network) for images in sets)
     return images, reference
 
 
@@ -152,7 +153,8 @@ def test_features_are_those_of_the_network_at_the_size_that_is_asked_for(sets, l
 def test_what_is_seen_does_not_depend_on_batches_parts_or_dtype(sets, looked_at):
     images = sets[0]
     bfloat16 = Machine("cpu", "bfloat16", 1)
-    in_parts = fidelity.together([fidelity.look(part, PX, bfloat16) for part in images.split(70)])
+    network = lite2.load(bfloat16, PX)
+    in_parts = fidelity.together([fidelity.seen(part, network) for part in images.split(70)])
     assert in_parts.features.shape == (IMAGES, 120)
     assert in_parts.logits.shape == (IMAGES, 1000)
     for ours, theirs in zip(in_parts[:2], looked_at[0][:2], strict=True):
@@ -376,7 +378,7 @@ def test_images_that_all_look_alike_have_a_score_of_1():
 def generated(count: int, looked_at: tuple[Seen, Seen]) -> Generated:
     images, reference = looked_at
     few = Seen(images.features[:count], images.logits[:count])
-    return Generated(few, reference.features, experiment(), "samples", "drawn")
+    return Generated(few, Reference(reference.features), experiment(), "samples", "drawn")
 
 
 def test_precision_takes_as_many_training_images_as_there_are_images_from_the_whole_set(looked_at):

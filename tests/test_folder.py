@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from PIL import Image
 
 from harness import data as datasets
 from harness.data import folder, open_split
+from harness.decoding import CROPS, read
 from harness.errors import Mistake, Trouble
 from harness.experiment import Data
 from tests.conftest import CATS, DOGS, contents, save_class
@@ -77,7 +79,7 @@ def test_folder_crop_is_upright_centred_and_antialiased(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     image.save(tmp_path / "turned.png", exif=exif)
-    pixels = folder.read(tmp_path / "turned.png", 10)
+    pixels = read(tmp_path / "turned.png", 10)
     assert pixels is not None and pixels.shape == (10, 10, 3)
     across = pixels[..., 0].mean(axis=0)
     assert (np.diff(across) < 0).all()
@@ -91,9 +93,20 @@ def test_folder_reads_every_usual_mode(mode: str, tmp_path: Path) -> None:
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
     image = deep if mode == "I;16" else Image.fromarray(np.stack([grey] * 3, axis=-1)).convert(mode)
     image.save(tmp_path / "image.tif")
-    pixels = folder.read(tmp_path / "image.tif", 8)
+    pixels = read(tmp_path / "image.tif", 8)
     assert pixels is not None
     assert abs(pixels.astype(int) - 128).max() <= 8  # palettes are dithered
+
+
+@pytest.mark.parametrize("crop", CROPS)
+def test_folder_crops_as_asked(crop: str, unsplit: Path) -> None:
+    build_folder(unsplit, crop=crop)
+    first = min(
+        (path for path in unsplit.glob("cats/*")),
+        key=lambda path: hashlib.sha256(f"cats/{path.name}".encode()).digest(),
+    )
+    found = open_split(unsplit.parent / "built", "val").images[0]
+    np.testing.assert_array_equal(found, read(first, 16, crop))
 
 
 def damage(unsplit: Path) -> list[str]:
@@ -169,7 +182,9 @@ def test_folder_recipe_does_not_change_with_the_path(unsplit: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "fields", [{"image_size": 20}, {"train_images": 5}, {"val_images": 5}, {"unreadable": "skip"}], ids=str
+    "fields",
+    [{"image_size": 20}, {"train_images": 5}, {"val_images": 5}, {"unreadable": "skip"}, {"crop": "squash"}],
+    ids=str,
 )
 def test_folder_recipe_changes_with_the_fields(fields: dict[str, object], unsplit: Path) -> None:
     assert folder.recipe(folder_data(unsplit, **fields)) != folder.recipe(folder_data(unsplit))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.draws import Draws
 from models.config import LatentMasking, Masking
-from models.masking import hide_highest, image_mask, latent_mask, mask_ratio
+from models.masking import cosine_score, hide_highest, image_mask, latent_mask, mask_ratio
 
 DRAWS = 200_000
 BATCH = 20_000
@@ -207,3 +207,9 @@ def test_the_same_draws_on_repeat_and_others_at_another_step_or_seed(name):
 def test_image_and_latent_masks_are_drawn_apart():
     masks = [law(BATCH).sum(1).double().numpy() for law in LAWS.values()]
     assert abs(np.corrcoef(*masks)[0, 1]) < 4 / math.sqrt(BATCH)
+
+
+def test_cosine_score():
+    c = torch.tensor([[1.0, 0.0], [3.0, 4.0]])
+    p = torch.tensor([[[2.0, 0.0], [0.0, 1.0], [-5.0, 0.0]], [[3.0, 4.0], [4.0, 3.0], [4.0, -3.0]]])
+    torch.testing.assert_close(cosine_score(c, p), torch.tensor([[1.0, 0.0, -1.0], [1.0, 0.96, 0.0]]))

@@ -32,8 +32,10 @@ from torchvision.models import vgg
 
 from harness import fidelity, lpips_distance, measures, networks, plugins
 from harness.errors import Mistake
+from harness.experiment import Evaluation
 from harness.machine import Machine
 from harness.measures import Seen, dinov2, inception, lite2
+from models.dinov2 import positions
 from models.efficientnet import DEEP_STAGE, PATCH_STAGE, resized
 from tests.conftest import photograph
 
@@ -247,8 +249,8 @@ def test_only_uint8_images_are_looked_at(name, looks, images):
 # Lite2
 
 
-def test_lite2_sees_what_fidelity_looks_at(images, seen):
-    found, expected = seen["lite2"], fidelity.look(images, PX, MACHINE)
+def test_lite2_sees_what_metrics_look_at(images, seen):
+    found, expected = seen["lite2"], fidelity.seen(images, fidelity.network(Evaluation(metrics_px=PX), MACHINE))
     assert torch.equal(found.features, expected.features)
     assert torch.equal(found.logits, expected.logits)
     net = networks.efficientnet_lite(networks.MEASURE, MACHINE)
@@ -395,10 +397,10 @@ def test_positions_are_resampled_as_in_the_code_of_dinov2():
             filters[row, np.clip(tap, 0, stored_grid - 1)] += cubic(np.array(place - tap))
     patches = stored[0, 1:].numpy().reshape(stored_grid, stored_grid, -1)
     expected = np.einsum("yi,xj,ijd->yxd", filters, filters, patches).reshape(grid**2, -1)
-    found = dinov2.positions(stored, grid)[0]
+    found = positions(stored, grid)[0]
     assert torch.equal(found[0], stored[0, 0])
     np.testing.assert_allclose(found[1:].numpy(), expected, atol=1e-4)
-    assert dinov2.positions(stored, stored_grid) is stored
+    assert positions(stored, stored_grid) is stored
 
 
 @torch.no_grad()

@@ -10,8 +10,8 @@ from torch.distributions import Normal, kl_divergence
 from harness.draws import Draws
 from models.alignment import Features
 from models.config import Transformer
-from models.efficientnet import PerceptualDistance, cosine_score
-from models.masking import image_mask
+from models.efficientnet import PerceptualDistance
+from models.masking import cosine_score, image_mask
 from models.objective import Objective
 from models.transformer import Blocks
 from models.variants import VARIANTS
@@ -74,7 +74,7 @@ class TinyViT(nn.Module):
 def test_terms_and_gradients(variant):
     config = experiment(variant).tokenizer
     objective = objective_of(variant)
-    terms = objective(images(), DRAWS, teacher_of(variant))
+    terms = objective(images(), DRAWS, teacher_of(variant)).terms
     named = {"reconstruction": True, "kl": config.gaussian.on, "alignment": config.alignment.active}
     assert set(terms) == {name for name, on in named.items() if on}
     assert all(value.shape == () for value in terms.values())
@@ -88,9 +88,9 @@ def test_terms_and_gradients(variant):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_terms_in_bfloat16_are_close_to_float32(variant):
     objective = objective_of(variant)
-    exact = objective(images(), DRAWS, teacher_of(variant))
+    exact = objective(images(), DRAWS, teacher_of(variant)).terms
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = objective(images(), DRAWS, teacher_of(variant))
+        rough = objective(images(), DRAWS, teacher_of(variant)).terms
     for name, value in exact.items():
         assert rough[name].dtype == torch.float32, name
         assert rough[name].item() == pytest.approx(value.item(), rel=0.05, abs=0.02), name
@@ -101,10 +101,10 @@ def test_a_step_encodes_once_and_draws_nothing_from_the_global_generator(variant
     objective = objective_of(variant)
     encoded, decoded = Counter(objective.tokenizer.encoder), Counter(objective.tokenizer.decoder)
     before = torch.get_rng_state()
-    terms = objective(images(), DRAWS, teacher_of(variant))
+    terms = objective(images(), DRAWS, teacher_of(variant)).terms
     assert (len(encoded.calls), len(decoded.calls)) == (1, 1)
     assert torch.equal(torch.get_rng_state(), before)
-    again = objective(images(), DRAWS, teacher_of(variant))
+    again = objective(images(), DRAWS, teacher_of(variant)).terms
     assert {name: value.item() for name, value in terms.items()} == {name: v.item() for name, v in again.items()}
 
 
@@ -122,7 +122,7 @@ def test_kl_term_is_a_sum_over_dimensions_and_a_mean_over_images():
     posterior = objective.tokenizer.encode(images())
     q = Normal(posterior.mean, (posterior.log_variance / 2).exp())
     per_image = kl_divergence(q, Normal(0.0, 1.0)).flatten(1).sum(1)
-    assert objective(images(), DRAWS, None)["kl"].item() == pytest.approx(per_image.mean().item(), rel=1e-5)
+    assert objective(images(), DRAWS, None).terms["kl"].item() == pytest.approx(per_image.mean().item(), rel=1e-5)
 
 
 def test_reconstruction_is_a_mean_over_pixels():
@@ -145,7 +145,7 @@ def test_perceptual_weight_warms_up(warmup_steps, shares):
 @pytest.mark.parametrize(("latents", "depends_on_noise"), [("sample", True), ("mean", False)])
 def test_what_is_aligned(latents, depends_on_noise):
     objective = objective_of("mactok", tokenizer__alignment__latents=latents)
-    noisy, clean = (objective(images(), d, fake_features()) for d in (DRAWS, NoNoise(0, "tests", 0)))
+    noisy, clean = (objective(images(), d, fake_features()).terms for d in (DRAWS, NoNoise(0, "tests", 0)))
     assert noisy["reconstruction"] != clean["reconstruction"]
     assert (noisy["alignment"] != clean["alignment"]) == depends_on_noise
 
@@ -157,7 +157,7 @@ def test_a_vit_is_a_teacher_too(variant):
         teacher = TinyViT()
     features = teacher(images())
     objective = objective_of(variant, widths=(VIT_WIDTH, VIT_WIDTH))
-    terms = objective(images(), DRAWS, features)
+    terms = objective(images(), DRAWS, features).terms
     total(objective, terms).backward()
     assert all(p.grad.isfinite().all() for p in objective.parameters())
     assert -1 <= terms.get("alignment", torch.zeros(())).item() <= 1
@@ -196,8 +196,8 @@ def test_frozen_networks_stay_in_evaluation_mode_and_learn_nothing(net):
     assert objective.tokenizer.training
     assert not any(module.training for module in net.modules())
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    terms = objective(images(), DRAWS, fake_features())
+    terms = objective(images(), DRAWS, fake_features()).terms
     total(objective, terms).backward()
     assert all(p.grad is None and not p.requires_grad for p in net.parameters())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert objective(images(), DRAWS, fake_features())["perceptual"].item() == terms["perceptual"].item()
+    assert objective(images(), DRAWS, fake_features()).terms["perceptual"].item() == terms["perceptual"].item()

@@ -20,7 +20,7 @@ from harness.scales import SCALES, scale
 from harness.stages import Outcome, Stopped, Work, guidance, guided_samples, reference, samples
 from harness.store import Record, Run, Store
 from harness.study import AskedAblation
-from models.samplers import SAMPLERS
+from models.samplers import SAMPLERS, times
 from tests.conftest import experiment
 
 MACHINE = Machine("cpu", "float32", 1)
@@ -107,7 +107,7 @@ def test_guidance_of_1_is_none_to_the_bit(sampler, louder):
     network, y = louder.network, torch.tensor(INDICES) % 10
     noise = Noise(0, INDICES, SHAPE)
     with torch.no_grad():
-        x_0 = SAMPLERS[sampler](lambda x, t: network(x, torch.full((len(x),), t), y), noise(), 4, noise)
+        x_0 = SAMPLERS[sampler](lambda x, t: network(x, torch.full((len(x),), t), y), noise(), times(4), noise)
     drawn = by(louder, sampler).draw(INDICES, UNGUIDED)
     assert torch.equal(drawn, louder.statistics.denormalise(x_0))
     assert torch.equal(by(louder, sampler).draw(INDICES, Guide(1.0, 0.2, 0.6)), drawn)

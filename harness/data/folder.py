@@ -14,26 +14,24 @@ import hashlib
 import itertools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.arrays import create
+from harness.decoding import EXTENSIONS, read
 from harness.errors import Mistake, Trouble
 from harness.experiment import Data
 
 if TYPE_CHECKING:
-    import numpy as np
-    from PIL import Image
     from tqdm import tqdm
 
 revision = 1
 about = "your own images: folder:PATH with one folder per class, split or not into train and val"
 attribution = ""
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
 HELD_OUT_EVERY = 10
 CHUNK_IMAGES = 256
 
@@ -48,6 +46,7 @@ class File:
 
 
 Classes = dict[str, list[File]]
+Item = TypeVar("Item")
 
 
 def recipe(data: Data) -> dict[str, Any]:
@@ -57,12 +56,19 @@ def recipe(data: Data) -> dict[str, Any]:
     """
     if data.argument and not Path(data.argument).expanduser().exists():
         return {"name": "folder", "absent": data.argument, "image_size": data.image_size}
-    files = [file for classes in _scan(data).values() for of_class in classes.values() for file in of_class]
+    splits = _scan(data)
+    return identity(
+        "folder", data, [file for classes in splits.values() for files in classes.values() for file in files]
+    )
+
+
+def identity(name: str, data: Data, files: Iterable[File]) -> dict[str, Any]:
+    """The recipe of a data set that is made of `files`: their names, sizes and times, and what is made of them."""
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name):
         digest.update(_bytes(f"{file.name}\0{file.size}\0{file.time}\n"))
     return {
-        "name": "folder",
+        "name": name,
         "manifest": digest.hexdigest(),
         "image_size": data.image_size,
         "crop": data.crop,
@@ -89,19 +95,25 @@ def build(
 
     splits = _scan(data)
     caps = {"train": data.train_images, "val": data.val_images}
-    chosen = {split: _take_turns(classes, caps[split]) for split, classes in splits.items()}
+    chosen = {split: take_turns(classes, caps[split]) for split, classes in splits.items()}
     total = sum(map(len, chosen.values()))
     unreadable: list[str] = []
     with tqdm(total=total, desc="folder", unit="image", disable=quiet or None) as progress:
         for split, files in chosen.items():
             unreadable += _write(data, folder, split, files, progress, check_stop)
-    if unreadable:
-        first = ", ".join(unreadable[:5]) + (", ..." if len(unreadable) > 5 else "")
-        found = f"{len(unreadable)} of {total} images in {data.argument} do not open: {first}"
-        if data.unreadable == "refuse":
-            raise Trouble(f"{found}. To go on without them: --set data.unreadable=skip")
-        print(f"warning: left out, {found}", file=sys.stderr)
+    settle(data, data.argument, unreadable, total)
     return {"classes": list(splits["train"]), "unreadable": unreadable}
+
+
+def settle(data: Data, place: str, unreadable: list[str], total: int) -> None:
+    """Refuses, with `Trouble`, or tells that images in `place` do not open, as `data` says."""
+    if not unreadable:
+        return
+    first = ", ".join(unreadable[:5]) + (", ..." if len(unreadable) > 5 else "")
+    found = f"{len(unreadable)} of {total} images in {place} do not open: {first}"
+    if data.unreadable == "refuse":
+        raise Trouble(f"{found}. To go on without them: --set data.unreadable=skip")
+    print(f"warning: left out, {found}", file=sys.stderr)
 
 
 def _root(data: Data) -> Path:
@@ -120,21 +132,22 @@ def _scan(data: Data) -> dict[str, Classes]:
     if not val.is_dir():
         val = root / "validation"
     if train.is_dir() and val.is_dir():
-        splits = {"train": _classes(train, root), "val": _classes(val, root)}
-        _check_same(splits["train"], splits["val"])
+        splits = {"train": class_folders(train, root), "val": class_folders(val, root)}
+        check_same(splits["train"], splits["val"])
         return splits
     if train.is_dir() and any(entry.is_dir() for entry in train.iterdir()):
         raise Mistake(f"{root} has a folder train, but neither val nor validation; to split train itself, name {train}")
-    return _hold_out(_classes(root, root), root)
+    return _hold_out(class_folders(root, root), root)
 
 
-def _classes(folder: Path, root: Path) -> Classes:
-    """The images in the class folders of `folder`; class folders without an image are left out."""
+def class_folders(folder: Path, root: Path) -> Classes:
+    """The images in the class folders of `folder` below `root`; class folders without an image are left out."""
     subfolders = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not subfolders:
         raise Mistake(f"{folder} has no class folders: one folder of images per class is needed")
-    classes = {subfolder.name: _images(subfolder, root) for subfolder in subfolders}
-    classes = {name: files for name, files in classes.items() if files}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # a network disk answers many at a time
+        found = list(pool.map(lambda subfolder: _images(subfolder, root), subfolders))
+    classes = {subfolder.name: files for subfolder, files in zip(subfolders, found, strict=True) if files}
     if not classes:
         raise Mistake(f"no images in the folders of {folder}; looked for {' '.join(EXTENSIONS)}")
     if len(classes) < 2:
@@ -151,7 +164,12 @@ def _images(folder: Path, root: Path) -> list[File]:
             if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
                 status = _status(os.path.join(parent, name))
                 files.append(File(f"{place}/{name}", status.st_size, status.st_mtime_ns // 10**9))
-    return sorted(files, key=lambda file: hashlib.sha256(_bytes(file.name)).digest())
+    return sorted(files, key=lambda file: by_hash(file.name))
+
+
+def by_hash(name: str) -> bytes:
+    """What puts names in an order that has nothing to do with them."""
+    return hashlib.sha256(_bytes(name)).digest()
 
 
 def _status(path: str) -> os.stat_result:
@@ -166,7 +184,8 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _check_same(train: Classes, val: Classes) -> None:
+def check_same(train: Classes, val: Classes) -> None:
+    """Raises `Mistake` where a class is in one of the splits only."""
     missing = [f"{name} (no val)" for name in train if name not in val]
     missing += [f"{name} (no train)" for name in val if name not in train]
     if missing:
@@ -185,9 +204,9 @@ def _hold_out(classes: Classes, root: Path) -> dict[str, Classes]:
     }
 
 
-def _take_turns(classes: Classes, most: int) -> list[tuple[File, int]]:
-    """At most `most` files with their labels: the first of every class, then the second of every class, ..."""
-    labelled = [[(file, label) for file in files] for label, files in enumerate(classes.values())]
+def take_turns(classes: dict[str, list[Item]], most: int) -> list[tuple[Item, int]]:
+    """At most `most` items with their labels: the first of every class, then the second of every class, ..."""
+    labelled = [[(item, label) for item in items] for label, items in enumerate(classes.values())]
     rounds = itertools.zip_longest(*labelled)
     return list(itertools.islice((item for turn in rounds for item in turn if item), most))
 
@@ -212,7 +231,7 @@ def _write(
         for start in range(0, len(files), CHUNK_IMAGES):
             check_stop()
             chunk = files[start : start + CHUNK_IMAGES]
-            decoded = pool.map(lambda item: read(root / item[0].name, side), chunk)
+            decoded = pool.map(lambda item: read(root / item[0].name, side, data.crop), chunk)
             for (file, label), pixels in zip(chunk, decoded, strict=True):
                 if pixels is None:
                     unreadable.append(file.name)
@@ -241,47 +260,3 @@ def _trim(path: Path, n: int, split: str) -> None:
         kept[start:stop] = whole[start:stop]
     kept.flush()
     shorter.replace(path)
-
-
-def read(path: Path, side: int | None) -> np.ndarray | None:
-    """The image upright, in RGB, uint8 (H, W, 3), resized and cropped to `side` if that is given.
-
-    None where the file does not open.
-    """
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as file:
-            image = _rgb(ImageOps.exif_transpose(file))
-    except Exception:  # damaged files make decoders raise nearly anything
-        return None
-    return np.asarray(image if side is None else _center_crop(image, side))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """8 bits a channel. Raises `ValueError` for numbers of which nobody says what is white."""
-    import numpy as np
-    from PIL import Image
-
-    if image.mode in ("I", "F"):
-        raise ValueError(f"mode {image.mode}")
-    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits, not scale them
-        image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
-    return image.convert("RGB")
-
-
-def _center_crop(image: Image.Image, side: int) -> Image.Image:
-    """The centre square, (side, side), as in the ADM protocol (Dhariwal and Nichol 2021).
-
-    The image is halved by averaging while its shorter side is at least 2 x side, then resized by cubic interpolation,
-    antialiased, so that its shorter side is `side`.
-    """
-    from PIL import Image
-
-    while min(image.size) >= 2 * side:
-        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
-    scale = side / min(image.size)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))

@@ -36,7 +36,7 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
                 return should_stop() or (processes.first and demand.unwanted(task))
 
             resources = options.cluster.resources(task.stage, task.experiment.scale)
-            place = Place(machine, stop, processes, resources.accumulate, options.quiet)
+            place = Place(machine, stop, processes, resources.execution, options.quiet)
             number = f"[{len(backlog.taken) - len(waiting)}/{len(backlog.taken)}]"
             perform(task, store, f"{number} {task.stage} {demand.labels.get(task, '')}", place)
             if processes.any(should_stop()):

@@ -95,7 +95,7 @@ def _start(task: Task, store: Store, label: str, options: Options, slot: int, fo
         visible_gpus=gpus,
     )
     with _environment(code, options.workers * resources.processes):
-        job = executor.submit(Job(task, store.root.absolute(), label, resources.accumulate))
+        job = executor.submit(Job(task, store.root.absolute(), label, resources.execution))
     jobs.record(task.run_in(store), "local", job.job_id, job.paths.stdout)
     return job
 

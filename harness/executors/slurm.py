@@ -120,7 +120,7 @@ def _submissions(
             resources = options.cluster.resources(array[0].stage, array[0].experiment.scale)
             # What goes back to the start of its work each time would never get to the end of it.
             timeouts = resources.timeouts if getattr(array[0].module, "resumes", False) else 0
-            calls = [Job(t, store.root.absolute(), labels[t], resources.accumulate) for t in array]
+            calls = [Job(t, store.root.absolute(), labels[t], resources.execution) for t in array]
             for run in (t.run_in(store) for t in array):
                 if run.state in ("failed", "stopped"):
                     run.reset("waiting")  # what it said of an earlier job is over

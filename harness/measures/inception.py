@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import Mistake
 from harness.machine import Machine
-from harness.measures import Frozen, Seen, WeightsFile
-from harness.measures import checksum as checksum
+from harness.measures import Frozen, Seen
+from harness.pretrained import WeightsFile
+from harness.pretrained import checksum as checksum
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +23,7 @@ FILE = "weights-inception-2015-12-05-6726825d.pth"
 SPATIAL_CHANNELS, GRID = 7, 17  # so many that sFID has about as many features as FID
 
 title = "Inception-v3 (TensorFlow 2015-12-05)"
+short = "Inception"
 about = "what FID, sFID, KID and IS of the literature are measured on"
 default_px = 299
 resizing = "bilinear as in TensorFlow 1, not antialiased"
@@ -29,7 +31,7 @@ features = 2048  # pool_3
 spatial = SPATIAL_CHANNELS * GRID * GRID
 classes = 1008  # with TensorFlow's unused ones, as IS takes them
 
-WEIGHTS = WeightsFile(title, (FILE,), f"torch-fidelity's release file {FILE}")
+WEIGHTS = WeightsFile(title, (FILE,), f"torch-fidelity's release file {FILE}", option="--weights")
 
 
 def weights_file(given: Path | None = None) -> Path:

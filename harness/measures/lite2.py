@@ -14,12 +14,13 @@ from harness import networks
 from harness.errors import Mistake
 from harness.machine import Machine
 from harness.measures import Frozen, Seen
-from harness.measures import checksum as checksum
+from harness.pretrained import checksum as checksum
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 title = "EfficientNet-Lite2 blocks.4 averaged over places"
+short = "Lite2"
 about = "the last stage at stride 16 of an ImageNet classifier: few features, so that few images do"
 default_px = None
 resizing = "bicubic, antialiased"

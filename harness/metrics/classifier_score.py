@@ -1,15 +1,16 @@
-"""How distinct and how varied the generated images are to a classifier (not IS: the classifier is not Inception)."""
+"""How distinct and how varied the generated images are to a classifier; a network that is none has no score."""
 
 from __future__ import annotations
 
-from harness.metrics import Generated, Value
+from harness.metrics import Generated, Value, rfd
 
 title = "Lite2 score"
-about = "classifier score exp(E KL(p(y | x) || p(y))) of generated images, by EfficientNet-Lite2"
+about = "classifier score exp(E KL(p(y | x) || p(y))) of generated images, by a network"
 unit = ""
 better = "higher"
 digits = 2
 splits = ("samples", "guided", "real")
+names = ("classifier score", "IS")
 
 
 def measure(m: Generated) -> Value | None:
@@ -24,10 +25,11 @@ def measure(m: Generated) -> Value | None:
 
 def protocol(m: Generated) -> str:
     from harness.fidelity import SPLITS
-    from harness.measures import checksum, lite2
 
+    by = rfd.measure_of(m.experiment)
+    lite = m.experiment.evaluation.measure is None
+    classes = "1000 ImageNet classes of EfficientNet-Lite2" if lite else f"{by.classes} classes of {by.title}"
     return (
-        f"1000 ImageNet classes of EfficientNet-Lite2 (weights {checksum(lite2.weights_file())}), input "
-        f"{m.experiment.evaluation.metrics_px} px bicubic, 8-bit, shuffled, in float64, mean and standard deviation "
-        f"over {SPLITS} splits; {m.how}"
+        f"{classes} ({rfd.weights(m.experiment)}), {rfd.looked_at(m.experiment)}, shuffled, in float64, mean and "
+        f"standard deviation over {SPLITS} splits; {m.how}"
     )

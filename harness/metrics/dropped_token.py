@@ -13,11 +13,11 @@ splits = ("val",)
 
 
 def measure(m: Measured) -> Value:
-    return Value(m.dropped_errors.mean().item(), min(DROPPED_IMAGES, len(m.originals)))
+    return Value(m.dropped_errors.mean().item(), min(DROPPED_IMAGES, len(m)))
 
 
 def protocol(m: Measured) -> str:
     return (
         f"squared error on [-1, 1], mean over pixels and the first N images; each token in turn replaced by its mean "
-        f"over all {len(m.originals)}, mean over the L tokens; {m.decoded}"
+        f"over all {len(m)}, mean over the L tokens; {m.decoded}"
     )

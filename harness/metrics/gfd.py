@@ -1,4 +1,4 @@
-"""Fréchet distance of generated images from the training images (not FID: the features are not Inception's)."""
+"""Fréchet distance of generated images from the training images."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from harness.metrics import Generated, Value
 from harness.metrics.rfd import BACKEND, features
 
 title = "gFD"
-about = "Fréchet distance of generated images from the training images, on EfficientNet-Lite2 features"
+about = "Fréchet distance of generated images from the training images, on a network's features"
 unit = ""
 better = "lower"
 digits = 1
 splits = ("samples", "guided", "prior", "real", "mean image", "noise")
+names = ("gFD", "gFID")
 
 
 def measure(m: Generated) -> Value | None:
@@ -27,4 +28,4 @@ def protocol(m: Generated) -> str:
 
 def compared(m: Generated) -> str:
     """By which network what is compared with what."""
-    return f"{features(m.experiment)}, reference: the {len(m.reference)} training images; {m.how}"
+    return f"{features(m.experiment)}, reference: the {m.reference_images} training images; {m.how}"

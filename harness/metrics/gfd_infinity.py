@@ -6,11 +6,12 @@ from harness.metrics import Generated, Value, gfd
 from harness.metrics.rfd_infinity import extrapolation
 
 title = "gFD∞"
-about = "gFD extrapolated to infinitely many generated images, on EfficientNet-Lite2 features"
+about = "gFD extrapolated to infinitely many generated images, on a network's features"
 unit = ""
 better = "lower"
 digits = 1
 splits = ("samples", "guided")
+names = ("gFD∞", "gFID∞")
 
 
 def measure(m: Generated) -> Value | None:

@@ -6,11 +6,12 @@ from harness.metrics import Generated, Value, gfd
 from harness.metrics.kid import estimator
 
 title = "gKID (Lite2)"
-about = "kernel distance (the KID estimator) of generated from training images, on EfficientNet-Lite2 features"
+about = "kernel distance (the KID estimator) of generated from training images, on a network's features"
 unit = ""
 better = "lower"
 digits = 1
 splits = ("samples", "guided")
+names = ("gKID", None)
 
 
 def measure(m: Generated) -> Value | None:
@@ -24,5 +25,6 @@ def measure(m: Generated) -> Value | None:
 
 
 def protocol(m: Generated) -> str:
-    count = min(len(m), len(m.reference))
-    return f"{estimator(m.experiment.evaluation, count)}; {gfd.compared(m)}"
+    known = len(m.reference.features)
+    subsets = f"{estimator(m.experiment.evaluation, min(len(m), known))}; {gfd.compared(m)}"
+    return subsets if known == m.reference_images else f"{subsets}; of the training images {known}, evenly spaced"

@@ -7,11 +7,12 @@ from harness.metrics import Measured, Value
 from harness.metrics.rfd import features, reference
 
 title = "KID (Lite2)"
-about = "kernel distance (the KID estimator) of reconstructions from originals, on EfficientNet-Lite2 features"
+about = "kernel distance (the KID estimator) of reconstructions from originals, on a network's features"
 unit = ""
 better = "lower"
 digits = 1
 splits = ("val", "val_unseen")
+names = ("KID", None)
 
 
 def measure(m: Measured) -> Value:
@@ -19,11 +20,11 @@ def measure(m: Measured) -> Value:
 
     evaluation = m.experiment.evaluation
     mean, deviation = kernel(*m.features, evaluation.kid_subsets, evaluation.kid_subset_images)
-    return Value(mean, len(m.reconstructions), deviation)
+    return Value(mean, len(m), deviation)
 
 
 def protocol(m: Measured) -> str:
-    subsets = estimator(m.experiment.evaluation, len(m.originals))
+    subsets = estimator(m.experiment.evaluation, len(m))
     return f"{subsets}; {features(m.experiment)}, {reference(m)}"
 
 

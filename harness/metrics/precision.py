@@ -6,11 +6,12 @@ from harness.metrics import Generated, Value
 from harness.metrics.rfd import features
 
 title = "precision"
-about = "share of generated images among the training images, on EfficientNet-Lite2 features"
+about = "share of generated images among the training images, on a network's features"
 unit = ""
 better = "higher"
 digits = 3
 splits = ("samples", "guided", "real")
+names = ("precision", "precision")
 
 
 def measure(m: Generated) -> Value | None:
@@ -20,8 +21,7 @@ def measure(m: Generated) -> Value | None:
 def protocol(m: Generated) -> str:
     from harness.fidelity import NEIGHBOURS
 
-    count = min(len(m), len(m.reference))
     return (
-        f"{NEIGHBOURS} nearest neighbours (Kynkäänniemi et al. 2019); {features(m.experiment)}, reference: {count} "
-        f"training images, evenly spaced over the training set; {m.how}"
+        f"{NEIGHBOURS} nearest neighbours (Kynkäänniemi et al. 2019); {features(m.experiment)}, reference: "
+        f"{m.neighbours} training images, evenly spaced over the training set; {m.how}"
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from harness.metrics import Generated, Value, precision
 
 title = "recall"
-about = "share of training images among the generated images, on EfficientNet-Lite2 features"
+about = "share of training images among the generated images, on a network's features"
 unit = ""
 better = "higher"
 digits = 3
 splits = ("samples", "guided", "real")
+names = ("recall", "recall")
 
 
 def measure(m: Generated) -> Value | None:

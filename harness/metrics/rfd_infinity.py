@@ -5,18 +5,19 @@ from __future__ import annotations
 from harness.metrics import Measured, Value, rfd
 
 title = "rFD∞"
-about = "rFD extrapolated to infinitely many images, on EfficientNet-Lite2 features"
+about = "rFD extrapolated to infinitely many images, on a network's features"
 unit = ""
 better = "lower"
 digits = 1
 splits = ("val", "val_unseen")
+names = ("rFD∞", "rFID∞")
 
 
 def measure(m: Measured) -> Value:
     from harness.frechet import infinite
 
     found = infinite(*m.features)
-    return Value(found.value, len(m.reconstructions), interval=found.interval)
+    return Value(found.value, len(m), interval=found.interval)
 
 
 def protocol(m: Measured) -> str:

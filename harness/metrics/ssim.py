@@ -18,7 +18,7 @@ splits = ("val", "val_unseen")
 
 
 def measure(m: Measured) -> Value:
-    values = of_images(m.originals.numpy(), m.reconstructions.numpy())
+    values = [value for a, b in m.pairs() for value in of_images(a.numpy(), b.numpy())]
     return Value(sum(values) / len(values), len(values))
 
 

@@ -21,9 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.errors import Mistake
+from harness.execution import PLAIN, Execution
 from harness.experiment import Experiment
 from harness.machine import Machine
 from harness.processes import ALONE, Processes
@@ -60,10 +62,15 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Size:
-    """Work in units of the stage's own, which tell the time from earlier runs; bytes that it leaves on disk."""
+    """Work in units of the stage's own, which tell the time from earlier runs; bytes that it leaves on disk.
+
+    `flops` are model FLOPs as `harness.flops` counts them, `samples` the images whose latents a generator draws.
+    """
 
     units: float
     bytes: int
+    flops: float = 0.0
+    samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,10 +83,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage gets: its experiment, its run folder, the runs of its inputs, the machine, and when to stop.
-
-    `accumulate` is in how many parts, one after another, a process takes its share of a training batch.
-    """
+    """What a stage gets: its experiment, its run folder, the runs of its inputs, the machine, and when to stop."""
 
     experiment: Experiment
     run: Run
@@ -89,7 +93,13 @@ class Work:
     label: str
     quiet: bool = False
     processes: Processes = ALONE
-    accumulate: int = 1
+    execution: Execution = PLAIN
+    run_of_first: Run | None = None  # where this process is not the first
+
+    @property
+    def shared(self) -> Path:
+        """The folder of the first process's run, on a disk that all processes see; it is there after `check_stop`."""
+        return (self.run_of_first or self.run).folder
 
     def progress(self, total: int, unit: str, done: int = 0) -> Progress:
         """A bar with rate and time left, on standard error, and what `harness.status` reads."""

@@ -13,7 +13,8 @@ from harness.stages import Outcome, Size, Work
 from harness.store import checksum
 
 revision = 1
-about = "images, labels and object masks as memory-mapped arrays"
+about = "images, labels and object masks as memory-mapped arrays, or an index of images that stay where they are"
+INDEXED_BYTES = 256  # of an image in an index: mostly its name
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -23,7 +24,8 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 def size(experiment: Experiment) -> Size:
     d = experiment.data
     images = d.train_images + 2 * d.val_images
-    return Size(images, images * (4 * d.image_size**2 + 8))
+    indexed = getattr(plugins.load("harness.data", d.name, "data set"), "indexed", False)
+    return Size(images, images * (INDEXED_BYTES if indexed else 4 * d.image_size**2 + 8))
 
 
 def config(experiment: Experiment) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness import flops
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work
 
@@ -20,7 +21,8 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    return Size(experiment.data.val_images + experiment.evaluation.probe_images, 10_000)
+    images = experiment.data.val_images + experiment.evaluation.probe_images
+    return Size(images, 10_000, images * flops.of_encoder(experiment))
 
 
 def config(experiment: Experiment) -> dict[str, Any]:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness import flops
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work
 from harness.store import Record
+from harness.teaching import needed, online, patches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
 
     from harness.data import Split
+
+    Look = Callable[[Split, int], tuple[np.ndarray, np.ndarray]]
 
 revision = 1
 about = "linear probes of pixels and of the teacher, precision of semantic masks"
@@ -20,15 +26,20 @@ BATCH = 64
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
-    return ("data", "teacher_features")
+    return ("data", *needed(experiment))
 
 
 def size(experiment: Experiment) -> Size:
-    return Size(experiment.data.train_images + 2 * experiment.data.val_images, 10_000)
+    data, asked = experiment.data, online(experiment) is not None
+    seen = 2 * data.val_images + asked * min(data.train_images, experiment.evaluation.probe_images)
+    work = seen * flops.of_teacher(experiment)
+    return Size(data.train_images + 2 * data.val_images, 10_000, work)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    return {"probe_images": experiment.evaluation.probe_images}
+    name = online(experiment)
+    asked = {"teacher": name, "patches": patches(experiment)} if name else {}
+    return {"probe_images": experiment.evaluation.probe_images, **asked}
 
 
 def run(work: Work) -> Outcome:
@@ -38,12 +49,12 @@ def run(work: Work) -> Outcome:
     from harness.data import open_split, splits
     from harness.metrics.probe import fit
 
-    experiment = work.experiment
-    folder, teacher = work.inputs["data"].checked_folder(), work.inputs["teacher_features"]
+    experiment, folder = work.experiment, work.inputs["data"].checked_folder()
     train = open_split(folder, "train")
     n = min(len(train), experiment.evaluation.probe_images)
     labels = train.labels[:n]
-    features = np.load(teacher.file("c.npy"), mmap_mode="r")[:n, 0].astype(np.float32)
+    look = _teacher(work)
+    features, scores = _of_train(work, train, n, look)
     components = PCA(min(COMPONENTS, n - 1), random_state=0).fit(_pixels(train, n))
     of_pixels, of_teacher = fit(components.transform(_pixels(train, n)), labels), fit(features, labels)
     majority = np.bincount(labels).argmax()
@@ -61,14 +72,14 @@ def run(work: Work) -> Outcome:
             add("majority", 100 * float((val.labels == majority).mean()), name, len(val), "the commonest train class")
             score = 100 * of_pixels.score(components.transform(_pixels(val, len(val))), val.labels)
             add("probe_pixels", score, name, len(val), f"{components.n_components_} principal components, {fitted}")
-            score = 100 * of_teacher.score(_teacher_class_tokens(work, val), val.labels)
+            score = 100 * of_teacher.score(look(val, len(val))[0], val.labels)
             add("probe_teacher", score, name, len(val), f"class token of {experiment.teacher}, {fitted}")
             bar.update()
     if train.masks is not None:
-        found, foreground = mask_precision(np.load(teacher.file("s.npy"), mmap_mode="r")[:, 0], train.masks)
+        found, foreground = mask_precision(scores, train.masks[: len(scores)])
         protocol = "share of object pixels in the hidden patches, as many patches as the object covers"
-        add("semantic_precision", 100 * found, "train", len(train), f"highest teacher scores, {protocol}")
-        add("random_precision", 100 * foreground, "train", len(train), f"random places (expected), {protocol}")
+        add("semantic_precision", 100 * found, "train", len(scores), f"highest teacher scores, {protocol}")
+        add("random_precision", 100 * foreground, "train", len(scores), f"random places (expected), {protocol}")
     return Outcome(records)
 
 
@@ -95,17 +106,32 @@ def _pixels(split: Split, count: int) -> np.ndarray:
     return split.images[:count].reshape(count, -1).astype(np.float32) / 127.5 - 1
 
 
-def _teacher_class_tokens(work: Work, split: Split) -> np.ndarray:
+def _of_train(work: Work, train: Split, count: int, look: Look) -> tuple[np.ndarray, np.ndarray]:
+    """Class tokens of the first `count` images, and scores of all images where they are cached, else of the same."""
+    import numpy as np
+
+    if not needed(work.experiment):
+        return look(train, count)
+    c, s = (np.load(work.inputs["teacher_features"].file(f"{name}.npy"), mmap_mode="r")[:, 0] for name in ("c", "s"))
+    return c[:count].astype(np.float32), s
+
+
+def _teacher(work: Work) -> Look:
+    """The teacher, which gives class tokens (n, D_c) and scores (n, N), float32, of the first n images of a split."""
     import torch
 
     from harness import networks
     from harness.images import to_tensor
-    from harness.stages.teacher_features import patches
 
-    teacher = networks.TEACHERS[work.experiment.teacher].load(patches(work.experiment), work.machine)
-    with torch.no_grad(), work.machine.autocast():
-        parts = [
-            teacher(work.machine.put(to_tensor(split.images[start : start + BATCH]))).c
-            for start in range(0, len(split), BATCH)
-        ]
-    return torch.cat(parts).cpu().numpy()
+    teacher = networks.teacher(work.experiment.teacher).load(patches(work.experiment), work.machine)
+
+    def look(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
+        with torch.no_grad(), work.machine.autocast():
+            parts = [
+                teacher(work.machine.put(to_tensor(split.images[start : min(start + BATCH, count)])))
+                for start in range(0, count, BATCH)
+            ]
+        c, s = (torch.cat([getattr(part, name) for part in parts]).cpu().numpy() for name in ("c", "s"))
+        return c, s
+
+    return look

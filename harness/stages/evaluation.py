@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness import flops
 from harness.experiment import Experiment
+from harness.metrics import DROPPED_IMAGES
 from harness.stages import Outcome, Size, Work, decoder
 from harness.store import Record
 
@@ -26,11 +28,14 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 def size(experiment: Experiment) -> Size:
     images, latents = 2 * experiment.data.val_images, experiment.tokenizer.tokens * experiment.tokenizer.channels
     shown = 2 * SHOWN + PAIRS * STEPS
-    return Size(images, (images + 4) * latents + shown * 3 * experiment.data.image_size**2)
+    dropped = 2 * experiment.tokenizer.tokens * min(DROPPED_IMAGES, experiment.data.val_images)
+    work = (images + 2 * experiment.evaluation.probe_images) * flops.of_encoder(experiment)
+    work += (2 * images + dropped) * flops.of_decoder(experiment) + 2 * images * flops.measure(experiment.evaluation)
+    return Size(images, (images + 4) * latents + shown * 3 * experiment.data.image_size**2, work)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    return {"evaluation": experiment.evaluation}
+    return {"evaluation": experiment.evaluation.heeded}
 
 
 def run(work: Work) -> Outcome:
@@ -52,8 +57,8 @@ def run(work: Work) -> Outcome:
             work.check_stop()
             m = metrics.Measured(tokenizer, experiment, work.machine, folder, split, experiment.training.steps)
             records += metrics.records(m)
-            shown[split] = m.reconstructions[:SHOWN].permute(0, 2, 3, 1).numpy()
-            shown[f"{split} originals"] = m.images.images[:SHOWN]
+            originals, reconstructions = (images[:SHOWN].permute(0, 2, 3, 1).numpy() for images in next(m.pairs()))
+            shown |= {split: reconstructions, f"{split} originals": originals}
             if split == "val":
                 latents = m.posterior.mean.flatten(1).numpy().astype(np.float16)
                 np.savez(work.run.folder / "latents.npz", means=latents, labels=m.images.labels)

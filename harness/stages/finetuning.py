@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from harness import flops
 from harness.experiment import Experiment, Training
 from harness.stages import Outcome, Size, Work
 from harness.stages import tokenizer as tokenizer_stage
@@ -23,7 +24,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 def size(experiment: Experiment) -> Size:
     steps, weights = schedule(experiment).steps, 4 * experiment.tokenizer.parameters(experiment.data.image_size)
-    return Size(steps * experiment.training.batch_images, weights)
+    return Size(steps * experiment.training.batch_images, weights, flops.finetuning(experiment, steps))
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def run(work: Work) -> Outcome:
     for parameter in tokenizer.decoder_parameters():
         parameter.requires_grad_(True)
 
-    ema = train(
+    trained = train(
         work,
         training,
         model=DecoderObjective(objective),
@@ -70,6 +71,7 @@ def run(work: Work) -> Outcome:
         weights=lambda step: objective.weights(experiment.training.steps + step),  # warm-ups go on where they were
         validate=Validation(open_split(folder, "val").images, machine),
         batches=batches(experiment),
+        adversary=tokenizer_stage.adversary(work, tokenizer, training, experiment.training.steps),
     )
-    weights.save(work.run, weights.WEIGHTS, ema)
-    return Outcome()
+    weights.save(work.run, weights.WEIGHTS, trained.averaged)
+    return Outcome(facts=trained.facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness import flops
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work, decoder, samples
 
@@ -20,11 +21,12 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 def size(experiment: Experiment) -> Size:
     sets = len(inputs(experiment)) - 3
-    return Size(sets * experiment.sampling.images, sets * SHOWN * 3 * experiment.data.image_size**2)
+    images = sets * experiment.sampling.images
+    return Size(images, sets * SHOWN * 3 * experiment.data.image_size**2, images * flops.judging(experiment))
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    return {"evaluation": experiment.evaluation, "images": experiment.sampling.images, "seed": experiment.seed}
+    return {"evaluation": experiment.evaluation.heeded, "images": experiment.sampling.images, "seed": experiment.seed}
 
 
 def run(work: Work) -> Outcome:

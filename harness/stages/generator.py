@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness import plugins
-from harness.errors import unknown
-from harness.experiment import Experiment
+from harness import flops, plugins, teaching
+from harness.errors import Mistake, unknown
+from harness.experiment import Experiment, Generator
 from harness.stages import Outcome, Size, Work
 from harness.weights import snapshot_steps
+from models import generators
+
+if TYPE_CHECKING:
+    from harness.draws import Part
+    from models.alignment import Features
+    from models.flow import Repa
 
 revision = 1
 about = "the generator, its curves and its weights at five moments"
@@ -18,21 +24,36 @@ VALIDATION_IMAGES = 512
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
-    return ("data", "latents")
+    return ("data", "latents", *(teaching.needed(experiment) if experiment.generator.repa.on else ()))
 
 
 def size(experiment: Experiment) -> Size:
     generator = experiment.generator
-    parameters = 18 * generator.size.depth * generator.size.width**2  # the blocks of SiT; the rest is small
+    # How many classes there are is not known before the data is; their embeddings are small.
+    parameters = generators.parameters(generator.size, experiment.tokenizer.channels, classes=0)
     snapshots = len(snapshot_steps(generator.training.steps))
-    return Size(generator.training.steps * generator.training.batch_images, 4 * snapshots * parameters)
+    work = flops.generator_training(experiment)
+    return Size(generator.training.steps * generator.training.batch_images, 4 * snapshots * parameters, work)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    known = plugins.names("models.generators")
-    if experiment.generator.name not in known:
-        raise unknown("generator", experiment.generator.name, known)
-    return {"generator": experiment.generator, "seed": experiment.seed}
+    generator = experiment.generator
+    _check(generator)
+    teacher = teaching.online(experiment) if generator.repa.on else None
+    return {"generator": generator, "teacher": teacher, "seed": experiment.seed}
+
+
+def _check(generator: Generator) -> None:
+    """Raises `Mistake` for what the generator that was named is not or cannot do."""
+    name, size, known = generator.name, generator.size, plugins.names("models.generators")
+    if name not in known:
+        raise unknown("generator", name, known)
+    if generator.qk_norm and name not in generators.QK_NORM:
+        raise Mistake(f"generator {name} has no qk_norm; with it: {', '.join(sorted(generators.QK_NORM))}")
+    if name in generators.ROTARY and size.width // size.heads % 2:
+        raise Mistake(f"generator {name}: a head of {size.width} / {size.heads} dimensions is not of an even number")
+    if generator.repa.on and generator.repa.depth > size.depth:
+        raise Mistake(f"generator.repa.depth {generator.repa.depth} is beyond the {size.depth} blocks of the generator")
 
 
 def batches(experiment: Experiment) -> tuple[int, ...]:
@@ -50,24 +71,61 @@ def run(work: Work) -> Outcome:
     from models import flow
 
     experiment, machine, training = work.experiment, work.machine, work.experiment.generator.training
-    data = work.inputs["data"]
+    generator, data = experiment.generator, work.inputs["data"]
     classes = len(data.result()["facts"]["classes"])
     latents = Latents(work.inputs["latents"], "train", np.load(data.file("train_labels.npy")), machine.device)
     order = Order(len(latents.mean), training.batch_images, experiment.seed, "generator", machine)
+    teacher = _Teacher(work) if generator.repa.on else None
     with seeded(experiment.seed, "generator", "initialisation"):
-        network = weights.new_generator(experiment, classes).to(machine.device)
+        network = weights.new_generator(experiment, classes)
+        repa = teacher.repa() if teacher else None
+    direction = generator.direction_weight is not None
+    objective = flow.VelocityObjective(
+        network, generator.label_dropout, classes, generator.logit_normal, direction, repa
+    ).to(machine.device)
 
+    def batch(step: int, part: Part) -> tuple[Any, ...]:
+        features = (teacher.features(step, part),) if teacher else ()
+        return (*latents.batch(order, step, part), order.draws(step, part), *features)
+
+    factors = {"velocity": 1.0, "direction": generator.direction_weight or 0.0, "repa": generator.repa.weight}
     train(
         work,
         training,
-        model=flow.VelocityObjective(network, experiment.generator.label_dropout, classes),
+        model=objective,
         averaged=network,
-        batch=lambda step, part: (*latents.batch(order, step, part), order.draws(step, part)),
-        weights=lambda step: {"velocity": 1.0},
+        batch=batch,
+        weights=lambda step: factors,
         validate=_validation(work),
         snapshot=weights.keep_snapshots(work.run, training.steps),
     )
-    return Outcome(facts={"parameters": sum(p.numel() for p in network.parameters())})
+    facts = teacher.teaching.facts if teacher else {}
+    return Outcome(facts={"parameters": sum(p.numel() for p in network.parameters()), **facts})
+
+
+class _Teacher:
+    """What the teacher says of the images of a batch, for REPA."""
+
+    def __init__(self, work: Work):
+        from harness.batches import Batches
+        from harness.data import open_split
+
+        self.generator, self.teaching = work.experiment.generator, teaching.Teaching(work)
+        images = open_split(work.inputs["data"].checked_folder(), "train").images
+        training, seed = self.generator.training, work.experiment.seed
+        self.images = Batches(images, training.batch_images, seed, "generator", work.machine)
+
+    def repa(self) -> Repa:
+        """The term that reads it, its head freshly drawn."""
+        from models import flow
+
+        patch_width, _ = self.teaching.widths
+        repa = self.generator.repa
+        return flow.Repa(repa.depth, self.generator.size.width, repa.hidden, patch_width)
+
+    def features(self, step: int, part: Part) -> Features:
+        """Of the images of a part of a step's batch, mirrored as their latents are."""
+        return self.teaching.features(self.images(step, part))
 
 
 def _validation(work: Work) -> Any:

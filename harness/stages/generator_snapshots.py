@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness import flops
 from harness.experiment import UNGUIDED, Experiment
 from harness.stages import Outcome, Size, Work, decoder
 from harness.weights import snapshot_file, snapshot_steps
@@ -19,17 +20,20 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    moments = len(snapshot_steps(experiment.generator.training.steps))
-    return Size(moments * experiment.sampling.curve_images * experiment.sampling.steps, 10_000)
+    images = len(snapshot_steps(experiment.generator.training.steps)) * experiment.sampling.curve_images
+    work = images * (flops.drawing(experiment) + flops.judging(experiment))
+    return Size(images * experiment.sampling.steps, 10_000, work, images)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
     sampling = experiment.sampling
     return {
-        "metrics_px": experiment.evaluation.metrics_px,
+        "metrics_px": experiment.evaluation.side_px,
+        "measure": experiment.evaluation.measure,
         "images": sampling.curve_images,
         "sampler": sampling.sampler,
         "steps": sampling.steps,
+        "time_shift": sampling.time_shift,
         "labels": sampling.labels,
         "seed": experiment.seed,
     }

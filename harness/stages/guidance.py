@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness import flops
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work, decoder
 
@@ -21,8 +22,12 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 def size(experiment: Experiment) -> Size:
     guidance = experiment.guidance
-    images = len(guidance.grid) * guidance.search_images if guidance.searched else 1
-    return Size(images * experiment.sampling.steps, 10_000)
+    if not guidance.searched:
+        return Size(experiment.sampling.steps, 10_000)
+    images = len(guidance.grid) * guidance.search_images
+    drawing = guidance.search_images * sum(flops.drawing(experiment, guide) for guide in guidance.grid)
+    work = drawing + images * flops.judging(experiment)
+    return Size(images * experiment.sampling.steps, 10_000, work, images)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
@@ -32,8 +37,10 @@ def config(experiment: Experiment) -> dict[str, Any]:
         "guidance": experiment.guidance,
         "sampler": experiment.sampling.sampler,
         "steps": experiment.sampling.steps,
+        "time_shift": experiment.sampling.time_shift,
         "labels": experiment.sampling.labels,
-        "metrics_px": experiment.evaluation.metrics_px,
+        "metrics_px": experiment.evaluation.side_px,
+        "measure": experiment.evaluation.measure,
         "seed": experiment.seed,
     }
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from harness.experiment import Experiment, Guide
-from harness.stages import Outcome, Work, samples
+from harness.stages import Outcome, Size, Work, samples
 
 revision = 2
 about = "latents drawn from the generator with guidance"
 parallel = True
 resumes = True
-size = samples.size
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
     return ("data", "latents", "generator", "guidance")
+
+
+def size(experiment: Experiment) -> Size:
+    """Of a grid, whatever is found best, the pair that takes most."""
+    return max((samples.size_of(experiment, guide) for guide in experiment.guidance.grid), key=lambda size: size.flops)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:

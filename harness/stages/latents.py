@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from harness import flops
+from harness.errors import Trouble
 from harness.experiment import Experiment
-from harness.stages import Outcome, Size, Work
+from harness.stages import Outcome, Size, Stopped, Work
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from harness.latents import Moments, Shard
+    from models.tokenizer import Tokenizer
 
 revision = 1
 about = "posterior mean and log-variance of the training images, and the statistics that normalise them"
 parallel = True
+resumes = True
 BATCH = 512
+SHARD = 8192  # images at most: 128 MiB a moment where L Z is 4096
+SHARES = 4  # shards of a split at least, where it has as many batches, for several processes to share
+BESIDE = 1024  # bytes of a shard beside its values, about
 VIEWS = {"train": 2, "val": 1}  # as they are, and mirrored
 
 
@@ -19,9 +34,16 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    images = 2 * experiment.data.train_images + experiment.data.val_images
-    moments = 2 if experiment.tokenizer.gaussian.on else 1
-    return Size(images, 2 * moments * images * experiment.tokenizer.tokens * experiment.tokenizer.channels)
+    data, tokenizer = experiment.data, experiment.tokenizer
+    images = 2 * data.train_images + data.val_images
+    shards = sum(math.ceil(n / shard_images(n)) for n in (data.train_images, data.val_images))
+    values = (2 if tokenizer.gaussian.on else 1) * images * tokenizer.tokens * tokenizer.channels
+    return Size(images, 2 * values + BESIDE * shards, images * flops.of_encoder(experiment))
+
+
+def shard_images(images: int) -> int:
+    """How many of the images of a split are in a shard, whole batches, but the last one."""
+    return min(SHARD, BATCH * math.ceil(images / (SHARES * BATCH)))
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
@@ -29,46 +51,109 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    """Writes {split}_mean.npy and {split}_log_variance.npy, float16 (n, views, L, Z), and statistics.npz, (Z,) each.
+    """Writes the shards of each split (`harness.latents.Shard`), and statistics.npz, (Z,) each.
 
-    Views are the image as it is and, in `train`, mirrored.
+    Views are the image as it is and, in `train`, mirrored. What is in a shard depends on its images alone, so any
+    process may write it, and what was finished before a stop is kept.
     """
-    from functools import partial
-
     import numpy as np
 
     from harness import weights
-    from harness.arrays import create
-    from harness.coding import encode
     from harness.data import open_split
     from harness.latents import STATISTICS, Moments
-    from models.tokenizer import Posterior
+    from harness.store import digest
 
-    folder, tokenizer = work.inputs["data"].checked_folder(), work.experiment.tokenizer
+    folder, channels = work.inputs["data"].checked_folder(), work.experiment.tokenizer.channels
     network = weights.load_tokenizer(work.experiment, work.inputs["tokenizer"]).to(work.machine.device)
-    moments = Moments(tokenizer.channels)
-    names = ("mean", "log_variance") if tokenizer.gaussian.on else ("mean",)
-
-    def encoded(images: np.ndarray, place: tuple[int, int]) -> Posterior:
-        start, view = place
-        chunk = images[start : start + BATCH]
-        return encode(network, chunk[:, :, ::-1] if view else chunk, work.machine)
-
     splits = {split: open_split(folder, split).images for split in VIEWS}
-    with work.progress(sum(VIEWS[split] * len(images) for split, images in splits.items()), "image") as bar:
-        for split, images in splits.items():
-            shape = (len(images), VIEWS[split], tokenizer.tokens, tokenizer.channels)
-            kept = names if work.processes.first else ()
-            arrays = [create(work.run.folder / f"{split}_{name}.npy", np.float16, shape) for name in kept]
-            places = [(start, view) for start in range(0, len(images), BATCH) for view in range(VIEWS[split])]
-            for (start, view), posterior in zip(places, work.map(partial(encoded, images), places), strict=True):
-                for array, name in zip(arrays, kept, strict=True):
-                    array[start : start + BATCH, view] = getattr(posterior, name).numpy()
-                if split == "train":
-                    moments.add(posterior)
-                bar.update(len(posterior.mean))
-            for array in arrays:
-                array.flush()
-    mean, std = moments.statistics()
+    shards = [shard for split, images in splits.items() for shard in _shards(split, len(images))]
+    made_from = digest([work.inputs[name].result()["files"] for name in inputs(work.experiment)])
+
+    def made(shard: Shard) -> Moments | None:
+        """The sums over a shard, which is on disk then; None where asked to stop."""
+        if there := shard.read(work.shared, made_from):
+            return there
+        encoded = _encoded(work, network, splits[shard.split], shard)
+        if encoded is None:
+            return None
+        shard.write(work.shared, *encoded, made_from)
+        return encoded[1]
+
+    if work.processes.first:  # the others wait for it before their first shard
+        _remove_all_but(shards, work.shared)
+    train = Moments(channels)
+    with work.progress(sum(VIEWS[shard.split] * len(shard) for shard in shards), "image") as bar:
+        for shard, sums in zip(shards, work.map(made, shards), strict=True):
+            if sums is None:
+                raise Stopped
+            if shard.split == "train":
+                train.merge(sums)
+            bar.update(VIEWS[shard.split] * len(shard))
+    mean, std = train.statistics()
     np.savez(work.run.folder / STATISTICS, mean=mean.numpy(), std=std.numpy())
+    if work.processes.first:
+        _require(shards, work.shared)
     return Outcome()
+
+
+def _shards(split: str, images: int) -> list[Shard]:
+    """Those of a split, in order."""
+    from harness.latents import Shard
+
+    starts = range(0, images, shard_images(images))
+    return [Shard(split, start, min(start + starts.step, images)) for start in starts]
+
+
+def _encoded(
+    work: Work, network: Tokenizer, images: np.ndarray, shard: Shard
+) -> tuple[dict[str, np.ndarray], Moments] | None:
+    """The arrays of a shard, by parameter of the posterior, and the sums over it; None where asked to stop."""
+    import numpy as np
+
+    from harness.coding import encode
+    from harness.latents import PARAMETERS, Moments
+
+    tokenizer, views, sums = work.experiment.tokenizer, VIEWS[shard.split], Moments(work.experiment.tokenizer.channels)
+    shape = (len(shard), views, tokenizer.tokens, tokenizer.channels)
+    arrays = {name: np.empty(shape, np.float16) for name in PARAMETERS[: 1 + tokenizer.gaussian.on]}
+    done = 0
+    for batch in _batches(images, shard):
+        if work.should_stop():
+            return None
+        for view in range(views):
+            posterior = encode(network, batch[:, :, ::-1] if view else batch, work.machine)
+            for name, array in arrays.items():
+                array[done : done + len(batch), view] = getattr(posterior, name).numpy()
+            sums.add(posterior)
+        done += len(batch)
+    return arrays, sums
+
+
+def _batches(images: np.ndarray, shard: Shard) -> Iterator[np.ndarray]:
+    """The images of a shard; a thread reads, and perhaps decodes, the next batch while one is encoded."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    first, *others = (slice(at, min(at + BATCH, shard.stop)) for at in range(shard.start, shard.stop, BATCH))
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(images.__getitem__, first)
+        for part in others:
+            batch = following.result()
+            following = thread.submit(images.__getitem__, part)
+            yield batch
+        yield following.result()
+
+
+def _remove_all_but(shards: list[Shard], folder: Path) -> None:
+    """Removes what other code left of the splits, which the result would list."""
+    kept = {name for shard in shards for name in shard.names}
+    for path in [path for split in VIEWS for path in folder.glob(f"{split}_*")]:
+        if path.name not in kept:
+            path.unlink()
+
+
+def _require(shards: list[Shard], folder: Path) -> None:
+    """Raises `Trouble` where this process does not see what another one wrote, and the result would lack it."""
+    seen = {path.name for path in folder.iterdir()}
+    for shard in shards:
+        if shard.last not in seen:
+            raise Trouble(f"{folder / shard.last} was written and is not there: all processes have to share a disk")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from harness import flops, plugins
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work
+from harness.store import Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.metrics import Reference
 
 revision = 2
-about = "Lite2 features of the training images; gFD of real images, of the mean image and of noise"
-FEATURES = "features.npy"
+about = "features of the training images; gFD of real images, of the mean image and of noise"
+FEATURES, MOMENTS = "features.npy", "moments.npz"
+KEPT = 50_000  # features at most, evenly spaced: the distance takes the moments of all, the other metrics so many do
 parallel = True
 METRICS = ["gfd", "classifier_score", "precision", "recall"]  # none that reads more of the evaluation
 CHUNK = 640  # images in memory at once
@@ -20,60 +28,98 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    return Size(experiment.data.train_images + 3 * experiment.data.val_images, 4 * 120 * experiment.data.train_images)
+    images = experiment.data.train_images + 3 * experiment.data.val_images
+    work = images * flops.measure(experiment.evaluation)
+    width: int = plugins.load("harness.measures", experiment.evaluation.measure or "lite2", "measure").features
+    return Size(images, 4 * width * min(KEPT, experiment.data.train_images), work)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    return {"metrics_px": experiment.evaluation.metrics_px}
+    return {"metrics_px": experiment.evaluation.side_px, "measure": experiment.evaluation.measure}
 
 
 def run(work: Work) -> Outcome:
-    """Writes features.npy, float32 (n, D)."""
+    """Writes features.npy, float32 (n, D), and of more than `KEPT` images moments.npz."""
     import numpy as np
     import torch
 
     from harness import fidelity
     from harness.data import open_split
     from harness.draws import Draws
+    from harness.frechet import Moments
     from harness.images import channels_first
     from harness.measures import Seen
-    from harness.metrics import Generated, records
+    from harness.metrics import Generated, Reference, records
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
     train, val = (open_split(folder, split).images for split in ("train", "val"))
-    side, shape = experiment.evaluation.metrics_px, val.shape[1:]
+    network, shape = fidelity.network(experiment.evaluation, work.machine), val.shape[1:]
 
     def look(images: np.ndarray) -> Seen:
-        return fidelity.look(channels_first(images), side, work.machine)
+        return fidelity.seen(channels_first(images), network)
 
-    def noise(start: int, count: int) -> np.ndarray:
-        uniform = Draws(0, "reference", start).uniform("noise", count, *shape)
+    def look_at_train(rows: slice) -> tuple[np.ndarray, Tensor]:
+        images = train[rows]
+        return images.sum(0, dtype=np.float64), look(images).features
+
+    def noise(rows: slice) -> np.ndarray:
+        uniform = Draws(0, "reference", rows.start).uniform("noise", rows.stop - rows.start, *shape)
         return (256 * uniform).to(torch.uint8).numpy()
 
-    def split_up(images: np.ndarray) -> list[np.ndarray]:
-        return [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-
-    total, parts = np.zeros(shape), []
-    chunks = split_up(train)
+    total, parts, every = np.zeros(shape), [], split_up(len(train))
+    places = np.arange(min(KEPT, len(train))) * len(train) // min(KEPT, len(train))
+    of_all: Moments | None = None
     with work.progress(len(train), "image") as bar:
-        for chunk, looked_at in zip(chunks, work.map(look, chunks), strict=True):
-            total += chunk.sum(0, dtype=np.float64)
-            parts.append(looked_at.features)
-            bar.update(len(chunk))
-    features = torch.cat(parts)
-    np.save(work.run.folder / FEATURES, features.numpy())
+        for rows, (pixels, features) in zip(every, work.map(look_at_train, every), strict=True):
+            total += pixels
+            parts.append(features[places[(rows.start <= places) & (places < rows.stop)] - rows.start])
+            if len(train) > KEPT:
+                of_all = Moments.of(features) if of_all is None else of_all + Moments.of(features)
+            bar.update(rows.stop - rows.start)
+    reference = Reference(torch.cat(parts), of_all)
+    save(work.run, reference)
 
-    places = [(start, len(val[start : start + CHUNK])) for start in range(0, len(val), CHUNK)]
     mean = look((total / len(train)).round().astype(np.uint8)[None])
+    every = split_up(len(val))
     compared = {
-        "real": (fidelity.together(list(work.map(look, split_up(val)))), "the images of val"),
+        "real": (fidelity.together(list(work.map(lambda rows: look(val[rows]), every))), "the images of val"),
         "mean image": (fidelity.together([mean] * len(val)), "the mean training image"),
         "noise": (
-            fidelity.together(list(work.map(lambda place: look(noise(*place)), places))),
+            fidelity.together(list(work.map(lambda rows: look(noise(rows)), every))),
             "independent uniform pixels",
         ),
     }
     found = []
     for split, (looked_at, how) in compared.items():
-        found += records(Generated(looked_at, features, experiment, split, how), METRICS)
+        found += records(Generated(looked_at, reference, experiment, split, how), METRICS)
     return Outcome(found)
+
+
+def split_up(n: int) -> list[slice]:
+    """The places 0 .. n - 1, `CHUNK` at a time."""
+    return [slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
+
+
+def save(run: Run, reference: Reference) -> None:
+    """Writes what `load` reads."""
+    import numpy as np
+
+    np.save(run.folder / FEATURES, reference.features.numpy())
+    if (m := reference.moments) is not None:
+        np.savez(run.folder / MOMENTS, n=m.n, mean=m.mean.numpy(), scatter=m.scatter.numpy())
+
+
+def load(run: Run) -> Reference:
+    """What a finished run says of the training images."""
+    import numpy as np
+    import torch
+
+    from harness.frechet import Moments
+    from harness.metrics import Reference
+
+    features = torch.from_numpy(np.load(run.file(FEATURES)))
+    if MOMENTS not in run.result()["files"]:
+        return Reference(features)
+    stored = np.load(run.file(MOMENTS))
+    mean, scatter = (torch.from_numpy(stored[name]) for name in ("mean", "scatter"))
+    return Reference(features, Moments(int(stored["n"]), mean, scatter))

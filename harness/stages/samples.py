@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness import flops
 from harness.experiment import UNGUIDED, Experiment, Guide
 from harness.stages import Outcome, Size, Work
 
@@ -20,8 +21,14 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    sampling, tokenizer = experiment.sampling, experiment.tokenizer
-    return Size(sampling.images * sampling.steps, 4 * sampling.images * tokenizer.tokens * tokenizer.channels)
+    return size_of(experiment, UNGUIDED)
+
+
+def size_of(experiment: Experiment, guide: Guide) -> Size:
+    """What drawing with a guide takes."""
+    images, dimensions = experiment.sampling.images, experiment.tokenizer.tokens * experiment.tokenizer.channels
+    work = images * flops.drawing(experiment, guide)
+    return Size(images * experiment.sampling.steps, 4 * images * dimensions, work, images)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
@@ -30,6 +37,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
         "images": sampling.images,
         "sampler": sampling.sampler,
         "steps": sampling.steps,
+        "time_shift": sampling.time_shift,
         "labels": sampling.labels,
         "seed": experiment.seed,
     }

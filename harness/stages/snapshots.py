@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness import flops
 from harness.experiment import Experiment
 from harness.stages import Outcome, Size, Work
 from harness.weights import snapshot_file, snapshot_steps
@@ -21,11 +22,14 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    return Size(len(snapshot_steps(experiment.training.steps)) * experiment.data.val_images, 10_000)
+    moments, images = len(snapshot_steps(experiment.training.steps)), experiment.data.val_images
+    work = (images + experiment.evaluation.probe_images) * flops.of_encoder(experiment)
+    work += 2 * images * (flops.of_decoder(experiment) + flops.measure(experiment.evaluation))
+    return Size(moments * images, 10_000, moments * work)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    return {"evaluation": experiment.evaluation}
+    return {"evaluation": experiment.evaluation.heeded}
 
 
 def run(work: Work) -> Outcome:

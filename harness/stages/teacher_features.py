@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness import networks
-from harness.errors import unknown
+from harness import flops, networks
 from harness.experiment import Experiment
+from harness.pretrained import checksum
 from harness.stages import Outcome, Size, Work
+from harness.teaching import patches
 
 revision = 1
 about = "class token, patch tokens and semantic scores of the frozen teacher"
@@ -21,19 +22,13 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 def size(experiment: Experiment) -> Size:
     images, tokens = experiment.data.train_images, experiment.tokenizer.image_tokens(experiment.data.image_size)
-    teacher = networks.TEACHERS[experiment.teacher]
-    return Size(images, 2 * images * (2 * teacher.class_width + tokens * (2 * teacher.patch_width + 4)))
+    teacher = networks.teacher(experiment.teacher)
+    stored = 2 * images * (2 * teacher.class_width + tokens * (2 * teacher.patch_width + 4))
+    return Size(images, stored, 2 * images * flops.of_teacher(experiment))
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    if experiment.teacher not in networks.TEACHERS:
-        raise unknown("teacher", experiment.teacher, networks.TEACHERS)
     return {"teacher": experiment.teacher, "patches": patches(experiment)}
-
-
-def patches(experiment: Experiment) -> int:
-    """The side of the grid of image tokens."""
-    return experiment.data.image_size // experiment.tokenizer.patch_size
 
 
 def run(work: Work) -> Outcome:
@@ -47,7 +42,7 @@ def run(work: Work) -> Outcome:
 
     data = work.inputs["data"]
     train = open_split(data.checked_folder(), "train")
-    known = networks.TEACHERS[work.experiment.teacher]
+    known = networks.teacher(work.experiment.teacher)
     teacher = known.load(patches(work.experiment), work.machine)
     arrays: dict[str, np.memmap] = {}
 
@@ -69,4 +64,4 @@ def run(work: Work) -> Outcome:
             bar.update(len(found["c"]))
     for array in arrays.values():
         array.flush()
-    return Outcome(facts={"teacher": known.about, "weights": known.weights()})
+    return Outcome(facts={"teacher": known.about, "weights": checksum(known.weights())})

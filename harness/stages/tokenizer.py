@@ -4,33 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.experiment import Experiment
+from harness import flops
+from harness.experiment import Experiment, Training
+from harness.pretrained import checksum
 from harness.stages import Outcome, Size, Work
+from harness.teaching import Teaching, needed, online
 from harness.weights import snapshot_steps
 
 if TYPE_CHECKING:
-    from harness.batches import Batch, Batches
+    from harness.adversary import Adversary
+    from harness.batches import Batches
     from harness.draws import Part
-    from models.alignment import Features
+    from models.tokenizer import Tokenizer
 
 revision = 1
 about = "the tokenizer, its curves and its weights at five moments"
 parallel = True
 resumes = True
+DISCRIMINATOR = "discriminator.safetensors"
 SHOWN = 10  # images whose masks are kept for the report
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
-    return ("data", "teacher_features") if experiment.tokenizer.wants_teacher else ("data",)
+    return ("data", *needed(experiment)) if experiment.tokenizer.wants_teacher else ("data",)
 
 
 def size(experiment: Experiment) -> Size:
     steps, weights = experiment.training.steps, 4 * experiment.tokenizer.parameters(experiment.data.image_size)
-    return Size(steps * experiment.training.batch_images, len(snapshot_steps(steps)) * weights)
+    work = flops.tokenizer_training(experiment)
+    return Size(steps * experiment.training.batch_images, len(snapshot_steps(steps)) * weights, work)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    return {"tokenizer": experiment.tokenizer, "training": experiment.training, "seed": experiment.seed}
+    tokenizer, training = experiment.tokenizer, experiment.training
+    asked = {"teacher": online(experiment)} if tokenizer.wants_teacher else {}
+    return {"tokenizer": tokenizer, "training": training, "seed": experiment.seed, **asked}
 
 
 def batches(experiment: Experiment) -> tuple[int, ...]:
@@ -50,12 +58,17 @@ def run(work: Work) -> Outcome:
     experiment, machine, training = work.experiment, work.machine, work.experiment.training
     folder = work.inputs["data"].checked_folder()
     images = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "tokenizer", machine)
-    teacher = _Teacher(work) if experiment.tokenizer.wants_teacher else None
+    teacher = Teaching(work) if experiment.tokenizer.wants_teacher else None
     perceptual = networks.perceptual(experiment.tokenizer, machine)  # before seeding: building it draws numbers
     with seeded(experiment.seed, "tokenizer", "initialisation"):
         objective = Objective(
             experiment.tokenizer, experiment.data.image_size, teacher.widths if teacher else None, perceptual
-        ).to(machine.device)
+        )
+    if experiment.tokenizer.dinov2_encoder:
+        networks.initialise_encoder(objective.tokenizer, experiment.tokenizer)
+    objective.to(machine.device)
+    of_files = {f"{of}_weights": checksum(find()) for of, find in networks.files(experiment.tokenizer).items()}
+    facts = of_files | (teacher.facts if teacher else {})
 
     def batch(step: int, part: Part) -> tuple[Any, ...]:
         chosen = images(step, part)
@@ -63,8 +76,9 @@ def run(work: Work) -> Outcome:
 
     if experiment.tokenizer.masking.on:
         _save_masks(work, images, teacher)
+    opponent = adversary(work, objective.tokenizer, training)
 
-    train(
+    trained = train(
         work,
         training,
         model=objective,
@@ -74,12 +88,42 @@ def run(work: Work) -> Outcome:
         validate=Validation(open_split(folder, "val").images, machine),
         snapshot=weights.keep_snapshots(work.run, training.steps),
         batches=batches(experiment),
+        adversary=opponent,
     )
+    if opponent is not None:
+        weights.save(work.run, DISCRIMINATOR, opponent.discriminator)
     parameters = sum(p.numel() for p in objective.tokenizer.parameters())
-    return Outcome(facts={"parameters": parameters, "reduction": "squared error: mean over pixels; KL: sum over L x Z"})
+    reduction = "squared error: mean over pixels; KL: sum over L x Z"
+    return Outcome(facts={"parameters": parameters, "reduction": reduction, **facts, **trained.facts})
 
 
-def _save_masks(work: Work, batches: Batches, teacher: _Teacher | None) -> None:
+def adversary(work: Work, tokenizer: Tokenizer, training: Training, steps_before: int = 0) -> Adversary | None:
+    """Who trains a discriminator beside `tokenizer`, where it has one; the heads go on from those of the inputs.
+
+    `steps_before` were made by the training that this one follows.
+    """
+    import dataclasses
+
+    from safetensors.torch import load_file
+
+    from harness import networks
+    from harness.adversary import Adversary
+    from harness.draws import seeded
+    from models.discriminator import Discriminator
+
+    config = work.experiment.tokenizer.adversarial
+    if not config.on:
+        return None
+    features = networks.discriminator_features(config.features, work.machine)  # before seeding, as it draws numbers
+    with seeded(work.experiment.seed, "tokenizer", "discriminator"):
+        discriminator = Discriminator(features).to(work.machine.device)
+    if "tokenizer" in work.inputs:
+        discriminator.load_state_dict(load_file(work.inputs["tokenizer"].file(DISCRIMINATOR)))
+    config = dataclasses.replace(config, start_step=max(0, config.start_step - steps_before))
+    return Adversary(config, discriminator, training, work.machine, tokenizer.to_pixels.weight)
+
+
+def _save_masks(work: Work, batches: Batches, teacher: Teaching | None) -> None:
     """Writes masks.npz for reports: images of the first step (uint8) and what was hidden of them (bool)."""
     import numpy as np
 
@@ -94,27 +138,3 @@ def _save_masks(work: Work, batches: Batches, teacher: _Teacher | None) -> None:
     images = to_uint8(batch.x[:SHOWN]).permute(0, 2, 3, 1).cpu().numpy()
     with replacing(work.run.folder / "masks.npz") as temporary, temporary.open("wb") as file:
         np.savez(file, images=images, masks=mask)
-
-
-class _Teacher:
-    """The cached features of the teacher, memory-mapped."""
-
-    def __init__(self, work: Work):
-        import numpy as np
-
-        from harness.networks import TEACHERS
-
-        run = work.inputs["teacher_features"]
-        self.device = work.machine.device
-        known = TEACHERS[work.experiment.teacher]
-        self.widths = known.patch_width, known.class_width
-        self.arrays = [np.load(run.file(f"{name}.npy"), mmap_mode="r") for name in ("c", "p", "s")]
-
-    def features(self, batch: Batch) -> Features:
-        """The features of a batch's images, mirrored as they are."""
-        import torch
-
-        from models.alignment import Features
-
-        places = batch.indices.numpy(), batch.flips.long().cpu().numpy()
-        return Features(*(torch.from_numpy(a[places]).float().to(self.device) for a in self.arrays))

@@ -1,0 +1,94 @@
+"""From the bytes of an image file to pixels: upright, RGB, 8 bits a channel, cropped by a named rule."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
+
+
+def center(image: Image.Image, side: int) -> Image.Image:
+    """The centre square, (side, side), as in the ADM protocol (Dhariwal and Nichol 2021).
+
+    The image is halved by averaging while its shorter side is at least 2 x side, then resized by cubic interpolation,
+    antialiased, so that its shorter side is `side`.
+    """
+    from PIL import Image
+
+    while min(image.size) >= 2 * side:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = side / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def resized(kernel: str, image: Image.Image, side: int) -> Image.Image:
+    """The centre square after one resize, antialiased, of the shorter side to `side`; rounded as torchvision rounds.
+
+    That is torchvision's `Resize(side)` and `CenterCrop(side)`: the longer side is rounded down, the crop's corner to
+    the nearest even pixel where it lies between two.
+    """
+    from PIL import Image
+
+    shorter = min(image.size)
+    width, height = (side * length // shorter for length in image.size)
+    image = image.resize((width, height), Image.Resampling[kernel])
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
+
+
+def squash(image: Image.Image, side: int) -> Image.Image:
+    """All of the image, its sides scaled apart to (side, side) by cubic interpolation, antialiased."""
+    from PIL import Image
+
+    return image.resize((side, side), Image.Resampling.BICUBIC)
+
+
+CROPS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
+    "center": center,  # the ADM protocol: halved by averaging, then cubic; the centre square
+    "resize_bicubic": functools.partial(resized, "BICUBIC"),  # shorter side in one step, cubic; the centre square
+    "resize_bilinear": functools.partial(resized, "BILINEAR"),  # the same with a linear kernel
+    "resize_lanczos": functools.partial(resized, "LANCZOS"),  # the same with a Lanczos kernel
+    "squash": squash,  # all of the image, whatever its proportions
+}
+
+
+def decode(file: BinaryIO | Path, side: int | None = None, crop: str = "center") -> np.ndarray:
+    """The image upright, in RGB, uint8 (H, W, 3), resized and cropped to `side` if that is given.
+
+    Damaged content makes decoders raise nearly anything.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    with Image.open(file) as opened:
+        image = _rgb(ImageOps.exif_transpose(opened))
+    return np.asarray(image if side is None else CROPS[crop](image, side))
+
+
+def read(file: BinaryIO | Path, side: int | None, crop: str = "center") -> np.ndarray | None:
+    """What `decode` returns; None where the file does not open."""
+    try:
+        return decode(file, side, crop)
+    except Exception:
+        return None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """8 bits a channel. Raises `ValueError` for numbers of which nobody says what is white."""
+    import numpy as np
+    from PIL import Image
+
+    if image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode}")
+    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits, not scale them
+        image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    return image.convert("RGB")

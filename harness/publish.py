@@ -1,0 +1,69 @@
+"""`python -m harness.publish --run ID --out DIR`: a finished tokenizer as a pretrained model, with a model card."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import cli
+from harness.errors import Mistake, Trouble
+
+if TYPE_CHECKING:
+    from harness.hub import PretrainedTokenizer
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = cli.parser("publish", __doc__.partition(": ")[2])
+    cli.add_store(parser)
+    parser.add_argument("--run", required=True, metavar="ID", help="a run, by its key or the first digits of it")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder to write; new or empty")
+    parser.add_argument("--push", metavar="OWNER/NAME", help="upload it to this repository of the Hub, too")
+    options = parser.parse_args(arguments)
+    made = cli.chosen_run(options, ("generation", "evaluation", "finetuning", "tokenizer"))
+    out = options.out.resolve()
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise Mistake(f"--out {options.out} is there and is not an empty folder")
+
+    from harness.hub import PretrainedTokenizer, require_hub_id
+    from harness.store import Store
+
+    if options.push is not None:
+        require_hub_id(options.push)
+    tokenizer = PretrainedTokenizer.of_run(Store(options.runs), made.decoder)
+    write(tokenizer, out)
+    origin = tokenizer.config.origin
+    print(f"{made.decoder.stage} {made.decoder.key}, {origin.variant}, with {len(origin.records)} numbers:")
+    for path in sorted(out.iterdir()):
+        print(f"  {options.out / path.name}  {path.stat().st_size:,} bytes")
+    if options.push is not None:
+        print(pushed(tokenizer, options.push, options.out))
+    return 0
+
+
+def write(tokenizer: PretrainedTokenizer, out: Path) -> None:
+    """Writes the folder `out`, which is not there or empty, as a whole or not at all."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        tokenizer.save_pretrained(temporary)
+        if out.exists():
+            out.rmdir()
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def pushed(tokenizer: PretrainedTokenizer, repository: str, written: Path) -> str:
+    """Where the Hub has it now; raises `Trouble`."""
+    try:
+        return str(tokenizer.push_to_hub(repository))
+    except Exception as error:  # each HTTP library has its own
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise Trouble(f"{written} is written, but {repository} of the Hub is not: {reason}") from error
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,178 @@
+"""`python -m harness.tokenize FOLDER --tokenizer RUN_OR_HUB_ID`: the latents of all images of a folder.
+
+It writes FILE.npy, float32 (n, L, Z), which numpy maps into memory (`np.load(FILE, mmap_mode="r")`) and which can be
+written batch by batch: an npz can be neither, safetensors are written from memory alone. Beside it FILE.json has
+`names`, the paths of the n images in the folder, in the order of the latents, and where these come from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from harness import cli
+from harness.decoding import read
+from harness.errors import Mistake, Trouble
+from harness.reconstruct import files, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from harness.hub import PretrainedTokenizer
+    from harness.machine import Machine
+
+CROP = "center"
+NAMED = 5  # damaged images that the terminal is told of; the JSON file names all
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = cli.parser("tokenize", __doc__.partition(": ")[2].partition("\n")[0])
+    cli.add_store(parser)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="images, at any depth")
+    parser.add_argument(
+        "--tokenizer",
+        dest="run",
+        required=True,
+        metavar="RUN_OR_HUB_ID",
+        help="a pretrained folder, else OWNER/NAME of the Hub, else a run, by the first digits of its key",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="FILE.npy (default: reports/out/FOLDER-latents.npy)")
+    parser.add_argument("--sample", action="store_true", help="samples of the posteriors, not their modes")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    options = parser.parse_args(arguments)
+    if not options.folder.is_dir():
+        raise Mistake(f"{shown(options.folder)} is no folder: one with images in it is needed")
+    name = shown(Path(options.folder.resolve().name))
+    out = options.out or Path("reports/out") / f"{name}-latents.npy"
+    require_new(out)
+    images = files([options.folder])
+    tokenizer, identity = chosen(options)
+    about = {
+        "folder": name,
+        "tokenizer": identity,
+        "weights_sha256": tokenizer.weights_sha256,
+        "image_size": tokenizer.config.image_size,
+        "crop": CROP,
+        "latents": "sample" if options.sample else "mode",
+    }
+    n, damaged = write(out, tokenizer, options.folder, images, about, options.quiet)
+    print(f"{n} images, centre-cropped to {about['image_size']} px, from the posterior's {about['latents']}: {out}")
+    if damaged:
+        first = ", ".join(damaged[:NAMED]) + (", ..." if len(damaged) > NAMED else "")
+        print(f"left out: {len(damaged)} of {len(images)} images do not open: {first}", file=sys.stderr)
+    return 1 if damaged else 0
+
+
+def require_new(out: Path) -> None:
+    """Raises `Mistake` where the latents cannot be written to `out`."""
+    if out.suffix != ".npy":
+        raise Mistake(f"--out {out}: a name that ends in .npy is needed")
+    for path in (out, out.with_suffix(".json")):
+        if path.exists():
+            raise Mistake(f"{path} is there already: --out names another file")
+
+
+def chosen(options: argparse.Namespace) -> tuple[PretrainedTokenizer, str]:
+    """The tokenizer that is asked for, in words too; raises `Mistake` where there is none."""
+    if os.path.isdir(options.run) or "/" in options.run:
+        from harness.hub import PretrainedTokenizer
+
+        return PretrainedTokenizer.from_pretrained(options.run), f"pretrained {options.run}"
+    made = cli.chosen_run(options, ("generation", "evaluation", "finetuning", "tokenizer"))
+
+    from harness.hub import PretrainedTokenizer
+    from harness.store import Store
+
+    return PretrainedTokenizer.of_run(Store(options.runs), made.decoder), f"{made.decoder.stage} {made.decoder.key}"
+
+
+def write(
+    out: Path, tokenizer: PretrainedTokenizer, folder: Path, images: Sequence[Path], about: dict[str, Any], quiet: bool
+) -> tuple[int, list[str]]:
+    """Writes both files or, where it ends early, neither; returns how many latents there are, and what did not open.
+
+    Memory does not grow with the number of images. Raises `Trouble` where none opens.
+    """
+    from tqdm import tqdm
+
+    from harness.machine import this_machine
+    from harness.store import replacing
+
+    machine = this_machine()
+    tokenizer.to(machine.device)
+    names: list[str] = []
+    damaged: list[str] = []
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as array, replacing(out.with_suffix(".json")) as beside:
+        with array.open("wb") as file, tqdm(total=len(images), unit="image", disable=quiet or None) as bar:
+            write_header(file, len(images), tokenizer)
+            for paths, pixels in batches(images, tokenizer.config.image_size):
+                named = [path.relative_to(folder).as_posix() for path in paths]
+                whole = {name: image for name, image in zip(named, pixels, strict=True) if image is not None}
+                damaged += [shown(Path(name)) for name in named if name not in whole]
+                if whole:
+                    file.write(latents(tokenizer, whole, about["latents"] == "sample", machine).tobytes())
+                names += whole
+                bar.update(len(paths))
+            file.seek(0)
+            write_header(file, len(names), tokenizer)  # as long as it was: numpy leaves room for any number of rows
+        if not names:
+            raise Trouble(f"none of the {len(images)} images in {shown(folder)} opens")
+        about = about | {"machine": str(machine), "damaged": damaged, "names": names}
+        beside.write_text(json.dumps(about, indent=1))
+    return len(names), damaged
+
+
+def write_header(file: BinaryIO, n: int, tokenizer: PretrainedTokenizer) -> None:
+    """That of a .npy file of the latents of `n` images."""
+    import numpy as np
+
+    shape = (n, tokenizer.config.tokenizer.tokens, tokenizer.config.tokenizer.channels)
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+
+
+def latents(
+    tokenizer: PretrainedTokenizer, images: dict[str, np.ndarray], sample: bool, machine: Machine
+) -> np.ndarray:
+    """float32 (n, L, Z) of images by name, uint8 (S, S, 3) each; the noise of a sample is a function of the name."""
+    import numpy as np
+    import torch
+
+    from harness import coding
+    from harness.draws import generator
+
+    posterior = coding.encode(tokenizer.tokenizer, np.stack(list(images.values())), machine)
+    if not sample:
+        return posterior.mean.numpy()
+    shape = posterior.mean.shape[1:]
+    drawn = [torch.randn(shape, generator=generator("tokenize", os.fsencode(name))) for name in images]
+    return posterior.sample(torch.stack(drawn)).numpy()
+
+
+def batches(images: Sequence[Path], side: int) -> Iterator[tuple[Sequence[Path], Iterator[np.ndarray | None]]]:
+    """The images with their pixels, uint8 (S, S, 3), None where one does not open; threads read one batch ahead."""
+    from harness.coding import BATCH
+    from harness.machine import cores
+
+    opened = partial(read, side=side, crop=CROP)
+    with ThreadPoolExecutor(cores()) as pool:
+        ahead = None
+        for start in range(0, len(images), BATCH):
+            paths = images[start : start + BATCH]
+            coming = paths, pool.map(opened, paths)
+            if ahead:
+                yield ahead
+            ahead = coming
+        if ahead:
+            yield ahead
+
+
+if __name__ == "__main__":
+    cli.run(main)

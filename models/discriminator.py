@@ -1,0 +1,192 @@
+"""The discriminator on frozen features at several depths, and the losses of both sides (MacTok Eq. 7 and App. B).
+
+Projected GANs (Sauer et al. 2021) discriminate so: a pretrained network is read at several depths and a small head
+for each of them is all that learns.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+from models.efficientnet import EfficientNet
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of values in [0, 1]
+
+
+class Readouts(Protocol):
+    """Frozen features at several depths, of `widths` C_i: images (B, 3, H, H) in [-1, 1] -> maps (B, C_i, T_i)."""
+
+    widths: tuple[int, ...]
+
+    def __call__(self, x: Tensor) -> list[Tensor]: ...
+
+
+class DinoReadouts:
+    """A timm ViT-S/16 at 224 px: the patch embedding with its positions, and the tokens behind four blocks.
+
+    `net` is frozen here; class tokens are dropped.
+    """
+
+    SIDE, BLOCKS = 224, (2, 5, 8, 11)
+
+    def __init__(self, net: Any):
+        self.net = net.eval().requires_grad_(False)
+        self.widths = (net.embed_dim,) * (1 + len(self.BLOCKS))
+
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        net = self.net
+        mean, std = (torch.tensor(v, device=x.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+        x = ((resized(x, self.SIDE) + 1) / 2 - mean) / std
+        h = net.norm_pre(net._pos_embed(net.patch_embed(x)))
+        readouts = [h]
+        for i, block in enumerate(net.blocks[: self.BLOCKS[-1] + 1]):
+            h = block(h)
+            if i in self.BLOCKS:
+                readouts.append(h)
+        return [h[:, net.num_prefix_tokens :].mT for h in readouts]
+
+
+class LiteReadouts:
+    """EfficientNet-Lite at 64 px or more: stages 1, 2 and 4, of strides 4, 8 and 16.
+
+    Smaller images are enlarged: the map of stage 4 has 16 places at 64 px, at 32 px it would have 4, each of which
+    sees the whole image. Stage 0 tells little beyond the pixels and has four times the places of stage 1, stage 3 has
+    the stride of stage 4, and behind that 4 places would be left. All places count alike, so the finer levels more.
+    """
+
+    SIDE, STAGES = 64, (1, 2, 4)
+
+    def __init__(self, net: EfficientNet):
+        self.net = net
+        widths = {info["module"]: info["num_chs"] for info in net.net.feature_info}
+        self.widths = tuple(widths[f"blocks.{i}"] for i in self.STAGES)
+
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        stages = self.net.stages(resized(x, max(self.SIDE, x.shape[-1])), self.STAGES[-1])
+        return [stages[i].flatten(2) for i in self.STAGES]
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """Square images at another side: bicubic, antialiased, float32; they may leave the range.
+
+    As two products with the matrix of the interpolation, whose gradient is deterministic on CUDA too, where that of
+    torch's own is not. Not clipped, which would stop gradients.
+    """
+    if x.shape[-1] == side:
+        return x
+    with torch.autocast(x.device.type, enabled=False):
+        identity = torch.eye(x.shape[-1], device=x.device)[None, None]
+        matrix = functional.interpolate(identity, size=(side, x.shape[-1]), mode="bicubic", antialias=True)
+        return matrix @ x.float() @ matrix.mT
+
+
+class Discriminator(nn.Module):
+    """A head for each level of `features`: images (B, 3, H, H) in [-1, 1] -> logits (B, sum of T_i), float32.
+
+    High logits say "real". Each image is judged by itself, so it does not matter how a batch is split. The features
+    belong to whoever loaded them: they are no part of the parameters, of the state, nor of what `.to` moves.
+
+    The vectors of the spectral norms (Miyato et al. 2018) move in `power_iteration` alone, to be called once a step:
+    forwards change nothing, so that their number does not matter. There is no other mode than that of evaluation.
+    """
+
+    def __init__(self, features: Readouts):
+        super().__init__()
+        self.features = features
+        self.heads = nn.ModuleList(Head(width) for width in features.widths)
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        pairs = zip(self.heads, self.features(x), strict=True)
+        return torch.cat([head(tokens).float() for head, tokens in pairs], dim=1)
+
+    def train(self, mode: bool = True) -> Discriminator:
+        """Stays in evaluation mode, in which spectral norms do not move."""
+        return super().train(False)
+
+    def power_iteration(self) -> None:
+        """One power iteration of every spectral norm, towards the largest singular value of its present weights."""
+        for module in self.modules():
+            if isinstance(module, Convolution):
+                module.power_iteration()
+
+
+class Head(nn.Module):
+    """Tokens (B, C, T), T >= 4, -> logits (B, T): a 1D convolution of one place, a residual one of nine, a logit.
+
+    Norms are over groups of channels of one image (Wu & He 2018).
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.embed = _layer(width, 1)
+        self.mix = _layer(width, 9)
+        self.to_logit = spectral_norm(Convolution(width, 1, 1))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        h = self.embed(tokens)
+        h = (h + self.mix(h)) / math.sqrt(2)  # the variance of one of them
+        return self.to_logit(h)[:, 0]
+
+
+def _layer(width: int, kernel: int) -> nn.Sequential:
+    convolution = Convolution(width, width, kernel, padding=kernel // 2, padding_mode="circular")
+    groups = math.gcd(32, width)
+    return nn.Sequential(spectral_norm(convolution), nn.GroupNorm(groups, width), nn.LeakyReLU(0.2))
+
+
+class Convolution(nn.Conv1d):
+    """A 1D convolution to be spectrally normalised."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        with torch.autocast(h.device.type, enabled=False):  # the norm needs float32, the convolution does not
+            weight = self.weight
+        return self._conv_forward(h, weight, self.bias)
+
+    @torch.no_grad()
+    def power_iteration(self) -> None:
+        norm: Any = self.parametrizations
+        norm.weight.train()()  # in training mode computing the weight makes one iteration
+        norm.weight.eval()
+
+
+# Losses: of logits (B, T) of images and of their reconstructions
+
+
+def hinge(real: Tensor, fake: Tensor) -> Tensor:
+    """What the discriminator minimises (Lim & Ye 2017): E[relu(1 - D(x))] + E[relu(1 + D(x̂))]."""
+    return functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
+
+
+def generator_hinge(fake: Tensor) -> Tensor:
+    """What the generator, here the tokenizer, minimises (Lim & Ye 2017): -E[D(x̂)]."""
+    return -fake.mean()
+
+
+def consistency(real: Tensor, fake: Tensor, real_again: Tensor, fake_again: Tensor) -> Tensor:
+    """Balanced consistency (Zhao et al. 2021): squared change of logits under another augmentation, real plus fake."""
+    return functional.mse_loss(real_again, real) + functional.mse_loss(fake_again, fake)
+
+
+def lecam(real: Tensor, fake: Tensor, average_real: float, average_fake: float) -> Tensor:
+    """LeCAM (Tseng et al. 2021): E[relu(D(x) - average_fake)²] + E[relu(average_real - D(x̂))²].
+
+    The averages are moving ones of the mean logits of images and of reconstructions.
+    """
+    return functional.relu(real - average_fake).square().mean() + functional.relu(average_real - fake).square().mean()
+
+
+def adaptive_weight(reconstruction_gradient: Tensor, adversarial_gradient: Tensor) -> Tensor:
+    """The weight of the adversarial term (Esser et al. 2021, Eq. 7), in [0, 1e4].
+
+    The norm of the gradient of the reconstruction's terms over that of the adversarial one, both with respect to the
+    last layer of the decoder. Nothing flows back through it.
+    """
+    weight = reconstruction_gradient.norm() / (adversarial_gradient.norm() + 1e-4)
+    return weight.clamp(0, 1e4).detach()
