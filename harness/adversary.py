@@ -37,7 +37,7 @@ class Adversary:
         discriminator: Discriminator,
         training: Training,
         machine: Machine,
-        last: nn.Parameter,
+        last: Tensor,
     ):
         self.config, self.discriminator, self.machine, self.last = config, discriminator, machine, last
         self.training = dataclasses.replace(training, learning_rate=config.learning_rate)

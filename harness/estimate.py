@@ -53,7 +53,7 @@ class Kind:
     @property
     def limit_hours(self) -> float:
         """How long a job may take: what cannot go on where it stopped has to end within one limit."""
-        attempts = self.resources.timeouts if getattr(self.tasks[0].module, "resumes", False) else 99
+        attempts = 1 + self.resources.timeouts if getattr(self.tasks[0].module, "resumes", False) else 1
         return attempts * self.resources.hours
 
     @property

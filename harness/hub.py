@@ -225,7 +225,7 @@ class PretrainedTokenizer(
         digest = hashlib.sha256()
         for name, values in sorted(self.tokenizer.state_dict().items()):
             digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-            digest.copy().update(values.cpu().contiguous().numpy().tobytes())
+            digest.update(values.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def posterior(self, x: Tensor) -> Posterior:

@@ -83,7 +83,7 @@ def vit(timm_name: str, side: int, weights: WeightsFile, path: Path) -> Any:
     from models.dinov2 import positions
 
     tensors = {name: tensor.float() for name, tensor in weights.read(path).items()}
-    pass # MUTANT
+    tensors.pop("mask_token", None)  # DINOv2's own file has it, for training
     with torch.device("meta"):  # nothing is drawn only to be replaced
         net: Any = timm.create_model(timm_name, pretrained=False, num_classes=0, img_size=side)
     with weights.fitting(path):

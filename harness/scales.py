@@ -242,7 +242,7 @@ SCALES: dict[str, Scale] = {
                 alignment=Alignment(weight=0.1, hidden=256),
                 perceptual=Perceptual(on=True, weight=0.01, batch_share=0.25, warmup_steps=100),
                 adversarial=Adversarial(
-                    features="efficientnet_lite0", start_step=500, learning_rate=1e-3, lecam_decay=0.99
+                    features="efficientnet_lite0", start_step=1000, learning_rate=1e-3, lecam_decay=0.99
                 ),
             ),
             training=Training(steps=1500, batch_images=32, learning_rate=3e-3, warmup_steps=100, ema_decay=0.99),

@@ -72,7 +72,7 @@ def _online(work: Work) -> Callable[[Batch], Features]:
     teacher = networks.teacher(work.experiment.teacher).load(patches(work.experiment), work.machine)
 
     def features(batch: Batch) -> Features:
-        with torch.no_grad(), work.machine.autocast():
+        with work.machine.autocast(), torch.enable_grad(): # MUTANT
             return teacher(batch.x)
 
     return features

@@ -147,6 +147,8 @@ class Convolution(nn.Conv1d):
     def forward(self, h: Tensor) -> Tensor:
         with torch.autocast(h.device.type, enabled=False):  # the norm needs float32, the convolution does not
             weight = self.weight
+            if h.device.type == "cpu":  # where gradients in bfloat16 take up to a hundred times as long
+                return self._conv_forward(h.float(), weight, self.bias)
         return self._conv_forward(h, weight, self.bias)
 
     @torch.no_grad()

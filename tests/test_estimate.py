@@ -116,7 +116,7 @@ def test_jobs_that_would_never_end_are_warned_of(tmp_path):
     assert "warning: a job of generator takes about" in text(tmp_path, some)
     assert "warning" not in text(tmp_path, planned())
     (largest,) = {Pace().hours(f) for f in flops(some, "generator")}
-    for timeouts, warned in ((math.ceil(largest / 8 / 24), False), (math.floor(largest / 8 / 24) - 1, True)):
+    for timeouts, warned in ((math.ceil(largest / 8 / 24) - 1, False), (math.floor(largest / 8 / 24) - 1, True)):
         cluster = Cluster({"default": {"gpus": 1}, "generator": {"processes": 8, "hours": 24, "timeouts": timeouts}})
         assert ("a job of generator" in text(tmp_path, some, cluster)) == warned
 

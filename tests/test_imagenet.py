@@ -294,10 +294,6 @@ def test_trouble_where_a_class_is_gone(images: IndexedImages) -> None:
         images[:4]
 
 
-def decoding_threads() -> int:
-    return sum(thread.name.startswith("decoding") for thread in threading.enumerate())
-
-
 def test_no_thread_outlives_the_images(root: Path, tmp_path: Path) -> None:
     found = opened("imagenet", root, tmp_path / "index").images
     found[:8]

@@ -138,17 +138,6 @@ def test_stored_statistics_are_those_of_both_views_of_train(finished):
         assert one.numpy() == pytest.approx(other.numpy(), rel=1e-3, abs=1e-4)
 
 
-def test_statistics_are_those_of_numpy_on_all_of_train(finished, tokenizer):
-    images, machine = open_split(finished["data"].folder, "train").images, this_machine()
-    both = [coding.encode(tokenizer.to(machine.device), view, machine) for view in (images, np.flip(images, axis=2))]
-    mean = np.stack([q.mean for q in both]).astype(np.float64)
-    variance = np.exp(np.stack([q.log_variance for q in both]).astype(np.float64))
-    stored = load_statistics(finished["latents"])
-    axes = (0, 1, 2)
-    assert stored.mean.numpy() == pytest.approx(mean.mean(axes), rel=1e-5, abs=1e-6)
-    assert stored.std.numpy() == pytest.approx(np.sqrt(mean.var(axes) + variance.mean(axes)), rel=1e-5)
-
-
 def test_its_size_is_told_beforehand(finished):
     written = sum(file["bytes"] for file in finished["latents"].result()["files"].values())
     assert stage.size(EXPERIMENT).bytes == pytest.approx(written, rel=0.01)
@@ -267,6 +256,20 @@ def alone(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def test_shards_hold_the_posteriors_of_all_images_and_the_statistics_are_those_of_numpy(alone, finished, tokenizer):
+    for split, views in stage.VIEWS.items():
+        images = open_split(finished["data"].folder, split).images
+        seen = [coding.encode(tokenizer, view, FLOAT32) for view in (images, np.flip(images, axis=2))[:views]]
+        for parameter in PARAMETERS:
+            expected = np.stack([getattr(q, parameter) for q in seen], axis=1)
+            np.testing.assert_allclose(whole(run_in(alone), split, parameter), expected, rtol=1e-3, atol=1e-4)
+        if split == "train":
+            mean, log_variance = (np.stack([getattr(q, name) for q in seen]).astype(np.float64) for name in PARAMETERS)
+    stored, axes = load_statistics(run_in(alone)), (0, 1, 2)
+    assert stored.mean.numpy() == pytest.approx(mean.mean(axes), rel=1e-5, abs=1e-6)
+    assert stored.std.numpy() == pytest.approx(np.sqrt(mean.var(axes) + np.exp(log_variance).mean(axes)), rel=1e-5)
+
+
 def test_two_processes_write_the_same_bits_as_one(alone, store):
     assert in_two_processes(store) == [0, 0]
     assert run_in(store).result()["files"] == run_in(alone).result()["files"]
@@ -289,7 +292,7 @@ def test_killed_in_two_processes_it_goes_on_in_one_and_keeps_what_is_whole(alone
 def test_stopped_in_a_shard_it_keeps_those_before(alone, store):
     calls = itertools.count()
     with patched():
-        assert perform_latents(store, lambda: next(calls) == 7) == "stopped"  # before a shard and each of its batches
+        assert perform_latents(store, lambda: next(calls) == 9) == "stopped"  # in the second batch of the third shard
         kept = last_files(store)
         assert sorted(kept) == ["train_000000000.json", "train_000000032.json"]
         assert len(list(run_in(store).folder.glob("*.npy"))) == 4
