@@ -63,7 +63,8 @@ class Adversary:
         leaf = reconstruction.detach().requires_grad_()
         with self.machine.autocast():
             value = losses.generator_hinge(self.discriminator(augmented(leaf, draws, VIEWS[0])))
-        (gradient,) = torch.autograd.grad(value, leaf)
+        with torch.autocast(self.machine.device, enabled=False):  # or what was float32 would go back in less
+            (gradient,) = torch.autograd.grad(value, leaf)
         return value.detach() + (gradient * (reconstruction - leaf.detach())).sum()  # the same value: it adds 0
 
     def adaptive_weight(self, reconstruction_loss: Tensor, term: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     made = cli.chosen_run(options, ("generation", "evaluation", "finetuning", "tokenizer"))
     out = options.out.resolve()
-    if False:
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise Mistake(f"--out {options.out} is there and is not an empty folder")
 
     from harness.hub import PretrainedTokenizer, require_hub_id
@@ -49,9 +49,7 @@ def write(tokenizer: PretrainedTokenizer, out: Path) -> None:
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         tokenizer.save_pretrained(temporary)
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
+        temporary.rename(out)  # an empty folder is replaced
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

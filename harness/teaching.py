@@ -72,7 +72,7 @@ def _online(work: Work) -> Callable[[Batch], Features]:
     teacher = networks.teacher(work.experiment.teacher).load(patches(work.experiment), work.machine)
 
     def features(batch: Batch) -> Features:
-        with work.machine.autocast(), torch.enable_grad(): # MUTANT
+        with torch.no_grad(), work.machine.autocast():
             return teacher(batch.x)
 
     return features

@@ -33,5 +33,5 @@ class Lpips(nn.Module):
 
     def _features(self, x: Tensor) -> list[Tensor]:
         """The features of five layers, each (B, C_i, H_i, W_i), of norm 1 over their channels."""
-        layers = self.net.net(x) # MUTANT
+        layers = self.net.net(self.net.scaling_layer(x))
         return [functional.normalize(h.float(), dim=1, eps=1e-10) for h in layers]

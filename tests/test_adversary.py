@@ -327,3 +327,13 @@ def test_the_lower_precision_of_the_machine_is_used(net):
     terms = lower.learn(x, fake, draws(0), 1)
     lower.update(0, {name: value.item() for name, value in terms.items()}, ALONE)
     assert weights(lower).isfinite().all()
+
+
+def test_a_term_within_autocast_is_that_without(net):
+    lower = adversary(net, machine=Machine("cpu", "bfloat16", 1))
+    within, without = (batch(0)[1].requires_grad_() for _ in range(2))
+    with lower.machine.autocast():
+        term = lower.term(within, draws(0))
+    term.backward()
+    lower.term(without, draws(0)).backward()
+    assert torch.equal(within.grad, without.grad)

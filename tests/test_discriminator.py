@@ -231,6 +231,23 @@ def test_the_wide_convolution_is_residual(discriminator):
     torch.testing.assert_close(head(h), head.to_logit(head.embed(h) / 2**0.5)[:, 0])
 
 
+def test_norms_are_over_groups_of_channels_of_one_image(discriminator):
+    convolution, norm, _ = discriminator.heads[0].embed
+    h = norm(convolution(DRAWS.normal("tokens", 2, 24, 20))).unflatten(1, (8, 3))
+    torch.testing.assert_close(h.mean((2, 3)), torch.zeros(2, 8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(h.var((2, 3), correction=0), torch.ones(2, 8), atol=1e-2, rtol=0)
+
+
+def test_spectral_norms_are_taken_without_autocast(discriminator):
+    """On some devices it would lower part of what they multiply, which torch refuses to mix."""
+    seen = []
+    norm = discriminator.heads[0].embed[0].parametrizations.weight[0]
+    norm.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    with torch.autocast("cpu", torch.bfloat16):
+        discriminator(images(1))
+    assert seen == [False]
+
+
 def test_the_features_stay_frozen_and_unsaved(discriminator, net):
     x = images(2)
     before = discriminator(x)

@@ -141,7 +141,7 @@ def test_images_stay_in_their_range():
 
 
 def test_weights_are_frozen_and_gradients_reach_images(pretrained):
-    assert not pretrained.training
+    assert not any(module.training for made in (pretrained, fresh()) for module in made.modules())
     assert not any(parameter.requires_grad for parameter in pretrained.parameters())
     x = images().requires_grad_()
     pretrained.reconstruct(x).sum().backward()

@@ -330,14 +330,18 @@ NEEDS = {
 @pytest.mark.parametrize("name", NEEDS)
 def test_what_is_missing_of_an_experiment_is_told(name):
     fields, words = NEEDS[name]
-    networks.require(experiment())
     assert words in line(lambda: networks.require(experiment(**fields)))
+
+
+def test_parts_that_are_off_need_no_weights():
+    networks.require(experiment())
+    networks.require(experiment(tokenizer__perceptual__on=False, tokenizer__perceptual__lpips=True))
+    networks.require(experiment(tokenizer__adversarial__features="dino_vits16"))
 
 
 def test_an_experiment_is_let_through_with_the_weights_that_it_needs(weights):
     networks.require(of_vit_s(teacher="dinov2_vits14", tokenizer__perceptual__lpips=True))
     networks.require(of_vit_s(tokenizer__adversarial__on=True, tokenizer__adversarial__features="dino_vits16"))
-    networks.require(experiment(tokenizer__perceptual__on=False, tokenizer__perceptual__lpips=True))
 
 
 def test_missing_weights_of_an_encoder_are_told():

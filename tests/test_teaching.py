@@ -109,6 +109,7 @@ def test_cached_and_online_features_are_the_same(works):
     cached, online = (Teaching(work) for work in works.values())
     assert cached.widths == online.widths == (112, 1280)
     batch = batches(works[ONLINE])(0)
+    batch.x.requires_grad_()
     assert 0 < batch.flips.sum() < len(batch.flips)
     for found, expected in zip(online.features(batch), cached.features(batch), strict=True):
         assert found.dtype == expected.dtype == torch.float32
