@@ -2,8 +2,8 @@
 
 from harness.study import Ablation, Row
 
-ON = {"tokenizer.adversarial.on": True}
-OFF = {"tokenizer.adversarial.on": False}
+ON: dict[str, object] = {"tokenizer.adversarial.on": True}
+OFF: dict[str, object] = {"tokenizer.adversarial.on": False}
 
 study = Ablation(
     title="The adversarial term, on and off",

@@ -20,9 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_study(parser)
     cli.add_execution(parser)
     cli.add_price(parser)
-    parser.add_argument(
-        "--one-step", action="store_true", help="rehearse every stage at full size, here and now"
-    )
+    parser.add_argument("--one-step", action="store_true", help="rehearse every stage at full size, here and now")
     options = parser.parse_args(arguments)
     asked, how, pace = cli.asked(options), cli.options_of(options), cli.pace_of(options)
     if not isinstance(asked, AskedAblation):

@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from harness import bench_evaluation, bench_loading, cli, status
 from harness.experiment import Experiment, with_variant
-from harness.machine import Machine, this_machine
+from harness.machine import Machine, matrix_product_peak, this_machine, timed
 from harness.scales import SCALES, scale
 from harness.store import Store
 
@@ -277,24 +277,14 @@ def _line(name: str, call: Callable[[], None], flops: float, images: int, dtype:
 
 def _seconds(call: Callable[[], None]) -> float:
     call()
-    return statistics.median(_timed(call) for _ in range(ROUNDS))
+    return statistics.median(timed(call) for _ in range(ROUNDS))
 
 
 def _ratio(slow: Callable[[], object], fast: Callable[[], object], rounds: int = ROUNDS) -> float:
     """The median ratio of runs made in turn, as the machine's speed drifts."""
     slow()
     fast()
-    return statistics.median(_timed(slow) / _timed(fast) for _ in range(rounds))
-
-
-def _timed(call: Callable[[], object]) -> float:
-    import torch
-
-    began = time.perf_counter()
-    call()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return statistics.median(timed(slow) / timed(fast) for _ in range(rounds))
 
 
 def _flops(call: Callable[[], None]) -> float:
@@ -303,16 +293,6 @@ def _flops(call: Callable[[], None]) -> float:
     with FlopCounterMode(display=False) as counter:
         call()
     return float(counter.get_total_flops())
-
-
-def matrix_product_peak(machine: Machine, dtype: str) -> float:
-    """FLOP/s of the best of several products of square matrices."""
-    import torch
-
-    side = 2048 if machine.device == "cpu" else 8192
-    a = torch.randn(side, side, device=machine.device, dtype=getattr(torch, dtype))
-    torch.mm(a, a)
-    return 2 * side**3 / min(_timed(lambda: torch.mm(a, a)) for _ in range(3 * ROUNDS))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import json
 import os
 import platform
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +34,7 @@ PACKAGES = (
     "pillow",
 )
 CHECKOUT = Path(__file__).resolve().parent.parent
+PRODUCTS = 21  # of matrices, of which the fastest counts
 VERSION = "version.json"  # in a snapshot of the code
 
 
@@ -77,6 +80,27 @@ def this_machine() -> Machine:
     flags = _cpu_flags()
     native = "amx_bf16" in flags or "avx512_bf16" in flags
     return Machine("cpu", "bfloat16" if native else "float32", threads)
+
+
+def timed(call: Callable[[], object]) -> float:
+    """The seconds that a call takes, what it has a GPU do included."""
+    import torch
+
+    began = time.perf_counter()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def matrix_product_peak(machine: Machine, dtype: str) -> float:
+    """FLOP/s of the best of several products of square matrices: what utilisation is a share of."""
+    import torch
+
+    side = 2048 if machine.device == "cpu" else 8192
+    a = torch.randn(side, side, device=machine.device, dtype=getattr(torch, dtype))
+    torch.mm(a, a)
+    return 2 * side**3 / min(timed(lambda: torch.mm(a, a)) for _ in range(PRODUCTS))
 
 
 def cores() -> int:

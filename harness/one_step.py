@@ -54,8 +54,7 @@ def rehearsed(experiment: Experiment) -> Experiment:
 
 def run(asked: AskedAblation) -> int:
     """Rehearses every row and prints what it took; 0 where all stages ended and every loss is finite."""
-    from harness.bench import matrix_product_peak
-    from harness.machine import this_machine
+    from harness.machine import matrix_product_peak, this_machine
     from harness.worker import Place, perform
 
     experiments = {row.name: rehearsed(asked.experiment(row)) for row in asked.chosen_rows()}

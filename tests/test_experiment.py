@@ -90,7 +90,7 @@ def test_an_option_added_later_and_off_keeps_the_key():
 
 
 def test_every_field_that_has_an_influence_changes_some_key_but_the_label():
-    before = experiment("mactok", guidance__scales="1,2")
+    before = experiment("mactok", guidance__scales="1,2", generator__name="lightningdit")  # which heeds all of them
     keys = {t.key for t in tasks([before])}
     other = {
         int: lambda v: v * 2 or 1,
@@ -98,11 +98,12 @@ def test_every_field_that_has_an_influence_changes_some_key_but_the_label():
         bool: lambda v: not v,
         tuple: lambda v: (*v, (0.1, 0.5) if isinstance(v[0], tuple) else 3.0),
     }
+    absent = {"evaluation.measure": "dinov2", "generator.direction_weight": 1.0, "sampling.time_shift": 2.0}
     skipped = {"scale", "data.argument", "data.name", "data.crop", "data.unreadable", "teacher"}
     for path, value in flat(before, active_only=True).items():
         if path in skipped or isinstance(value, str):
             continue
-        changed = with_fields(before, {path: other[type(value)](value)})
+        changed = with_fields(before, {path: absent[path] if value is None else other[type(value)](value)})
         assert {t.key for t in tasks([changed])} != keys, path
 
 
