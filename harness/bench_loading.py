@@ -40,7 +40,7 @@ def throughput(images: int = 128, rounds: int = 3, threads: Sequence[int] | None
             train = _built(Path(place), name, built, images)
             indexed = isinstance(train.images, IndexedImages)
             for count in threads or _counts() if indexed else [1]:
-                readable = IndexedImages(built, "train", count) if indexed else train.images
+                readable: Any = IndexedImages(built, "train", count) if indexed else train.images
                 rate = max(_rate(readable) for _ in range(rounds))
                 rows.append({"loader": loader, "threads": count, "images/s": rate})
     return rows

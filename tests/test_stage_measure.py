@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from harness import data, metrics, plugins, pretrained
+from harness import data, fidelity, metrics, plugins, pretrained
 from harness.asked import study_called
 from harness.errors import Mistake
 from harness.experiment import Experiment, with_fields
-from harness.fidelity import precision_recall
 from harness.frechet import Moments
+from harness.images import channels_first
 from harness.machine import Machine
 from harness.measures import Seen, dinov2, inception
 from harness.metrics import Generated, Measured, Reference, records
@@ -158,8 +158,9 @@ def test_another_measure_trains_nothing_anew():
     keys = {stage: task(stage, lite).key == task(stage, other).key for stage in plugins.names("harness.stages")}
     changed = {"reference", "snapshots", "evaluation", "generation", "generator_snapshots"}
     assert {stage for stage, same in keys.items() if not same} == changed
-    searched = [experiment(guidance__scales=(1.5, 2.0), evaluation__measure=m) for m in ("lite2", "inception")]
-    assert len({task("guidance", asked).key for asked in searched}) == 2
+    searched = [experiment(guidance__scales=(1.5, 2.0), evaluation__measure=m) for m in WIDTHS]
+    for stage in (*changed, "guidance"):
+        assert len({task(stage, asked).key for asked in searched}) == len(WIDTHS), stage
 
 
 def test_the_side_decides_where_the_network_has_none_of_its_own():
@@ -364,6 +365,16 @@ def test_no_more_images_than_a_chunk_are_asked_for_at_once_and_none_often(counte
     assert counted["train"].times[:256].max() == 1
 
 
+def test_shuffled_errors_are_those_of_the_latents_of_the_image_before(counted, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "CHUNK", 128)
+    m = Measured(made("kl_vae"), experiment("kl_vae"), CPU, tmp_path, "val", 0)
+    pairs = [torch.cat(images) for images in zip(*m.pairs(), strict=True)]
+    difference = (pairs[0].double() - pairs[1].roll(1, 0).double()) / 127.5
+    expected = difference.square().mean((1, 2, 3))
+    torch.testing.assert_close(m.shuffled_errors, expected, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(m.shuffled_errors, m.errors, rtol=1e-2, atol=1e-2)
+
+
 def kept(store: Store, asked: Experiment, count: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Reference]:
     monkeypatch.setattr(reference, "KEPT", count)
     monkeypatch.setattr(reference, "CHUNK", 10)
@@ -378,7 +389,10 @@ def test_of_many_training_images_all_moments_and_some_features_are_kept(tmp_path
     assert every.moments is None
     assert some.images == every.images == 64
     places = [i * 64 // 21 for i in range(21)]
-    torch.testing.assert_close(some.features, every.features[places], rtol=0, atol=1e-6)
+    train = data.open_split(task("data", asked).run_in(Store(tmp_path / "all")).folder, "train").images
+    expected = fidelity.seen(channels_first(train[:]), fidelity.network(asked.evaluation, CPU)).features
+    torch.testing.assert_close(every.features, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(some.features, expected[places], rtol=1e-4, atol=1e-4)
     expected = Moments.of(every.features)
     torch.testing.assert_close(some.moments.mean, expected.mean)
     torch.testing.assert_close(some.moments.scatter, expected.scatter)
@@ -396,6 +410,6 @@ def test_precision_takes_no_more_training_images_than_adm_does(monkeypatch):
     monkeypatch.setattr(metrics, "REFERENCE_IMAGES", 12)
     features = torch.from_numpy(np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32))
     m = Generated(Seen(features[:30]), Reference(features[30:]), experiment(), "samples", "drawn")
-    assert m.precision_recall == precision_recall(features[:30], features[30:][torch.arange(12) * 30 // 12])
+    assert m.precision_recall == fidelity.precision_recall(features[:30], features[30:][torch.arange(12) * 30 // 12])
     protocol = next(r.protocol for r in records(m, ["precision"]))
     assert "12 training images" in protocol
