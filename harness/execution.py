@@ -9,6 +9,9 @@ from dataclasses import dataclass
 class Execution:
     """Recorded with every attempt, never hashed.
 
+    The adaptive weight of an adversarial term alone depends on the parts of a batch by more than rounding: it is a
+    quotient of the gradients of each.
+
     `accumulate`: in how many parts, one after another, a process takes its share of a batch. `checkpointing`: the
     activations within transformer blocks are computed again for the backward pass and not kept (Chen et al. 2016): a
     third more time, the same bits. `compile`: transformer blocks are compiled by torch, which needs a C++ compiler.

@@ -267,7 +267,10 @@ SCALES: dict[str, Scale] = {
         "hours on one GPU: ImageNet at 128 px, DINOv2-S teaches",
         SMALL,
         {
-            "size": _sizes(Transformer(192, 12, 3), SIZES["S"], SIZES["B"]),
+            "size": {  # all from scratch, as no DINOv2 is as small as S here
+                name: {**fields, "tokenizer.dinov2_encoder": False}
+                for name, fields in _sizes(Transformer(192, 12, 3), SIZES["S"], SIZES["B"]).items()
+            },
             "system": _systems(32),
         },
     ),

@@ -252,6 +252,8 @@ def test_an_update_is_clipped_at_the_rate_of_its_step(net):
     moments = torch.cat([state["exp_avg"].flatten() for state in a.optimizer.state.values()])
     torch.testing.assert_close(moments, (1 - TRAINING.beta1) * clipped, atol=1e-7, rtol=1e-4)
     torch.testing.assert_close(weights(a), weights(b), atol=1e-5, rtol=1e-4)
+    for name in ("betas", "weight_decay"):  # which a first step does not tell
+        assert a.optimizer.param_groups[0][name] == optimizer.param_groups[0][name]
     assert all(p.grad is None for p in a.discriminator.parameters())
 
 
@@ -325,6 +327,7 @@ def test_the_lower_precision_of_the_machine_is_used(net):
     (gradient,) = torch.autograd.grad(low, fake)
     assert gradient.dtype == torch.float32 and gradient.isfinite().all() and gradient.any()
     terms = lower.learn(x, fake, draws(0), 1)
+    assert terms["logits_real"] != adversary(net).learn(x, fake, draws(0), 1)["logits_real"]
     lower.update(0, {name: value.item() for name, value in terms.items()}, ALONE)
     assert weights(lower).isfinite().all()
 

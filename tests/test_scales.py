@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness import one_step, plugins
+from harness import lpips_distance, networks, one_step, plugins
 from harness.asked import plan_of, study_called
 from harness.errors import Mistake
 from harness.experiment import differences
+from harness.measures import inception
+from harness.pretrained import DINO, DINOV2, FOLDER_VARIABLE
 from harness.scales import SCALES, scale
 from harness.study import Ablation, AskedAblation, published
 from models.alignment import AlignmentLoss
@@ -105,6 +107,19 @@ def test_512_px_is_256_px_but_for_what_the_paper_changes():
         *("scale", "data.image_size"),
         *(f"training.{field}" for field in ("steps", "batch_images", "warmup_steps")),
     }
+
+
+@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize("study", ABLATIONS)
+def test_every_row_finds_its_weights_where_there_are_any(study, name, monkeypatch, tmp_path):
+    """No row asks for an encoder, or for any other weights, that nobody has."""
+    files = [weights.names[0] for weights in (DINO, *DINOV2.values())]
+    for file in (*files, lpips_distance.FILE, inception.FILE):
+        (tmp_path / file).touch()
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    asked = AskedAblation(study, study_called(study), scale(name))
+    for experiments in asked.experiments().values():
+        networks.require(experiments[0])
 
 
 # Rehearsed

@@ -371,8 +371,8 @@ def test_shuffled_errors_are_those_of_the_latents_of_the_image_before(counted, t
     pairs = [torch.cat(images) for images in zip(*m.pairs(), strict=True)]
     difference = (pairs[0].double() - pairs[1].roll(1, 0).double()) / 127.5
     expected = difference.square().mean((1, 2, 3))
-    torch.testing.assert_close(m.shuffled_errors, expected, rtol=1e-3, atol=1e-3)
-    assert not torch.allclose(m.shuffled_errors, m.errors, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(m.shuffled_errors, expected, rtol=0, atol=2e-5)
+    assert not torch.allclose(m.shuffled_errors, m.errors, rtol=0, atol=1e-3)
 
 
 def kept(store: Store, asked: Experiment, count: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Reference]:

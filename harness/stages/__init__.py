@@ -105,6 +105,11 @@ class Work:
         """A bar with rate and time left, on standard error, and what `harness.status` reads."""
         return Progress(self.run.folder, total, unit, done, self.label, self.quiet or not self.processes.first)
 
+    def damaged(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """The fact `damaged`: the images that could not be read in the middle of the work, in whichever process."""
+        every = sorted({name for part in self.processes.gather(list(names)) for name in part})
+        return {"damaged": every} if every else {}
+
     def check_stop(self) -> None:
         """Raises `Stopped`, in all processes, where one was asked to stop."""
         if self.processes.any(self.should_stop()):

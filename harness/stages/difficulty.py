@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 revision = 1
 about = "linear probes of pixels and of the teacher, precision of semantic masks"
 COMPONENTS = 256  # principal components of the pixels
+LARGEST = 32  # px, about, that the probe of pixels looks at
 BATCH = 64
 
 
@@ -58,6 +59,7 @@ def run(work: Work) -> Outcome:
     components = PCA(min(COMPONENTS, n - 1), random_state=0).fit(_pixels(train, n))
     of_pixels, of_teacher = fit(components.transform(_pixels(train, n)), labels), fit(features, labels)
     majority = np.bincount(labels).argmax()
+    smaller = f" of means over {_square(train)} x {_square(train)} pixels" if _square(train) > 1 else ""
     records = []
 
     def add(metric: str, value: float, split: str, images: int, protocol: str) -> None:
@@ -71,7 +73,8 @@ def run(work: Work) -> Outcome:
             val = open_split(folder, name)
             add("majority", 100 * float((val.labels == majority).mean()), name, len(val), "the commonest train class")
             score = 100 * of_pixels.score(components.transform(_pixels(val, len(val))), val.labels)
-            add("probe_pixels", score, name, len(val), f"{components.n_components_} principal components, {fitted}")
+            seen = f"{components.n_components_} principal components{smaller}, {fitted}"
+            add("probe_pixels", score, name, len(val), seen)
             score = 100 * of_teacher.score(look(val, len(val))[0], val.labels)
             add("probe_teacher", score, name, len(val), f"class token of {experiment.teacher}, {fitted}")
             bar.update()
@@ -101,9 +104,24 @@ def mask_precision(scores: np.ndarray, masks: np.ndarray) -> tuple[float, float]
 
 
 def _pixels(split: Split, count: int) -> np.ndarray:
+    """The first images, float32 (count, D), as means over squares of `_square` pixels: memory is for small images."""
     import numpy as np
 
-    return split.images[:count].reshape(count, -1).astype(np.float32) / 127.5 - 1
+    parts, square = [], _square(split)
+    for start in range(0, count, BATCH):
+        images = split.images[start : min(start + BATCH, count)]
+        if square > 1:
+            side = images.shape[1] // square
+            images = images[:, : side * square, : side * square]
+            images = images.reshape(len(images), side, square, side, square, -1).mean((2, 4))
+        parts.append(images.reshape(len(images), -1).astype(np.float32) / 127.5 - 1)
+    return np.concatenate(parts)
+
+
+def _square(split: Split) -> int:
+    """The side of the squares that leave images of about `LARGEST` pixels."""
+    side: int = split.images.shape[1]
+    return max(1, side // LARGEST)
 
 
 def _of_train(work: Work, train: Split, count: int, look: Look) -> tuple[np.ndarray, np.ndarray]:

@@ -74,4 +74,4 @@ def run(work: Work) -> Outcome:
         adversary=tokenizer_stage.adversary(work, tokenizer, training, experiment.training.steps),
     )
     weights.save(work.run, weights.WEIGHTS, trained.averaged)
-    return Outcome(facts=trained.facts)
+    return Outcome(facts=trained.facts | work.damaged(images.damaged))

@@ -93,7 +93,7 @@ def run(work: Work) -> Outcome:
     np.savez(work.run.folder / STATISTICS, mean=mean.numpy(), std=std.numpy())
     if work.processes.first:
         _require(shards, work.shared)
-    return Outcome()
+    return Outcome(facts=work.damaged(name for images in splits.values() for name in getattr(images, "damaged", [])))
 
 
 def _shards(split: str, images: int) -> list[Shard]:

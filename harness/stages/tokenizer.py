@@ -94,7 +94,8 @@ def run(work: Work) -> Outcome:
         weights.save(work.run, DISCRIMINATOR, opponent.discriminator)
     parameters = sum(p.numel() for p in objective.tokenizer.parameters())
     reduction = "squared error: mean over pixels; KL: sum over L x Z"
-    return Outcome(facts={"parameters": parameters, "reduction": reduction, **facts, **trained.facts})
+    facts |= trained.facts | work.damaged(images.damaged)
+    return Outcome(facts={"parameters": parameters, "reduction": reduction, **facts})
 
 
 def adversary(work: Work, tokenizer: Tokenizer, training: Training, steps_before: int = 0) -> Adversary | None:
