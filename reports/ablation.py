@@ -138,7 +138,7 @@ class Page:
         return ", ".join(f"`{r.runs[stage].key}`" for r in seeds)
 
     def quality_table(self, split: str) -> str:
-        """Reconstruction, ours beside the paper's."""
+        """Reconstruction, beside the paper's where it has such a table."""
         paper, heads = published(self.study.published_table), headers(QUALITY, self.results, split)
         lines = []
         for name, seeds in self.rows.items():
@@ -146,7 +146,7 @@ class Page:
             printed = paper.get(seeds[0].row.published or "", {})
             for metric in QUALITY:
                 line[heads[metric]] = cell(seeds, metric, split)
-                if metric in PAPER and split == "val":
+                if paper and metric in PAPER and split == "val":
                     column = {"rfid": "paper rFID"}.get(PAPER[metric], f"paper {PAPER[metric].upper()}")
                     line[column] = printed.get(PAPER[metric]) or "–"
             line["status"] = statuses(seeds)

@@ -58,7 +58,7 @@ class Generation:
         return NAMES[self.judged]
 
     def table(self) -> str:
-        """Generation, ours beside the paper's."""
+        """Generation, beside the paper's where it has such a table."""
         paper, heads = published(self.study.published_table), self._heads(self.judged)
         lines = []
         for name, seeds in self.rows.items():
@@ -66,7 +66,7 @@ class Generation:
             printed = paper.get(seeds[0].row.published or "", {})
             for metric in METRICS:
                 line[heads[metric]] = cell(seeds, metric, self.judged, "generation")
-                if metric in PAPER:
+                if paper and metric in PAPER:
                     column, title = PAPER[metric]
                     line[title] = printed.get(column) or "–"
             lines.append(line | {"status": statuses(seeds)})
