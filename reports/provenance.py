@@ -17,6 +17,13 @@ MOMENT = {
     "generator_snapshots": " at the snapshots of the generator",
     "guidance": " in the search",
 }
+LITE1 = "EfficientNet-Lite1, blocks.0 and blocks.1 (strides 2 and 4), channel-normalised"
+LITE2 = "EfficientNet-Lite2, blocks.4 (stride 16), averaged over places"
+LPIPS = "LPIPS 0.1 on VGG-16"
+DISCRIMINATORS = {
+    "efficientnet_lite0": "EfficientNet-Lite0, blocks.1, blocks.2 and blocks.4",
+    "dino_vits16": "DINO ViT-S/16, the patch embedding and blocks 2, 5, 8 and 11",
+}
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,6 @@ class Provenance:
         return text
 
     @property
-    def teacher(self) -> str:
-        """The teacher and its layers."""
-        return TEACHERS[self.results[0].experiment.teacher].about
-
-    @property
     def lite(self) -> bool:
         """Whether Lite2 measured, so that nothing is FID."""
         return self.results[0].experiment.evaluation.measure is None
@@ -57,10 +59,21 @@ class Provenance:
         """The network that measured, and its layer."""
         return str(rfd.measure_of(self.results[0].experiment).title)
 
-    @property
-    def perceptual_share(self) -> float:
-        """The share of every batch on which the perceptual distance is taken."""
-        return self.results[0].experiment.tokenizer.perceptual.batch_share
+    def networks(self) -> list[str]:
+        """The frozen networks, by what each does."""
+        experiments = [result.experiment for result in self.results]
+        perceptual = experiments[0].tokenizer.perceptual
+        distance = LPIPS if perceptual.lpips else LITE1
+        found = {
+            "teacher": TEACHERS[experiments[0].teacher].about,
+            "perceptual distance": f"{distance}, on {100 * perceptual.batch_share:.0f} % of every batch",
+        }
+        reads = {e.tokenizer.adversarial.features for e in experiments if e.tokenizer.adversarial.on}
+        if reads:
+            read = " and ".join(DISCRIMINATORS[name] for name in sorted(reads))
+            found["discriminator"] = f"heads on frozen features of {read}"
+        found["measure"] = LITE2 if self.lite else self.measure
+        return [f"{job}: {network}" for job, network in found.items()]
 
     @property
     def attribution(self) -> str:
