@@ -36,7 +36,7 @@ def rehearsed(experiment: Experiment) -> Experiment:
         "data.argument": "",
         "data.crop": "center",
         "data.train_images": 2 * IMAGES,
-        "data.val_images": IMAGES,
+        "data.val_images": BATCH,  # each is decoded once for every token
         "tokenizer.adversarial.start_step": 0,
         "finetuning.share": 1.0,
         "evaluation.kid_subset_images": IMAGES,
