@@ -234,7 +234,8 @@ def test_every_row_of_every_study_is_an_experiment_at_every_scale(name, at):
     asked = AskedAblation(name, STUDIES[name], scale(at), seeds=2)
     by_row = asked.experiments()
     assert [row.name for row in by_row] == [row.name for row in asked.study.rows]
-    keys = {task("evaluation", e).key for experiments in by_row.values() for e in experiments}
+    every = [e for experiments in by_row.values() for e in experiments]
+    keys = {tuple(task(stage, e).key for stage in asked.stages(e)) for e in every}
     assert len(keys) == 2 * len(by_row)
 
 

@@ -103,14 +103,20 @@ def test_a_resumed_run_is_the_undisturbed_one_bit_for_bit(step, undisturbed, tmp
             assert (resumed[stage].folder / name).read_bytes() == (run.folder / name).read_bytes(), (stage, name)
 
 
-def test_it_may_take_a_batch_in_parts(tmp_path):
+def test_it_may_take_a_batch_in_parts(tmp_path, monkeypatch):
     """But for the adaptive weight, which is a quotient and so no mean over parts."""
-    asked = experiment("kl_vae", **SMALL, tokenizer__adversarial__adaptive=False)
-    whole, parted = (made(tmp_path / str(n), asked, execution=Execution(accumulate=n))["finetuning"] for n in (1, 2))
-    others = curves(parted)
-    for name, values in curves(whole).items():
-        assert list(values) == list(others[name])
-        assert list(values.values()) == pytest.approx(list(others[name].values()), rel=2e-3, abs=1e-5), name
+    monkeypatch.setattr("harness.training.LOG_STEPS", 1)
+    start = {"tokenizer__adversarial__start_step": 0, "tokenizer__adversarial__adaptive": False}
+    asked = experiment("kl_vae", **SMALL | start)
+    whole, parted = (
+        curves(made(tmp_path / str(n), asked, execution=Execution(accumulate=n))["tokenizer"]) for n in (1, 2)
+    )
+    assert {name.removeprefix("train/") for name in whole} >= OF_GAN
+    for name, values in whole.items():
+        assert list(values) == list(parted[name])
+        if 1 in values:  # later steps differ by what the optimiser makes of the rounding of the first
+            assert values[1] == pytest.approx(parted[name][1], rel=1e-4, abs=1e-6), name
+        assert list(values.values()) == pytest.approx(list(parted[name].values()), rel=0.05, abs=0.02), name
 
 
 def test_fine_tuning_goes_on_with_the_discriminator(undisturbed):
