@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from models.dinov2 import normalised
 from models.efficientnet import EfficientNet
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of values in [0, 1]
 
 
 class Readouts(Protocol):
@@ -41,8 +40,7 @@ class DinoReadouts:
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         net = self.net
-        mean, std = (torch.tensor(v, device=x.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-        x = ((resized(x, self.SIDE) + 1) / 2 - mean) / std
+        x = normalised((resized(x, self.SIDE) + 1) / 2)  # DINO has the mean and deviation of DINOv2
         h = net.norm_pre(net._pos_embed(net.patch_embed(x)))
         readouts = [h]
         for i, block in enumerate(net.blocks[: self.BLOCKS[-1] + 1]):

@@ -12,8 +12,6 @@ from torch.nn import functional
 from harness.draws import Draws, Part
 from models.diffaug import AXES, augmented, coloured, cut_out, translated, whole
 from models.discriminator import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     DinoReadouts,
     Discriminator,
     LiteReadouts,
@@ -142,7 +140,8 @@ def test_dino_readouts_are_what_the_network_says_of_its_blocks(vit):
     x = images(1, 224)
     read = readouts(x)
     assert [tuple(h.shape) for h in read] == [(1, width, 196) for width in readouts.widths] == [(1, 384, 196)] * 5
-    normalised = torch.stack([((x[:, i] + 1) / 2 - IMAGENET_MEAN[i]) / IMAGENET_STD[i] for i in range(3)], dim=1)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
+    normalised = torch.stack([((x[:, i] + 1) / 2 - mean[i]) / std[i] for i in range(3)], dim=1)
     with torch.no_grad():
         expected = vit.forward_intermediates(normalised, indices=[2, 5, 8, 11], intermediates_only=True)
         embedded = vit.patch_embed.proj(normalised).flatten(2) + vit.pos_embed[:, 1:].mT
