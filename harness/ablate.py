@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     if not isinstance(asked, AskedAblation):
         raise Mistake(f"{asked.name} is a sweep: python -m harness.sweep {asked.name} runs it")
     if options.one_step:
-        return one_step.run(asked)
+        return one_step.run(asked, options.quiet)
     planned = plan_of(asked)
     executor = plugins.load("harness.executors", options.executor, "executor")
     store = Store(options.runs)

@@ -52,7 +52,7 @@ def rehearsed(experiment: Experiment) -> Experiment:
     return with_fields(experiment, least)
 
 
-def run(asked: AskedAblation) -> int:
+def run(asked: AskedAblation, quiet: bool) -> int:
     """Rehearses every row and prints what it took; 0 where all stages ended and every loss is finite."""
     from harness.machine import matrix_product_peak, this_machine
     from harness.worker import Place, perform
@@ -64,7 +64,7 @@ def run(asked: AskedAblation) -> int:
             labels[task] = f"{labels[task]}, {name}" if task in labels else name
     machine = this_machine()
     peak = matrix_product_peak(machine, machine.dtype)
-    place, lines = Place(machine, should_stop=lambda: False), []
+    place, lines = Place(machine, should_stop=lambda: False, quiet=quiet), []
     with tempfile.TemporaryDirectory(prefix="one-step-") as folder:
         store = Store(Path(folder) / "runs")
         with written(list(experiments.values()), Path(folder) / "weights"):
