@@ -29,6 +29,7 @@ from harness.store import Damaged, Run, Store
 from harness.study import Ablation, Asked, AskedAblation, Study
 
 INTERRUPTED = 130
+TOKENIZING = ("generation", "evaluation", "finetuning", "tokenizer")  # stages whose runs stand for a tokenizer
 
 
 class Parser(argparse.ArgumentParser):

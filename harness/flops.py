@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from harness import networks
 from harness.experiment import UNGUIDED, Evaluation, Experiment, Guide, Sampling
-from models.config import Adversarial, Tokenizer, Transformer
+from models.config import SIZES, Adversarial, Tokenizer, Transformer
 
 TRAINED = 3  # forward pass, gradient of the input, gradient of the weights
 PASSED = 2  # forward pass, gradient of the input
@@ -26,14 +26,10 @@ EFFICIENTNET_CLASSIFIER = 2 * 1280 * 1000
 VGG16 = 611_712  # per pixel: its 13 convolutions
 INCEPTION = 11_426_464_960  # at 299 px
 
-DINOV2 = {
-    "dinov2_vits14": Transformer(width=384, depth=12, heads=6),
-    "dinov2_vitb14": Transformer(width=768, depth=12, heads=12),
-    "dinov2_vitl14": Transformer(width=1024, depth=24, heads=16),
-}
+DINOV2 = {name: size for size, name in networks.ENCODERS.items()}
 DINOV2_PATCH = 14  # px
 TIME_FREQUENCIES = 256
-VIT_S16 = Transformer(width=384, depth=12, heads=6)
+VIT_S16 = SIZES["S"]
 
 DINO_PX, DINO_READOUTS = 224, 5
 LITE_PX, LITE_READOUTS = 64, {4: 24, 8: 40, 16: 112}  # at least so large; strides and widths of stages 1, 2 and 4

@@ -304,12 +304,16 @@ def _shown(x: Tensor) -> str:
 
 def _measured(store: Store, run: Run) -> list[Run]:
     """The finished runs that measured the weights of `run`, newest code first."""
-    found = [
+    return sorted(_readers(store, run, MEASURING), key=lambda other: (other.stage, -other.config()["revision"]))
+
+
+def _readers(store: Store, run: Run, stages: tuple[str, ...]) -> list[Run]:
+    """The finished runs of some stages that read `run`."""
+    return [
         other
         for other in store.runs()
-        if other.stage in MEASURING and other.state == "done" and other.config()["inputs"].get(run.stage) == run.key
+        if other.stage in stages and other.state == "done" and other.config()["inputs"].get(run.stage) == run.key
     ]
-    return sorted(found, key=lambda other: (other.stage, -other.config()["revision"]))
 
 
 def _last_records(measured: list[Run]) -> tuple[Record, ...]:
@@ -326,14 +330,7 @@ def _last_records(measured: list[Run]) -> tuple[Record, ...]:
 
 def _latents(store: Store, tokenizer: Run) -> Run | None:
     """The finished run that encoded the training images by `tokenizer`, of the newest code."""
-    found = [
-        run
-        for run in store.runs()
-        if run.stage == "latents"
-        and run.state == "done"
-        and run.config()["inputs"].get("tokenizer") == tokenizer.key
-        and (run.folder / STATISTICS).exists()
-    ]
+    found = [run for run in _readers(store, tokenizer, ("latents",)) if (run.folder / STATISTICS).exists()]
     return max(found, key=lambda run: run.config()["revision"], default=None)
 
 

@@ -8,7 +8,6 @@ measures; a discriminator reads DINO.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from harness import plugins
 from harness.errors import Mistake, Trouble, unknown
 from harness.experiment import Experiment
 from harness.machine import Machine
-from harness.pretrained import DINO, DINOV2, WeightsFile
+from harness.pretrained import DINO, DINOV2, WeightsFile, checksum
 from models.config import SIZES, Tokenizer
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def weights_file(size: int) -> Path:
 @cache  # every record of a distance names it
 def weights_checksum(size: int) -> str:
     """The first 12 digits of the SHA-256 of the weights file."""
-    return hashlib.sha256(weights_file(size).read_bytes()).hexdigest()[:12]
+    return checksum(weights_file(size))
 
 
 def vit(timm_name: str, side: int, weights: WeightsFile, path: Path) -> Any:

@@ -23,7 +23,7 @@ from harness.store import Run, Store
 from harness.study import AskedAblation
 
 BATCH = 4
-STEPS = 2  # the first one pays for what is made once: the second is timed
+STEPS = 2  # the first one pays for what is made once: the faster is timed
 IMAGES = 16
 GIB = 2**30
 NOT_FINITE = "not finite"

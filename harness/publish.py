@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder to write; new or empty")
     parser.add_argument("--push", metavar="OWNER/NAME", help="upload it to this repository of the Hub, too")
     options = parser.parse_args(arguments)
-    made = cli.chosen_run(options, ("generation", "evaluation", "finetuning", "tokenizer"))
+    made = cli.chosen_run(options, cli.TOKENIZING)
     out = options.out.resolve()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise Mistake(f"--out {options.out} is there and is not an empty folder")

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_run(parser)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGES", help="image files, or folders of them")
     options = parser.parse_args(arguments)
-    made = cli.chosen_run(options, ("generation", "evaluation", "finetuning", "tokenizer"))
+    made = cli.chosen_run(options, cli.TOKENIZING)
     side = made.experiment.data.image_size
     pixels = {}
     for path in files(options.images):

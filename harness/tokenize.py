@@ -85,7 +85,7 @@ def chosen(options: argparse.Namespace) -> tuple[PretrainedTokenizer, str]:
         from harness.hub import PretrainedTokenizer
 
         return PretrainedTokenizer.from_pretrained(options.run), f"pretrained {options.run}"
-    made = cli.chosen_run(options, ("generation", "evaluation", "finetuning", "tokenizer"))
+    made = cli.chosen_run(options, cli.TOKENIZING)
 
     from harness.hub import PretrainedTokenizer
     from harness.store import Store

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from harness.draws import Draws
 from harness.experiment import Experiment, with_fields, with_variant
+from harness.machine import Machine
 from harness.scales import scale
 from models.efficientnet import EfficientNet
 from tests import toy
@@ -37,6 +38,7 @@ TOKENS = 64  # its N
 BATCH = 6
 WIDTHS = (112, 1280)  # of patch tokens and class token, as EfficientNet-Lite0 has them
 DRAWS = Draws(0, "tests", 0)
+MACHINE = Machine("cpu", "float32", 1)
 
 
 def start(runs: Path, *words: str) -> subprocess.Popen[str]:
@@ -110,6 +112,14 @@ def net() -> EfficientNet:
         torch.manual_seed(0)
         model = timm.create_model("tf_efficientnet_lite0", pretrained=False, drop_rate=0.5, drop_path_rate=0.5)
         return EfficientNet(model)
+
+
+@pytest.fixture(scope="module")
+def float32() -> Iterator[None]:
+    """Batches of another size differ by rounding: in float32 by less than a level, in bfloat16 by more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.machine.this_machine", lambda: MACHINE)
+        yield
 
 
 @pytest.fixture(scope="module")

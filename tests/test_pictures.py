@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,12 @@ from harness.data import open_split
 from harness.data.folder import read
 from harness.errors import Mistake
 from harness.executors import Fixed, Options, inline
-from harness.machine import Machine
 from harness.plan import task, tasks
 from harness.store import Run, Store, write_json
-from tests.conftest import SIDE, experiment, save_class
+from tests.conftest import MACHINE, SIDE, experiment, save_class
 
-MACHINE = Machine("cpu", "float32", 1)
+pytestmark = pytest.mark.usefixtures("float32")
+
 EXPERIMENT = experiment("mactok")
 CLASSES = 10
 # After 40 steps all images look alike, whatever the class and the latents; these factors change that.
@@ -33,14 +33,6 @@ LOUDER_DECODER = {"decoder.0.proj.weight": 10, "to_pixels.weight": 30}
 LOUDER_GENERATOR = {"label.weight": 30, "modulation.weight": 5, "to_velocity.weight": 30}
 
 Command = Callable[[Sequence[str]], int]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float32() -> Iterator[None]:
-    """Batches differ by rounding: in float32 by less than a level, in bfloat16 by more."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.machine.this_machine", lambda: MACHINE)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,23 +17,15 @@ from PIL import Image
 from harness import coding, hub, tokenize, weights
 from harness.decoding import read
 from harness.errors import Mistake, Trouble
-from harness.machine import Machine
 from harness.plan import task
 from harness.store import Run, Store
-from tests.conftest import SIDE, experiment
+from tests.conftest import MACHINE, SIDE, experiment
 
-MACHINE = Machine("cpu", "float32", 1)
+pytestmark = pytest.mark.usefixtures("float32")
+
 EXPERIMENT = experiment("mactok")
 SHAPE = (EXPERIMENT.tokenizer.tokens, EXPERIMENT.tokenizer.channels)
 NAMES = ["00.png", "01.jpg", "02.png", "b/00.png", "b/10.JPG", "b/deep/05.png", "c/03.bmp"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float32() -> Iterator[None]:
-    """Batches of another size differ by rounding: in float32 by little."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.machine.this_machine", lambda: MACHINE)
-        yield
 
 
 @pytest.fixture(scope="module")

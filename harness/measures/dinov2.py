@@ -17,7 +17,7 @@ from harness.pretrained import checksum as checksum
 if TYPE_CHECKING:
     from torch import Tensor
 
-TIMM_NAME = "vit_large_patch14_dinov2"
+TIMM_NAME = networks.VITS["dinov2_vitl14"]
 
 title = "DINOv2 ViT-L/14 class token"
 short = "DINOv2"
