@@ -1,8 +1,8 @@
 """How strongly the latents should be aligned with the teacher."""
 
-from harness.axis import Axis
-from harness.space import Sweep
-from harness.study import Row
+from harness.experiments.axis import Axis
+from harness.experiments.study import Row
+from harness.experiments.sweep import Sweep
 
 study = Sweep(
     title="Weight of the alignment",

@@ -1,6 +1,6 @@
 """The adversarial term of MacTok's objective, on and off."""
 
-from harness.study import Ablation, Row
+from harness.experiments.study import Ablation, Row
 
 ON: dict[str, object] = {"tokenizer.adversarial.on": True}
 OFF: dict[str, object] = {"tokenizer.adversarial.on": False}

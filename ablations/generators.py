@@ -1,6 +1,6 @@
 """The generators of the paper on the same latents, and the parts in which they differ."""
 
-from harness.study import Ablation, Row
+from harness.experiments.study import Ablation, Row
 
 study = Ablation(
     title="Generators on the same latents: SiT and LightningDiT",

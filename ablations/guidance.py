@@ -1,6 +1,6 @@
 """The search for the scale of guidance that the paper makes for every row of its Table 5."""
 
-from harness.study import Ablation, Row
+from harness.experiments.study import Ablation, Row
 
 study = Ablation(
     title="Guidance: the best scale of every row of Table 5",

@@ -1,9 +1,9 @@
 """The paper's central claim: masking and alignment keep the latents from collapsing where a plain KL-VAE does."""
 
-from harness.axis import Axis
-from harness.claim import Wider
-from harness.space import Sweep
-from harness.study import Row
+from harness.experiments.axis import Axis
+from harness.experiments.claims import Wider
+from harness.experiments.study import Row
+from harness.experiments.sweep import Sweep
 
 study = Sweep(
     title="KL weight: the range without collapse",

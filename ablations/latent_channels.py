@@ -1,8 +1,8 @@
 """How many channels a latent token has."""
 
-from harness.axis import Axis
-from harness.space import Sweep
-from harness.study import Row
+from harness.experiments.axis import Axis
+from harness.experiments.study import Row
+from harness.experiments.sweep import Sweep
 
 study = Sweep(
     title="Number of latent channels Z",

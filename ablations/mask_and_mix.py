@@ -1,9 +1,9 @@
 """Mask ratio and mix ratio together."""
 
 from ablations.table4 import NOTES
-from harness.axis import Axis
-from harness.space import Sweep
-from harness.study import Row
+from harness.experiments.axis import Axis
+from harness.experiments.study import Row
+from harness.experiments.sweep import Sweep
 
 study = Sweep(
     title="Mask ratio M and mix ratio together",

@@ -1,10 +1,10 @@
 """Table 4 of MacTok, continued: where the mask ratio M is best."""
 
 from ablations.table4 import NOTES, RANDOM
-from harness.axis import Axis
-from harness.claim import Best
-from harness.space import Sweep
-from harness.study import Row
+from harness.experiments.axis import Axis
+from harness.experiments.claims import Best
+from harness.experiments.study import Row
+from harness.experiments.sweep import Sweep
 
 study = Sweep(
     title="Mask ratio M",

@@ -1,8 +1,8 @@
 """A space of your own, over the fields that `--space` names."""
 
-from harness.experiment import VARIANTS
-from harness.space import Sweep
-from harness.study import Row
+from harness.experiments.experiment import VARIANTS
+from harness.experiments.study import Row
+from harness.experiments.sweep import Sweep
 
 study = Sweep(
     title="A space of your own",

@@ -1,7 +1,7 @@
 """Table 3 of MacTok: against other tokenizers, with the same generator."""
 
-from harness.claim import Difference
-from harness.study import Ablation, Row
+from harness.experiments.claims import Difference
+from harness.experiments.study import Ablation, Row
 
 OTHERS = ("VA-VAE", "MAETok", "SoftVQ-VAE", "SD-VAE", "MAR-VAE", "l-DeTok")
 OURS = ("MacTok-128", "MacTok-64")

@@ -1,7 +1,7 @@
 """Table 4 of MacTok: how much is masked, at random or by meaning, and decoder fine-tuning."""
 
-from harness.claim import AlmostEqual, Difference
-from harness.study import Ablation, Row
+from harness.experiments.claims import AlmostEqual, Difference
+from harness.experiments.study import Ablation, Row
 
 RANDOM: dict[str, object] = {"tokenizer.masking.semantic_share": 0.0}
 

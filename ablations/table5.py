@@ -1,8 +1,8 @@
 """Table 5 of MacTok: what each part adds, over the foils of its Figures 1, 5a, 7 and 11."""
 
-from harness.claim import Correlated, Difference, Faster, Level
-from harness.collapse import COLLAPSED_SHARE
-from harness.study import Ablation, Row
+from harness.evaluation.collapse import COLLAPSED_SHARE
+from harness.experiments.claims import Correlated, Difference, Faster, Level
+from harness.experiments.study import Ablation, Row
 
 COLLAPSE = "Fig. 1, 5a, 7, 11, App. A.2"
 

@@ -1,7 +1,7 @@
 """Table 6b of MacTok: the size of the tokenizer."""
 
-from harness.claim import AlmostEqual, Difference
-from harness.study import Ablation, Row
+from harness.experiments.claims import AlmostEqual, Difference
+from harness.experiments.study import Ablation, Row
 
 study = Ablation(
     title="Table 6b: the size of the tokenizer",

@@ -1,6 +1,6 @@
 """Table 7 of MacTok, which holds its Table 1: whole systems at 256 px."""
 
-from harness.study import Ablation, Row
+from harness.experiments.study import Ablation, Row
 
 study = Ablation(
     title="Table 7: systems at 256 px",

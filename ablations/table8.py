@@ -1,6 +1,6 @@
 """Table 8 of MacTok, which holds its Table 2: whole systems at 512 px."""
 
-from harness.study import Ablation, Row
+from harness.experiments.study import Ablation, Row
 
 study = Ablation(
     title="Table 8: systems at 512 px",

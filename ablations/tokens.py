@@ -1,9 +1,9 @@
 """How many latent tokens an image takes."""
 
-from harness.axis import Axis
-from harness.claim import Wider
-from harness.space import Sweep
-from harness.study import Row
+from harness.experiments.axis import Axis
+from harness.experiments.claims import Wider
+from harness.experiments.study import Row
+from harness.experiments.sweep import Sweep
 
 study = Sweep(
     title="Number of latent tokens L",

@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from harness import cli, one_step, plugins
-from harness.asked import plan_of, remember, require_weights
-from harness.errors import Mistake
-from harness.estimate import plan_table, require_gpu_hours
-from harness.executors import Fixed
-from harness.processes import leading, world_size
-from harness.store import Store
-from harness.study import AskedAblation
+from harness import cli
+from harness.execution import rehearsal
+from harness.execution.demand import Fixed
+from harness.experiments.requests import AskedAblation
+from harness.networks.roles import require_weights
+from harness.planning.costs import plan_table, require_gpu_hours
+from harness.planning.plan import plan_of
+from harness.planning.request_log import remember
+from harness.store.runs import Store
+from harness.system import plugins
+from harness.system.errors import Mistake
+from harness.system.processes import leading, world_size
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,9 +30,9 @@ def main(arguments: Sequence[str]) -> int:
     if not isinstance(asked, AskedAblation):
         raise Mistake(f"{asked.name} is a sweep: python -m harness.sweep {asked.name} runs it")
     if options.one_step:
-        return one_step.run(asked, options.quiet)
+        return rehearsal.run(asked, options.quiet)
     planned = plan_of(asked)
-    executor = plugins.load("harness.executors", options.executor, "executor")
+    executor = plugins.load("harness.execution.executors", options.executor, "executor")
     store = Store(options.runs)
     waiting = how.to_run(planned.tasks, store)
     if options.dry_run:
@@ -56,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     if not leading():
         return 0
 
-    from reports.ablation import write
+    from reports.ablation.page import write
 
     print(write(asked, store, options.out))
     states = {t: t.run_in(store).state for t in planned.tasks}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness import cli, jobs
-from harness.store import Store
+from harness import cli
+from harness.execution import jobs
+from harness.store.runs import Store
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,16 +8,18 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness import cli, plugins
-from harness.asked import study_called
-from harness.plan import task
-from harness.scales import SCALES, Scale, scale
-from harness.space import AskedSweep, Sweep
-from harness.store import Store
-from harness.study import Ablation, Asked, AskedAblation, published
+from harness import cli
+from harness.experiments.published import published
+from harness.experiments.requests import Asked, AskedAblation, AskedSweep, study_called
+from harness.experiments.scales import SCALES, Scale, scale
+from harness.experiments.study import Ablation
+from harness.experiments.sweep import Sweep
+from harness.planning.task import task
+from harness.store.runs import Store
+from harness.system import plugins
 
 if TYPE_CHECKING:
-    from reports.judgement import Judgement
+    from reports.claims.judge import Judgement
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,8 +37,8 @@ def main(arguments: Sequence[str]) -> int:
 
     from tabulate import tabulate
 
-    from reports.claims import EXPLAINED, lines
-    from reports.judgement import judged
+    from reports.claims.judge import judged
+    from reports.claims.table import EXPLAINED, lines
     from reports.results import load
 
     found = []

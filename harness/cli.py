@@ -13,20 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from harness import plugins
-from harness.asked import Planned, plan_of, remembered_of, study_called
-from harness.cluster import load as load_cluster
-from harness.errors import Mistake, Trouble
-from harness.executors import Options
-from harness.experiment import Experiment
-from harness.gpus import GPUS, Pace
-from harness.objectives import OBJECTIVES
-from harness.plan import experiment_of
-from harness.scales import SCALES, scale
-from harness.search import PRUNERS, SAMPLERS
-from harness.space import AskedSweep, Sweep
-from harness.store import Damaged, Run, Store
-from harness.study import Ablation, Asked, AskedAblation, Study
+from harness.execution.demand import Options
+from harness.experiments.experiment import Experiment
+from harness.experiments.objectives import OBJECTIVES
+from harness.experiments.requests import Asked, AskedAblation, AskedSweep, study_called
+from harness.experiments.scales import SCALES, scale
+from harness.experiments.study import Ablation, Study
+from harness.experiments.sweep import Sweep
+from harness.planning.cluster import load as load_cluster
+from harness.planning.gpus import GPUS, Pace
+from harness.planning.plan import Planned, plan_of, require_influence
+from harness.planning.request_log import remembered_of
+from harness.planning.task import experiment_of
+from harness.search.samplers import PRUNERS, SAMPLERS
+from harness.store.runs import Damaged, Run, Store
+from harness.system import plugins
+from harness.system.errors import Mistake, Trouble
 
 INTERRUPTED = 130
 TOKENIZING = ("generation", "evaluation", "finetuning", "tokenizer")  # stages whose runs stand for a tokenizer
@@ -117,7 +119,9 @@ def existing_store(options: argparse.Namespace) -> Store:
 def add_execution(made: Parser) -> None:
     """Where stages run, and what they get there."""
     made.add_argument(
-        "--executor", default="inline", help=f"{', '.join(plugins.names('harness.executors'))} (default: inline)"
+        "--executor",
+        default="inline",
+        help=f"{', '.join(plugins.names('harness.execution.executors'))} (default: inline)",
     )
     made.add_argument(
         "--workers",
@@ -222,7 +226,7 @@ def planned(options: argparse.Namespace) -> Planned:
     what = asked(options)
     if not isinstance(what, AskedSweep):
         return plan_of(what)
-    what.require_influence()
+    require_influence(what)
     before = remembered_of(what, Store(options.runs))
     if before is None:
         raise Mistake(f"nothing of {what.page} is in {options.runs}: {what.command} runs it")
@@ -270,10 +274,10 @@ def listing() -> str:
         "scales": {name: known.about for name, known in SCALES.items()},
         "variants": {name: variant.about for name, variant in VARIANTS.items()},
         "generators": {name: plugins.summary("models.generators", name) for name in plugins.names("models.generators")},
-        "data sets": _abouts("harness.data", "data set"),
-        "metrics": _abouts("harness.metrics", "metric"),
+        "data sets": _abouts("harness.data.sets", "data set"),
+        "metrics": _abouts("harness.evaluation.metrics", "metric"),
         "stages": _abouts("harness.stages", "stage"),
-        "executors": _abouts("harness.executors", "executor"),
+        "executors": _abouts("harness.execution.executors", "executor"),
         "objectives": {name: f"{o.title}, {o.better} is better" for name, o in OBJECTIVES.items()},
         "samplers": SAMPLERS,
         "pruners": PRUNERS,

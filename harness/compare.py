@@ -8,11 +8,15 @@ from typing import Any
 
 from tabulate import tabulate
 
-from harness import cli, metrics, plugins
-from harness.errors import Mistake
-from harness.experiment import differences, key_of
-from harness.plan import experiment_of
-from harness.store import Record, Run
+from harness import cli
+from harness.evaluation import records as metrics
+from harness.experiments.fields import differences
+from harness.experiments.keys import key_of
+from harness.planning.task import experiment_of
+from harness.store.records import Record
+from harness.store.runs import Run
+from harness.system import plugins
+from harness.system.errors import Mistake
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -130,9 +134,9 @@ def _number(number: dict[str, Any]) -> tuple[object, ...]:
 
 def _metric(name: str, protocols: set[str]) -> tuple[str, int]:
     """The head and the digits of a metric by one protocol or several; some stages record numbers that are none."""
-    if name not in plugins.names("harness.metrics"):
+    if name not in plugins.names("harness.evaluation.metrics"):
         return name, 2
-    metric = plugins.load("harness.metrics", name, "metric")
+    metric = plugins.load("harness.evaluation.metrics", name, "metric")
     arrow = {"higher": " ↑", "lower": " ↓", "": ""}[metric.better]
     called = metrics.title if len(protocols) == 1 else metrics.full_title
     title = " or ".join(dict.fromkeys(called(name, protocol) for protocol in sorted(protocols)))

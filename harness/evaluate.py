@@ -6,16 +6,16 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness import cli, plugins
-from harness.errors import Mistake
-from harness.protocols import PROTOCOLS, SMALL, Protocol, protocol
+from harness import cli
+from harness.evaluation.protocols import PROTOCOLS, Protocol, protocol
+from harness.system import plugins
+from harness.system.errors import Mistake
 
 if TYPE_CHECKING:
-    from harness.imagesets import ImageSet, Statistics
-    from harness.looking import Looked
-    from harness.store import Record
+    from harness.data.image_sets import ImageSet, Statistics
+
 
 FEWEST = 16  # images: fewer say nothing
 UNSAID = "how the images were made was not said"
@@ -47,6 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     images, reference = opened(options, asked)
     require_number(options, asked, images, reference)
 
+    from harness.evaluation.scoring import score, table
+
     records, common = score(options, asked, images, reference)
     if options.json:
         import dataclasses
@@ -75,7 +77,7 @@ def require_places(options: argparse.Namespace, asked: Protocol) -> None:
 
 def opened(options: argparse.Namespace, asked: Protocol) -> tuple[ImageSet, ImageSet]:
     """The images and their reference; raises `Mistake` where these do not go together."""
-    from harness.imagesets import open_images
+    from harness.data.image_sets import open_images
 
     images = open_images(options.images, asked.side)
     if not len(images):
@@ -98,7 +100,7 @@ def opened(options: argparse.Namespace, asked: Protocol) -> tuple[ImageSet, Imag
 
 def require_widths(options: argparse.Namespace, asked: Protocol, statistics: Statistics) -> None:
     """Raises `Mistake` for statistics of other features than the network's."""
-    measure = plugins.load("harness.measures", asked.network, "measure")
+    measure = plugins.load("harness.networks.measures", asked.network, "measure")
     widths = {"mu": (statistics.mu, measure.features), "mu_s": (statistics.mu_s, measure.spatial)}
     for name, (mean, width) in widths.items():
         if mean is not None and len(mean) != width:
@@ -115,115 +117,6 @@ def require_number(options: argparse.Namespace, asked: Protocol, images: ImageSe
     if len(images) > asked.images or not options.fewer:
         hint = "" if len(images) > asked.images else "; --fewer scores them and names their number"
         raise Mistake(f"{options.protocol} takes {asked.images} images and {options.images} holds {len(images)}{hint}")
-
-
-def score(
-    options: argparse.Namespace, asked: Protocol, images: ImageSet, reference: ImageSet
-) -> tuple[list[Record], str]:
-    """Every number of the protocol, each with its own text and id, and what these texts share."""
-    from harness import lpips_distance, scoring
-    from harness.looking import look, pairs
-    from harness.machine import this_machine
-    from harness.measures import checksum
-    from harness.metrics import protocol_id
-    from harness.store import Record
-
-    measure = plugins.load("harness.measures", asked.network, "measure")
-    weights = measure.weights_file(options.weights)
-    of_pairs = lpips_distance.weights_file(options.lpips_weights) if "lpips" in asked.titles else None
-    machine = this_machine()
-    network = measure.load(machine, asked.px, options.weights)
-    lpips = lpips_distance.load(machine, of_pairs) if of_pairs else None
-    identity = [asked.network, checksum(weights), asked.px]
-
-    def looked_at(them: ImageSet) -> Looked | None:
-        return look(them, network, identity, options.runs, options.quiet) if len(them) else None
-
-    read = [them.digest for them in (images, reference)]  # all of both, before anything long begins
-    seen = looked_at(images)
-    assert seen is not None
-    statistics = None if asked.paired else reference.statistics
-    found = scoring.of_sets(asked, seen, scoring.Reference.of(looked_at(reference), statistics))
-    if lpips is not None:
-        found |= scoring.of_pairs(pairs(images, reference), lpips)
-    save(options, images, seen)
-    px = asked.px or measure.default_px
-    common = (
-        f"{measure.title}, weights {checksum(weights)}, {px} px {measure.resizing}, 8-bit; {len(images)} images; "
-        f"reference: {reference.about}, content {read[1][:12]}; {options.how}"
-    )
-    of_lpips = f"{lpips_distance.title}, weights {checksum(of_pairs)}; " if of_pairs else ""
-    records = []
-    for name, value in found.items():
-        text = f"{of_lpips if name == 'lpips' else ''}{_way(name, asked, value.n)}{common}"
-        named, error = title(name, asked, value.n), (value.deviation, value.interval)
-        whole = asked.images in (None, value.n)
-        by = options.protocol if whole else f"{options.protocol}-at-{value.n}"
-        stands_for = protocol_id(by, name, text, "images", value.n)
-        records.append(Record(named, value.value, value.n, 0, "images", text, *error, stands_for))
-    return records, common
-
-
-def _way(name: str, asked: Protocol, n: int) -> str:
-    """How a number is computed, where there is a choice."""
-    from harness import fidelity, frechet, scoring
-    from harness.metrics import rfd
-
-    size = min(asked.kid_subset_images, n // 2)
-    ways = {
-        "fd": f"{rfd.BACKEND}; ",
-        "sfd": "Fréchet distance in float64 of the spatial features; ",
-        "fd_infinity": f"2 FD(N) - FD(N / 2), 95 % interval by {frechet.REPLICATES} bootstrap replicates; ",
-        "kd": f"torch-fidelity, cubic kernel, unbiased, {scoring.KID_SUBSETS} subsets of at most {size}; ",
-        "score": f"{fidelity.SPLITS} splits, shuffled; ",
-        "precision": f"{fidelity.NEIGHBOURS} nearest neighbours; ",
-        "recall": f"{fidelity.NEIGHBOURS} nearest neighbours; ",
-        "psnr": "8-bit RGB, per image, then the mean over images; ",
-        "ssim": "scikit-image, Gaussian window 11 px sigma 1.5, 8-bit RGB, mean over channels and images; ",
-    }
-    return ways.get(name, "")
-
-
-def title(name: str, asked: Protocol, n: int) -> str:
-    """How a number is called: as in the protocol only for as many images as that takes."""
-    of = asked.titles["fd"] + "∞" if name == "fd_infinity" else asked.titles[name]
-    return of if asked.images in (None, n) else f"{of} (N = {n:,})"
-
-
-def table(asked: Protocol, records: Sequence[Record]) -> str:
-    """The numbers with their errors, N and protocol id."""
-    from tabulate import tabulate
-
-    from harness.scoring import BETTER, DIGITS
-
-    names = {title(name, asked, records[0].n): name for name in (*asked.titles, "fd_infinity")}
-    lines = []
-    for r in records:
-        name = names[r.metric]
-        digits = DIGITS.get(name, 2)
-        text = f"{r.value:.{digits}f}"
-        text += f" ± {r.deviation:.{digits}f}" if r.deviation is not None else ""
-        text += f" [{r.interval[0]:.{digits}f}, {r.interval[1]:.{digits}f}]" if r.interval is not None else ""
-        lines.append((f"{r.metric} {BETTER.get(name, '↑')}", text, f"{r.n:,}", r.protocol_id))
-    found = tabulate(lines, headers=("metric", "value", "N", "protocol"), disable_numparse=True)
-    if records[0].n < SMALL and "kd" in {names[record.metric] for record in records}:
-        found += f"\n\nOf fewer than {SMALL:,} images the kernel distance, which has no bias, comes first."
-    return found
-
-
-def save(options: argparse.Namespace, images: ImageSet, seen: Looked) -> None:
-    """Writes what `--save-npz` and `--save-reference` ask for."""
-    from harness.fidelity import BATCH
-    from harness.imagesets import Statistics, write_reference, write_samples
-
-    if options.save_npz:
-        write_samples(options.save_npz, images.batches(BATCH), len(images), images.size)
-    if options.save_reference:
-        pooled, spatial = seen.moments.gaussian, seen.spatial and seen.spatial.gaussian
-        parts: list[Any] = [pooled.mean.numpy(), pooled.covariance.numpy()]
-        parts += [spatial.mean.numpy(), spatial.covariance.numpy()] if spatial else []
-        images_too = images.batches(BATCH), len(images), images.size
-        write_reference(options.save_reference, Statistics(*parts), *images_too)
 
 
 if __name__ == "__main__":

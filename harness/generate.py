@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import cli
-from harness.errors import Mistake, unknown
-from harness.experiment import UNGUIDED, Guide, key_of, with_fields
+from harness.experiments.experiment import UNGUIDED, Guide
+from harness.experiments.fields import with_fields
+from harness.experiments.keys import key_of
+from harness.system.errors import Mistake, unknown
 
 LINES, LINE = 10, 10  # classes and images of each that the overview shows
 
@@ -49,9 +51,10 @@ def main(arguments: Sequence[str]) -> int:
 
     from PIL import Image
 
-    from harness import coding, sampling, weights
-    from harness.imagesets import write_samples
-    from harness.machine import this_machine
+    from harness.data.image_sets import write_samples
+    from harness.latents import autoencode, sampling
+    from harness.networks import weights
+    from harness.system.machine import this_machine
     from reports.figures import strips
 
     machine = this_machine()
@@ -59,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     # Image i is of class i mod C: those of one class are C apart.
     indices = [label + k * len(names) for label in classes for k in range(options.count)]
     tokenizer = weights.load_tokenizer(experiment, made.decoder).to(machine.device)
-    images = coding.decode(tokenizer, source.draw(indices, guide), machine).permute(0, 2, 3, 1).numpy()
+    images = autoencode.decode(tokenizer, source.draw(indices, guide), machine).permute(0, 2, 3, 1).numpy()
     of_class = dict(zip(classes, images.reshape(len(classes), options.count, *images.shape[1:]), strict=True))
     request = key_of([experiment.seed, guide, experiment.sampling.sampler, experiment.sampling.steps])[:6]
     folder = options.out / f"generated-{made.run.key}-{request}"

@@ -16,11 +16,12 @@ import psutil
 from filelock import Timeout
 from tabulate import tabulate
 
-from harness import cli, jobs
-from harness.asked import FOLDER, Remembered, remembered
-from harness.disk import GIB, MIB, Usage, age, usage
-from harness.errors import Mistake, unknown
-from harness.store import Damaged, Run, Store
+from harness import cli
+from harness.execution import jobs
+from harness.planning.request_log import FOLDER, Remembered, remembered
+from harness.store.runs import Damaged, Run, Store
+from harness.store.usage import GIB, MIB, Usage, age, usage
+from harness.system.errors import Mistake, unknown
 
 KEY = re.compile("[0-9a-f]{16}")  # whatever else somebody keeps beside the runs is not ours to remove
 LEFT = ".pruned"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import cli
-from harness.errors import Mistake, Trouble
+from harness.system.errors import Mistake, Trouble
 
 if TYPE_CHECKING:
-    from harness.hub import PretrainedTokenizer
+    from harness.hub.tokenizer import PretrainedTokenizer
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,8 +27,8 @@ def main(arguments: Sequence[str]) -> int:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise Mistake(f"--out {options.out} is there and is not an empty folder")
 
-    from harness.hub import PretrainedTokenizer, require_hub_id
-    from harness.store import Store
+    from harness.hub.tokenizer import PretrainedTokenizer, require_hub_id
+    from harness.store.runs import Store
 
     if options.push is not None:
         require_hub_id(options.push)

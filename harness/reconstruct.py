@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import cli
-from harness.decoding import EXTENSIONS, read
-from harness.errors import Mistake
-from harness.experiment import key_of
+from harness.data.decoding import EXTENSIONS, read
+from harness.experiments.keys import key_of
+from harness.system.errors import Mistake
 
 LINE = 10  # images that the overview shows
 
@@ -32,14 +32,15 @@ def main(arguments: Sequence[str]) -> int:
     from PIL import Image
     from tabulate import tabulate
 
-    from harness import coding, weights
-    from harness.machine import this_machine
+    from harness.latents import autoencode
+    from harness.networks import weights
+    from harness.system.machine import this_machine
     from reports.figures import strips
 
     machine = this_machine()
     tokenizer = weights.load_tokenizer(made.experiment, made.decoder).to(machine.device)
     originals = np.stack(list(pixels.values()))
-    decoded = coding.decode(tokenizer, coding.encode(tokenizer, originals, machine).mean, machine)
+    decoded = autoencode.decode(tokenizer, autoencode.encode(tokenizer, originals, machine).mean, machine)
     images = decoded.permute(0, 2, 3, 1).numpy()
     request = key_of([shown(path) for path in pixels])[:6]
     folder = options.out / f"reconstructed-{made.run.key}-{request}"

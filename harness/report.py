@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness import cli
-from harness.errors import Mistake
-from harness.space import AskedSweep
-from harness.store import Store
-from harness.study import AskedAblation
+from harness.experiments.requests import AskedAblation, AskedSweep
+from harness.store.runs import Store
+from harness.system.errors import Mistake
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -22,12 +21,12 @@ def main(arguments: Sequence[str]) -> int:
     if all(t.run_in(store).state == "waiting" for t in planned.tasks):
         raise Mistake(f"nothing of this is in {store.root}: {asked.command} runs it")
     if isinstance(asked, AskedAblation):
-        from reports.ablation import write
+        from reports.ablation.page import write
 
         print(write(asked, store, options.out))
     if isinstance(asked, AskedSweep):
-        from harness.search import default_storage, known_study, trouble_of
-        from reports.sweep import write as write_sweep
+        from harness.search.storage import default_storage, known_study, trouble_of
+        from reports.sweep.page import write as write_sweep
 
         place = options.storage or default_storage(store.root, asked.page)
         with trouble_of(place):

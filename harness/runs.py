@@ -12,11 +12,13 @@ from typing import Any
 from tabulate import tabulate
 
 from harness import cli
-from harness.asked import Planned, Remembered, remembered
-from harness.disk import GIB, MIB, Usage, age, usage
-from harness.errors import Mistake, unknown
-from harness.exchange import export, take
-from harness.store import Run, Store
+from harness.planning.plan import Planned
+from harness.planning.request_log import Remembered, remembered
+from harness.planning.task import tasks
+from harness.store.exchange import export, take
+from harness.store.runs import Run, Store
+from harness.store.usage import GIB, MIB, Usage, age, usage
+from harness.system.errors import Mistake, unknown
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -70,7 +72,19 @@ def exported(options: argparse.Namespace, requests: list[Remembered], store: Sto
         raise Mistake(f"--export takes one page: {pages}")
     if requests[0].planned is None:
         raise Mistake(f"{requests[0].page}: its runs cannot be told: {requests[0].trouble}")
-    return export(requests[0].planned, store, options.export)
+    written = export(runs_by_seed(requests[0].planned, store), options.export)
+    if not written:
+        raise Mistake(f"nothing of {requests[0].page} is done in {store.root}")
+    return written
+
+
+def runs_by_seed(planned: Planned, store: Store) -> dict[int, list[Run]]:
+    """The runs that every seed of a plan takes, made or not."""
+    by_seed: dict[int, list[Run]] = {}
+    for experiment in (e for of_row in planned.by_row.values() for e in of_row):
+        for t in tasks([experiment], planned.asked.stages(experiment)):
+            by_seed.setdefault(experiment.seed, []).append(t.run_in(store))
+    return by_seed
 
 
 def lines(planned: Planned, store: Store, held: dict[Path, Usage]) -> list[dict[str, Any]]:

@@ -6,41 +6,13 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
-from tabulate import tabulate
-
-from harness import cli, jobs
-from harness.errors import Trouble
-from harness.progress import progress_of
-from harness.store import Run, Store
+from harness import cli
+from harness.execution.status import describe, shown
+from harness.store.runs import Store
 
 WATCH_SECONDS = 2.0
-TAIL_BYTES = 4096  # of the curves
-SHOWN = ("train/loss", "val/velocity", "val/psnr", "val/active_units")  # of the last metrics, where there are any
-
-
-@dataclass
-class Line:
-    """What is known of one run. `seconds` are those of all attempts, `left_seconds` an estimate from its rate."""
-
-    stage: str
-    key: str
-    rows: str
-    state: str
-    reason: str
-    restarts: int
-    done: int | None = None
-    total: int | None = None
-    unit: str = ""
-    rate: float | None = None
-    left_seconds: float | None = None
-    seconds: float = 0.0
-    job: str = ""
-    scheduler: str = ""
-    log: str = ""
-    metrics: dict[str, float] = field(default_factory=dict)
-    last_lines: list[str] = field(default_factory=list)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,102 +41,6 @@ def main(arguments: Sequence[str]) -> int:
             time.sleep(WATCH_SECONDS)
         except KeyboardInterrupt:
             return 0
-
-
-def describe(runs: dict[Run, str]) -> list[Line]:
-    """One line a run, by what its folder says and by what the scheduler says of its job."""
-    try:
-        words = {run: word for run, (_, word) in jobs.alive(runs).items()}
-    except Trouble as error:  # the folders still tell most of it
-        print(f"{error} What waits for its turn is shown as waiting.", file=sys.stderr)
-        words = {}
-    return [_line(run, rows, words.get(run, "")) for run, rows in runs.items()]
-
-
-def _line(run: Run, rows: str, scheduler: str) -> Line:
-    status, state, job = run.status(), run.state, jobs.submitted(run)
-    if state == "running" and not scheduler and not run.locked:
-        state = "killed"
-    elif scheduler and (state in ("waiting", "stopped") or scheduler.startswith("PENDING")):
-        state = "queued"  # a run that was killed may be back in the queue
-    line = Line(run.stage, run.key, rows, state, status["reason"], max(0, len(status["attempts"]) - 1))
-    line.seconds = sum(attempt["seconds"] for attempt in status["attempts"])
-    line.metrics = _last_metrics(run)
-    if job is not None:
-        line.job, line.log, line.scheduler = f"{job.executor} {job.id}", job.log, scheduler
-    if state in ("failed", "damaged", "killed"):
-        line.last_lines = job.last_lines() if job is not None else []
-    progress = progress_of(run.folder)
-    if progress is not None and state != "done":
-        line.done, line.total, line.unit = progress["done"], progress["total"], progress["unit"]
-        seconds = progress["at"] - progress["began"]
-        if state == "running" and seconds > 0 and progress["done"] > progress["begun"]:
-            line.rate = (progress["done"] - progress["begun"]) / seconds
-            line.left_seconds = (progress["total"] - progress["done"]) / line.rate
-    return line
-
-
-def _last_metrics(run: Run) -> dict[str, float]:
-    """The last value of every metric at the end of the curves."""
-    try:
-        with (run.folder / "metrics.csv").open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()[1:]  # the first may be cut, or the header
-    except OSError:
-        return {}
-    found = {}
-    for line in lines:
-        name, _, value = line.partition(",")[2].partition(",")
-        try:
-            found[name] = float(value)
-        except ValueError:  # it is being written
-            continue
-    return found
-
-
-def shown(lines: list[Line], every: bool) -> str:
-    """A table: of every line, or of those that are not done, and what went wrong below it."""
-    listed = [line for line in lines if every or line.state != "done"]
-    table = tabulate(
-        [
-            {
-                "stage": line.stage,
-                "rows": line.rows or line.key,
-                "state": line.state,
-                "restarts": line.restarts or "",
-                "progress": f"{line.done}/{line.total} {line.unit}s" if line.total else "",
-                "rate": f"{line.rate:.3g}/s" if line.rate else "",
-                "left": _duration(line.left_seconds),
-                "took": _duration(line.seconds or None),
-                "last metrics": ", ".join(f"{n} {line.metrics[n]:.4g}" for n in SHOWN if n in line.metrics),
-                "job": f"{line.job} {line.scheduler}" if line.state in ("running", "queued", "failed") else "",
-            }
-            for line in listed
-        ],
-        headers="keys",
-        disable_numparse=True,
-    )
-    counts: dict[str, int] = {}
-    for line in lines:
-        counts[line.state] = counts.get(line.state, 0) + 1
-    parts = [table] if listed else []
-    for line in lines:
-        if line.state in ("failed", "damaged", "diverged", "killed", "stopped") and (line.reason or line.last_lines):
-            told = [f"{line.stage} {line.key}{f' of {line.rows}' if line.rows else ''}: {line.state}, {line.reason}"]
-            parts.append("\n    ".join([*told, *line.last_lines, *([f"log: {line.log}"] if line.log else [])]))
-    left = [line.left_seconds for line in lines if line.left_seconds is not None]
-    summary = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing here"
-    if left:
-        summary += f"; those that run take {_duration(max(left))} more"
-    return "\n\n".join([*parts, summary])
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{seconds:.0f} s" if seconds < 120 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.1f} h"
 
 
 if __name__ == "__main__":

@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 
-from filelock import FileLock, Timeout
-
-from harness import cli, plugins
-from harness.asked import Planned, plan_of, require_data, require_weights
-from harness.driver import Driver
-from harness.errors import Mistake
-from harness.estimate import plan_table, require_gpu_hours
-from harness.executors import Options
-from harness.gpus import Pace
-from harness.plan import tasks
-from harness.processes import world_size
-from harness.progress import TrialLines
-from harness.search import (
-    ADAPTIVE_TRIALS,
-    PRUNERS,
-    SAMPLERS,
-    Search,
+from harness import cli
+from harness.execution.demand import Options
+from harness.experiments.requests import AskedSweep
+from harness.networks.roles import require_weights
+from harness.planning.costs import plan_table, require_gpu_hours
+from harness.planning.gpus import Pace
+from harness.planning.plan import Planned, plan_of, require_data, require_influence
+from harness.planning.task import tasks
+from harness.search.driver import Driver, alone
+from harness.search.progress import TrialLines
+from harness.search.samplers import ADAPTIVE_TRIALS, PRUNERS, SAMPLERS, Search
+from harness.search.storage import (
     default_storage,
     known_study,
-    lock_of,
     open_study,
     quiet,
     require_place,
     shown_place,
     trouble_of,
 )
-from harness.space import AskedSweep
-from harness.store import Store
+from harness.store.runs import Store
+from harness.system import plugins
+from harness.system.errors import Mistake
+from harness.system.processes import world_size
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     pace = cli.pace_of(options)
     search = search_of(options, asked, store)
     asked = dataclasses.replace(asked, words=words_of(options))
-    executor = plugins.load("harness.executors", options.executor, "executor")
+    executor = plugins.load("harness.execution.executors", options.executor, "executor")
     planned, times = plan_ahead(asked, search)
     waiting = how.to_run(planned.tasks, store)
     if options.dry_run:
@@ -75,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     require_place(search.storage)
     known_study(asked, search.storage, store)  # whatever is wrong with it
 
-    from reports.sweep import write
+    from reports.sweep.page import write
 
     with trouble_of(search.storage), quiet():
         driver = driven(asked, search, executor, how, store)
@@ -100,28 +95,12 @@ def driven(asked: AskedSweep, search: Search, executor: ModuleType, how: Options
     return driver
 
 
-@contextlib.contextmanager
-def alone(asked: AskedSweep, search: Search, store: Store) -> Iterator[None]:
-    """As the one driver of a study; raises `Mistake` where there is another."""
-    path = lock_of(search.storage, store.root, asked.page)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise Mistake(f"another command drives {asked.page}; python -m harness.status tells how far it is") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def asked_of(options: argparse.Namespace) -> AskedSweep:
     """What is asked; raises `Mistake`."""
     asked = cli.asked(options)
     if not isinstance(asked, AskedSweep):
         raise Mistake(f"{asked.name} is a table: python -m harness.ablate {asked.name} runs it")
-    asked.require_influence()
+    require_influence(asked)
     return asked
 
 

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from harness import cli
-from harness.decoding import read
-from harness.errors import Mistake, Trouble
+from harness.data.decoding import read
 from harness.reconstruct import files, shown
+from harness.system.errors import Mistake, Trouble
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from harness.hub import PretrainedTokenizer
-    from harness.machine import Machine
+    from harness.hub.tokenizer import PretrainedTokenizer
+    from harness.system.machine import Machine
 
 CROP = "center"
 NAMED = 5  # damaged images that the terminal is told of; the JSON file names all
@@ -82,13 +82,13 @@ def require_new(out: Path) -> None:
 def chosen(options: argparse.Namespace) -> tuple[PretrainedTokenizer, str]:
     """The tokenizer that is asked for, in words too; raises `Mistake` where there is none."""
     if os.path.isdir(options.run) or "/" in options.run:
-        from harness.hub import PretrainedTokenizer
+        from harness.hub.tokenizer import PretrainedTokenizer
 
         return PretrainedTokenizer.from_pretrained(options.run), f"pretrained {options.run}"
     made = cli.chosen_run(options, cli.TOKENIZING)
 
-    from harness.hub import PretrainedTokenizer
-    from harness.store import Store
+    from harness.hub.tokenizer import PretrainedTokenizer
+    from harness.store.runs import Store
 
     return PretrainedTokenizer.of_run(Store(options.runs), made.decoder), f"{made.decoder.stage} {made.decoder.key}"
 
@@ -102,8 +102,8 @@ def write(
     """
     from tqdm import tqdm
 
-    from harness.machine import this_machine
-    from harness.store import replacing
+    from harness.system.files import replacing
+    from harness.system.machine import this_machine
 
     machine = this_machine()
     tokenizer.to(machine.device)
@@ -145,10 +145,10 @@ def latents(
     import numpy as np
     import torch
 
-    from harness import coding
-    from harness.draws import generator
+    from harness.latents import autoencode
+    from harness.system.randomness import generator
 
-    posterior = coding.encode(tokenizer.tokenizer, np.stack(list(images.values())), machine)
+    posterior = autoencode.encode(tokenizer.tokenizer, np.stack(list(images.values())), machine)
     if not sample:
         return posterior.mean.numpy()
     shape = posterior.mean.shape[1:]
@@ -158,8 +158,8 @@ def latents(
 
 def batches(images: Sequence[Path], side: int) -> Iterator[tuple[Sequence[Path], Iterator[np.ndarray | None]]]:
     """The images with their pixels, uint8 (S, S, 3), None where one does not open; threads read one batch ahead."""
-    from harness.coding import BATCH
-    from harness.machine import cores
+    from harness.latents.autoencode import BATCH
+    from harness.system.machine import cores
 
     opened = partial(read, side=side, crop=CROP)
     with ThreadPoolExecutor(cores()) as pool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness import metrics, plugins
-from harness.experiment import heeded
-from harness.metrics import rfd
-from harness.networks import TEACHERS
+from harness.evaluation import protocol_texts, records
+from harness.experiments.experiment import heeded
+from harness.networks.teachers import TEACHERS
+from harness.system import plugins
 from reports.results import Result, costs, environments, rows_of, shared, total_seconds
 
 MEASURING = ("diagnosis", "evaluation", "snapshots", "generation", "generator_snapshots", "guidance", "reference")
@@ -57,7 +57,7 @@ class Provenance:
     @property
     def measure(self) -> str:
         """The network that measured, and its layer."""
-        return str(rfd.measure_of(self.results[0].experiment).title)
+        return str(protocol_texts.measure_of(self.results[0].experiment).title)
 
     def networks(self) -> list[str]:
         """The frozen networks, by what each does."""
@@ -78,7 +78,7 @@ class Provenance:
     @property
     def attribution(self) -> str:
         """Whose images the page shows."""
-        text: str = plugins.load("harness.data", self.results[0].experiment.data.name, "data set").attribution
+        text: str = plugins.load("harness.data.sets", self.results[0].experiment.data.name, "data set").attribution
         return text
 
     def protocols(self) -> list[str]:
@@ -86,7 +86,7 @@ class Provenance:
         where: dict[tuple[str, str], dict[str, None]] = {}
         for stage in MEASURING:
             for r in (record for result in self.results for record in result.records(stage)):
-                title = metrics.title(r.metric, metrics.protocol_in(r.protocol_id))
+                title = records.title(r.metric, records.protocol_in(r.protocol_id))
                 place = f"{r.split}{MOMENT.get(stage, '')}, N = {r.n}, `{r.protocol_id}`"
                 where.setdefault((title, r.protocol), {})[place] = None
         return [f"**{title}** ({'; '.join(places)}): {protocol}." for (title, protocol), places in where.items()]

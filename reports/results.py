@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.lib.npyio import NpzFile
 
-from harness import collapse, metrics
-from harness.experiment import Experiment
-from harness.plan import tasks, wanted
-from harness.store import Record, Run, Store
-from harness.study import Row
+from harness.evaluation import collapse, records
+from harness.experiments.experiment import Experiment
+from harness.experiments.requests import wanted
+from harness.experiments.study import Row
+from harness.planning.task import tasks
+from harness.store.records import Record
+from harness.store.runs import Run, Store
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,9 @@ def protocol_of(results: Sequence[Result], metric: str, split: str = "val", stag
     So nothing is called FID of which a part is not.
     """
     found = [r for result in results if (r := result.value(metric, split, stage)) is not None]
-    named = {metrics.protocol_in(r.protocol_id) for r in found}
+    named = {records.protocol_in(r.protocol_id) for r in found}
     measures = {result.experiment.evaluation.measure for result in results}
-    return named.pop() if len(named) == 1 else (len(measures) == 1 and measures.pop()) or metrics.PROTOCOL
+    return named.pop() if len(named) == 1 else (len(measures) == 1 and measures.pop()) or records.PROTOCOL
 
 
 def rows_of(results: Sequence[Result]) -> dict[str, list[Result]]:

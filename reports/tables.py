@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness import metrics, plugins
-from harness.store import replacing
-from reports import intervals
+from harness.evaluation import records
+from harness.system import plugins
+from harness.system.files import replacing
 from reports.results import Result, protocol_of
+from reports.statistics import intervals
 
 
-def header(metric: str, protocol: str = metrics.PROTOCOL) -> str:
+def header(metric: str, protocol: str = records.PROTOCOL) -> str:
     """Title, unit and direction of a metric, for the head of a column of numbers by the protocol of this name."""
-    module = plugins.load("harness.metrics", metric, "metric")
+    module = plugins.load("harness.evaluation.metrics", metric, "metric")
     arrow = {"higher": " ↑", "lower": " ↓", "": ""}[module.better]
-    return f"{metrics.title(metric, protocol)}{f' ({module.unit})' if module.unit else ''}{arrow}"
+    return f"{records.title(metric, protocol)}{f' ({module.unit})' if module.unit else ''}{arrow}"
 
 
 def headers(
@@ -32,7 +33,7 @@ def cell(seeds: Sequence[Result], metric: str, split: str, stage: str = "evaluat
     found = [r for seed in seeds if (r := seed.value(metric, split, stage)) is not None]
     if not found:
         return "–"
-    digits = plugins.load("harness.metrics", metric, "metric").digits
+    digits = plugins.load("harness.evaluation.metrics", metric, "metric").digits
     text = intervals.shown([r.value for r in found], digits)
     if len(seeds) == 1 and found[0].deviation is not None:
         text += f" ± {found[0].deviation:.{digits}f}"

@@ -17,10 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from harness.draws import Draws
-from harness.experiment import Experiment, with_fields, with_variant
-from harness.machine import Machine
-from harness.scales import scale
+from harness.experiments.experiment import Experiment, with_variant
+from harness.experiments.fields import with_fields
+from harness.experiments.scales import scale
+from harness.system.machine import Machine
+from harness.system.randomness import Draws
 from models.efficientnet import EfficientNet
 from tests import toy
 from tests.slurm import Slurm
@@ -28,8 +29,8 @@ from tests.slurm import Slurm
 ROW = ["table5", "--scale", "smoke", "--rows", "mactok", "--quiet"]
 # A checkpoint after every step, so that a killed training has something to go on from.
 COMMAND = (
-    "import sys, harness.training as training, harness.ablate as ablate, harness.cli as cli;"
-    "training.CHECKPOINT_SECONDS = 0; cli.run(ablate.main)"
+    "from harness import ablate, cli; from harness.training import checkpoints;"
+    "checkpoints.CHECKPOINT_SECONDS = 0; cli.run(ablate.main)"
 )
 CATS = 12
 DOGS = 8
@@ -118,7 +119,7 @@ def net() -> EfficientNet:
 def float32() -> Iterator[None]:
     """Batches of another size differ by rounding: in float32 by less than a level, in bfloat16 by more."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.machine.this_machine", lambda: MACHINE)
+        patch.setattr("harness.system.machine.this_machine", lambda: MACHINE)
         yield
 
 

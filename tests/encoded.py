@@ -12,9 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from harness import plugins
-from harness.data import Split, open_split
-from harness.experiment import Data
+from harness.data.splits import Split, open_split
+from harness.experiments.experiment import Data
+from harness.system import plugins
 
 CLASSES = ("n01440764", "n01443537", "n01484850")
 SIZES = ((50, 37), (37, 50), (70, 41), (33, 33))  # px
@@ -90,7 +90,9 @@ def asked(name: str, path: Path | str, **fields: object) -> Data:
 def build(name: str, path: Path, folder: Path, **fields: object) -> dict[str, object]:
     """Builds the data set into `folder`; what it says of itself."""
     folder.mkdir(parents=True, exist_ok=True)
-    facts: dict[str, object] = plugins.load("harness.data", name, "data set").build(asked(name, path, **fields), folder)
+    facts: dict[str, object] = plugins.load("harness.data.sets", name, "data set").build(
+        asked(name, path, **fields), folder
+    )
     return facts
 
 

@@ -9,12 +9,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from harness.execution import Execution
-from harness.machine import Machine, this_machine
-from harness.plan import tasks
-from harness.processes import joined
-from harness.store import Store
-from harness.worker import Place, perform
+from harness.execution.worker import Place, perform
+from harness.planning.stage import Execution
+from harness.planning.task import tasks
+from harness.store.runs import Store
+from harness.system.machine import Machine, this_machine
+from harness.system.processes import joined
 from tests.conftest import experiment
 
 STAGES = ("finetuning", "generation")

@@ -7,10 +7,11 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from harness import data, plugins
-from harness.experiment import Data, Experiment
-from harness.stages import Outcome, Size, Work
-from harness.store import checksum
+from harness.data import splits
+from harness.experiments.experiment import Data, Experiment
+from harness.planning.stage import Outcome, Size, Work
+from harness.system import plugins
+from harness.system.files import checksum
 
 revision = 1
 about = "images, labels and object masks as memory-mapped arrays, or an index of images that stay where they are"
@@ -24,7 +25,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 def size(experiment: Experiment) -> Size:
     d = experiment.data
     images = d.train_images + 2 * d.val_images
-    indexed = getattr(plugins.load("harness.data", d.name, "data set"), "indexed", False)
+    indexed = getattr(plugins.load("harness.data.sets", d.name, "data set"), "indexed", False)
     return Size(images, images * (INDEXED_BYTES if indexed else 4 * d.image_size**2 + 8))
 
 
@@ -34,20 +35,20 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 @functools.cache  # all rows ask, and a folder's recipe looks at every file
 def _identity(asked: Data) -> dict[str, Any]:
-    module = plugins.load("harness.data", asked.name, "data set")
+    module = plugins.load("harness.data.sets", asked.name, "data set")
     return {"name": asked.name, "revision": module.revision, "recipe": module.recipe(asked)}
 
 
 def run(work: Work) -> Outcome:
     import numpy as np
 
-    from harness.collapse import pixel_eigenvalues
+    from harness.evaluation.collapse import pixel_eigenvalues
 
-    module = plugins.load("harness.data", work.experiment.data.name, "data set")
+    module = plugins.load("harness.data.sets", work.experiment.data.name, "data set")
     facts = module.build(work.experiment.data, work.run.folder, work.quiet, work.check_stop)
-    counts = {split: len(data.open_split(work.run.folder, split)) for split in data.splits(work.run.folder)}
+    counts = {split: len(splits.open_split(work.run.folder, split)) for split in splits.splits(work.run.folder)}
     digits = content(work.run.folder)
-    train = data.open_split(work.run.folder, "train")
+    train = splits.open_split(work.run.folder, "train")
     np.save(work.run.folder / "pixel_eigenvalues.npy", pixel_eigenvalues(train.images))
     return Outcome(facts={**facts, "images": counts, "content": digits})
 
@@ -55,7 +56,7 @@ def run(work: Work) -> Outcome:
 def content(folder: Path) -> str:
     """12 digits that stand for all arrays of a data set."""
     digest = hashlib.sha256()
-    for path in sorted(folder / f"{split}_{kind}.npy" for split in data.SPLITS for kind in data.KINDS):
+    for path in sorted(folder / f"{split}_{kind}.npy" for split in splits.SPLITS for kind in splits.KINDS):
         if path.exists():
             digest.update(f"{path.name} {checksum(path)}".encode())
     return digest.hexdigest()[:12]

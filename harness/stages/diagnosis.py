@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness import flops
-from harness.experiment import Experiment
-from harness.stages import Outcome, Size, Work
+from harness.experiments.experiment import Experiment
+from harness.networks import flops
+from harness.planning.stage import Outcome, Size, Work
 
 revision = 2
 about = "all that is measured of the latents alone; nothing is decoded"
@@ -30,8 +30,9 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    from harness import weights
-    from harness.metrics import Measured, records
+    from harness.evaluation.reconstructed import Measured
+    from harness.evaluation.records import records
+    from harness.networks import weights
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
     tokenizer = weights.load_tokenizer(experiment, work.inputs["tokenizer"])

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness import flops
-from harness.experiment import Experiment
-from harness.stages import Outcome, Size, Work
-from harness.store import Record
-from harness.teaching import needed, online, patches
+from harness.experiments.experiment import Experiment
+from harness.networks import flops
+from harness.planning.stage import Outcome, Size, Work
+from harness.store.records import Record
+from harness.training.teacher import needed, online, patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
 
-    from harness.data import Split
+    from harness.data.splits import Split
 
     Look = Callable[[Split, int], tuple[np.ndarray, np.ndarray]]
 
@@ -47,8 +47,8 @@ def run(work: Work) -> Outcome:
     import numpy as np
     from sklearn.decomposition import PCA
 
-    from harness.data import open_split, splits
-    from harness.metrics.probe import fit
+    from harness.data.splits import open_split, splits
+    from harness.evaluation.probes import fit
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
     train = open_split(folder, "train")
@@ -138,10 +138,10 @@ def _teacher(work: Work) -> Look:
     """The teacher, which gives class tokens (n, D_c) and scores (n, N), float32, of the first n images of a split."""
     import torch
 
-    from harness import networks
-    from harness.images import to_tensor
+    from harness.data.tensors import to_tensor
+    from harness.networks import teachers
 
-    teacher = networks.teacher(work.experiment.teacher).load(patches(work.experiment), work.machine)
+    teacher = teachers.teacher(work.experiment.teacher).load(patches(work.experiment), work.machine)
 
     def look(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
         with torch.no_grad(), work.machine.autocast():

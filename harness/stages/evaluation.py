@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness import flops
-from harness.experiment import Experiment
-from harness.metrics import DROPPED_IMAGES
-from harness.stages import Outcome, Size, Work, decoder
-from harness.store import Record
+from harness.evaluation.reconstructed import DROPPED_IMAGES
+from harness.experiments.experiment import Experiment
+from harness.networks import flops
+from harness.planning.stage import Outcome, Size, Work, decoder
+from harness.store.records import Record
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from harness.metrics import Measured
+    from harness.evaluation.reconstructed import Measured
 
 revision = 2
 about = "all metrics, and what reports show of it: reconstructions and latents"
@@ -44,7 +44,10 @@ def run(work: Work) -> Outcome:
     """
     import numpy as np
 
-    from harness import data, metrics, weights
+    from harness.data import splits as data
+    from harness.evaluation import reconstructed
+    from harness.evaluation import records as metrics
+    from harness.networks import weights
 
     experiment = work.experiment
     folder = work.inputs["data"].checked_folder()
@@ -55,7 +58,7 @@ def run(work: Work) -> Outcome:
     with work.progress(len(splits), "split") as bar:
         for split in splits:
             work.check_stop()
-            m = metrics.Measured(tokenizer, experiment, work.machine, folder, split, experiment.training.steps)
+            m = reconstructed.Measured(tokenizer, experiment, work.machine, folder, split, experiment.training.steps)
             records += metrics.records(m)
             originals, reconstructions = (images[:SHOWN].permute(0, 2, 3, 1).numpy() for images in next(m.pairs()))
             shown |= {split: reconstructions, f"{split} originals": originals}
@@ -87,7 +90,7 @@ def interpolations(m: Measured) -> np.ndarray:
     """
     import torch
 
-    from harness.coding import decode
+    from harness.latents.autoencode import decode
 
     places = torch.arange(2 * PAIRS) % len(m.posterior.mean)
     first, second = m.posterior.mean[places].unflatten(0, (PAIRS, 1, 2)).unbind(2)

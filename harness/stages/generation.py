@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness import flops
-from harness.experiment import Experiment
-from harness.stages import Outcome, Size, Work, decoder, samples
+from harness.experiments.experiment import Experiment
+from harness.latents import sampling
+from harness.networks import flops
+from harness.planning.stage import Outcome, Size, Work, decoder
 
 revision = 2
 about = "gFD and all other metrics of generated images, and the first of them for the report"
@@ -34,10 +35,10 @@ def run(work: Work) -> Outcome:
     import numpy as np
     import torch
 
-    from harness import metrics
-    from harness.judge import Judge
-    from harness.latents import load_statistics
-    from harness.sampling import Noise, shape
+    from harness.evaluation import records as metrics
+    from harness.evaluation.decoded_latents import DecodedLatents
+    from harness.latents.sampling import Noise, shape
+    from harness.latents.statistics import load_statistics
 
     experiment = work.experiment
     noise = Noise(experiment.seed, range(experiment.sampling.images), shape(experiment))()
@@ -45,9 +46,9 @@ def run(work: Work) -> Outcome:
     sets = {"prior": (prior, "latents N(0, I), denormalised: from no generator")}
     for split, stage in {"samples": "samples", "guided": "guided_samples"}.items():
         if stage in work.inputs:
-            z = torch.from_numpy(np.load(work.inputs[stage].file(samples.SAMPLES)))
+            z = torch.from_numpy(np.load(work.inputs[stage].file(sampling.SAMPLES)))
             sets[split] = (z, work.inputs[stage].result()["facts"]["how"])
-    judge = Judge(work)
+    judge = DecodedLatents(work)
     records = []
     shown: dict[str, Any] = {}
     with work.progress(len(sets), "set") as bar:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness import flops, plugins, teaching
-from harness.errors import Mistake, unknown
-from harness.experiment import Experiment, Generator
-from harness.stages import Outcome, Size, Work
-from harness.weights import snapshot_steps
+from harness.experiments.experiment import Experiment, Generator
+from harness.networks import flops
+from harness.networks.weights import snapshot_steps
+from harness.planning.stage import Outcome, Size, Work
+from harness.system import plugins
+from harness.system.errors import Mistake, unknown
+from harness.training import teacher as teaching
 from models import generators
 
 if TYPE_CHECKING:
-    from harness.draws import Part
+    from harness.system.randomness import Part
     from models.alignment import Features
     from models.flow import Repa
 
@@ -63,11 +65,11 @@ def batches(experiment: Experiment) -> tuple[int, ...]:
 def run(work: Work) -> Outcome:
     import numpy as np
 
-    from harness import weights
-    from harness.batches import Order
-    from harness.draws import seeded
-    from harness.latents import Latents
-    from harness.training import train
+    from harness.latents.shards import Latents
+    from harness.networks import weights
+    from harness.system.randomness import seeded
+    from harness.training.batches import Order
+    from harness.training.loop import train
     from models import flow
 
     experiment, machine, training = work.experiment, work.machine, work.experiment.generator.training
@@ -107,8 +109,8 @@ class _Teacher:
     """What the teacher says of the images of a batch, for REPA."""
 
     def __init__(self, work: Work):
-        from harness.batches import Batches
-        from harness.data import open_split
+        from harness.data.splits import open_split
+        from harness.training.batches import Batches
 
         self.generator, self.teaching = work.experiment.generator, teaching.Teaching(work)
         images = open_split(work.inputs["data"].checked_folder(), "train").images
@@ -133,8 +135,8 @@ def _validation(work: Work) -> Any:
     import numpy as np
     import torch
 
-    from harness.draws import Draws
-    from harness.latents import Latents
+    from harness.latents.shards import Latents
+    from harness.system.randomness import Draws
     from models import flow
 
     labels = np.load(work.inputs["data"].file("val_labels.npy"))

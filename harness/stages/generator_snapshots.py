@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness import flops
-from harness.experiment import UNGUIDED, Experiment
-from harness.stages import Outcome, Size, Work, decoder
-from harness.weights import snapshot_file, snapshot_steps
+from harness.experiments.experiment import UNGUIDED, Experiment
+from harness.networks import flops
+from harness.networks.weights import snapshot_file, snapshot_steps
+from harness.planning.stage import Outcome, Size, Work, decoder
 
 revision = 2
 about = "gFD over the generator's training, without guidance"
@@ -40,12 +40,12 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    from harness import sampling
-    from harness.judge import Judge
-    from harness.metrics import records
+    from harness.evaluation.decoded_latents import DecodedLatents
+    from harness.evaluation.records import records
+    from harness.latents import sampling
 
     experiment, steps = work.experiment, work.experiment.generator.training.steps
-    judge, found = Judge(work), []
+    judge, found = DecodedLatents(work), []
     with work.progress(len(snapshot_steps(steps)), "snapshot") as bar:
         for step in snapshot_steps(steps):
             source = sampling.load(experiment, work.inputs, work.machine, snapshot_file(step, steps))

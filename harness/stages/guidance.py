@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness import flops
-from harness.experiment import Experiment
-from harness.stages import Outcome, Size, Work, decoder
+from harness.experiments.experiment import Experiment
+from harness.networks import flops
+from harness.planning.stage import Outcome, Size, Work, decoder
 
 revision = 2
 about = "the scale and interval of guidance of least gFD on a grid; a single pair is taken as it is"
@@ -53,11 +53,11 @@ def run(work: Work) -> Outcome:
     if len(grid) == 1:
         return Outcome(facts={"guide": grid[0]._asdict()})
 
-    from harness import sampling
-    from harness.judge import Judge
-    from harness.metrics import records
+    from harness.evaluation.decoded_latents import DecodedLatents
+    from harness.evaluation.records import records
+    from harness.latents import sampling
 
-    source, judge = sampling.load(experiment, work.inputs, work.machine), Judge(work)
+    source, judge = sampling.load(experiment, work.inputs, work.machine), DecodedLatents(work)
     first = SEARCHED_FROM * source.classes
     indices = range(first, first + experiment.guidance.search_images)
     found, distances = [], {}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.experiment import Experiment, Guide
-from harness.stages import Outcome, Size, Work, samples
+from harness.experiments.experiment import Experiment, Guide
+from harness.latents import sampling
+from harness.planning.stage import Outcome, Size, Work
+from harness.stages import samples
 
 revision = 2
 about = "latents drawn from the generator with guidance"
@@ -27,4 +29,4 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    return samples.draw(work, Guide(**work.inputs["guidance"].result()["facts"]["guide"]))
+    return sampling.draw(work, Guide(**work.inputs["guidance"].result()["facts"]["guide"]))

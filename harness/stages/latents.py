@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import flops
-from harness.errors import Trouble
-from harness.experiment import Experiment
-from harness.stages import Outcome, Size, Stopped, Work
+from harness.experiments.experiment import Experiment
+from harness.networks import flops
+from harness.planning.stage import Outcome, Size, Stopped, Work
+from harness.system.errors import Trouble
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from harness.latents import Moments, Shard
+    from harness.latents.shards import Shard
+    from harness.latents.statistics import Moments
     from models.tokenizer import Tokenizer
 
 revision = 1
@@ -51,17 +52,17 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    """Writes the shards of each split (`harness.latents.Shard`), and statistics.npz, (Z,) each.
+    """Writes the shards of each split (`harness.latents.shards.Shard`), and statistics.npz, (Z,) each.
 
     Views are the image as it is and, in `train`, mirrored. What is in a shard depends on its images alone, so any
     process may write it, and what was finished before a stop is kept.
     """
     import numpy as np
 
-    from harness import weights
-    from harness.data import open_split
-    from harness.latents import STATISTICS, Moments
-    from harness.store import digest
+    from harness.data.splits import open_split
+    from harness.latents.statistics import STATISTICS, Moments
+    from harness.networks import weights
+    from harness.system.files import digest
 
     folder, channels = work.inputs["data"].checked_folder(), work.experiment.tokenizer.channels
     network = weights.load_tokenizer(work.experiment, work.inputs["tokenizer"]).to(work.machine.device)
@@ -98,7 +99,7 @@ def run(work: Work) -> Outcome:
 
 def _shards(split: str, images: int) -> list[Shard]:
     """Those of a split, in order."""
-    from harness.latents import Shard
+    from harness.latents.shards import Shard
 
     starts = range(0, images, shard_images(images))
     return [Shard(split, start, min(start + starts.step, images)) for start in starts]
@@ -110,8 +111,9 @@ def _encoded(
     """The arrays of a shard, by parameter of the posterior, and the sums over it; None where asked to stop."""
     import numpy as np
 
-    from harness.coding import encode
-    from harness.latents import PARAMETERS, Moments
+    from harness.latents.autoencode import encode
+    from harness.latents.shards import PARAMETERS
+    from harness.latents.statistics import Moments
 
     tokenizer, views, sums = work.experiment.tokenizer, VIEWS[shard.split], Moments(work.experiment.tokenizer.channels)
     shape = (len(shard), views, tokenizer.tokens, tokenizer.channels)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness import flops, plugins
-from harness.experiment import Experiment
-from harness.stages import Outcome, Size, Work
-from harness.store import Run
+from harness.evaluation.reference import save
+from harness.experiments.experiment import Experiment
+from harness.networks import flops
+from harness.planning.stage import Outcome, Size, Work
+from harness.system import plugins
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.metrics import Reference
 
 revision = 2
 about = "features of the training images; gFD of real images, of the mean image and of noise"
-FEATURES, MOMENTS = "features.npy", "moments.npz"
+
 KEPT = 50_000  # features at most, evenly spaced: the distance takes the moments of all, the other metrics so many do
 parallel = True
 METRICS = ["gfd", "classifier_score", "precision", "recall"]  # none that reads more of the evaluation
@@ -30,7 +30,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 def size(experiment: Experiment) -> Size:
     images = experiment.data.train_images + 3 * experiment.data.val_images
     work = images * flops.measure(experiment.evaluation)
-    width: int = plugins.load("harness.measures", experiment.evaluation.measure or "lite2", "measure").features
+    width: int = plugins.load("harness.networks.measures", experiment.evaluation.measure or "lite2", "measure").features
     return Size(images, 4 * width * min(KEPT, experiment.data.train_images), work)
 
 
@@ -43,13 +43,15 @@ def run(work: Work) -> Outcome:
     import numpy as np
     import torch
 
-    from harness import fidelity
-    from harness.data import open_split
-    from harness.draws import Draws
-    from harness.frechet import Moments
-    from harness.images import channels_first
-    from harness.measures import Seen
-    from harness.metrics import Generated, Reference, records
+    from harness.data.splits import open_split
+    from harness.data.tensors import channels_first
+    from harness.evaluation import fidelity
+    from harness.evaluation.frechet import Moments
+    from harness.evaluation.generated import Generated
+    from harness.evaluation.records import records
+    from harness.evaluation.reference import Reference
+    from harness.networks.frozen import Seen
+    from harness.system.randomness import Draws
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
     train, val = (open_split(folder, split).images for split in ("train", "val"))
@@ -98,28 +100,3 @@ def run(work: Work) -> Outcome:
 def split_up(n: int) -> list[slice]:
     """The places 0 .. n - 1, `CHUNK` at a time."""
     return [slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
-
-
-def save(run: Run, reference: Reference) -> None:
-    """Writes what `load` reads."""
-    import numpy as np
-
-    np.save(run.folder / FEATURES, reference.features.numpy())
-    if (m := reference.moments) is not None:
-        np.savez(run.folder / MOMENTS, n=m.n, mean=m.mean.numpy(), scatter=m.scatter.numpy())
-
-
-def load(run: Run) -> Reference:
-    """What a finished run says of the training images."""
-    import numpy as np
-    import torch
-
-    from harness.frechet import Moments
-    from harness.metrics import Reference
-
-    features = torch.from_numpy(np.load(run.file(FEATURES)))
-    if MOMENTS not in run.result()["files"]:
-        return Reference(features)
-    stored = np.load(run.file(MOMENTS))
-    mean, scatter = (torch.from_numpy(stored[name]) for name in ("mean", "scatter"))
-    return Reference(features, Moments(int(stored["n"]), mean, scatter))

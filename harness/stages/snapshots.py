@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness import flops
-from harness.experiment import Experiment
-from harness.stages import Outcome, Size, Work
-from harness.weights import snapshot_file, snapshot_steps
+from harness.experiments.experiment import Experiment
+from harness.networks import flops
+from harness.networks.weights import snapshot_file, snapshot_steps
+from harness.planning.stage import Outcome, Size, Work
 
 revision = 2
 about = "latents and rFD over the training, before any fine-tuning"
@@ -33,8 +33,9 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    from harness import weights
-    from harness.metrics import Measured, records
+    from harness.evaluation.reconstructed import Measured
+    from harness.evaluation.records import records
+    from harness.networks import weights
 
     experiment = work.experiment
     steps = experiment.training.steps

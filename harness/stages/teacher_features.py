@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness import flops, networks
-from harness.experiment import Experiment
-from harness.pretrained import checksum
-from harness.stages import Outcome, Size, Work
-from harness.teaching import patches
+from harness.experiments.experiment import Experiment
+from harness.networks import flops, teachers
+from harness.networks.weight_files import checksum
+from harness.planning.stage import Outcome, Size, Work
+from harness.training.teacher import patches
 
 revision = 1
 about = "class token, patch tokens and semantic scores of the frozen teacher"
@@ -22,7 +22,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 def size(experiment: Experiment) -> Size:
     images, tokens = experiment.data.train_images, experiment.tokenizer.image_tokens(experiment.data.image_size)
-    teacher = networks.teacher(experiment.teacher)
+    teacher = teachers.teacher(experiment.teacher)
     stored = 2 * images * (2 * teacher.class_width + tokens * (2 * teacher.patch_width + 4))
     return Size(images, stored, 2 * images * flops.of_teacher(experiment))
 
@@ -36,13 +36,13 @@ def run(work: Work) -> Outcome:
     import numpy as np
     import torch
 
-    from harness.arrays import create
-    from harness.data import open_split
-    from harness.images import to_tensor
+    from harness.data.splits import open_split
+    from harness.data.tensors import to_tensor
+    from harness.system.files import create
 
     data = work.inputs["data"]
     train = open_split(data.checked_folder(), "train")
-    known = networks.teacher(work.experiment.teacher)
+    known = teachers.teacher(work.experiment.teacher)
     teacher = known.load(patches(work.experiment), work.machine)
     arrays: dict[str, np.memmap] = {}
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness import flops
-from harness.experiment import Experiment, Training
-from harness.pretrained import checksum
-from harness.stages import Outcome, Size, Work
-from harness.teaching import Teaching, needed, online
-from harness.weights import snapshot_steps
+from harness.experiments.experiment import Experiment
+from harness.networks import flops
+from harness.networks.weight_files import checksum
+from harness.networks.weights import snapshot_steps
+from harness.planning.stage import Outcome, Size, Work
+from harness.training.adversary import DISCRIMINATOR, adversary
+from harness.training.teacher import Teaching, needed, online
 
 if TYPE_CHECKING:
-    from harness.adversary import Adversary
-    from harness.batches import Batches
-    from harness.draws import Part
-    from models.tokenizer import Tokenizer
+    from harness.system.randomness import Part
+    from harness.training.batches import Batches
+
 
 revision = 1
 about = "the tokenizer, its curves and its weights at five moments"
 parallel = True
 resumes = True
-DISCRIMINATOR = "discriminator.safetensors"
+
 SHOWN = 10  # images whose masks are kept for the report
 
 
@@ -47,27 +47,27 @@ def batches(experiment: Experiment) -> tuple[int, ...]:
 
 
 def run(work: Work) -> Outcome:
-    from harness import networks, weights
-    from harness.batches import Batches
-    from harness.collapse import Validation
-    from harness.data import open_split
-    from harness.draws import seeded
-    from harness.training import train
+    from harness.data.splits import open_split
+    from harness.evaluation.validation import Validation
+    from harness.networks import roles, weights
+    from harness.system.randomness import seeded
+    from harness.training.batches import Batches
+    from harness.training.loop import train
     from models.objective import Objective
 
     experiment, machine, training = work.experiment, work.machine, work.experiment.training
     folder = work.inputs["data"].checked_folder()
     images = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "tokenizer", machine)
     teacher = Teaching(work) if experiment.tokenizer.wants_teacher else None
-    perceptual = networks.perceptual(experiment.tokenizer, machine)  # before seeding: building it draws numbers
+    perceptual = roles.perceptual(experiment.tokenizer, machine)  # before seeding: building it draws numbers
     with seeded(experiment.seed, "tokenizer", "initialisation"):
         objective = Objective(
             experiment.tokenizer, experiment.data.image_size, teacher.widths if teacher else None, perceptual
         )
     if experiment.tokenizer.dinov2_encoder:
-        networks.initialise_encoder(objective.tokenizer, experiment.tokenizer)
+        roles.initialise_encoder(objective.tokenizer, experiment.tokenizer)
     objective.to(machine.device)
-    of_files = {f"{of}_weights": checksum(find()) for of, find in networks.files(experiment.tokenizer).items()}
+    of_files = {f"{of}_weights": checksum(find()) for of, find in roles.files(experiment.tokenizer).items()}
     facts = of_files | (teacher.facts if teacher else {})
 
     def batch(step: int, part: Part) -> tuple[Any, ...]:
@@ -98,38 +98,12 @@ def run(work: Work) -> Outcome:
     return Outcome(facts={"parameters": parameters, "reduction": reduction, **facts})
 
 
-def adversary(work: Work, tokenizer: Tokenizer, training: Training, steps_before: int = 0) -> Adversary | None:
-    """Who trains a discriminator beside `tokenizer`, where it has one; the heads go on from those of the inputs.
-
-    `steps_before` were made by the training that this one follows.
-    """
-    import dataclasses
-
-    from safetensors.torch import load_file
-
-    from harness import networks
-    from harness.adversary import Adversary
-    from harness.draws import seeded
-    from models.discriminator import Discriminator
-
-    config = work.experiment.tokenizer.adversarial
-    if not config.on:
-        return None
-    features = networks.discriminator_features(config.features, work.machine)  # before seeding, as it draws numbers
-    with seeded(work.experiment.seed, "tokenizer", "discriminator"):
-        discriminator = Discriminator(features).to(work.machine.device)
-    if "tokenizer" in work.inputs:
-        discriminator.load_state_dict(load_file(work.inputs["tokenizer"].file(DISCRIMINATOR)))
-    config = dataclasses.replace(config, start_step=max(0, config.start_step - steps_before))
-    return Adversary(config, discriminator, training, work.machine, tokenizer.to_pixels.weight)
-
-
 def _save_masks(work: Work, batches: Batches, teacher: Teaching | None) -> None:
     """Writes masks.npz for reports: images of the first step (uint8) and what was hidden of them (bool)."""
     import numpy as np
 
-    from harness.images import to_uint8
-    from harness.store import replacing
+    from harness.data.tensors import to_uint8
+    from harness.system.files import replacing
     from models.masking import image_mask
 
     tokenizer, batch = work.experiment.tokenizer, batches(0)

@@ -13,8 +13,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from harness.snapshot import PACKAGES
-from harness.store import Run, read_json
+from harness.execution.code_copy import PACKAGES
+from harness.store.runs import Run
+from harness.system.files import read_json
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HERE = Path(__file__).resolve().parent
@@ -32,10 +33,7 @@ def checkout(place: Path) -> Path:
         shutil.copy(stage, place / "harness/stages")
     shutil.copy(HERE / "command.py", place / "toy.py")
     shutil.copy(HERE / "bowl.py", place / "ablations/bowl.py")
-    with (place / "harness/objectives.py").open("a") as file:
-        file.write((HERE / "sweeps.py").read_text())
-    with (place / "harness/machine.py").open("a") as file:
-        file.write('\n\ndef this_machine() -> Machine:\n    return Machine("cpu", "float32", 1)\n')
+    shutil.copy(HERE / "sitecustomize.py", place)
     return place
 
 

@@ -1,9 +1,9 @@
 """The toy's sweep: `python -m harness.sweep bowl` in its checkout."""
 
-from harness.axis import Axis
-from harness.claim import Best
-from harness.space import Sweep
-from harness.study import Row
+from harness.experiments.axis import Axis
+from harness.experiments.claims import Best
+from harness.experiments.study import Row
+from harness.experiments.sweep import Sweep
 
 study = Sweep(
     title="A bowl",

@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import cli, jobs, plugins
-from harness.executors import Fixed
-from harness.plan import tasks
-from harness.scales import scale
-from harness.store import Store
+from harness import cli
+from harness.execution import jobs
+from harness.execution.demand import Fixed
+from harness.experiments.scales import scale
+from harness.planning.task import tasks
+from harness.store.runs import Store
+from harness.system import plugins
 
 jobs.LOST_SECONDS = 2.0
 
@@ -22,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--quiet", action="store_true")
     cli.add_execution(parser)
     options = parser.parse_args(arguments)
-    executor = plugins.load("harness.executors", options.executor, "executor")
+    executor = plugins.load("harness.execution.executors", options.executor, "executor")
     base, store = scale("smoke").experiment, Store(options.runs)
     planned = tasks([dataclasses.replace(base, seed=seed) for seed in range(options.rows)], ("toy_sum",))
     labels = {t: f"seed {t.experiment.seed}" for t in planned}

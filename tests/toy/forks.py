@@ -16,13 +16,17 @@ import importlib, json, os, sys
 import cmaes, matplotlib.pyplot, pandas, scipy.stats, sklearn.ensemble, sqlalchemy, submitit
 import optuna.importance, optuna.visualization.matplotlib
 import torch  # of Optuna's Gaussian process
-from harness import cli, driver, machine, report, worker
-from harness.executors import inline, local
-import reports.sweep
+from harness import cli, report
+from harness.execution import worker
+from harness.execution.executors import inline, local
+from harness.search import driver
+from harness.system.environment import environment
+from harness.system.machine import this_machine
+import reports.sweep.page
 
 driver.LOOK_SECONDS = 0.05
-environment = machine.environment(machine.this_machine())
-worker.environment = lambda machine: environment
+recorded = environment(this_machine())
+worker.environment = lambda machine: recorded
 
 for line in sys.stdin:
     asked = json.loads(line)

@@ -7,10 +7,11 @@ import os
 import time
 from typing import Any
 
-from harness.errors import Trouble
-from harness.experiment import Experiment
-from harness.stages import Diverged, Outcome, Size, Stopped, Work
-from harness.store import Record, read_json, write_json
+from harness.experiments.experiment import Experiment
+from harness.planning.stage import Diverged, Outcome, Size, Stopped, Work
+from harness.store.records import Record
+from harness.system.errors import Trouble
+from harness.system.files import read_json, write_json
 
 revision = 1
 about = "a bowl over mask ratio and semantic share, least at 0.3 and 0.6; of KL at 0.8 and 0.6"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.experiment import Experiment
-from harness.stages import Outcome, Size, Work
+from harness.experiments.experiment import Experiment
+from harness.planning.stage import Outcome, Size, Work
 
 revision = 1
 about = "bytes that all rows share"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.experiment import Experiment
-from harness.stages import Outcome, Size, Work
-from harness.store import Record
+from harness.experiments.experiment import Experiment
+from harness.planning.stage import Outcome, Size, Work
+from harness.store.records import Record
 
 revision = 1
 about = "a number from a training"

@@ -7,10 +7,11 @@ import os
 import time
 from typing import Any
 
-from harness.errors import Trouble
-from harness.experiment import Experiment
-from harness.stages import Outcome, Size, Stopped, Work
-from harness.store import Record, read_json, replacing, write_json
+from harness.experiments.experiment import Experiment
+from harness.planning.stage import Outcome, Size, Stopped, Work
+from harness.store.records import Record
+from harness.system.errors import Trouble
+from harness.system.files import read_json, replacing, write_json
 
 revision = 1
 about = "steps that depend on one another"

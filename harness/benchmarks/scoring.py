@@ -1,0 +1,180 @@
+"""What `harness.bench` measures of scoring: time against torch-fidelity, memory against N, coverage of FD∞."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.networks.frozen import Seen
+    from harness.system.machine import Machine
+
+IMAGES, PX = 1024, 64
+# What a process of its own runs, so that its memory is its own: Python's `-c`, with a folder and a number of images.
+SCORE = """
+import sys
+from pathlib import Path
+from harness import evaluate
+from harness.benchmarks.scoring import write_images
+from harness.system.machine import peak_memory_bytes
+
+folder, n = Path(sys.argv[1]), int(sys.argv[2])
+write_images(folder, n)
+words = ["--reference", f"{folder}/reference.npz", "--runs", f"{folder}/runs", "--quiet"]
+evaluate.main([f"{folder}/images.npz", *words])
+print(peak_memory_bytes() / 2**20)
+"""
+COVERAGE_STUDIES, COVERAGE_IMAGES, COVERAGE_FEATURES = 200, 256, 16
+
+
+def against_torch_fidelity(machine: Machine) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
+    """FID, KID, IS, precision and recall of the same images, by Lite2: as torch-fidelity does it, and as we do."""
+    import torch
+    from torch_fidelity import calculate_metrics, register_feature_extractor
+    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+    from harness.evaluation import fidelity
+    from harness.evaluation.frechet import of_features
+    from harness.networks.measures import lite2
+
+    network = lite2.load(machine, PX)
+
+    class Lite2(FeatureExtractorBase):
+        """The same network, as torch-fidelity takes one."""
+
+        def __init__(self, name: str, features_list: list[str], **_: object):
+            super().__init__(name, features_list)
+
+        @staticmethod
+        def get_provided_features_list() -> tuple[str, ...]:
+            return ("features", "logits")
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric: str) -> str:
+            return "logits" if metric == "isc" else "features"
+
+        @staticmethod
+        def can_be_compiled() -> bool:
+            return False
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+            seen = network(images)
+            return tuple(getattr(seen, name) for name in self.features_list)
+
+    class Images(torch.utils.data.Dataset[torch.Tensor]):
+        def __init__(self, seed: int):
+            generator = torch.Generator().manual_seed(seed)
+            self.images = torch.randint(256, (IMAGES, 3, 32, 32), generator=generator, dtype=torch.uint8)
+
+        def __len__(self) -> int:
+            return IMAGES
+
+        def __getitem__(self, place: int) -> torch.Tensor:
+            return self.images[place]
+
+    register_feature_extractor("harness-lite2", Lite2)
+    a, b = Images(0), Images(1)
+
+    def theirs() -> None:
+        calculate_metrics(
+            input1=a,
+            input2=b,
+            feature_extractor="harness-lite2",
+            batch_size=fidelity.BATCH,
+            cuda=machine.device == "cuda",
+            cache=False,
+            verbose=False,
+            save_cpu_ram=True,
+            fid=True,
+            kid=True,
+            isc=True,
+            prc=True,
+            kid_subset_size=100,
+        )
+
+    def ours(other: Seen) -> None:
+        one = fidelity.seen(a.images, network)
+        assert one.logits is not None
+        of_features(one.features, other.features)
+        fidelity.kernel(one.features, other.features, 100, 100)
+        fidelity.classifier_score(one.logits)
+        fidelity.precision_recall(one.features, other.features)
+
+    kept = fidelity.seen(b.images, network)
+    name = f"FID, KID, IS, precision, recall of {IMAGES} images by Lite2"
+    return {
+        f"{name}, over torch-fidelity": (theirs, lambda: ours(fidelity.seen(b.images, network))),
+        f"{name}, the reference seen before, over torch-fidelity": (theirs, lambda: ours(kept)),
+    }
+
+
+def memory() -> list[dict[str, Any]]:
+    """The largest resident memory of a process that scores an npz of N and of 4 N images."""
+    lines = []
+    for n in (IMAGES, 4 * IMAGES):
+        with tempfile.TemporaryDirectory() as place:
+            done = subprocess.run(
+                [sys.executable, "-c", SCORE, place, str(n)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+        lines.append({"what": f"score {n} images of 64 px", "MiB": float(done.stdout.split()[-1])})
+    return lines
+
+
+def write_images(place: Path, n: int) -> None:
+    """Writes `n` random images of 64 px, twice: images.npz and reference.npz."""
+    import numpy as np
+
+    from harness.data.image_sets import write_samples
+
+    rng = np.random.default_rng(0)
+
+    def batches() -> Any:
+        for _ in range(n // 64):
+            yield rng.integers(0, 256, (64, 64, 64, 3), np.uint8)
+
+    for name in ("images", "reference"):
+        write_samples(place / f"{name}.npz", batches(), n, (64, 64))
+
+
+def coverage() -> float:
+    """How often the 95 % interval of FD∞ holds the true distance, of Gaussians that are known."""
+    import numpy as np
+    import torch
+
+    from harness.evaluation.frechet import Gaussian, distance, infinite
+
+    rng, covers = np.random.default_rng(0), 0
+    d = COVERAGE_FEATURES
+    truth = Gaussian(torch.zeros(d, dtype=torch.float64), torch.eye(d, dtype=torch.float64))
+    for _ in range(COVERAGE_STUDIES):
+        root = np.eye(d) + 0.3 * rng.normal(size=(d, d)) / d**0.5
+        mean = 0.2 * rng.normal(size=d)
+        true = distance(Gaussian(torch.from_numpy(mean), torch.from_numpy(root @ root.T)), truth)
+        drawn = mean + rng.normal(size=(COVERAGE_IMAGES, d)) @ root.T
+        low, high = infinite(torch.from_numpy(drawn), truth).interval
+        covers += low <= true <= high
+    return covers / COVERAGE_STUDIES
+
+
+def intervals() -> list[dict[str, Any]]:
+    """Coverage by simulation of every interval that is no t interval."""
+    from reports.statistics.bootstrap import optimum_coverage, rank_correlation_coverage
+
+    of_fd = f"FD∞, {COVERAGE_IMAGES} images, {COVERAGE_FEATURES} features, {COVERAGE_STUDIES} studies"
+    lines = [{"interval": of_fd, "covers": coverage()}]
+    for rows in (5, 7, 10):
+        worst = min(rank_correlation_coverage(rows).values())
+        lines.append({"interval": f"rank correlation over {rows} rows, the worst of its laws", "covers": worst})
+    for places, seeds in ((5, 2), (6, 3)):
+        for name, covers in optimum_coverage((seeds,) * places).items():
+            lines.append({"interval": f"best of {places} places, {seeds} seeds, {name}", "covers": covers})
+    return lines

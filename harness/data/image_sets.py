@@ -1,0 +1,359 @@
+"""Sets of images that are scored: folders of image files, and npz files as the ADM evaluator takes them.
+
+    samples     arr_0 (N, H, W, 3) uint8; labels in arr_1 are passed over
+    reference   mu (D,), sigma (D, D) of pooled features, mu_s (E,), sigma_s (E, E) of spatial ones, floating point;
+                arr_0 where precision and recall are wanted. Either images or statistics may be missing.
+
+Images are read and written in batches: no set need fit into memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import math
+import os
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast, final
+
+from harness.data.decoding import EXTENSIONS, read
+from harness.system.errors import Mistake
+from harness.system.files import checksum, replacing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+IMAGES = "arr_0"
+WANTED = f"{IMAGES}, uint8 (N, H, W, 3), or mu (D,) and sigma (D, D) of a reference, floating point,"
+CHUNK_FILES = 64  # that the threads of a folder are ahead at most
+CHUNK_BYTES = 2**20
+ASYMMETRY = 1e-4  # of a covariance, in parts of its largest entry: far above rounding in float32
+
+T = TypeVar("T")
+R = TypeVar("R")
+Size = tuple[int, int]
+
+
+class Statistics(NamedTuple):
+    """Means and covariances of Inception features in float64: pooled (D,), (D, D), and spatial (E,), (E, E) if any."""
+
+    mu: np.ndarray
+    sigma: np.ndarray
+    mu_s: np.ndarray | None = None
+    sigma_s: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet(ABC):
+    """`count` images of `size` (H, W) in an order that is always the same.
+
+    `names` tell which images of two sets belong together: paths in the folder without suffix; an npz has none. A
+    reference of statistics alone has a count of 0 and a size of (0, 0).
+    """
+
+    path: Path
+    count: int
+    size: Size
+    names: tuple[str, ...] | None
+    statistics: Statistics | None
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def about(self) -> str:
+        """Count, name and size as one short text."""
+        parts = [f"{self.count} image{'s' * (self.count != 1)}"] if self.count else []
+        parts += ["statistics"] if self.statistics else []
+        name = os.fsencode(self.path.resolve().name).decode(errors="replace")  # names need not be valid Unicode
+        return f"{' and '.join(parts)} of {name}" + (f", {_px(self.size)}" if self.count else "")
+
+    @abstractmethod
+    def batches(self, count: int) -> Iterator[np.ndarray]:
+        """All images, uint8 (n, H, W, 3), n = `count` but for the last batch. Raises `Mistake` at what is damaged."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 of the content and its order, in hexadecimal; names and labels do not count."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Folder(ImageSet):
+    """Image files; whole, or their centre squares as the ADM protocol cuts them."""
+
+    files: tuple[Path, ...]
+    cropped: bool
+
+    @property
+    def about(self) -> str:
+        return super().about + ", centre crop" * self.cropped
+
+    def batches(self, count: int) -> Iterator[np.ndarray]:
+        import numpy as np
+
+        images = _mapped(self._pixels, self.files)
+        while batch := list(itertools.islice(images, count)):
+            yield np.stack(batch)
+
+    @cached_property
+    def digest(self) -> str:
+        digest = hashlib.sha256(f"{self.size} {self.cropped}\n".encode())
+        for of_file in _mapped(checksum, self.files):
+            digest.update(of_file.encode())
+        return digest.hexdigest()
+
+    def _pixels(self, file: Path) -> np.ndarray:
+        pixels = read(file, self.size[0] if self.cropped else None)
+        if pixels is None:
+            raise _unreadable(file)
+        if pixels.shape[:2] != self.size:  # the header told another size: turned by a word at the end of the file
+            raise _differs(file, pixels.shape[:2], self.size)
+        return pixels
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Npz(ImageSet):
+    """An npz file; `arrays` are the names of those in it that count."""
+
+    arrays: tuple[str, ...]
+
+    def batches(self, count: int) -> Iterator[np.ndarray]:
+        import numpy as np
+
+        if not self.count:
+            return
+        with _open(self.path, IMAGES) as array:
+            for start in range(0, self.count, count):
+                batch = np.empty((min(count, self.count - start), *self.size, 3), np.uint8)
+                if array.file.readinto(batch.reshape(-1).data) != batch.nbytes:
+                    raise EOFError
+                yield batch
+
+    @cached_property
+    def digest(self) -> str:
+        digest = hashlib.sha256()
+        for name in self.arrays:
+            with _open(self.path, name) as array:
+                digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+                while chunk := array.file.read(CHUNK_BYTES):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+
+def open_images(path: Path, side: int | None = None, crop: Literal["none", "center"] = "none") -> ImageSet:
+    """The images of a folder, at any depth and in the order of their paths, or of an npz file.
+
+    With `side` they must be side x side pixels, or are made so by a centre crop (folders only). Raises `Mistake` at
+    once for what names, headers and statistics tell; damaged pixels show when they are read.
+    """
+    path = path.expanduser()
+    if not path.exists():
+        raise Mistake(f"{path} is not there: a folder of image files or an npz file is needed")
+    if crop == "center" and side is None:
+        raise Mistake(f"a centre crop of {path} needs a side in pixels")
+    if path.is_dir():
+        return _open_folder(path, side, crop == "center")
+    if crop == "center":
+        raise Mistake(f"{path} is a file, and only folders of image files are cropped: crop its images as you write it")
+    return _open_npz(path, side)
+
+
+def _open_folder(path: Path, side: int | None, cropped: bool) -> Folder:
+    found = []
+    for parent, below, names in os.walk(path):
+        below[:] = [name for name in below if not name.startswith(".")]
+        place = Path(parent).relative_to(path)
+        shown = [name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
+        found += [os.path.splitext((place / name).as_posix()) for name in shown]
+    if not found:
+        raise Mistake(f"no images in {path}; looked for {' '.join(EXTENSIONS)}")
+    found.sort()  # by names before suffixes: copies in another format come in the same order
+    files = tuple(path / f"{name}{suffix}" for name, suffix in found)
+    size = (side, side) if side else _upright_size(files[0])
+    for file, its_size in zip(files, _mapped(_upright_size, files), strict=True):
+        if not cropped and its_size != size:
+            raise _differs(file, its_size, size)
+    return Folder(path, len(files), size, tuple(name for name, _ in found), None, files, cropped)
+
+
+def _upright_size(file: Path) -> Size:
+    """(H, W) by the header alone, which is a hundredth of the work of reading all."""
+    from PIL import Image
+    from PIL.ExifTags import Base
+
+    try:
+        with Image.open(file) as image:
+            # Asked for what its header does not have, Pillow would read a PNG to its end.
+            turned = "exif" in image.info and image.getexif().get(Base.Orientation, 1) >= 5
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except Exception:  # damaged files make decoders raise nearly anything
+        raise _unreadable(file) from None
+
+
+def _mapped(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """`function` of every item, in order, by threads that are at most a chunk ahead."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(items), CHUNK_FILES):
+            yield from pool.map(function, items[start : start + CHUNK_FILES])
+
+
+def _unreadable(file: Path) -> Mistake:
+    return Mistake(f"{file} does not open as an image of 8 or 16 bits a channel: put a whole one there or remove it")
+
+
+def _differs(file: Path, found: Size, wanted: Size) -> Mistake:
+    remedy = "bring all images of the set to one size, or ask for a centre crop"
+    return Mistake(f"{file} is {_px(found)}, not {_px(wanted)}: {remedy}")
+
+
+def _px(size: Size) -> str:
+    height, width = size
+    return f"{width} px" if height == width else f"{width} x {height} px"
+
+
+class _Array(NamedTuple):
+    """An array in an npz file, and the file at its first byte."""
+
+    file: zipfile.ZipExtFile
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+
+
+@contextlib.contextmanager
+def _open(path: Path, name: str) -> Iterator[_Array]:
+    """Raises `Mistake` where the array is damaged, here or while the caller reads, or is of Python objects."""
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+            file = cast(zipfile.ZipExtFile, member)
+            first = np.lib.format.read_magic(file) == (1, 0)
+            header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+            array = _Array(file, *header(file))
+            if array.dtype.hasobject:
+                raise Mistake(f"{name} of {path} holds Python objects, which are never loaded: {WANTED} is needed")
+            size = archive.getinfo(f"{name}.npy").file_size - file.tell()
+            if size != math.prod(array.shape) * array.dtype.itemsize:
+                raise EOFError
+            yield array
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        raise Mistake(f"{name} of {path} is damaged or cut off: write or copy the file again") from error
+
+
+def _open_npz(path: Path, side: int | None) -> Npz:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            held = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    except zipfile.BadZipFile:
+        raise Mistake(f"{path} is cut off or no npz file: a folder of image files or an npz file is needed") from None
+    arrays = tuple(name for name in (IMAGES, *Statistics._fields) if name in held)
+    if not arrays:
+        has = ", ".join(held[:5]) + (", ..." if len(held) > 5 else "")
+        raise Mistake(f"{path} has {has or 'no array'}: {WANTED} is needed")
+    count, height, width = _image_shape(path, side) if IMAGES in arrays else (0, 0, 0)
+    given = {name: _read_statistic(path, name) for name in arrays if name != IMAGES}
+    return Npz(path, count, (height, width), None, _checked(path, given) if given else None, arrays)
+
+
+def _image_shape(path: Path, side: int | None) -> tuple[int, ...]:
+    """(N, H, W)."""
+    import numpy as np
+
+    with _open(path, IMAGES) as array:
+        shape, found = array.shape, f"{IMAGES} of {path} is {array.dtype} {array.shape}"
+    if array.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3:
+        raise Mistake(f"{found}: uint8 (N, H, W, 3) is needed")
+    if 0 in shape:
+        raise Mistake(f"{found}: it has no images")
+    if array.fortran:
+        raise Mistake(f"{found} in Fortran order: pass it through np.ascontiguousarray and write it again")
+    if side and shape[1:3] != (side, side):
+        raise Mistake(f"{found}, and {side} px are asked for: write the images at that size")
+    return shape[:3]
+
+
+def _read_statistic(path: Path, name: str) -> np.ndarray:
+    import numpy as np
+
+    with _open(path, name) as array:
+        if array.dtype.kind != "f":
+            raise Mistake(f"{name} of {path} is {array.dtype} {array.shape}: floating point is needed")
+        values = np.frombuffer(array.file.read(), array.dtype)
+        return values.reshape(array.shape, order="F" if array.fortran else "C").astype(np.float64)
+
+
+def _checked(path: Path, given: dict[str, np.ndarray]) -> Statistics:
+    """Raises `Mistake` where these are not means and covariances."""
+    import numpy as np
+
+    for mean, covariance in (("mu", "sigma"), ("mu_s", "sigma_s")):
+        missing = {mean, covariance} - given.keys()
+        if missing == {"mu_s", "sigma_s"}:
+            continue
+        if missing:
+            raise Mistake(f"{path} has {', '.join(given)} but not {min(missing)}: {mean} goes with {covariance}")
+        mu, sigma = given[mean], given[covariance]
+        if mu.ndim != 1 or not mu.size or sigma.shape != 2 * mu.shape:
+            shapes = f"{mean} of {path} is {mu.shape} and {covariance} {sigma.shape}"
+            raise Mistake(f"{shapes}: (D,) and (D, D) are needed")
+        for name in (mean, covariance):
+            if not np.isfinite(given[name]).all():
+                raise Mistake(f"{name} of {path} has values that are NaN or infinite: compute the statistics again")
+        if np.abs(sigma - sigma.T).max() > ASYMMETRY * np.abs(sigma).max():
+            raise Mistake(f"{covariance} of {path} is not symmetric, so no covariance: compute the statistics again")
+    return Statistics(**given)
+
+
+def write_samples(path: Path, batches: Iterable[np.ndarray], count: int, size: Size) -> None:
+    """Writes `count` images of `size` (H, W), given as batches uint8 (n, H, W, 3), atomically.
+
+    Raises ValueError, and leaves what was in `path`, where the batches are anything else.
+    """
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        _write_images(archive, batches, count, size)
+
+
+def write_reference(
+    path: Path, statistics: Statistics, batches: Iterable[np.ndarray] = (), count: int = 0, size: Size = (0, 0)
+) -> None:
+    """Writes statistics, and images as `write_samples` does where `count` is not 0, atomically.
+
+    Raises `Mistake` where the statistics are not means and covariances.
+    """
+    import numpy as np
+
+    given = {name: np.asarray(array, np.float64) for name, array in statistics._asdict().items() if array is not None}
+    _checked(path, given)
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in given.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+        if count:
+            _write_images(archive, batches, count, size)
+
+
+def _write_images(archive: zipfile.ZipFile, batches: Iterable[np.ndarray], count: int, size: Size) -> None:
+    import numpy as np
+
+    shape, written = (int(count), int(size[0]), int(size[1]), 3), 0  # the header would spell out numpy's integers
+    with archive.open(f"{IMAGES}.npy", "w", force_zip64=True) as file:  # may pass 4 GiB, which zip must know before
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for batch in batches:
+            written += len(batch)
+            if batch.dtype != np.uint8 or batch.shape[1:] != shape[1:] or written > count:
+                raise ValueError(f"{batch.dtype} {batch.shape} makes {written} images; asked for are uint8 {shape}")
+            file.write(np.ascontiguousarray(batch).data)
+    if written != count or 0 in shape:
+        raise ValueError(f"{written} images; asked for are {shape}")

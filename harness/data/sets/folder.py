@@ -1,0 +1,169 @@
+"""Any folder of class folders: `--data folder:PATH`.
+
+Classes are the folders in PATH that hold images, at any depth below them, in sorted order. Where PATH has the folders
+`train` and `val` (or `validation`), these are the splits, with the same classes in both. Otherwise every tenth image of
+each class, ordered by a hash of its name, makes `val`. Hidden files and folders are passed over.
+
+A key stands for names, sizes and times of the files (times in whole seconds), not for PATH: copy a data set with
+`cp -p` or `rsync -a` and its key stays the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.data.class_folders import (
+    CHUNK_IMAGES,
+    Classes,
+    File,
+    check_same,
+    class_folders,
+    identity,
+    settle,
+    take_turns,
+)
+from harness.data.decoding import read
+from harness.experiments.experiment import Data
+from harness.system.errors import Mistake, Trouble
+from harness.system.files import create
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+revision = 1
+about = "your own images: folder:PATH with one folder per class, split or not into train and val"
+attribution = ""
+
+
+HELD_OUT_EVERY = 10
+
+
+def recipe(data: Data) -> dict[str, Any]:
+    """What decides the content. Raises `Mistake` where PATH is not a folder of class folders.
+
+    Where PATH is not on this machine a plan can still be made; its keys then stand for PATH and no content.
+    """
+    if data.argument and not Path(data.argument).expanduser().exists():
+        return {"name": "folder", "absent": data.argument, "image_size": data.image_size}
+    splits = _scan(data)
+    return identity(
+        "folder", data, [file for classes in splits.values() for files in classes.values() for file in files]
+    )
+
+
+def require(data: Data) -> None:
+    """Raises `Mistake` where PATH is not there."""
+    _root(data)
+
+
+def build(
+    data: Data, folder: Path, quiet: bool = False, check_stop: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Decode, resize and crop into `folder`: images (n, S, S, 3) uint8 and labels (n,) int64; there are no masks.
+
+    Of every split, at most as many images as `data` says, the classes taking turns. Files that do not open raise
+    `Trouble` after all have been tried, or are left out (n is then smaller) and returned as "unreadable".
+    """
+    from tqdm import tqdm
+
+    splits = _scan(data)
+    caps = {"train": data.train_images, "val": data.val_images}
+    chosen = {split: take_turns(classes, caps[split]) for split, classes in splits.items()}
+    total = sum(map(len, chosen.values()))
+    unreadable: list[str] = []
+    with tqdm(total=total, desc="folder", unit="image", disable=quiet or None) as progress:
+        for split, files in chosen.items():
+            unreadable += _write(data, folder, split, files, progress, check_stop)
+    settle(data, data.argument, unreadable, total)
+    return {"classes": list(splits["train"]), "unreadable": unreadable}
+
+
+def _root(data: Data) -> Path:
+    if not data.argument:
+        raise Mistake("data set folder needs a path: --data folder:PATH")
+    root = Path(data.argument).expanduser()
+    if not root.is_dir():
+        raise Mistake(f"data set folder: {data.argument} is not there or is not a folder")
+    return root
+
+
+def _scan(data: Data) -> dict[str, Classes]:
+    """The files of every class of `train` and `val`, each class in the order of the hash of the names."""
+    root = _root(data)
+    train, val = root / "train", root / "val"
+    if not val.is_dir():
+        val = root / "validation"
+    if train.is_dir() and val.is_dir():
+        splits = {"train": class_folders(train, root), "val": class_folders(val, root)}
+        check_same(splits["train"], splits["val"])
+        return splits
+    if train.is_dir() and any(entry.is_dir() for entry in train.iterdir()):
+        raise Mistake(f"{root} has a folder train, but neither val nor validation; to split train itself, name {train}")
+    return _hold_out(class_folders(root, root), root)
+
+
+def _hold_out(classes: Classes, root: Path) -> dict[str, Classes]:
+    """Every tenth file of each class, and so at least one, for `val`; the rest for `train`."""
+    for name, files in classes.items():
+        if len(files) < 2:
+            raise Mistake(f"class {name!r} of {root} has one image only: at least 2 are needed, for train and val")
+    return {
+        "train": {name: [f for i, f in enumerate(fs) if i % HELD_OUT_EVERY] for name, fs in classes.items()},
+        "val": {name: fs[::HELD_OUT_EVERY] for name, fs in classes.items()},
+    }
+
+
+def _write(
+    data: Data,
+    folder: Path,
+    split: str,
+    files: list[tuple[File, int]],
+    progress: tqdm[Any],
+    check_stop: Callable[[], None],
+) -> list[str]:
+    """Write the arrays of `split`; returns the names of the files that do not open."""
+    import numpy as np
+
+    root, side = _root(data), data.image_size
+    path = folder / f"{split}_images.npy"
+    images = create(path, np.uint8, (len(files), side, side, 3))
+    labels: list[int] = []
+    unreadable: list[str] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(files), CHUNK_IMAGES):
+            check_stop()
+            chunk = files[start : start + CHUNK_IMAGES]
+            decoded = pool.map(lambda item: read(root / item[0].name, side, data.crop), chunk)
+            for (file, label), pixels in zip(chunk, decoded, strict=True):
+                if pixels is None:
+                    unreadable.append(file.name)
+                else:
+                    images[len(labels)] = pixels
+                    labels.append(label)
+                progress.update()
+    images.flush()
+    np.save(folder / f"{split}_labels.npy", np.array(labels, dtype=np.int64))
+    if unreadable and data.unreadable == "skip":
+        _trim(path, len(labels), split)
+    return unreadable
+
+
+def _trim(path: Path, n: int, split: str) -> None:
+    """Keep the first `n` images of the array in `path`, without holding them in memory."""
+    import numpy as np
+
+    if n == 0:
+        raise Trouble(f"not one image of {split} opens")
+    whole = np.load(path, mmap_mode="r")
+    shorter = path.with_suffix(".part.npy")
+    kept = create(shorter, np.uint8, (n, *whole.shape[1:]))
+    for start in range(0, n, CHUNK_IMAGES):
+        stop = min(start + CHUNK_IMAGES, n)
+        kept[start:stop] = whole[start:stop]
+    kept.flush()
+    shorter.replace(path)

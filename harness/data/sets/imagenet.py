@@ -1,0 +1,85 @@
+"""ImageNet, left where it is and decoded as it is read: `--data imagenet` or `--data imagenet:PATH`.
+
+PATH (default: `data/imagenet`) has the folders `train` and `val`, and these have one folder per class:
+train/n01440764/*.JPEG. Every image is read once for its index. Keys stand for the files as those of `folder` do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.data import class_folders
+from harness.experiments.experiment import Data
+from harness.system.errors import Mistake
+
+revision = 1
+about = "ImageNet, decoded as it is read: imagenet[:PATH] with train/CLASS/*.JPEG and val/CLASS/*.JPEG"
+attribution = (
+    "ImageNet (Deng et al. 2009; Russakovsky et al. 2015), for non-commercial research and education by the terms of "
+    "[image-net.org](https://image-net.org/download); the copyright of the images is that of their owners."
+)
+indexed = True
+
+FOLDER = "data/imagenet"
+
+
+def recipe(data: Data) -> dict[str, Any]:
+    """What decides the content. Raises `Mistake` where PATH is there and is not ImageNet in class folders.
+
+    Where it is not on this machine a plan can still be made; its keys then stand for PATH and no content.
+    """
+    if not _place(data).exists():
+        return {"name": "imagenet", "absent": data.argument or FOLDER, "image_size": data.image_size}
+    splits = _scan(data)
+    files = [file for classes in splits.values() for of_class in classes.values() for file in of_class]
+    return class_folders.identity("imagenet", data, files)
+
+
+def require(data: Data) -> None:
+    """Raises `Mistake` where PATH is not there."""
+    root = _place(data)
+    if not root.is_dir():
+        raise Mistake(
+            f"data set imagenet: there is no folder {root.absolute()}. Get ILSVRC2012 from image-net.org, unpack it to "
+            "train/CLASS/*.JPEG and val/CLASS/*.JPEG, and name the folder above: --data imagenet:PATH"
+        )
+
+
+def build(
+    data: Data, folder: Path, quiet: bool = False, check_stop: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Writes the index of `harness.data.indexed` into `folder`; limits and unreadable files as in the set `folder`."""
+    from harness.data import indexed
+    from harness.data.indexed import Found
+
+    splits = _scan(data)
+    caps = {"train": data.train_images, "val": data.val_images}
+    found = {
+        split: [Found(file.name, label, file.size) for file, label in class_folders.take_turns(classes, caps[split])]
+        for split, classes in splits.items()
+    }
+    unreadable = indexed.build(data, folder, _place(data), found, quiet, check_stop)
+    return {"classes": list(splits["train"]), "unreadable": unreadable}
+
+
+def _place(data: Data) -> Path:
+    return Path(data.argument or FOLDER).expanduser()
+
+
+def _scan(data: Data) -> dict[str, class_folders.Classes]:
+    require(data)
+    root = _place(data)
+    for split in ("train", "val"):
+        if not (root / split).is_dir():
+            raise Mistake(f"data set imagenet: {root} has no folder {split}; needed are train/CLASS and val/CLASS")
+    if not any(entry.is_dir() for entry in (root / "val").iterdir()):
+        raise Mistake(
+            f"data set imagenet: {root / 'val'} has no class folders, as the official tar unpacks. Move every image "
+            "into the folder of its class (val/n01440764, ...), which LOC_val_solution.csv of Kaggle's copy names, or "
+            "ILSVRC2012_validation_ground_truth.txt and meta.mat of the development kit"
+        )
+    splits = {split: class_folders.class_folders(root / split, root) for split in ("train", "val")}
+    class_folders.check_same(splits["train"], splits["val"])
+    return splits

@@ -1,0 +1,179 @@
+"""Diagnostics of posterior collapse: status by stated rules, information, spectrum, a linear-Gaussian reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from models.tokenizer import Posterior
+
+
+ACTIVE_VARIANCE = 0.01  # a unit is active when its posterior mean varies more than this over images (Burda et al. 2016)
+RISE_NATS = 1.0  # KL rose when it once stood a nat per image above the least before
+RISE_UNITS = 0.05  # active units rose when once this share of them was active
+COLLAPSED_SHARE = 0.1  # of that rise is left at the end: collapsed
+PARTLY_SHARE = 0.5  # of that rise is left at the end, or of the units are active: partly
+EIGENVALUE_IMAGES = 4096  # whose pixel covariance is taken
+LEAST_VARIANCE = 1e-10  # of posterior means, all dimensions together: less is rounding
+BLOCK = 512  # images whose densities under all posteriors are held at once
+
+
+RULES = (
+    f"`never active`: KL never rose {RISE_NATS:g} nat per image above its least before. "
+    f"`collapsed`: it rose, and at the end less than {COLLAPSED_SHARE:.0%} of the rise is left, or no unit is active. "
+    f"`partly`: less than {PARTLY_SHARE:.0%} of the rise is left, or fewer than {PARTLY_SHARE:.0%} of the units are "
+    "active. `active`: otherwise. A deterministic bottleneck has no KL and no status."
+)
+
+
+def status(kl: list[float], active_units: list[float]) -> str:
+    """The status by `RULES` from KL (nats per image) and share of active units over training, first to last."""
+    floor, rise, _ = _risen(kl)
+    if rise < RISE_NATS:
+        return "never active"
+    left = (kl[-1] - floor) / rise
+    if left < COLLAPSED_SHARE or active_units[-1] == 0:
+        return "collapsed"
+    return "partly" if left < PARTLY_SHARE or active_units[-1] < PARTLY_SHARE else "active"
+
+
+def kept(curve: list[float], least_rise: float) -> float:
+    """How much of its rise a curve has left at the end, in [0, 1]; 0 where it never rose by `least_rise`."""
+    floor, rise, _ = _risen(curve)
+    return 0.0 if rise < least_rise else min(1.0, max(0.0, (curve[-1] - floor) / rise))
+
+
+def lost_at(steps: list[int], curve: list[float], least_rise: float) -> int | None:
+    """The step from which less than `PARTLY_SHARE` of its rise is left for good; None where that never comes.
+
+    A curve that never rose by `least_rise` is lost at the first step.
+    """
+    floor, rise, peak = _risen(curve)
+    if rise < least_rise:
+        return steps[0]
+    found = None
+    for step, value in zip(reversed(steps[peak:]), reversed(curve[peak:]), strict=True):
+        if (value - floor) / rise >= PARTLY_SHARE:
+            break
+        found = step
+    return found
+
+
+def _risen(curve: list[float]) -> tuple[float, float, int]:
+    """The largest rise of a curve above the least before it: that least, the rise, and where its top is."""
+    least, floor, rise, top = curve[0], curve[0], 0.0, 0
+    for place, value in enumerate(curve):
+        least = min(least, value)
+        if value - least > rise:
+            rise, floor, top = value - least, least, place
+    return floor, rise, top
+
+
+def active_units(mean: torch.Tensor) -> torch.Tensor:
+    """Which of the L x Z units are active (L, Z), by the variance over images of the posterior mean (n, L, Z)."""
+    return mean.float().var(0) > ACTIVE_VARIANCE
+
+
+def mutual_information(posterior: Posterior, noise: torch.Tensor) -> tuple[float, float]:
+    """Mutual information I(x; z) in nats, a lower bound in expectation, and its standard error over images.
+
+    E_x E_{z ~ q(z|x)} [log q(z|x) - log (1/N) sum_j q(z|x_j)] by one sample z = mean + sigma * noise of each of the N
+    posteriors (N, L, Z), the image's own among the x_j: the information of the N images (Hoffman & Johnson 2016) and,
+    of all images, InfoNCE with the conditional known (Poole et al. 2019). At most log N; 0 where all posteriors are the
+    same.
+    """
+    import math
+
+    import torch
+
+    assert posterior.log_variance is not None, "a deterministic bottleneck has no density"
+    mean, log_variance = posterior.mean.double().flatten(1), posterior.log_variance.double().flatten(1)
+    mean = mean - mean.mean(0)  # the squares below cancel: small numbers lose less
+    z = mean + (log_variance / 2).exp() * noise.double().flatten(1)
+    # log q(z|x_j) is, but for a constant, z . (mean / sigma²)_j - (z² . (1 / sigma²)_j + offset_j) / 2.
+    precision = (-log_variance).exp()
+    offset = (mean.square() * precision + log_variance).sum(1)
+    gains = []
+    for own in torch.arange(len(z)).split(BLOCK):
+        log_density = z[own] @ (mean * precision).T - (z[own].square() @ precision.T + offset) / 2
+        gains.append(log_density.gather(1, own[:, None])[:, 0] - log_density.logsumexp(1))
+    gain = torch.cat(gains)
+    return gain.mean().item() + math.log(len(z)), gain.std().item() / math.sqrt(len(z))
+
+
+def gaussian_rate(posterior: Posterior) -> float:
+    """Rate E_x KL(q(z|x) || r) in nats, r the Gaussian with mean and covariance of the aggregated posterior (N, L, Z).
+
+    The least rate that any Gaussian marginal reaches, and so an upper bound on I(x; z) (Barber & Agakov 2003; rate:
+    Alemi et al. 2018), also where that is above log N: (log det of the aggregated covariance - mean log det of the
+    posteriors) / 2. In [0, inf); 0 where all posteriors are the same.
+    """
+    import numpy as np
+
+    assert posterior.log_variance is not None, "a deterministic bottleneck has no density"
+    mean, log_variance = posterior.mean.double().flatten(1), posterior.log_variance.double().flatten(1)
+    noise = log_variance.exp().mean(0)
+    # log det(noise + covariance of the means), with the noise taken out: what is left is stable however small that is.
+    signal = covariance_eigenvalues((mean / noise.sqrt()).numpy())
+    return float(np.log1p(signal.clip(0)).sum() + (noise.log() - log_variance.mean(0)).sum().item()) / 2
+
+
+def effective_rank(eigenvalues: np.ndarray) -> float | None:
+    """Effective rank, in [1, D]: exp of the entropy of the normalised eigenvalues of a covariance, none below 0.
+
+    Roy & Vetterli (2007). None where nothing varies. A number of dimensions: how much they vary does not count.
+    """
+    import numpy as np
+
+    if eigenvalues.sum() < LEAST_VARIANCE:
+        return None
+    shares = eigenvalues[eigenvalues > 0] / eigenvalues.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def isotropy(eigenvalues: np.ndarray, dimensions: int) -> float | None:
+    """Isotropy, in [1/D, 1]: the participation ratio (sum λ)² / sum λ² of the eigenvalues of a covariance over its D.
+
+    1 where all D `dimensions` vary alike (participation ratio: Gao et al. 2017). None where nothing varies.
+    """
+    if eigenvalues.sum() < LEAST_VARIANCE:
+        return None
+    return float(eigenvalues.sum() ** 2 / (eigenvalues**2).sum() / dimensions)
+
+
+def covariance_eigenvalues(x: np.ndarray) -> np.ndarray:
+    """Eigenvalues, largest first, of the covariance of x (n, D); where n < D the first n, as the others are 0."""
+    import numpy as np
+
+    x = x - x.mean(0)
+    # X^T X and X X^T have the same eigenvalues but for zeros: the smaller one is taken.
+    gram = x @ x.T if len(x) < x.shape[1] else x.T @ x
+    return np.linalg.eigvalsh(gram / (len(x) - 1))[::-1].copy()
+
+
+def pixel_eigenvalues(images: np.ndarray) -> np.ndarray:
+    """Eigenvalues, largest first, of the pixel covariance on [-1, 1] of the first uint8 images (n, H, W, 3)."""
+    import numpy as np
+
+    first = images[:EIGENVALUE_IMAGES]
+    return covariance_eigenvalues(first.reshape(len(first), -1).astype(np.float32) / np.float32(127.5) - 1)
+
+
+def linear_gaussian_kl(eigenvalues: np.ndarray, pixels: int, kl_weight: float, dimensions: int) -> float:
+    """KL in nats per image that the best linear-Gaussian model spends at this weight, by reverse water-filling.
+
+    It minimises the squared error as a mean over the D = 3HW `pixels` plus `kl_weight` times KL, for a Gaussian with
+    these `eigenvalues` of the pixel covariance (on [-1, 1]) and at most `dimensions` latent dimensions: eigenvalues
+    above the water level kl_weight D / 2 each cost half their log-ratio to it (Cover & Thomas, Sec. 10.3.3). It
+    holds for the squared error alone, without a perceptual term.
+    """
+    import numpy as np
+
+    level = kl_weight * pixels / 2
+    if level == 0:
+        return float("inf")
+    largest = np.sort(eigenvalues)[::-1][:dimensions]
+    return float(np.log(np.maximum(largest, level) / level).sum() / 2)

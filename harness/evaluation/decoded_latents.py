@@ -1,0 +1,33 @@
+"""From generated latents to what metrics look at."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from harness.evaluation import fidelity, reference
+from harness.evaluation.generated import Generated
+from harness.latents import autoencode
+from harness.networks import weights
+from harness.planning.stage import Work, decoder
+
+CHUNK = 1024  # images in memory at once
+
+
+class DecodedLatents:
+    """The decoder of a stage and the features of the training images, from its inputs."""
+
+    def __init__(self, work: Work):
+        self.work, self.experiment, self.machine = work, work.experiment, work.machine
+        run = work.inputs[decoder(work.experiment)]
+        self.tokenizer = weights.load_tokenizer(work.experiment, run).to(work.machine.device)
+        self.network = fidelity.network(work.experiment.evaluation, work.machine)
+        self.reference = reference.load(work.inputs["reference"])
+
+    def images(self, z: Tensor) -> Tensor:
+        """The uint8 images (n, 3, H, W) of latents z (n, L, Z)."""
+        return autoencode.decode(self.tokenizer, z, self.machine)
+
+    def generated(self, z: Tensor, split: str, how: str, step: int) -> Generated:
+        """The set of images of latents z (n, L, Z), decoded and looked at part by part."""
+        parts = self.work.map(lambda chunk: fidelity.seen(self.images(chunk), self.network), z.split(CHUNK))
+        return Generated(fidelity.together(list(parts)), self.reference, self.experiment, split, how, step)

@@ -1,0 +1,37 @@
+"""How distinct and how varied the generated images are to a classifier; a network that is none has no score."""
+
+from __future__ import annotations
+
+from harness.evaluation.generated import Generated
+from harness.evaluation.protocol_texts import looked_at, measure_of, weights
+from harness.evaluation.records import Value
+
+title = "Lite2 score"
+about = "classifier score exp(E KL(p(y | x) || p(y))) of generated images, by a network"
+unit = ""
+better = "higher"
+digits = 2
+splits = ("samples", "guided", "real")
+names = ("classifier score", "IS")
+
+
+def measure(m: Generated) -> Value | None:
+    from harness.evaluation.fidelity import SPLITS, classifier_score
+
+    logits = m.looked_at.logits
+    if logits is None or len(m) < 2 * SPLITS:
+        return None
+    mean, deviation = classifier_score(logits)
+    return Value(mean, len(m), deviation)
+
+
+def protocol(m: Generated) -> str:
+    from harness.evaluation.fidelity import SPLITS
+
+    by = measure_of(m.experiment)
+    lite = m.experiment.evaluation.measure is None
+    classes = "1000 ImageNet classes of EfficientNet-Lite2" if lite else f"{by.classes} classes of {by.title}"
+    return (
+        f"{classes} ({weights(m.experiment)}), {looked_at(m.experiment)}, shuffled, in float64, mean and "
+        f"standard deviation over {SPLITS} splits; {m.how}"
+    )

@@ -1,0 +1,26 @@
+"""Effective rank: over how many directions the latents spread."""
+
+from __future__ import annotations
+
+from harness.evaluation import collapse
+from harness.evaluation.reconstructed import Measured
+from harness.evaluation.records import Value
+
+title = "effective rank"
+about = "number of directions in which the posterior means vary (Roy & Vetterli 2007)"
+unit = ""
+better = ""
+digits = 1
+splits = ("val",)
+
+
+def measure(m: Measured) -> Value | None:
+    found = collapse.effective_rank(m.eigenvalues)
+    return None if found is None else Value(found, len(m.posterior.mean))
+
+
+def protocol(m: Measured) -> str:
+    return (
+        f"exp of the entropy of the normalised eigenvalues of the covariance over N images of the posterior means, "
+        f"flattened over L x Z = {m.posterior.mean[0].numel()}, nothing masked; blind to how much they vary"
+    )

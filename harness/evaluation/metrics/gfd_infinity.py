@@ -1,0 +1,29 @@
+"""gFD extrapolated to infinitely many generated images, with a bootstrap interval."""
+
+from __future__ import annotations
+
+from harness.evaluation.generated import Generated
+from harness.evaluation.metrics import gfd
+from harness.evaluation.metrics.rfd_infinity import extrapolation
+from harness.evaluation.records import Value
+
+title = "gFD∞"
+about = "gFD extrapolated to infinitely many generated images, on a network's features"
+unit = ""
+better = "lower"
+digits = 1
+splits = ("samples", "guided")
+names = ("gFD∞", "gFID∞")
+
+
+def measure(m: Generated) -> Value | None:
+    from harness.evaluation.frechet import infinite
+
+    if len(m) < 4:
+        return None
+    found = infinite(m.features[0], m.reference_gaussian)
+    return Value(found.value, len(m), interval=found.interval)
+
+
+def protocol(m: Generated) -> str:
+    return f"{extrapolation()}; {gfd.protocol(m)}"

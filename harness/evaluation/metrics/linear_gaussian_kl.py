@@ -1,0 +1,33 @@
+"""The KL that a linear-Gaussian model would spend at the same weight: a reference, not a measure of the tokenizer."""
+
+from __future__ import annotations
+
+from harness.evaluation import collapse
+from harness.evaluation.reconstructed import Measured
+from harness.evaluation.records import Value
+
+title = "linear-Gaussian KL"
+about = "KL that the best linear-Gaussian model would spend at this KL weight (reverse water-filling)"
+unit = "nats"
+better = ""
+digits = 1
+splits = ("val",)
+
+
+def measure(m: Measured) -> Value | None:
+    import numpy as np
+
+    tokenizer = m.experiment.tokenizer
+    if not tokenizer.gaussian.on:
+        return None
+    eigenvalues = np.load(m.data / "pixel_eigenvalues.npy")
+    pixels, dimensions = 3 * m.experiment.data.image_size**2, tokenizer.tokens * tokenizer.channels
+    value = collapse.linear_gaussian_kl(eigenvalues, pixels, tokenizer.gaussian.kl_weight, dimensions)
+    return Value(value, min(collapse.EIGENVALUE_IMAGES, m.experiment.data.train_images))
+
+
+def protocol(m: Measured) -> str:
+    return (
+        "reverse water-filling on the pixel covariance of the first N training images, water level weight x 3HW / 2, "
+        "at most L x Z dimensions; for the squared error alone, without a perceptual term"
+    )

@@ -1,0 +1,31 @@
+"""Mutual information of images and latents, a lower bound that a few images can tell."""
+
+from __future__ import annotations
+
+from harness.evaluation import collapse
+from harness.evaluation.reconstructed import Measured
+from harness.evaluation.records import Value
+
+title = "mutual information"
+about = "what the latents tell of the image, by the aggregated posterior of N images: a lower bound, at most log N"
+unit = "nats"
+better = ""
+digits = 2
+splits = ("val",)
+
+
+def measure(m: Measured) -> Value | None:
+    if m.posterior.log_variance is None:
+        return None
+    value, error = collapse.mutual_information(m.posterior, m.noise)
+    return Value(value, len(m.posterior.mean), error)
+
+
+def protocol(m: Measured) -> str:
+    import math
+
+    return (
+        "E[log q(z | x) - log of the mean of q(z | x_j) over N images, the own one included], one sample of every "
+        "posterior, nothing masked, ± its standard error over images; a lower bound in expectation, the further below "
+        f"the nearer it comes to log N = {math.log(len(m.posterior.mean)):.2f} nats, which it cannot pass"
+    )

@@ -1,0 +1,28 @@
+"""Share of the generated images that lie among the training images."""
+
+from __future__ import annotations
+
+from harness.evaluation.generated import Generated
+from harness.evaluation.protocol_texts import features
+from harness.evaluation.records import Value
+
+title = "precision"
+about = "share of generated images among the training images, on a network's features"
+unit = ""
+better = "higher"
+digits = 3
+splits = ("samples", "guided", "real")
+names = ("precision", "precision")
+
+
+def measure(m: Generated) -> Value | None:
+    return m.precision_recall and Value(m.precision_recall[0], len(m))
+
+
+def protocol(m: Generated) -> str:
+    from harness.evaluation.fidelity import NEIGHBOURS
+
+    return (
+        f"{NEIGHBOURS} nearest neighbours (Kynkäänniemi et al. 2019); {features(m.experiment)}, reference: "
+        f"{m.neighbours} training images, evenly spaced over the training set; {m.how}"
+    )

@@ -1,0 +1,22 @@
+"""Linear probe: how much of the class a linear classifier reads off the latents."""
+
+from __future__ import annotations
+
+from harness.evaluation.probes import CLASSIFIER, accuracy, features, fit, flattened
+from harness.evaluation.reconstructed import Measured
+from harness.evaluation.records import Value
+
+title = "probe"
+about = "accuracy of a linear classifier on the latents"
+unit = "%"
+better = "higher"
+digits = 1
+splits = ("val",)
+
+
+def measure(m: Measured) -> Value:
+    return accuracy(m, fit, flattened)
+
+
+def protocol(m: Measured) -> str:
+    return f"{CLASSIFIER}, {features(m, 'flattened over L x Z')}"

@@ -1,0 +1,23 @@
+"""Share of the training images that lie among the generated images."""
+
+from __future__ import annotations
+
+from harness.evaluation.generated import Generated
+from harness.evaluation.metrics import precision
+from harness.evaluation.records import Value
+
+title = "recall"
+about = "share of training images among the generated images, on a network's features"
+unit = ""
+better = "higher"
+digits = 3
+splits = ("samples", "guided", "real")
+names = ("recall", "recall")
+
+
+def measure(m: Generated) -> Value | None:
+    return m.precision_recall and Value(m.precision_recall[1], len(m))
+
+
+def protocol(m: Generated) -> str:
+    return precision.protocol(m)

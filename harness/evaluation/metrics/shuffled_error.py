@@ -1,0 +1,21 @@
+"""How much the decoder listens to the latents."""
+
+from __future__ import annotations
+
+from harness.evaluation.reconstructed import Measured
+from harness.evaluation.records import Value
+
+title = "shuffled error"
+about = "rise of the squared error when every image is decoded from the latents of another"
+unit = ""
+better = ""
+digits = 3
+splits = ("val",)
+
+
+def measure(m: Measured) -> Value:
+    return Value((m.shuffled_errors - m.errors).mean().item(), len(m.errors))
+
+
+def protocol(m: Measured) -> str:
+    return f"squared error on [-1, 1], mean over pixels and images, latents moved on by one image; {m.decoded}"

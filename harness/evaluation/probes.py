@@ -1,0 +1,52 @@
+"""Classifiers on the latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from harness.evaluation.reconstructed import Measured
+from harness.evaluation.records import Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sklearn.pipeline import Pipeline
+    from torch import Tensor
+
+PENALTY_C = 0.1  # inverse strength of the l2 penalty, the same for every row
+CLASSIFIER = f"logistic regression, l2 penalty with C = {PENALTY_C}"
+
+
+def accuracy(
+    m: Measured, fit: Callable[[np.ndarray, np.ndarray], Pipeline], pool: Callable[[Tensor], np.ndarray]
+) -> Value:
+    """The share of the images that a classifier gets right, in %, which is fitted on training images.
+
+    It sees posterior means (n, L, Z) that `pool` makes features (n, D) of.
+    """
+    latents, labels = m.train_latents
+    return Value(100 * fit(pool(latents), labels).score(pool(m.posterior.mean), m.images.labels), len(m.images))
+
+
+def flattened(latents: Tensor) -> np.ndarray:
+    """Latents (n, L, Z) as features (n, L Z)."""
+    return latents.flatten(1).numpy()
+
+
+def fit(features: np.ndarray, labels: np.ndarray) -> Pipeline:
+    """A logistic regression on features (n, D), standardised; its `score` is the share in [0, 1] that it gets right."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY_C, max_iter=2000, tol=1e-3)).fit(
+        features, labels
+    )
+
+
+def features(m: Measured, pooling: str) -> str:
+    """What a classifier sees, and what it is fitted on."""
+    return (
+        f"on posterior means, {pooling}, standardised by those it is fitted on, the first {len(m.train_latents[0])} "
+        "images of train; nothing masked"
+    )

@@ -1,0 +1,185 @@
+"""The numbers of a protocol, from what its network saw of two sets of images."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.data.image_sets import ImageSet, Statistics, write_reference, write_samples
+from harness.evaluation import fidelity, frechet, protocol_texts
+from harness.evaluation.feature_cache import Looked, look, pairs
+from harness.evaluation.frechet import Gaussian
+from harness.evaluation.metrics.psnr import of_errors
+from harness.evaluation.metrics.ssim import of_images
+from harness.evaluation.protocols import SMALL, Protocol
+from harness.evaluation.records import Value, protocol_id
+from harness.networks import lpips as lpips_distance
+from harness.networks.weight_files import checksum
+from harness.store.records import Record
+from harness.system import plugins
+from harness.system.machine import this_machine
+
+KID_SUBSETS = 100
+BETTER = {"fd": "↓", "fd_infinity": "↓", "sfd": "↓", "kd": "↓", "lpips": "↓"}  # of all others higher is better
+DIGITS = {"precision": 3, "recall": 3, "ssim": 4, "lpips": 4, "kd": 5}  # of all others 2
+
+
+def score(
+    options: argparse.Namespace, asked: Protocol, images: ImageSet, reference: ImageSet
+) -> tuple[list[Record], str]:
+    """Every number of the protocol, each with its own text and id, and what these texts share."""
+    measure = plugins.load("harness.networks.measures", asked.network, "measure")
+    weights = measure.weights_file(options.weights)
+    vgg = lpips_distance.weights_file(options.lpips_weights) if "lpips" in asked.titles else None
+    machine = this_machine()
+    network = measure.load(machine, asked.px, options.weights)
+    lpips = lpips_distance.load(machine, vgg) if vgg else None
+    identity = [asked.network, checksum(weights), asked.px]
+
+    def looked_at(them: ImageSet) -> Looked | None:
+        return look(them, network, identity, options.runs, options.quiet) if len(them) else None
+
+    read = [them.digest for them in (images, reference)]  # all of both, before anything long begins
+    seen = looked_at(images)
+    assert seen is not None
+    statistics = None if asked.paired else reference.statistics
+    found = of_sets(asked, seen, Reference.of(looked_at(reference), statistics))
+    if lpips is not None:
+        found |= of_pairs(pairs(images, reference), lpips)
+    save(options, images, seen)
+    px = asked.px or measure.default_px
+    common = (
+        f"{measure.title}, weights {checksum(weights)}, {px} px {measure.resizing}, 8-bit; {len(images)} images; "
+        f"reference: {reference.about}, content {read[1][:12]}; {options.how}"
+    )
+    of_lpips = f"{lpips_distance.title}, weights {checksum(vgg)}; " if vgg else ""
+    records = []
+    for name, value in found.items():
+        text = f"{of_lpips if name == 'lpips' else ''}{_way(name, asked, value.n)}{common}"
+        named, error = title(name, asked, value.n), (value.deviation, value.interval)
+        whole = asked.images in (None, value.n)
+        by = options.protocol if whole else f"{options.protocol}-at-{value.n}"
+        stands_for = protocol_id(by, name, text, "images", value.n)
+        records.append(Record(named, value.value, value.n, 0, "images", text, *error, stands_for))
+    return records, common
+
+
+def _way(name: str, asked: Protocol, n: int) -> str:
+    """How a number is computed, where there is a choice."""
+    size = min(asked.kid_subset_images, n // 2)
+    ways = {
+        "fd": f"{protocol_texts.BACKEND}; ",
+        "sfd": "Fréchet distance in float64 of the spatial features; ",
+        "fd_infinity": f"2 FD(N) - FD(N / 2), 95 % interval by {frechet.REPLICATES} bootstrap replicates; ",
+        "kd": f"torch-fidelity, cubic kernel, unbiased, {KID_SUBSETS} subsets of at most {size}; ",
+        "score": f"{fidelity.SPLITS} splits, shuffled; ",
+        "precision": f"{fidelity.NEIGHBOURS} nearest neighbours; ",
+        "recall": f"{fidelity.NEIGHBOURS} nearest neighbours; ",
+        "psnr": "8-bit RGB, per image, then the mean over images; ",
+        "ssim": "scikit-image, Gaussian window 11 px sigma 1.5, 8-bit RGB, mean over channels and images; ",
+    }
+    return ways.get(name, "")
+
+
+def title(name: str, asked: Protocol, n: int) -> str:
+    """How a number is called: as in the protocol only for as many images as that takes."""
+    of = asked.titles["fd"] + "∞" if name == "fd_infinity" else asked.titles[name]
+    return of if asked.images in (None, n) else f"{of} (N = {n:,})"
+
+
+def table(asked: Protocol, records: Sequence[Record]) -> str:
+    """The numbers with their errors, N and protocol id."""
+    from tabulate import tabulate
+
+    names = {title(name, asked, records[0].n): name for name in (*asked.titles, "fd_infinity")}
+    lines = []
+    for r in records:
+        name = names[r.metric]
+        digits = DIGITS.get(name, 2)
+        text = f"{r.value:.{digits}f}"
+        text += f" ± {r.deviation:.{digits}f}" if r.deviation is not None else ""
+        text += f" [{r.interval[0]:.{digits}f}, {r.interval[1]:.{digits}f}]" if r.interval is not None else ""
+        lines.append((f"{r.metric} {BETTER.get(name, '↑')}", text, f"{r.n:,}", r.protocol_id))
+    found = tabulate(lines, headers=("metric", "value", "N", "protocol"), disable_numparse=True)
+    if records[0].n < SMALL and "kd" in {names[record.metric] for record in records}:
+        found += f"\n\nOf fewer than {SMALL:,} images the kernel distance, which has no bias, comes first."
+    return found
+
+
+def save(options: argparse.Namespace, images: ImageSet, seen: Looked) -> None:
+    """Writes what `--save-npz` and `--save-reference` ask for."""
+    if options.save_npz:
+        write_samples(options.save_npz, images.batches(fidelity.BATCH), len(images), images.size)
+    if options.save_reference:
+        pooled, spatial = seen.moments.gaussian, seen.spatial and seen.spatial.gaussian
+        parts: list[Any] = [pooled.mean.numpy(), pooled.covariance.numpy()]
+        parts += [spatial.mean.numpy(), spatial.covariance.numpy()] if spatial else []
+        images_too = images.batches(fidelity.BATCH), len(images), images.size
+        write_reference(options.save_reference, Statistics(*parts), *images_too)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What images are compared with: a Gaussian, one of sFID's features if any, features (m, D) if it has images."""
+
+    gaussian: Gaussian
+    spatial: Gaussian | None
+    features: Tensor | None
+
+    @classmethod
+    def of(cls, looked: Looked | None, statistics: Statistics | None) -> Reference:
+        """From images that were looked at, from statistics, which count more where there are any, or from both."""
+        features = None if looked is None else looked.features
+        if statistics is not None:
+            gaussian = _gaussian(statistics.mu, statistics.sigma)
+            has_spatial = statistics.mu_s is not None and statistics.sigma_s is not None
+            return cls(gaussian, _gaussian(statistics.mu_s, statistics.sigma_s) if has_spatial else None, features)
+        assert looked is not None
+        return cls(looked.moments.gaussian, looked.spatial.gaussian if looked.spatial else None, features)
+
+
+def _gaussian(mean: object, covariance: object) -> Gaussian:
+    return Gaussian(torch.as_tensor(mean), torch.as_tensor(covariance))
+
+
+def of_sets(protocol: Protocol, images: Looked, reference: Reference) -> dict[str, Value]:
+    """The metrics of a protocol that look at features; those that the reference has nothing for are left out."""
+    features, n, found = images.features, len(images.features), {}
+    few = n < SMALL
+    found["fd"] = Value(frechet.distance(images.moments.gaussian, reference.gaussian), n)
+    if few:
+        paired = reference.features if protocol.paired else None
+        infinite = frechet.infinite(features, reference.gaussian if paired is None else paired)
+        found["fd_infinity"] = Value(infinite.value, n, interval=infinite.interval)
+    if "sfd" in protocol.titles and reference.spatial is not None and images.spatial is not None:
+        found["sfd"] = Value(frechet.distance(images.spatial.gaussian, reference.spatial), n)
+    if "score" in protocol.titles and images.logits is not None and n >= 2 * fidelity.SPLITS:
+        mean, deviation = fidelity.classifier_score(images.logits)
+        found["score"] = Value(mean, n, deviation)
+    if "precision" in protocol.titles and reference.features is not None:
+        precision, recall = fidelity.precision_recall(features, reference.features)
+        found |= {"precision": Value(precision, n), "recall": Value(recall, n)}
+    if "kd" in protocol.titles and reference.features is not None:
+        size = min(protocol.kid_subset_images, n // 2, len(reference.features) // 2)
+        mean, deviation = fidelity.kernel(features, reference.features, KID_SUBSETS, size)
+        found["kd"] = Value(mean, n, deviation)
+    # The kernel distance has no bias, so of few images it leads.
+    order = (["kd"] if few else []) + list(found)
+    return {name: found[name] for name in dict.fromkeys(order) if name in found}
+
+
+def of_pairs(pairs: Iterable[tuple[Tensor, Tensor]], lpips: object) -> dict[str, Value]:
+    """PSNR, SSIM and LPIPS, means over pairs of uint8 images (n, 3, H, W); `lpips` gives a distance (n,) of a batch."""
+    sums, n = {"psnr": 0.0, "ssim": 0.0, "lpips": 0.0}, 0
+    for a, b in pairs:
+        errors = ((a.double() - b.double()) / 127.5).square().mean((1, 2, 3))
+        sums["psnr"] += float(of_errors(errors).sum())
+        sums["ssim"] += sum(of_images(a.numpy(), b.numpy()))
+        sums["lpips"] += float(lpips(a, b).double().sum())  # type: ignore[operator]
+        n += len(a)
+    return {name: Value(total / n, n) for name, total in sums.items()}

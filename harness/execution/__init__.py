@@ -1,0 +1,1 @@
+"""Where tasks run: executors, jobs and the worker that runs one task."""

@@ -1,0 +1,53 @@
+"""Tasks one after another in this process, or in the processes that torchrun started."""
+
+from __future__ import annotations
+
+import sys
+
+from harness.execution.demand import Backlog, Demand, Options, ready
+from harness.planning.task import Task
+from harness.store.runs import Store
+from harness.system.processes import joined
+from harness.system.signals import stop_on_signal
+
+about = "one after another in this process; under torchrun, in all of its processes"
+
+
+def at_once(options: Options) -> int:
+    return 1
+
+
+def execute(demand: Demand, store: Store, options: Options) -> None:
+    backlog = Backlog(demand, store, options)
+    waiting = backlog.fresh()
+    if not waiting:
+        return
+    from harness.execution.worker import Place, perform
+    from harness.system.machine import this_machine
+
+    with joined() as processes, stop_on_signal() as should_stop:
+        machine = this_machine()
+        if processes.first and not options.quiet:
+            several = f", {processes.size} processes" if processes.size > 1 else ""
+            print(f"{backlog.told} on: {machine}{several}", file=sys.stderr, flush=True)
+        while (task := processes.from_first(_next(waiting, demand, store) if processes.first else None)) is not None:
+
+            def stop(task: Task = task) -> bool:
+                return should_stop() or (processes.first and demand.unwanted(task))
+
+            resources = options.cluster.resources(task.stage, task.experiment.scale)
+            place = Place(machine, stop, processes, resources.execution, options.quiet)
+            number = f"[{len(backlog.taken) - len(waiting)}/{len(backlog.taken)}]"
+            perform(task, store, f"{number} {task.stage} {demand.labels.get(task, '')}", place)
+            if processes.any(should_stop()):
+                raise KeyboardInterrupt
+            waiting = backlog.refilled(waiting) if processes.first else []
+
+
+def _next(waiting: list[Task], demand: Demand, store: Store) -> Task | None:
+    """Takes the next one from `waiting` that is wanted and has all that it reads."""
+    while waiting:
+        task = waiting.pop(0)
+        if ready(task, store) and not demand.unwanted(task):
+            return task
+    return None

@@ -1,0 +1,161 @@
+"""Tasks in jobs on this machine, several at a time, by Submitit's local executor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from tqdm import tqdm
+
+from harness.execution import code_copy, jobs
+from harness.execution.demand import Backlog, Demand, Options, ready
+from harness.execution.jobs import Job, Submitted
+from harness.planning.task import Task
+from harness.store.runs import Store
+from harness.system.errors import Mistake
+from harness.system.machine import cores
+from harness.system.signals import stop_on_signal
+
+about = "several at a time on this machine (--workers), each in processes of its own"
+POLL_SECONDS = 0.2
+TELL_SECONDS = 5.0
+YEAR_MINUTES = 365 * 24 * 60  # Submitit ends a job after two minutes unless told otherwise
+
+
+def require(waiting: list[Task], options: Options) -> None:
+    most = max(options.cluster.resources(t.stage, t.experiment.scale).processes for t in waiting)
+    if 0 < len(_gpus_here()) < most:
+        raise Mistake(f"{most} processes do not fit on {len(_gpus_here())} GPUs: cluster.toml asks for too many")
+
+
+def at_once(options: Options) -> int:
+    return options.workers
+
+
+def execute(demand: Demand, store: Store, options: Options) -> None:
+    backlog = Backlog(demand, store, options)
+    waiting = backlog.fresh()
+    if not waiting:
+        return
+    code, folder = code_copy.take(store.root), jobs.new_folder(store)
+    if not options.quiet:
+        print(f"{backlog.told}, {options.workers} at a time; {code_copy.described(code)}", file=sys.stderr, flush=True)
+    running: dict[Task, tuple[Any, int]] = {}
+    slots, told = list(range(options.workers)), dict[Task, float]()
+    with stop_on_signal() as should_stop, tqdm(total=len(waiting), unit="stage", disable=options.quiet) as bar:
+        while True:
+            # What was given up and is wanted again waits for the end of its job.
+            startable = [t for t in waiting if ready(t, store) and t not in running]
+            for task in startable[: 0 if should_stop() else len(slots)]:
+                waiting.remove(task)
+                running[task] = _start(task, store, demand.labels[task], options, slots[0], folder, code), slots[0]
+                slots.pop(0)
+            if not running:
+                break
+            while not (ended := [t for t, (job, _) in running.items() if job.done()]):
+                for t in running:
+                    # A job that is just starting may miss it.
+                    if (should_stop() or demand.unwanted(t)) and time.monotonic() - told.get(t, 0.0) > TELL_SECONDS:
+                        told[t] = time.monotonic()
+                        cancel([known] if (known := jobs.submitted(t.run_in(store))) is not None else [])
+                time.sleep(POLL_SECONDS)
+            for task in ended:
+                slots.append(running.pop(task)[1])
+                run = task.run_in(store)
+                if (known := jobs.submitted(run)) is not None:
+                    jobs.lost(run, known, "ended without a word", failed=task not in told)
+                told.pop(task, None)
+                bar.update()
+            waiting = backlog.refilled(waiting)
+            bar.total = len(backlog.taken)
+    if should_stop():
+        raise KeyboardInterrupt
+
+
+def _start(task: Task, store: Store, label: str, options: Options, slot: int, folder: Path, code: Path) -> Any:
+    import submitit
+
+    resources = options.cluster.resources(task.stage, task.experiment.scale)
+    executor = submitit.LocalExecutor(folder)
+    gpus = _gpus(resources.processes, slot)
+    executor.update_parameters(
+        timeout_min=YEAR_MINUTES,
+        tasks_per_node=resources.processes,
+        stderr_to_stdout=True,
+        gpus_per_node=len(gpus),
+        visible_gpus=gpus,
+    )
+    with _environment(code, options.workers * resources.processes):
+        job = executor.submit(Job(task, store.root.absolute(), label, resources.execution))
+    jobs.record(task.run_in(store), "local", job.job_id, job.paths.stdout)
+    return job
+
+
+@contextlib.contextmanager
+def _environment(code: Path, processes: int) -> Iterator[None]:
+    """What jobs inherit: the copy of the code, their share of the cores, and no interrupt from the terminal.
+
+    The terminal sends Ctrl-C to all of its processes; Submitit would end a job a second later, in the middle of a step.
+    """
+    threads = max(1, cores() // processes)
+    before = dict(os.environ)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # jobs inherit that; here it only waits
+    os.environ |= code_copy.environment(code) | {"OMP_NUM_THREADS": str(threads)}
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _gpus(processes: int, slot: int) -> tuple[int, ...]:
+    """The GPUs of the processes of a job: those of this machine in turn, none where there is none."""
+    here = _gpus_here()
+    return tuple(here[(slot * processes + k) % len(here)] for k in range(processes)) if here else ()
+
+
+def _gpus_here() -> list[int]:
+    """The numbers of the GPUs that this process may use; raises `Mistake` where they have none, as Submitit wants."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        named = [name for name in visible.split(",") if name]
+        if not all(name.isdecimal() for name in named):
+            raise Mistake(f"CUDA_VISIBLE_DEVICES={visible}: --executor local takes GPUs by number")
+        here = [int(name) for name in named]
+    elif shutil.which("nvidia-smi"):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+        here = list(range(listed.count("UUID")))
+    else:
+        here = []
+    return here
+
+
+def queue(submitted: list[Submitted]) -> dict[str, str]:
+    return {job.id: "RUNNING" for job in submitted if _controller(job) is not None}
+
+
+def cancel(submitted: list[Submitted]) -> None:
+    for job in submitted:
+        if (controller := _controller(job)) is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                controller.terminate()  # which tells the processes of the job, and ends with them
+
+
+def _controller(job: Submitted) -> psutil.Process | None:
+    """Submitit's process behind a job, if it lives; another one may have its number by now."""
+    try:
+        process = psutil.Process(int(job.id))
+        lives = process.status() != psutil.STATUS_ZOMBIE and "submitit.local._local" in process.cmdline()
+    except psutil.Error:
+        return None
+    return process if lives else None

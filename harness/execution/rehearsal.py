@@ -1,0 +1,118 @@
+"""A rehearsal of a study at full size: every stage once, two steps of every training, in a store that is thrown away.
+
+Networks, objectives and code are those of the scale. The images are embedded ones, drawn at its size; weights that come
+with no package are drawn at random and read from files, as true ones are.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from harness.experiments.experiment import Experiment
+from harness.experiments.fields import with_fields
+from harness.experiments.requests import AskedAblation
+from harness.networks.random_weights import written
+from harness.planning.task import Task, tasks
+from harness.store.runs import Run, Store
+from harness.system.machine import forget_peak_memory, peak_memory_bytes
+
+BATCH = 4
+STEPS = 2  # the first one pays for what is made once: the faster is timed
+IMAGES = 16
+GIB = 2**30
+NOT_FINITE = "not finite"
+
+
+def rehearsed(experiment: Experiment) -> Experiment:
+    """`experiment` with as little of everything as there can be, all parts of the objective on from the first step."""
+    least: dict[str, object] = {
+        "data.name": "embedded",
+        "data.argument": "",
+        "data.crop": "center",
+        "data.train_images": 2 * IMAGES,
+        "data.val_images": BATCH,  # each is decoded once for every token
+        "tokenizer.adversarial.start_step": 0,
+        "finetuning.share": 1.0,
+        "evaluation.kid_subset_images": IMAGES,
+        "evaluation.kid_subsets": 1,
+        "evaluation.probe_images": 2 * IMAGES,
+        "guidance.search_images": IMAGES,
+        "sampling.images": IMAGES,
+        "sampling.curve_images": IMAGES,
+        "sampling.steps": 2,
+    }
+    for training in ("training", "generator.training"):
+        least |= {f"{training}.steps": STEPS, f"{training}.warmup_steps": 0, f"{training}.batch_images": BATCH}
+    return with_fields(experiment, least)
+
+
+def run(asked: AskedAblation, quiet: bool) -> int:
+    """Rehearses every row and prints what it took; 0 where all stages ended and every loss is finite."""
+    from harness.execution.worker import Place, perform
+    from harness.system.machine import matrix_product_peak, this_machine
+
+    experiments = {row.name: rehearsed(asked.experiment(row)) for row in asked.chosen_rows()}
+    labels: dict[Task, str] = {}
+    for name, experiment in experiments.items():
+        for task in tasks([experiment], asked.stages(experiment)):
+            labels[task] = f"{labels[task]}, {name}" if task in labels else name
+    machine = this_machine()
+    peak = matrix_product_peak(machine, machine.dtype)
+    place, lines = Place(machine, should_stop=lambda: False, quiet=quiet), []
+    with tempfile.TemporaryDirectory(prefix="one-step-") as folder:
+        store = Store(Path(folder) / "runs")
+        with written(list(experiments.values()), Path(folder) / "weights"):
+            for number, (task, label) in enumerate(labels.items(), 1):
+                forget_peak_memory()
+                began = time.perf_counter()
+                state = perform(task, store, f"[{number}/{len(labels)}] {task.stage} {label}", place)
+                line = _line(task, task.run_in(store), time.perf_counter() - began, peak)
+                lines.append({"stage": task.stage, "rows": _shortened(label), "state": state, **line})
+                gc.collect()
+    print(
+        f"\n{asked.name} at {asked.scale.experiment.scale} on {machine}, whose matrix products reach {peak / 1e9:.0f} "
+        f"GFLOP/s.\n{STEPS} steps of {BATCH} images in every training, the faster one timed; random weights, "
+        f"{2 * IMAGES} embedded images.\n"
+    )
+    print(tabulate(lines, headers="keys", floatfmt=".2f", missingval="–"))
+    return 0 if all(line["state"] == "done" and line["losses"] != NOT_FINITE for line in lines) else 1
+
+
+def _shortened(label: str) -> str:
+    names = label.split(", ")
+    return label if len(names) <= 2 else f"{len(names)} rows"
+
+
+def _line(task: Task, run: Run, seconds: float, peak: float) -> dict[str, Any]:
+    """What a stage took. A training's utilisation is that of a step, any other stage's of the whole."""
+    size = task.module.size(task.experiment)
+    facts = run.result()["facts"] if run.state == "done" else {}
+    step = facts.get("step_seconds")
+    flops = size.flops / STEPS if step else size.flops
+    return {
+        "s": seconds,
+        "s/step": step,
+        "peak GiB": peak_memory_bytes() / GIB,
+        "TFLOP": flops / 1e12,
+        "MFU %": 100 * flops / (step or seconds) / peak if flops else None,
+        "losses": _losses(run),
+    }
+
+
+def _losses(run: Run) -> str:
+    """The terms of the last step of a training, and whether all that was logged is finite."""
+    path = run.folder / "metrics.csv"
+    if not path.exists():
+        return ""
+    logged = [line.split(",") for line in path.read_text().splitlines()[1:]]
+    if not all(math.isfinite(float(value)) for _, _, value in logged):
+        return NOT_FINITE
+    last = {name: float(value) for _, name, value in logged if name.startswith("train/")}
+    return " ".join(f"{name.removeprefix('train/')} {value:.4g}" for name, value in last.items())

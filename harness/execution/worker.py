@@ -1,0 +1,160 @@
+"""One task in this process: lock, attempt, outcome. Every executor ends up here."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import Timeout
+
+from harness.experiments.fields import flat
+from harness.planning.stage import PLAIN, Diverged, Execution, Stopped, Work
+from harness.planning.task import Task
+from harness.store.runs import FINAL, Damaged, Run, Store
+from harness.system.environment import environment
+from harness.system.errors import Mistake, Trouble
+from harness.system.files import write_json
+from harness.system.machine import Machine
+from harness.system.processes import ALONE, Processes
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where tasks run, and when to stop: `should_stop` of one process stops all."""
+
+    machine: Machine
+    should_stop: Callable[[], bool]
+    processes: Processes = ALONE
+    execution: Execution = PLAIN
+    quiet: bool = False
+    patience_seconds: float = math.inf  # for another command that runs the same stage
+
+
+def perform(task: Task, store: Store, label: str, place: Place) -> str:
+    """Runs `task` unless its result is there, and returns its state; trouble ends in the run's status, not here.
+
+    All processes of `place` call it together.
+    """
+    run = task.run_in(store)
+    inputs = {name: needed.run_in(store) for name, needed in task.inputs.items()}
+    processes = place.processes if getattr(task.module, "parallel", False) else ALONE
+    work = Work(
+        task.experiment,
+        run,
+        inputs,
+        place.machine,
+        place.should_stop,
+        label,
+        quiet=place.quiet,
+        processes=processes,
+        execution=place.execution,
+    )
+    if not place.processes.first:
+        if place.processes.from_first(False) and processes.size > 1:
+            _assist(task, work)
+        return place.processes.from_first("")
+    acquired = _acquire(run, place)
+    try:
+        # Another command may have made it while this one waited.
+        if place.processes.from_first(acquired and run.state not in FINAL):
+            in_step = _attempt(task, work, _data_content(task, store))
+            if not in_step and processes.size > 1:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(1)  # the others may wait for this one anywhere in the stage, and end when it is gone
+        return place.processes.from_first(run.state)
+    finally:
+        run.lock.release()
+
+
+def _assist(task: Task, work: Work) -> None:
+    """Computes a share of a stage that the first process runs and records."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / task.stage / task.key
+        folder.mkdir(parents=True)
+        with contextlib.suppress(Stopped, Diverged):  # as in the first one
+            task.module.run(dataclasses.replace(work, run=Run(folder), run_of_first=work.run))
+
+
+def _acquire(run: Run, place: Place) -> bool:
+    """Waits for another command that runs the same stage; False where asked to stop meanwhile, or out of patience."""
+    told, began = False, time.monotonic()
+    while not place.should_stop() and time.monotonic() - began < place.patience_seconds:
+        try:
+            run.lock.acquire(timeout=1)
+            return True
+        except Timeout:
+            if not told:
+                print(f"{run.stage} {run.key}: another process runs it, waiting", file=sys.stderr, flush=True)
+            told = True
+    return False
+
+
+def _attempt(task: Task, work: Work, data_content: str) -> bool:
+    """Runs the stage and records how it ended; False where other processes cannot know that it did."""
+    run = work.run
+    recorded = {
+        "scale": task.experiment.scale,
+        "world_size": work.processes.size,
+        "micro_batch_images": _micro_batch(task, work),
+        "checkpointing": work.execution.checkpointing,
+        "compile": work.execution.compile,
+        "data_content": data_content,
+    }
+    run.begin(task.identity, environment(work.machine) | recorded)
+    write_json(run.folder / "experiment.json", flat(task.experiment))
+    try:
+        outcome = task.module.run(work)
+        run.finish(outcome.records, outcome.facts | {"units": task.module.size(task.experiment).units})
+        return True
+    except Stopped:
+        run.end("stopped", "asked to stop")
+        return True
+    except Diverged as error:
+        run.end("diverged", str(error))
+        return True
+    except Damaged as error:  # the next command makes it again, and then this
+        error.run.reset("damaged", str(error))
+        print(f"{run.stage} {run.key} stopped: {error}", file=sys.stderr, flush=True)
+        run.end("stopped", str(error))
+    except (Mistake, Trouble) as error:
+        _fail(run, str(error))
+    except (OSError, MemoryError) as error:
+        _fail(run, f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        run.end("stopped", "interrupted")
+        raise
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, of a device: trouble, not a bug
+            traceback.print_exc()
+            (run.folder / "error.txt").write_text(traceback.format_exc())
+        _fail(run, f"{type(error).__name__}: {error}")
+    return False
+
+
+def _micro_batch(task: Task, work: Work) -> int | None:
+    """Images that a process takes at once in a training; None for other stages."""
+    batches = getattr(task.module, "batches", None)
+    return batches(task.experiment)[0] // (work.processes.size * work.execution.accumulate) if batches else None
+
+
+def _data_content(task: Task, store: Store) -> str:
+    """The content hash of the data set that the task reads, through whatever stages; "" where it reads none."""
+    for stage, needed in task.inputs.items():
+        if stage == "data":
+            return str(needed.run_in(store).result()["facts"]["content"])
+    return next((found for needed in task.inputs.values() if (found := _data_content(needed, store))), "")
+
+
+def _fail(run: Run, reason: str) -> None:
+    print(f"{run.stage} {run.key} failed: {reason}", file=sys.stderr, flush=True)
+    run.end("failed", reason)

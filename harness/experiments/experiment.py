@@ -1,0 +1,282 @@
+"""Experiment: everything that decides a result, as one frozen, checked, printable value; and its keys.
+
+Device, dtype, threads and paths are no part of it: they are recorded with every run, never hashed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass
+
+from harness.experiments.fields import flat, with_fields
+from harness.system import plugins
+from harness.system.errors import unknown
+from models.config import STRICT, Positive, Share, Tokenizer, Transformer, Weight
+from models.variants import VARIANTS, fields_of
+
+Steps = Annotated[int, Field(ge=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Several = Annotated[int, Field(ge=16)]  # fewer images say nothing
+Scales = Annotated[
+    tuple[Annotated[float, Field(ge=1, allow_inf_nan=False)], ...],
+    BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
+    Field(min_length=1),
+]
+
+Intervals = Annotated[
+    tuple[tuple[Share, Share], ...],
+    BeforeValidator(lambda v: _pairs(v) if isinstance(v, str) else v),
+    Field(min_length=1),
+]
+
+
+def _pairs(text: str) -> list[list[str]]:
+    pairs = [part.split(":") for part in text.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError("should be LOW:HIGH, or several of them by commas")
+    return pairs
+
+
+@dataclass(frozen=True, config=STRICT)
+class Data:
+    """A data set by name, the square size it is drawn at in pixels, and at most how many images it gives.
+
+    `argument` is what follows the colon of `--data NAME:ARGUMENT`. `unreadable` says what happens to files that do not
+    open: the data set is refused, or they are skipped; they are named and counted either way.
+    """
+
+    name: str
+    image_size: Annotated[int, Field(ge=16)]
+    train_images: Positive
+    val_images: Positive
+    argument: str = ""
+    crop: Literal["center", "resize_bicubic", "resize_bilinear", "resize_lanczos", "squash"] = "center"
+    unreadable: Literal["refuse", "skip"] = "refuse"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Training:
+    """Optimisation: AdamW, linear warm-up, cosine to `final_ratio` of the peak, clipped gradients, EMA of weights."""
+
+    steps: Steps
+    batch_images: Positive
+    learning_rate: Weight
+    warmup_steps: Annotated[int, Field(ge=0)]
+    final_ratio: Share = 0.0
+    beta1: Decay = 0.9
+    beta2: Decay = 0.95
+    weight_decay: Weight = 1e-4
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    ema_decay: Decay = 0.9999
+
+    def __post_init__(self) -> None:
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"training.warmup_steps {self.warmup_steps} is not below training.steps {self.steps}")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Finetuning:
+    """Decoder fine-tuning: encoder and latents frozen, nothing masked, `share` of the tokenizer's steps."""
+
+    on: bool = True
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    learning_rate: Weight = 1e-4
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+
+@dataclass(frozen=True, config=STRICT)
+class Repa:
+    """Alignment of the hidden tokens behind block `depth` of a generator with the teacher (REPA, Yu et al. 2025).
+
+    `hidden` is the width of the head that projects them to the teacher's patch tokens.
+    """
+
+    on: bool = False
+    weight: Weight = 0.5
+    depth: Positive = 8
+    hidden: Positive = 2048
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+
+@dataclass(frozen=True, config=STRICT)
+class Generator:
+    """The generator on the latents: which one of `models.generators`, its size, its training.
+
+    `label_dropout` is the probability that an image's class is hidden from it, so that it can be guided. `qk_norm`:
+    queries and keys are normalised, in generators that know how. `logit_normal`: times are drawn from the logistic of
+    N(0, 1), else uniformly. `direction_weight` is that of 1 - cos(v, target) beside the squared error.
+    """
+
+    size: Transformer
+    training: Training
+    on: bool = True
+    name: str = "sit"
+    label_dropout: Share = 0.1
+    qk_norm: bool = False
+    logit_normal: bool = False
+    direction_weight: Weight | None = None
+    repa: Repa = Repa()
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+
+class Guide(NamedTuple):
+    """Classifier-free guidance of one scale for t in [low, high]; scale 1 is none."""
+
+    scale: float
+    low: float = 0.0
+    high: float = 1.0
+
+    def __str__(self) -> str:
+        return f"{self.scale:g} for t in [{self.low:g}, {self.high:g}]" if self.scale != 1 else "1"
+
+
+UNGUIDED = Guide(1.0)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Guidance:
+    """Classifier-free guidance for t in an interval, where t = 0 is the data and t = 1 the noise.
+
+    `intervals` are written LOW:HIGH,LOW:HIGH. One scale with one interval is used as it is; of several, the pair of
+    least gFD over `search_images` samples. Scale 1 is no guidance.
+    """
+
+    on: bool = True
+    scales: Scales = (2.3,)
+    intervals: Intervals = ((0.0, 0.7),)
+    search_images: Several = 10_000
+
+    def __post_init__(self) -> None:
+        for low, high in self.intervals:
+            if low >= high:
+                raise ValueError(f"guidance.intervals: {low:g} is not below {high:g}")
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+    @property
+    def searched(self) -> bool:
+        """Whether the scale or the interval has to be found."""
+        return len(self.grid) > 1
+
+    @property
+    def grid(self) -> list[Guide]:
+        """Every scale in every interval; without guidance once."""
+        pairs = (UNGUIDED if w == 1 else Guide(w, *interval) for w in self.scales for interval in self.intervals)
+        return list(dict.fromkeys(pairs))
+
+
+@dataclass(frozen=True, config=STRICT)
+class Sampling:
+    """How many images are generated, of which classes, and how.
+
+    `curve_images` are behind each point of gFD over the generator's training. `labels`: classes in equal shares, or
+    drawn for every image; the papers rarely say which, and at 50,000 images it is worth 0.1 of gFID.
+    `time_shift` s moves the sampler's times t, of equal steps, to s t / (1 + (s - 1) t): above 1 towards the noise.
+    """
+
+    images: Annotated[Several, Field(le=1_000_000)]  # the search for guidance begins beyond as many of each class
+    curve_images: Several
+    sampler: Literal["euler", "heun", "euler_maruyama"] = "euler_maruyama"
+    steps: Steps = 250
+    labels: Literal["balanced", "random"] = "balanced"
+    time_shift: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class Evaluation:
+    """How results are measured; none of it reaches the key of a training stage.
+
+    `latents`: encode to the posterior's mode or to a sample. `measure`: the network that measures, of
+    `harness.networks.measures`; None is Lite2, and so is its name. `metrics_px`: side to which images are resized for
+    Lite2; the others have sides of their own, and then it decides nothing.
+    """
+
+    latents: Literal["mode", "sample"] = "mode"
+    measure: Annotated[str | None, BeforeValidator(lambda name: None if name == "lite2" else name)] = None
+    metrics_px: Positive = 128
+    kid_subset_images: Several = 100
+    kid_subsets: Positive = 100
+    probe_images: Several = 8192
+
+    def __post_init__(self) -> None:
+        if self.measure is not None and self.measure not in (names := plugins.names("harness.networks.measures")):
+            raise unknown("measure", self.measure, names)
+
+    @property
+    def side_px(self) -> int | None:
+        """The side to which images are resized; None where the network has one of its own."""
+        return self.metrics_px if self.measure is None else None
+
+    @property
+    def heeded(self) -> dict[str, object]:
+        """The fields that have an influence, by name."""
+        return {name: value for name, value in flat(self).items() if name != "metrics_px" or self.side_px is not None}
+
+
+@dataclass(frozen=True, config=STRICT)
+class Experiment:
+    """One row and seed of a study, complete."""
+
+    data: Data
+    teacher: str
+    tokenizer: Tokenizer
+    training: Training
+    finetuning: Finetuning
+    evaluation: Evaluation
+    generator: Generator
+    guidance: Guidance
+    sampling: Sampling
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    scale: str = ""  # the name of the scale that it was derived from; no stage depends on it
+
+    def __post_init__(self) -> None:
+        self.tokenizer.image_tokens(self.data.image_size)
+
+
+def with_variant(experiment: Experiment, name: str) -> Experiment:
+    """`experiment` with the fields of the variant `name` laid over it; raises `Mistake`."""
+    if name not in VARIANTS:
+        raise unknown("variant", name, VARIANTS)
+    return with_fields(experiment, {f"tokenizer.{path}": value for path, value in fields_of(name).items()})
+
+
+def full_path(path: str) -> str:
+    """The dotted path of a field where `tokenizer.` may have been left out."""
+    return f"tokenizer.{path}" if path.partition(".")[0] in {f.name for f in dataclasses.fields(Tokenizer)} else path
+
+
+def heeded(experiment: Experiment) -> dict[str, object]:
+    """The fields of `experiment` that have an influence, by dotted path."""
+    fields = flat(experiment, active_only=True)
+    if not experiment.generator.on:
+        fields = {p: v for p, v in fields.items() if not p.startswith(("guidance.", "sampling."))}
+    if not experiment.guidance.searched:
+        fields.pop("guidance.search_images", None)
+    if experiment.evaluation.side_px is None:
+        fields.pop("evaluation.metrics_px")
+    return fields
+
+
+def finetuning_schedule(experiment: Experiment) -> Training:
+    """The tokenizer's optimisation, for `share` of its steps and without warm-up of more than a tenth of them."""
+    steps = max(1, round(experiment.finetuning.share * experiment.training.steps))
+    return dataclasses.replace(
+        experiment.training,
+        steps=steps,
+        learning_rate=experiment.finetuning.learning_rate,
+        warmup_steps=min(experiment.training.warmup_steps, steps // 10),
+    )

@@ -1,0 +1,29 @@
+"""Keys: hexadecimal digits that stand for a value, the same on every machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+
+def canonical(value: Any) -> Any:
+    """`value` as JSON can hold it, without what is switched off: parts that are not active, fields None or False.
+
+    So a part or an option that is added later, and is off, leaves the keys of old runs as they are.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return canonical({k: v for k, v in items.items() if getattr(v, "active", True)})
+    if isinstance(value, dict):
+        return {k: canonical(v) for k, v in value.items() if v is not None and v is not False}
+    if isinstance(value, (list, tuple)):
+        return [canonical(v) for v in value]
+    return value
+
+
+def key_of(value: Any) -> str:
+    """16 hexadecimal digits that stand for `value`, the same on every machine."""
+    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

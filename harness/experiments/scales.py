@@ -1,0 +1,286 @@
+"""Scales: complete base configurations. A variant is laid over a scale; the scale says all that it does not.
+
+`paper256` and `paper512` are the paper's (MacTok Sec. 4 and App. B). Where it is silent they follow SoftVQ-VAE, whose
+settings it shares elsewhere, and where that is silent too, the generators' own publications:
+
+    size of the teacher, end of the cosine at a tenth, EMA, clipping, warm-up of LPIPS, start of the adversarial term:
+    SoftVQ-VAE. Labels of samples: at random, as SiT's are. Clipping of the generators' gradients: LightningDiT.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harness.experiments.experiment import (
+    Data,
+    Evaluation,
+    Experiment,
+    Finetuning,
+    Generator,
+    Guidance,
+    Repa,
+    Sampling,
+    Training,
+)
+from harness.experiments.fields import with_fields
+from harness.system.errors import unknown
+from models.config import (
+    SIZES,
+    Adversarial,
+    Alignment,
+    Gaussian,
+    LatentMasking,
+    Masking,
+    Perceptual,
+    Tokenizer,
+    Transformer,
+)
+
+Rungs = dict[str, dict[str, object]]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A named base experiment: the plain autoencoder, with the values of every part that a variant may switch on.
+
+    `ladders` are what rows pick from by name where scales differ: of each ladder, the fields that a rung sets.
+    """
+
+    about: str
+    experiment: Experiment
+    ladders: dict[str, Rungs] = field(default_factory=dict)
+
+    def rungs(self, chosen: dict[str, str]) -> dict[str, object]:
+        """The fields of one rung of each ladder, all together; raises `Mistake`."""
+        fields: dict[str, object] = {}
+        for ladder, rung in chosen.items():
+            known = self.ladders.get(ladder, {})
+            if rung not in known:
+                raise unknown(f"{ladder} of scale {self.experiment.scale}:", rung, known)
+            fields |= known[rung]
+        return fields
+
+
+def _size(of: str, size: Transformer) -> dict[str, object]:
+    return {f"{of}.width": size.width, f"{of}.depth": size.depth, f"{of}.heads": size.heads}
+
+
+def _sizes(s: Transformer, b: Transformer, large: Transformer) -> Rungs:
+    """The sizes of encoder and decoder: S and B of both, and BL, a B encoder with a large decoder."""
+    pairs = {"S": (s, s), "B": (b, b), "BL": (b, large)}
+    return {name: _size("tokenizer.encoder", e) | _size("tokenizer.decoder", d) for name, (e, d) in pairs.items()}
+
+
+LIGHTNINGDIT: dict[str, object] = {
+    "generator.name": "lightningdit",
+    "generator.logit_normal": True,
+    "generator.direction_weight": 1.0,
+}
+
+
+def _systems(fewer: int) -> Rungs:
+    """Both generators as the scale has them, on its tokens, which stand for 128, and on `fewer`, which stand for 64."""
+    tokens: dict[str, object] = {"tokenizer.tokens": fewer}
+    return {
+        "sit_128": {},
+        "sit_64": tokens,
+        "lightningdit_128": LIGHTNINGDIT,
+        "lightningdit_64": LIGHTNINGDIT | tokens,
+    }
+
+
+PAPER256 = Experiment(
+    scale="paper256",
+    data=Data(name="imagenet", image_size=256, train_images=1_281_167, val_images=50_000),
+    teacher="dinov2_vitl14",
+    tokenizer=Tokenizer(
+        patch_size=16,
+        tokens=128,
+        channels=32,
+        encoder=SIZES["B"],
+        decoder=SIZES["B"],
+        gaussian=Gaussian(kl_weight=1e-6),
+        masking=Masking(max_ratio=0.7),
+        latent_masking=LatentMasking(max_ratio=0.7),
+        alignment=Alignment(weight=0.1, hidden=1024),
+        perceptual=Perceptual(on=True, lpips=True, weight=1.0, warmup_steps=10_000),
+        adversarial=Adversarial(on=True),
+        dinov2_encoder=True,
+    ),
+    training=Training(
+        steps=250_000, batch_images=256, learning_rate=1e-4, warmup_steps=5_000, final_ratio=0.1, ema_decay=0.9999
+    ),
+    finetuning=Finetuning(share=0.2, learning_rate=1e-4),  # 10 epochs
+    evaluation=Evaluation(measure="inception", kid_subset_images=1000, probe_images=20_000),
+    generator=Generator(
+        size=SIZES["B"],
+        training=Training(
+            steps=500_000,
+            batch_images=256,
+            learning_rate=1e-4,
+            warmup_steps=0,
+            final_ratio=1.0,
+            beta2=0.999,
+            weight_decay=0.0,
+            ema_decay=0.9999,
+        ),
+    ),
+    guidance=Guidance(scales=(2.3,), intervals=((0.0, 0.7),), search_images=10_000),
+    sampling=Sampling(images=50_000, curve_images=10_000, sampler="euler_maruyama", steps=250, labels="random"),
+)
+PAPER512 = with_fields(
+    PAPER256,
+    {
+        "scale": "paper512",
+        "data.image_size": 512,
+        "training.steps": 500_000,
+        "training.batch_images": 128,
+        "training.warmup_steps": 10_000,
+    },
+)
+SIT_XL = {**_size("generator.size", SIZES["XL"]), "generator.training.steps": 4_000_000}
+LIGHTNINGDIT_XL = {
+    **LIGHTNINGDIT,
+    **_size("generator.size", SIZES["XL"]),
+    "generator.training.steps": 400_000,
+    "generator.training.batch_images": 1024,
+    "generator.training.learning_rate": 2e-4,
+    "generator.training.beta2": 0.95,
+}
+PAPER_LADDERS: dict[str, Rungs] = {
+    "size": _sizes(SIZES["S"], SIZES["B"], SIZES["L"]),
+    "system": {
+        "sit_128": {**SIT_XL, "guidance.scales": (2.3,)},
+        "sit_64": {**SIT_XL, "tokenizer.tokens": 64, "guidance.scales": (2.4,)},
+        "lightningdit_128": {**LIGHTNINGDIT_XL, "guidance.scales": (2.5,)},
+        "lightningdit_64": {**LIGHTNINGDIT_XL, "tokenizer.tokens": 64, "guidance.scales": (2.7,)},
+    },
+}
+SMALL = with_fields(
+    PAPER256,
+    {
+        "scale": "small",
+        "data.image_size": 128,
+        "data.val_images": 10_000,
+        "teacher": "dinov2_vits14",
+        "tokenizer.patch_size": 8,
+        "tokenizer.tokens": 64,
+        **_size("tokenizer.encoder", SIZES["S"]),
+        **_size("tokenizer.decoder", SIZES["S"]),
+        "tokenizer.dinov2_encoder": True,
+        "tokenizer.perceptual.warmup_steps": 4_000,
+        "tokenizer.adversarial.start_step": 8_000,
+        "training.steps": 100_000,
+        "training.batch_images": 128,
+        "training.warmup_steps": 2_000,
+        "training.ema_decay": 0.999,
+        **_size("generator.size", SIZES["S"]),
+        "generator.training.steps": 100_000,
+        "sampling.images": 10_000,
+        "sampling.curve_images": 2_000,
+        "sampling.steps": 100,
+        "guidance.search_images": 2_000,
+    },
+)
+
+
+SCALES: dict[str, Scale] = {
+    "smoke": Scale(
+        "seconds: to see that everything works; its numbers mean nothing",
+        Experiment(
+            scale="smoke",
+            data=Data(name="embedded", image_size=32, train_images=256, val_images=128),
+            teacher="efficientnet_lite0",
+            tokenizer=Tokenizer(
+                patch_size=4,
+                tokens=8,
+                channels=4,
+                encoder=Transformer(width=32, depth=1, heads=2),
+                decoder=Transformer(width=32, depth=1, heads=2),
+                gaussian=Gaussian(kl_weight=1e-3),
+                masking=Masking(max_ratio=0.7),
+                latent_masking=LatentMasking(max_ratio=0.7),
+                alignment=Alignment(weight=0.1, hidden=64),
+                perceptual=Perceptual(on=True, batch_share=0.25, warmup_steps=5),
+                adversarial=Adversarial(
+                    features="efficientnet_lite0", start_step=20, learning_rate=1e-3, lecam_decay=0.9
+                ),
+            ),
+            training=Training(steps=40, batch_images=16, learning_rate=2e-3, warmup_steps=4, ema_decay=0.9),
+            finetuning=Finetuning(learning_rate=1e-3),
+            evaluation=Evaluation(metrics_px=64, kid_subset_images=50, kid_subsets=20, probe_images=256),
+            generator=Generator(
+                size=Transformer(width=32, depth=2, heads=2),
+                training=Training(
+                    steps=40, batch_images=32, learning_rate=2e-3, warmup_steps=4, final_ratio=1.0, ema_decay=0.9
+                ),
+                repa=Repa(depth=1, hidden=64),
+            ),
+            guidance=Guidance(scales=(2.3,), search_images=130),
+            sampling=Sampling(images=160, curve_images=130, steps=4),
+        ),
+        {
+            "size": _sizes(Transformer(16, 1, 1), Transformer(32, 1, 2), Transformer(48, 2, 2)),
+            "system": _systems(4),
+        },
+    ),
+    "tiny": Scale(
+        "minutes on two CPU cores, on the embedded images",
+        Experiment(
+            scale="tiny",
+            data=Data(name="embedded", image_size=32, train_images=8192, val_images=1024),
+            teacher="efficientnet_lite0",
+            tokenizer=Tokenizer(
+                patch_size=4,
+                tokens=16,
+                channels=16,
+                encoder=Transformer(width=128, depth=2, heads=4),
+                decoder=Transformer(width=128, depth=2, heads=4),
+                gaussian=Gaussian(kl_weight=3e-4),
+                masking=Masking(max_ratio=0.7),
+                latent_masking=LatentMasking(max_ratio=0.7),
+                alignment=Alignment(weight=0.1, hidden=256),
+                perceptual=Perceptual(on=True, weight=0.01, batch_share=0.25, warmup_steps=100),
+                adversarial=Adversarial(
+                    features="efficientnet_lite0", start_step=1000, learning_rate=1e-3, lecam_decay=0.99
+                ),
+            ),
+            training=Training(steps=1500, batch_images=32, learning_rate=3e-3, warmup_steps=100, ema_decay=0.99),
+            finetuning=Finetuning(learning_rate=1e-3),
+            evaluation=Evaluation(metrics_px=64, probe_images=4096),
+            generator=Generator(
+                size=Transformer(width=128, depth=4, heads=4),
+                training=Training(
+                    steps=800, batch_images=128, learning_rate=3e-3, warmup_steps=50, final_ratio=1.0, ema_decay=0.99
+                ),
+                repa=Repa(depth=2, hidden=256),
+            ),
+            guidance=Guidance(scales=(2.3,), search_images=1024),
+            sampling=Sampling(images=2048, curve_images=512, sampler="euler", steps=25),
+        ),
+        {
+            "size": _sizes(Transformer(64, 2, 2), Transformer(128, 2, 4), Transformer(192, 4, 4)),
+            "system": _systems(8),
+        },
+    ),
+    "small": Scale(
+        "hours on one GPU: ImageNet at 128 px, DINOv2-S teaches",
+        SMALL,
+        {
+            "size": {  # all from scratch, as no DINOv2 is as small as S here
+                name: {**fields, "tokenizer.dinov2_encoder": False}
+                for name, fields in _sizes(Transformer(192, 12, 3), SIZES["S"], SIZES["B"]).items()
+            },
+            "system": _systems(32),
+        },
+    ),
+    "paper256": Scale("the paper's, ImageNet at 256 px", PAPER256, PAPER_LADDERS),
+    "paper512": Scale("the paper's, ImageNet at 512 px", PAPER512, PAPER_LADDERS),
+}
+
+
+def scale(name: str) -> Scale:
+    """The scale called `name`; raises `Mistake`."""
+    if name not in SCALES:
+        raise unknown("scale", name, SCALES)
+    return SCALES[name]

@@ -1,0 +1,1 @@
+"""Finished tokenizers as pretrained models."""

@@ -1,0 +1,78 @@
+"""The configuration of a pretrained tokenizer, config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub.constants import CONFIG_NAME
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from harness.store.records import Record
+from harness.system.errors import Mistake
+from models import config
+from models.config import STRICT, Positive
+
+
+@dataclass(frozen=True, config=STRICT)
+class Source:
+    """A run that weights or numbers come from, and the commit that it was made by."""
+
+    stage: str
+    key: str
+    commit: str
+    uncommitted: bool  # whether there were changes on top of the commit
+
+
+@dataclass(frozen=True, config=STRICT)
+class Origin:
+    """Where a tokenizer comes from, and what was measured of it, every number with its protocol.
+
+    `variant` is the nearest one and what is set otherwise; `trained` and `data` are words. `attribution` is that of the
+    data set, "" where it states none.
+    """
+
+    variant: str
+    scale: str
+    trained: str
+    data: str
+    attribution: str
+    sources: tuple[Source, ...]
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, config=STRICT)
+class PretrainedConfig:
+    """The content of config.json.
+
+    `latent_mean` and `latent_std` are those of every latent channel (Z,) over the training images, tokens and posterior
+    samples; None where they were not measured.
+    """
+
+    image_size: Positive
+    tokenizer: config.Tokenizer
+    origin: Origin
+    latent_mean: tuple[float, ...] | None = None
+    latent_std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        self.tokenizer.image_tokens(self.image_size)
+        if (self.latent_mean is None) != (self.latent_std is None):
+            raise ValueError("latent_mean and latent_std go together")
+        for name in ("latent_mean", "latent_std"):
+            found = getattr(self, name)
+            if found is not None and len(found) != self.tokenizer.channels:
+                raise ValueError(f"{name} has {len(found)} values for {self.tokenizer.channels} channels")
+
+
+def checked(given: PretrainedConfig | Mapping[str, Any]) -> PretrainedConfig:
+    """Raises `Mistake` for a field that does not exist, is missing or has a value out of range."""
+    try:
+        return TypeAdapter(PretrainedConfig).validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        unknown = first["type"] == "unexpected_keyword_argument"
+        what = "unknown field" if unknown else first["msg"].removeprefix("Value error, ")
+        raise Mistake(f"{CONFIG_NAME}: {field + ': ' if field else ''}{what}") from None

@@ -1,0 +1,221 @@
+"""Finished tokenizers as pretrained models: a folder, or a repository of the Hugging Face Hub, that needs no store.
+
+config.json         `PretrainedConfig`: what rebuilds the tokenizer, the statistics of its latents, where it comes from
+model.safetensors   the weights
+README.md           the model card, made of config.json alone
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.utils import validate_repo_id
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from harness.experiments.scales import scale
+from harness.hub.card import CARD, number, protocols
+from harness.hub.config import PretrainedConfig, checked
+from harness.hub.origin import origin_of
+from harness.latents.statistics import Statistics
+from harness.networks import weights
+from harness.planning.task import experiment_of
+from harness.store.runs import Run, Store
+from harness.system.errors import Mistake, Trouble
+from models.tokenizer import Posterior, Tokenizer
+
+
+class PretrainedTokenizer(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="tokenizer-harness",
+    tags=["image-tokenizer", "1d-tokenizer", "autoencoder"],
+    paper_url="https://arxiv.org/abs/2603.29634",
+    model_card_template=CARD.read_text(encoding="utf-8"),
+):
+    """A tokenizer that is only used: square images (B, 3, S, S) in [-1, 1] <-> latents (B, L, Z).
+
+    It has no dropout and is in evaluation mode. Its weights are frozen; gradients reach images and latents where the
+    caller does not forbid them. `save_pretrained(DIR)` and `push_to_hub(OWNER/NAME)` write all three files.
+    """
+
+    def __init__(self, config: PretrainedConfig | Mapping[str, Any]):
+        super().__init__()
+        self.config = self._hub_mixin_config = checked(config)
+        self.tokenizer = Tokenizer(self.config.tokenizer, self.config.image_size)
+        self.requires_grad_(False).eval()
+
+    @classmethod
+    def of_run(cls, store: Store, run: Run) -> PretrainedTokenizer:
+        """The tokenizer that `run` of the stage tokenizer or finetuning trained; raises `Damaged`.
+
+        Of the store's numbers it takes those that were measured of exactly these weights.
+        """
+        experiment = experiment_of(run)
+        origin, statistics = origin_of(store, run)
+        mean, std = (tuple(part.tolist()) for part in statistics) if statistics else (None, None)
+        made = cls(PretrainedConfig(experiment.data.image_size, experiment.tokenizer, origin, mean, std))
+        made.tokenizer.load_state_dict(weights.load_tokenizer(experiment, run).state_dict())
+        return made
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> PretrainedTokenizer:
+        """The tokenizer in a folder or, where there is no such folder, in the repository OWNER/NAME of the Hub.
+
+        `options` are the mixin's: revision, token, cache_dir, force_download, local_files_only, map_location. Raises
+        `Mistake` where there is none or config.json is not of one, `Trouble` where its weights are damaged or the Hub
+        cannot be reached and has not been before.
+        """
+        name = str(pretrained_model_name_or_path)
+        if os.path.isdir(name):  # as the mixin asks
+            for file in (CONFIG_NAME, SAFETENSORS_SINGLE_FILE):
+                if not (Path(name) / file).is_file():
+                    raise Mistake(f"{name} is no pretrained tokenizer: it has no {file}")
+        else:
+            require_hub_id(name)
+            options = _reachable(name, options)
+        try:
+            found: PretrainedTokenizer = super().from_pretrained(name, **options)
+        except json.JSONDecodeError as error:
+            raise Mistake(f"{CONFIG_NAME} of {name} is not JSON: {error}") from None
+        except LocalEntryNotFoundError:
+            raise Trouble(
+                f"{name} is no folder, and the Hub, which cannot be reached, was not asked for it before"
+            ) from None
+        except HfHubHTTPError as error:
+            raise _absent(name, error) from None
+        return found
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        config: Mapping[str, Any] | None = None,
+        map_location: str = "cpu",
+        **download: Any,
+    ) -> PretrainedTokenizer:
+        """What the mixin calls: every weight has to be there, and none is unpickled."""
+        if config is None:
+            raise Mistake(f"{model_id} of the Hub is no pretrained tokenizer: it has no {CONFIG_NAME}")
+        made = cls(config)
+        local = Path(model_id) / SAFETENSORS_SINGLE_FILE
+        path = str(local) if local.exists() else hf_hub_download(model_id, SAFETENSORS_SINGLE_FILE, **download)
+        try:
+            return cls._load_as_safetensor(made, path, map_location, strict=True)
+        except (SafetensorError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise Trouble(f"{path} is damaged or does not fit its {CONFIG_NAME}: {reason}") from None
+
+    def generate_model_card(self, *args: Any, **values: Any) -> ModelCard:
+        """The model card; `values` are laid over those that the template asks for."""
+        tokenizer, origin = self.config.tokenizer, self.config.origin
+        made = {
+            "config": self.config,
+            "tokenizer": tokenizer,
+            "origin": origin,
+            "parameters": tokenizer.parameters(self.config.image_size),
+            "weights_sha256": self.weights_sha256,
+            "scale_about": scale(origin.scale).about,
+            "numbers": [(record, number(record)) for record in origin.records],
+            "protocols": protocols(origin.records),
+            "latents": list(zip(self.config.latent_mean or (), self.config.latent_std or (), strict=True)),
+        }
+        return super().generate_model_card(*args, **made | values)
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Of the latents, to normalise and denormalise them for a generator; None where they were not measured."""
+        mean, std = self.config.latent_mean, self.config.latent_std
+        return None if mean is None or std is None else Statistics(torch.tensor(mean), torch.tensor(std))
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of names, shapes and values of the weights: the same for a run and for what is published of it."""
+        digest = hashlib.sha256()
+        for name, values in sorted(self.tokenizer.state_dict().items()):
+            digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+            digest.update(values.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def posterior(self, x: Tensor) -> Posterior:
+        """q(z | x) of images x (B, 3, S, S) in [-1, 1]; raises ValueError for any others."""
+        side = self.config.image_size
+        if not x.is_floating_point() or x.ndim != 4 or x.shape[1:] != (3, side, side) or not len(x):
+            raise ValueError(f"images are {_shown(x)}: floating point (B, 3, {side}, {side}) is needed")
+        if not x.abs().max() <= 1:  # NaN too
+            low, high = x.min().item(), x.max().item()
+            raise ValueError(f"images span [{low:.4g}, {high:.4g}]: values in [-1, 1] are needed")
+        found: Posterior = self.tokenizer.encode(x)
+        return found
+
+    def encode(self, x: Tensor, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """Latents z (B, L, Z), float32, of images x (B, 3, S, S) in [-1, 1]; raises ValueError for any others.
+
+        The posterior's mode; with `sample` a sample by `generator`, which of a deterministic bottleneck is the mode.
+        """
+        posterior = self.posterior(x)
+        if not sample:
+            return posterior.mean
+        device = generator.device if generator else posterior.mean.device
+        noise = torch.randn(posterior.mean.shape, generator=generator, device=device)
+        return posterior.sample(noise.to(posterior.mean.device))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images x (B, 3, S, S), float32, clipped to [-1, 1], of latents z (B, L, Z); raises ValueError for others."""
+        tokens, channels = self.config.tokenizer.tokens, self.config.tokenizer.channels
+        if not z.is_floating_point() or z.ndim != 3 or z.shape[1:] != (tokens, channels) or not len(z):
+            raise ValueError(f"latents are {_shown(z)}: floating point (B, {tokens}, {channels}) is needed")
+        if not z.isfinite().all():
+            raise ValueError("latents have values that are NaN or infinite")
+        return self.tokenizer.decode(z).clamp(-1, 1)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Images x (B, 3, S, S) in [-1, 1], through the posterior's mode and back; raises ValueError for any others."""
+        return self.decode(self.encode(x))
+
+
+def require_hub_id(name: str) -> None:
+    """Raises `Mistake` where `name` is not of the form OWNER/NAME."""
+    try:
+        validate_repo_id(name)
+        named = "/" in name
+    except HFValidationError:
+        named = False
+    if not named:
+        raise Mistake(f"{name} is neither a folder nor a repository of the Hub, which is written OWNER/NAME")
+
+
+def _reachable(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """`options`, for files kept from before alone where the Hub does not answer.
+
+    One question without another try: the mixin's own would wait half a minute for every file.
+    """
+    if options.get("local_files_only"):
+        return options
+    try:
+        url = hf_hub_url(name, CONFIG_NAME, revision=options.get("revision"))
+        get_hf_file_metadata(url, token=options.get("token"))
+    except HfHubHTTPError as error:
+        raise _absent(name, error) from None
+    except Exception:  # each HTTP library has its own when there is no network, or HF_HUB_OFFLINE is set
+        return options | {"local_files_only": True}
+    return options
+
+
+def _absent(name: str, error: HfHubHTTPError) -> Mistake:
+    status = f" (HTTP {error.response.status_code})" if error.response is not None else ""
+    return Mistake(f"{name} is no folder, and the Hub has no pretrained tokenizer of that name for you{status}")
+
+
+def _shown(x: Tensor) -> str:
+    return f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"

@@ -1,0 +1,32 @@
+"""Images to latents and back, in batches that fit a small machine."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data.tensors import to_tensor, to_uint8
+from harness.system.machine import Machine
+from models.tokenizer import Posterior, Tokenizer
+
+BATCH = 128
+
+
+@torch.no_grad()
+def encode(tokenizer: Tokenizer, images: np.ndarray, machine: Machine) -> Posterior:
+    """The posterior (n, L, Z), on the CPU, of uint8 images (n, H, W, 3)."""
+    parts = []
+    with machine.autocast():
+        for start in range(0, len(images), BATCH):
+            parts.append(tokenizer.encode(machine.put(to_tensor(images[start : start + BATCH]))))
+    mean = torch.cat([part.mean for part in parts]).cpu()
+    log_variances = [part.log_variance for part in parts if part.log_variance is not None]
+    return Posterior(mean, torch.cat(log_variances).cpu() if log_variances else None)
+
+
+@torch.no_grad()
+def decode(tokenizer: Tokenizer, z: Tensor, machine: Machine) -> Tensor:
+    """The uint8 images (n, 3, H, W), rounded, on the CPU, of latents z (n, L, Z)."""
+    with machine.autocast():
+        return torch.cat([to_uint8(tokenizer.decode(machine.put(part))).cpu() for part in z.split(BATCH)])

@@ -1,0 +1,132 @@
+"""Drawing latents from a trained generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from harness.experiments.experiment import Experiment, Guide, Sampling
+from harness.latents.statistics import Statistics, load_statistics
+from harness.networks import weights
+from harness.planning.stage import Outcome, Work
+from harness.store.runs import Run
+from harness.system.machine import Machine
+from harness.system.randomness import generator
+from models.flow import guided
+from models.samplers import SAMPLERS, times
+
+BATCH = 256
+Map = Callable[[Callable[[Sequence[int]], Tensor], Iterable[Sequence[int]]], Iterable[Tensor]]
+
+
+class Noise:
+    """N(0, I) of shape (B, *shape), image by image from (seed, index): neither batches nor their order change it."""
+
+    def __init__(self, seed: int, indices: Sequence[int], shape: tuple[int, ...], device: str = "cpu"):
+        self.generators = [generator(seed, "noise", index) for index in indices]
+        self.shape, self.device = shape, device
+
+    def __call__(self) -> Tensor:
+        """The next draw of every image."""
+        return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators]).to(self.device)
+
+
+def shape(experiment: Experiment) -> tuple[int, int]:
+    """(L, Z)."""
+    return experiment.tokenizer.tokens, experiment.tokenizer.channels
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained generator on `machine`, with the statistics of the latents that it was trained on."""
+
+    experiment: Experiment
+    network: nn.Module
+    statistics: Statistics
+    classes: int
+    machine: Machine
+
+    def draw(self, indices: Sequence[int], guide: Guide, over: Map = map) -> Tensor:
+        """Latents z (n, L, Z), on the CPU: image i is of its class, from the noise of (seed, i).
+
+        Sampler, steps, labels and seed are the experiment's; `over` maps the batches.
+        """
+        batches = [indices[start : start + BATCH] for start in range(0, len(indices), BATCH)]
+        return self.statistics.denormalise(torch.cat(list(over(lambda batch: self._batch(batch, guide), batches))))
+
+    @torch.no_grad()
+    def _batch(self, indices: Sequence[int], guide: Guide) -> Tensor:
+        sampling = self.experiment.sampling
+        y = self.machine.put(self.labels(indices))
+        noise = Noise(self.experiment.seed, indices, shape(self.experiment), self.machine.device)
+        velocity = guided(self.network, y, self.classes, guide.scale, (guide.low, guide.high))
+        with self.machine.autocast():
+            return SAMPLERS[sampling.sampler](velocity, noise(), times_of(sampling), noise).cpu()
+
+    def labels(self, indices: Sequence[int]) -> Tensor:
+        """The classes (n,) of images: i mod C, or drawn from (seed, i)."""
+        if self.experiment.sampling.labels == "balanced":
+            return torch.tensor(indices) % self.classes
+        drawn = [
+            torch.randint(self.classes, (), generator=generator(self.experiment.seed, "label", i)) for i in indices
+        ]
+        return torch.stack(drawn)
+
+
+def load(experiment: Experiment, runs: dict[str, Run], machine: Machine, name: str = weights.WEIGHTS) -> Source:
+    """The generator with the weights in file `name` of `runs["generator"]`; its latents and data are in `runs` too."""
+    classes = len(runs["data"].result()["facts"]["classes"])
+    network = weights.load_generator(experiment, classes, runs["generator"], name).to(machine.device)
+    return Source(experiment, network, load_statistics(runs["latents"]), classes, machine)
+
+
+def times_of(sampling: Sampling) -> list[float]:
+    """The times at which the steps of a sampler begin and end."""
+    return times(sampling.steps, sampling.time_shift or 1.0)
+
+
+def how(experiment: Experiment, guide: Guide) -> str:
+    """What it takes to draw the same latents again, for protocols."""
+    sampling = experiment.sampling
+    guided_by = f"guidance {guide}" if guide.scale != 1 else "no guidance"
+    labels = {"balanced": "classes in equal shares", "random": "classes drawn at random"}[sampling.labels]
+    shifted = f" of time shift {sampling.time_shift:g}" if sampling.time_shift is not None else ""
+    return f"{sampling.sampler}, {sampling.steps} steps{shifted}, {guided_by}, {labels}"
+
+
+SAMPLES = "samples.npy"
+PART = 1024  # images; a multiple of the batch, so that batches fall where they would
+
+
+def draw(work: Work, guide: Guide) -> Outcome:
+    """Writes samples.npy, float32 (n, L, Z).
+
+    Images depend on their index alone, so what was drawn before a stop is kept, part by part.
+    """
+    import shutil
+
+    import numpy as np
+
+    from harness.latents import sampling
+    from harness.system.files import replacing
+
+    source, images = sampling.load(work.experiment, work.inputs, work.machine), work.experiment.sampling.images
+    folder = work.run.folder / "parts"
+    folder.mkdir(exist_ok=True)
+    paths = {start: folder / f"{start}.npy" for start in range(0, images, PART)}
+    there = work.processes.from_first([start for start, path in paths.items() if path.exists()])
+    with work.progress(images, "image") as bar:
+        for start, path in paths.items():
+            indices = range(start, min(start + PART, images))
+            if start not in there:
+                z = source.draw(indices, guide, work.map)
+                with replacing(path) as temporary, temporary.open("wb") as file:
+                    np.save(file, z.numpy())
+            bar.update(len(indices))
+    if work.processes.first:  # the others do not have the parts of earlier attempts
+        np.save(work.run.folder / SAMPLES, np.concatenate([np.load(path) for path in paths.values()]))
+        shutil.rmtree(folder)
+    return Outcome(facts={"how": sampling.how(work.experiment, guide)})

@@ -1,0 +1,125 @@
+"""The latents of the training images, as the generator sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.latents.statistics import Moments, load_statistics
+from harness.store.runs import Run
+from harness.system.files import checksums, read_json, replacing, write_json
+from harness.system.randomness import WHOLE, Part
+from harness.training.batches import Order
+from models.tokenizer import Posterior
+
+PARAMETERS = ("mean", "log_variance")  # of a posterior
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Images `start` to `stop` of a split: the part of the latents that one process makes, all of it or nothing.
+
+    On disk it is {split}_{parameter}_{start}.npy for each parameter of the posterior, float16 (images, views, L, Z),
+    and {split}_{start}.json, written last, with their checksums, the sums over them and what they were made from.
+    """
+
+    split: str
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def array(self, parameter: str) -> str:
+        """The name of the array of a parameter; in the order of names, shards are in the order of images."""
+        return f"{self.split}_{parameter}_{self.start:09d}.npy"
+
+    @property
+    def last(self) -> str:
+        """The name of the file that is written last."""
+        return f"{self.split}_{self.start:09d}.json"
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all its files."""
+        return {self.last, *map(self.array, PARAMETERS)}
+
+    def write(self, folder: Path, arrays: Mapping[str, np.ndarray], sums: Moments, made_from: str) -> None:
+        """Writes the arrays, by parameter, and last what `read` goes by."""
+        for parameter, array in arrays.items():
+            with replacing(folder / self.array(parameter)) as temporary, temporary.open("wb") as file:
+                np.save(file, array)
+        names = [self.array(parameter) for parameter in arrays]
+        found = dict(zip(names, checksums([folder / name for name in names]), strict=True))
+        told = {"images": len(self), "made_from": made_from, "sha256": found, "sums": sums.told()}
+        write_json(folder / self.last, told)
+
+    def read(self, folder: Path, made_from: str) -> Moments | None:
+        """The sums over the shard; None where it is not there, not whole or made from something else."""
+        try:
+            told = read_json(folder / self.last)
+            found = dict(zip(told["sha256"], checksums([folder / name for name in told["sha256"]]), strict=True))
+        except (FileNotFoundError, ValueError):
+            return None
+        expected = {"images": len(self), "made_from": made_from, "sha256": found, "sums": told["sums"]}
+        return Moments.from_told(told["sums"]) if told == expected else None
+
+
+class Sharded:
+    """Arrays (n_k, views, L, Z), one after another, as one of `shape` (n, views, L, Z)."""
+
+    def __init__(self, arrays: Sequence[np.ndarray]):
+        self.arrays = [np.asarray(array) for array in arrays]  # rows of a plain array are taken faster
+        self.starts = np.cumsum([0, *map(len, arrays)])
+        self.shape = (int(self.starts[-1]), *arrays[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, where: tuple[np.ndarray, np.ndarray | int]) -> np.ndarray:
+        """The rows (B, L, Z) at places (B,) on the first axis and views (B,), or one for all, on the second."""
+        places, views = np.broadcast_arrays(*where)
+        shards = np.searchsorted(self.starts, places, side="right") - 1
+        order = np.argsort(shards, kind="stable")
+        rows = np.empty((len(places), *self.shape[2:]), self.arrays[0].dtype)
+        for here in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1):
+            shard = shards[here[0]]
+            rows[here] = self.arrays[shard][places[here] - self.starts[shard], views[here]]
+        return rows
+
+
+class Latents:
+    """Posteriors of one split, memory-mapped, (n, views, L, Z): the images as they are and, of `train`, mirrored."""
+
+    def __init__(self, run: Run, split: str, labels: np.ndarray, device: str):
+        files = sorted(run.result()["files"])
+        names = {parameter: [n for n in files if n.startswith(f"{split}_{parameter}")] for parameter in PARAMETERS}
+
+        def array(parameter: str) -> Sharded:
+            return Sharded([np.load(path, mmap_mode="r") for path in run.files(names[parameter])])
+
+        self.mean = array("mean")
+        self.log_variance = array("log_variance") if names["log_variance"] else None
+        self.labels, self.device = labels, device
+        self.statistics = load_statistics(run).to(device)
+
+    def batch(self, order: Order, step: int, part: Part = WHOLE) -> tuple[Tensor, Tensor]:
+        """Normalised samples x_0 (B, L, Z) and classes y (B,) of a part of a step's batch."""
+        indices, flips = order.indices(step, part).numpy(), order.flips(step, part).long().cpu().numpy()
+        noise = order.draws(step, part).normal("latents", len(indices), *self.mean.shape[2:])
+        return self.at(indices, flips, noise)
+
+    def at(self, indices: np.ndarray, views: np.ndarray | int, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised samples x_0 (B, L, Z), by noise of their shape, and classes y (B,) at places of the arrays."""
+
+        def part(array: Sharded) -> Tensor:
+            return torch.from_numpy(np.asarray(array[indices, views], np.float32)).to(self.device)
+
+        log_variance = None if self.log_variance is None else part(self.log_variance)
+        z = Posterior(part(self.mean), log_variance).sample(noise)
+        return self.statistics.normalise(z), torch.from_numpy(np.asarray(self.labels[indices])).to(self.device)

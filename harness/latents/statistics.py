@@ -1,0 +1,79 @@
+"""Mean and standard deviation of every latent channel."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.store.runs import Run
+from models.tokenizer import Posterior
+
+STATISTICS = "statistics.npz"
+
+
+class Statistics(NamedTuple):
+    """Mean and standard deviation (Z,) of every latent channel over training images, tokens and posterior samples."""
+
+    mean: Tensor
+    std: Tensor
+
+    def normalise(self, z: Tensor) -> Tensor:
+        """Latents (..., Z) to mean 0 and standard deviation 1 in every channel."""
+        return (z - self.mean) / self.std
+
+    def denormalise(self, z: Tensor) -> Tensor:
+        """The inverse of `normalise`."""
+        return z * self.std + self.mean
+
+    def to(self, device: str) -> Statistics:
+        """The same on a device."""
+        return Statistics(self.mean.to(device), self.std.to(device))
+
+
+class Moments:
+    """The statistics of posteriors seen part by part, in closed form: E z = E mean, E z² = E mean² + E sigma²."""
+
+    def __init__(self, channels: int):
+        self.count = 0
+        self.first, self.second = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
+
+    def add(self, posterior: Posterior) -> None:
+        """Takes in a posterior (..., Z)."""
+        mean = posterior.mean.double().flatten(0, -2)
+        self.count += len(mean)
+        self.first += mean.sum(0)
+        self.second += mean.square().sum(0)
+        if posterior.log_variance is not None:
+            self.second += posterior.log_variance.double().flatten(0, -2).exp().sum(0)
+
+    def merge(self, other: Moments) -> None:
+        """Takes in what `other` took in."""
+        self.count += other.count
+        self.first += other.first
+        self.second += other.second
+
+    def told(self) -> dict[str, Any]:
+        """The sums as JSON can hold them, to the last digit."""
+        return {"count": self.count, "first": self.first.tolist(), "second": self.second.tolist()}
+
+    @classmethod
+    def from_told(cls, told: dict[str, Any]) -> Moments:
+        """The inverse of `told`."""
+        found = cls(len(told["first"]))
+        found.count = told["count"]
+        found.first, found.second = (torch.tensor(told[name], dtype=torch.float64) for name in ("first", "second"))
+        return found
+
+    def statistics(self) -> Statistics:
+        """Of all that was taken in."""
+        mean = self.first / self.count
+        return Statistics(mean.float(), (self.second / self.count - mean**2).clamp(min=1e-12).sqrt().float())
+
+
+def load_statistics(run: Run) -> Statistics:
+    """The statistics stored with the latents of `run`."""
+    stored = np.load(run.file(STATISTICS))
+    return Statistics(torch.from_numpy(stored["mean"]), torch.from_numpy(stored["std"]))

@@ -1,0 +1,1 @@
+"""Frozen networks: where their weights are, what they do, what they cost."""

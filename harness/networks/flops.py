@@ -1,0 +1,233 @@
+"""Model FLOPs of every network and of training and drawing, from configurations alone: no torch, no weights.
+
+A multiplication and an addition count as two. Products of matrices, convolutions and attention count, nothing else, as
+torch.utils.flop_counter has it. Networks are counted by their forward pass for one image. A network that is trained
+takes `TRAINED` times that, a frozen one that gradients pass through `PASSED` times; what an execution computes again to
+save memory, and validation during training, does not count.
+"""
+
+from __future__ import annotations
+
+from harness.experiments.experiment import UNGUIDED, Evaluation, Experiment, Guide, Sampling
+from harness.networks import roles, teachers
+from models.config import SIZES, Adversarial, Tokenizer, Transformer
+
+TRAINED = 3  # forward pass, gradient of the input, gradient of the weights
+PASSED = 2  # forward pass, gradient of the input
+
+# Counted once by torch, per pixel of images whose side is a multiple of 32 px: stem, stages 0 to 6, head. Of Lite1 the
+# first two stages are all that is asked for.
+EFFICIENTNET_LITE = {
+    0: (432, 400, 2190, 1512, 1734.375, 3428.25, 3633.5625, 1172.25, 800),
+    1: (432, 400, 3216),
+    2: (432, 400, 3216, 2938.5, 2939.625, 5433, 5302.40625, 1386.9375, 880),
+}
+EFFICIENTNET_CLASSIFIER = 2 * 1280 * 1000
+VGG16 = 611_712  # per pixel: its 13 convolutions
+INCEPTION = 11_426_464_960  # at 299 px
+
+DINOV2 = {name: size for size, name in roles.ENCODERS.items()}
+DINOV2_PATCH = 14  # px
+TIME_FREQUENCIES = 256
+VIT_S16 = SIZES["S"]
+
+DINO_PX, DINO_READOUTS = 224, 5
+LITE_PX, LITE_READOUTS = 64, {4: 24, 8: 40, 16: 112}  # at least so large; strides and widths of stages 1, 2 and 4
+HEAD_KERNELS = 1 + 9  # of a discriminator's head: its convolutions that keep the width
+
+
+def linear(tokens: int, inputs: int, outputs: int) -> float:
+    """A linear layer on so many tokens."""
+    return 2.0 * tokens * inputs * outputs
+
+
+def blocks(size: Transformer, tokens: int) -> float:
+    """Transformer blocks on so many tokens: 12 D² weights each, in two layers behind attention or in SwiGLU's three."""
+    return size.depth * (24.0 * tokens * size.width**2 + 4.0 * tokens**2 * size.width)
+
+
+def vit(size: Transformer, patches: int, patch_px: int) -> float:
+    """A vision transformer on so many patches and a class token."""
+    return linear(patches, 3 * patch_px**2, size.width) + blocks(size, patches + 1)
+
+
+def efficientnet_lite(size: int, side: int, parts: int) -> float:
+    """The first `parts` of EfficientNet-Lite at `side` px: stem, seven stages, head."""
+    return side**2 * sum(EFFICIENTNET_LITE[size][:parts])
+
+
+def head(tokens: int, inputs: int, hidden: int, outputs: int) -> float:
+    """Three linear layers, `models.alignment.head`, on so many tokens."""
+    return linear(tokens, inputs, hidden) + linear(tokens, hidden, hidden) + linear(tokens, hidden, outputs)
+
+
+# Tokenizers
+
+
+def encode(tokenizer: Tokenizer, image_size: int) -> float:
+    """From an image to its posterior."""
+    n, width, moments = tokenizer.image_tokens(image_size), tokenizer.encoder.width, 2 if tokenizer.gaussian.on else 1
+    embedding = linear(n, 3 * tokenizer.patch_size**2, width)
+    latents = linear(tokenizer.tokens, width, moments * tokenizer.channels)
+    return embedding + blocks(tokenizer.encoder, n + tokenizer.tokens) + latents
+
+
+def decode(tokenizer: Tokenizer, image_size: int) -> float:
+    """From latents to an image."""
+    n, width = tokenizer.image_tokens(image_size), tokenizer.decoder.width
+    pixels = linear(n, width, 3 * tokenizer.patch_size**2)
+    latents = linear(tokenizer.tokens, tokenizer.channels, width)
+    return latents + blocks(tokenizer.decoder, n + tokenizer.tokens) + pixels
+
+
+def alignment(tokenizer: Tokenizer, patch_width: int, class_width: int) -> float:
+    """The heads from latents to the teacher's widths."""
+    a = tokenizer.alignment
+    local = head(tokenizer.tokens, tokenizer.channels, a.hidden, patch_width) if a.local_term else 0
+    return local + (head(1, tokenizer.channels, a.hidden, class_width) if a.global_term else 0)
+
+
+def teacher(name: str, patches: int) -> float:
+    """A teacher for a grid of `patches` x `patches` image tokens."""
+    if name in DINOV2:
+        return vit(DINOV2[name], patches**2, DINOV2_PATCH)
+    return efficientnet_lite(0, 16 * patches, parts=9)
+
+
+def perceptual(tokenizer: Tokenizer, image_size: int) -> float:
+    """The features of one image, of the two that the perceptual distance compares."""
+    if tokenizer.perceptual.lpips:
+        return image_size**2 * VGG16
+    return efficientnet_lite(1, image_size, parts=3)
+
+
+def discriminator(adversarial: Adversarial, image_size: int) -> tuple[float, float]:
+    """The frozen network of the discriminator, with the products that resize the image, and its heads."""
+    if adversarial.features == "dino_vits16":
+        side, patches = DINO_PX, (DINO_PX // 16) ** 2
+        network, levels = vit(VIT_S16, patches, 16), [(patches, VIT_S16.width)] * DINO_READOUTS
+    else:
+        side = max(LITE_PX, image_size)
+        network = efficientnet_lite(0, side, parts=6)
+        levels = [((side // stride) ** 2, width) for stride, width in LITE_READOUTS.items()]
+    resizing = 0.0 if side == image_size else 6.0 * side * image_size * (side + image_size)
+    heads = sum(HEAD_KERNELS * linear(tokens, width, width) + linear(tokens, width, 1) for tokens, width in levels)
+    return resizing + network, heads
+
+
+def adversary(tokenizer: Tokenizer, image_size: int) -> float:
+    """What the adversarial term adds for every image of a step, from `start_step` on.
+
+    The term passes gradients to the reconstruction; the adaptive weight takes those of the perceptual distance once
+    more. Then the discriminator learns: its frozen network sees image and reconstruction, with consistency each in two
+    augmentations, and its heads are trained on all of them.
+    """
+    a = tokenizer.adversarial
+    frozen, heads = discriminator(a, image_size)
+    seen = 4 if a.consistency else 2
+    again = _share(tokenizer) * perceptual(tokenizer, image_size) if a.adaptive else 0
+    return PASSED * (frozen + heads) + again + seen * (frozen + TRAINED * heads)
+
+
+def comparison(tokenizer: Tokenizer, image_size: int) -> float:
+    """What the perceptual distance adds for every image of a step: the image's features, and the reconstruction's."""
+    return _share(tokenizer) * (1 + PASSED) * perceptual(tokenizer, image_size)
+
+
+def _share(tokenizer: Tokenizer) -> float:
+    return tokenizer.perceptual.batch_share if tokenizer.perceptual.on else 0.0
+
+
+def tokenizer_training(experiment: Experiment) -> float:
+    """Training of the tokenizer, with its heads; a teacher whose features are not stored looks at every batch."""
+    t, px, training = experiment.tokenizer, experiment.data.image_size, experiment.training
+    known = teachers.teacher(experiment.teacher)
+    online = t.wants_teacher and not known.cached
+    image = TRAINED * (encode(t, px) + decode(t, px) + alignment(t, known.patch_width, known.class_width))
+    image += comparison(t, px) + online * of_teacher(experiment)
+    adversarial = _adversarial_steps(t, 0, training.steps) * adversary(t, px)
+    return training.batch_images * (training.steps * image + adversarial)
+
+
+def finetuning(experiment: Experiment, steps: int) -> float:
+    """Fine-tuning of the decoder for so many steps, counted on from those of the tokenizer: the encoder only looks."""
+    t, px = experiment.tokenizer, experiment.data.image_size
+    image = encode(t, px) + TRAINED * decode(t, px) + comparison(t, px)
+    adversarial = _adversarial_steps(t, experiment.training.steps, steps) * adversary(t, px)
+    return experiment.training.batch_images * (steps * image + adversarial)
+
+
+def _adversarial_steps(tokenizer: Tokenizer, first: int, steps: int) -> int:
+    a = tokenizer.adversarial
+    return max(0, first + steps - max(first, a.start_step)) if a.on else 0
+
+
+def of_encoder(experiment: Experiment) -> float:
+    """The experiment's encoder."""
+    return encode(experiment.tokenizer, experiment.data.image_size)
+
+
+def of_decoder(experiment: Experiment) -> float:
+    """The experiment's decoder."""
+    return decode(experiment.tokenizer, experiment.data.image_size)
+
+
+def of_teacher(experiment: Experiment) -> float:
+    """The experiment's teacher, for the grid of its image tokens."""
+    return teacher(experiment.teacher, experiment.data.image_size // experiment.tokenizer.patch_size)
+
+
+# Generators
+
+
+def generator(size: Transformer, tokens: int, channels: int) -> float:
+    """A generator; what comes of time and class, its modulations above all, once for the image and not per token."""
+    d = size.width
+    condition = linear(1, TIME_FREQUENCIES, d) + linear(1, d, d) + linear(1, d, (6 * size.depth + 2) * d)
+    return linear(tokens, channels, d) + blocks(size, tokens) + linear(tokens, d, channels) + condition
+
+
+def of_generator(experiment: Experiment) -> float:
+    """The experiment's generator."""
+    return generator(experiment.generator.size, experiment.tokenizer.tokens, experiment.tokenizer.channels)
+
+
+def generator_training(experiment: Experiment) -> float:
+    """Training of the generator, with REPA's head; its teacher is counted as in training of the tokenizer."""
+    g, image = experiment.generator, TRAINED * of_generator(experiment)
+    if g.repa.on:
+        known = teachers.teacher(experiment.teacher)
+        image += TRAINED * head(experiment.tokenizer.tokens, g.size.width, g.repa.hidden, known.patch_width)
+        image += (not known.cached) * of_teacher(experiment)
+    return g.training.steps * g.training.batch_images * image
+
+
+def evaluations(sampling: Sampling, guide: Guide = UNGUIDED) -> int:
+    """How often the network sees one image: twice within the guide's interval, with its class and without."""
+    lefts = [*range(sampling.steps, 0, -1), *(range(sampling.steps) if sampling.sampler == "heun" else ())]
+    times = [left / sampling.steps for left in lefts]
+    s = sampling.time_shift or 1.0
+    shifted = [s * t / (1 - t + s * t) for t in times]
+    return sum(2 if guide.scale != 1 and guide.low <= t <= guide.high else 1 for t in shifted)
+
+
+def drawing(experiment: Experiment, guide: Guide = UNGUIDED) -> float:
+    """Drawing the latents of one image."""
+    return evaluations(experiment.sampling, guide) * of_generator(experiment)
+
+
+# Measures
+
+
+def measure(evaluation: Evaluation) -> float:
+    """What an image takes that the experiment's measure looks at."""
+    if evaluation.measure == "inception":
+        return INCEPTION
+    if evaluation.measure == "dinov2":
+        return vit(DINOV2["dinov2_vitl14"], 16**2, DINOV2_PATCH)  # at 224 px
+    return efficientnet_lite(2, evaluation.metrics_px, parts=9) + EFFICIENTNET_CLASSIFIER
+
+
+def judging(experiment: Experiment) -> float:
+    """One image, from its latents to what a measure says of it."""
+    return of_decoder(experiment) + measure(experiment.evaluation)

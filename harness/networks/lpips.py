@@ -1,0 +1,73 @@
+"""LPIPS (Zhang et al. 2018), version 0.1 on VGG-16: the perceptual distance of the literature.
+
+Its linear heads come with the package `lpips`; the VGG-16 trunk below them is torchvision's, a file of its own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.networks.frozen import Frozen
+from harness.networks.weight_files import WeightsFile
+from harness.networks.weight_files import checksum as checksum
+from harness.system.machine import Machine
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FILE = "vgg16-397923af.pth"
+
+title = "LPIPS 0.1, VGG-16"
+about = "squared differences of VGG-16 features, weighted by human judgements"
+
+WEIGHTS = WeightsFile(
+    "LPIPS (the VGG-16 trunk)",
+    (FILE,),
+    f"torchvision's {FILE}",
+    command="python -c \"from torchvision.models import vgg16; vgg16(weights='IMAGENET1K_V1')\"",
+    option="--lpips-weights",
+)
+
+
+def weights_file(given: Path | None = None) -> Path:
+    """`given`, else `FILE` in the folder of weights or in the cache of torch's hub; raises `Mistake`."""
+    import torch
+
+    return WEIGHTS.find(given, Path(torch.hub.get_dir()) / "checkpoints")
+
+
+def load(machine: Machine, weights: Path | None = None) -> Callable[[Tensor, Tensor], Tensor]:
+    """The distance (n,), float32 on the CPU, of uint8 images (n, 3, H, W) and as many others of their size.
+
+    Raises `Mistake` for weights that are missing or are not those of VGG-16.
+    """
+    net = network(weights_file(weights)).to(machine.device)
+
+    def distance(images: Tensor, others: Tensor) -> Tensor:
+        found: Tensor = net(images.float() / 127.5 - 1, others.float() / 127.5 - 1)
+        return found.flatten().cpu()
+
+    # Always in evaluation mode: the heads have dropout, which in training mode would make the distance random.
+    return Frozen(net, machine, distance)
+
+
+def network(path: Path) -> Any:
+    """The network of the package `lpips`, with the trunk in the file `path`; raises `Mistake` where it does not fit."""
+    import lpips
+    from torch import nn
+
+    tensors = WEIGHTS.read(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it calls torchvision by arguments that are deprecated
+        # With a random trunk it downloads nothing.
+        net = lpips.LPIPS(net="vgg", version="0.1", pnet_rand=True, verbose=False)
+    # Its slices are the layers of torchvision's `features`, up to the last one that it looks at.
+    trunk = nn.Sequential(*(layer for part in net.net.children() for layer in part))
+    with WEIGHTS.fitting(path):
+        trunk.load_state_dict(
+            {key.removeprefix("features."): value for key, value in tensors.items() if key.startswith("features.")}
+        )
+    return net

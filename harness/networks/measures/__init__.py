@@ -1,0 +1,19 @@
+"""Networks that judge images, one file each, found by name: each looks once, for all metrics. A measure module offers
+
+    title: str                         the network and the layer of its features, for records and tables
+    short: str                         the network in a word, for the heads of tables
+    about: str                         one line
+    default_px: int | None             side in pixels that images are resized to; None where the caller has to say
+    resizing: str                      how, for protocols
+    features: int                      width D of the pooled features
+    spatial: int | None                width of the features that keep their places (sFID's); None where it has none
+    classes: int | None                width C of the logits; None where it has none
+    weights_file(given) -> Path        where its weights are: `given`, else where they are looked for; raises `Mistake`
+    checksum(path) -> str              the first 12 hexadecimal digits of the SHA-256 of a file
+    load(machine, side, weights) -> (Tensor -> Seen)
+                                       the network, which takes uint8 images (n, 3, H, W) of any size and sees all of
+                                       them in one pass: callers split what does not fit in memory. Raises `Mistake` for
+                                       weights that are missing or are not its own, and for a side it cannot look at
+
+Weights that come with no package are files: `harness.networks.weight_files` says where they are looked for.
+"""

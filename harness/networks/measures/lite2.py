@@ -1,0 +1,58 @@
+"""EfficientNet-Lite2, whose weights come with an installed package: the measure that works everywhere.
+
+It is a sibling of the teacher and of the perceptual network, and distances on it are not FID, KID and IS of the
+literature, which are on Inception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.networks import frozen
+from harness.networks.frozen import Frozen, Seen
+from harness.networks.weight_files import checksum as checksum
+from harness.system.errors import Mistake
+from harness.system.machine import Machine
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+title = "EfficientNet-Lite2 blocks.4 averaged over places"
+short = "Lite2"
+about = "the last stage at stride 16 of an ImageNet classifier: few features, so that few images do"
+default_px = None
+resizing = "bicubic, antialiased"
+features = 120
+spatial = None
+classes = 1000
+
+
+def weights_file(given: Path | None = None) -> Path:
+    """The file inside the package; raises `Trouble` where that is not installed."""
+    if given is not None:
+        raise Mistake(f"the weights of EfficientNet-Lite2 come with its package; {given} is not looked at")
+    return frozen.weights_file(frozen.MEASURE)
+
+
+def load(
+    machine: Machine, side: int | None = None, weights: Path | None = None, logits: bool = True
+) -> Callable[[Tensor], Seen]:
+    """The network at `side` pixels; without `logits` it spares the deeper stages. Raises ValueError for no side."""
+    from models.efficientnet import DEEP_STAGE, PATCH_STAGE, resized
+
+    if side is None:
+        raise ValueError("EfficientNet-Lite2 looks at any side, so it has to be told which")
+    import torch
+
+    weights_file(weights)
+    net = frozen.efficientnet_lite(frozen.MEASURE, machine)
+
+    def see(images: Tensor) -> Seen:
+        x = resized(images.float() / 127.5 - 1, side).contiguous(memory_format=torch.channels_last)
+        stages = net.stages(x, DEEP_STAGE if logits else PATCH_STAGE)
+        pooled = stages[PATCH_STAGE].mean((2, 3)).cpu()
+        return Seen(pooled, net.logits(stages[DEEP_STAGE]).cpu() if logits else None)
+
+    return Frozen(net, machine, see)

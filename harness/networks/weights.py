@@ -1,0 +1,78 @@
+"""Weights on disk: safetensors, which hold tensors and no code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from harness.experiments.experiment import Experiment
+from harness.store.runs import Run
+from harness.system import plugins
+from harness.system.files import replacing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from models.tokenizer import Tokenizer
+
+WEIGHTS = "weights.safetensors"
+SNAPSHOTS = 5
+
+
+def save(run: Run, name: str, module: nn.Module) -> None:
+    """Writes the weights of `module` as file `name` of `run`, atomically."""
+    from safetensors.torch import save as serialised
+
+    (run.folder / name).parent.mkdir(exist_ok=True)
+    with replacing(run.folder / name) as temporary:
+        temporary.write_bytes(serialised({key: value.contiguous() for key, value in module.state_dict().items()}))
+
+
+def snapshot_steps(steps: int) -> list[int]:
+    """Up to five evenly spaced steps, the last one the end of the training."""
+    return sorted({round(steps * k / SNAPSHOTS) for k in range(1, SNAPSHOTS + 1)} - {0})
+
+
+def snapshot_file(step: int, steps: int) -> str:
+    """The file of the weights after `step` steps of `steps`."""
+    return WEIGHTS if step == steps else f"snapshots/{step}.safetensors"
+
+
+def keep_snapshots(run: Run, steps: int) -> Callable[[int, nn.Module], None]:
+    """What to call after every step of `steps`: it keeps the weights of the snapshots, the last ones included."""
+    moments = snapshot_steps(steps)
+
+    def keep(step: int, module: nn.Module) -> None:
+        if step in moments:
+            save(run, snapshot_file(step, steps), module)
+
+    return keep
+
+
+def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tokenizer:
+    """The tokenizer of `experiment`, in evaluation mode, with the weights in file `name` of `run`."""
+    from safetensors.torch import load_file
+
+    from models.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer(experiment.tokenizer, experiment.data.image_size)
+    tokenizer.load_state_dict(load_file(run.file(name)))
+    return tokenizer.eval()
+
+
+def new_generator(experiment: Experiment, classes: int) -> nn.Module:
+    """The generator of `experiment` for `classes` classes, its weights drawn."""
+    network = plugins.load("models.generators", experiment.generator.name, "generator").Network
+    tokenizer, generator = experiment.tokenizer, experiment.generator
+    options = {"qk_norm": True} if generator.qk_norm else {}  # not every generator takes it
+    made: nn.Module = network(generator.size, tokenizer.tokens, tokenizer.channels, classes, **options)
+    return made
+
+
+def load_generator(experiment: Experiment, classes: int, run: Run, name: str = WEIGHTS) -> nn.Module:
+    """The generator of `experiment`, in evaluation mode, with the weights in file `name` of `run`."""
+    from safetensors.torch import load_file
+
+    generator = new_generator(experiment, classes)
+    generator.load_state_dict(load_file(run.file(name)))
+    return generator.eval()

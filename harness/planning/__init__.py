@@ -1,0 +1,1 @@
+"""From requests to tasks with keys, and what they cost."""

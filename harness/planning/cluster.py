@@ -1,0 +1,115 @@
+"""The cluster file: what a job of each stage and scale gets. TOML; a later table overrides an earlier one:
+
+    [default]                     every job
+    [tokenizer]                   a stage
+    [paper256]                    a scale
+    [paper256.tokenizer]          a stage at a scale
+
+`cluster.toml` in the current folder is read where no other file is named. Two commented examples are in
+`harness/planning/clusters/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from harness.experiments.fields import with_fields
+from harness.experiments.scales import SCALES
+from harness.planning.stage import Execution
+from harness.system import plugins
+from harness.system.errors import Mistake, unknown
+from models.config import STRICT, Positive
+
+FILE = Path("cluster.toml")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Resources:
+    """What one job gets. An empty text leaves the choice to the cluster.
+
+    `processes` a node share a stage that can be shared; `cpus` and `gpus` are those of one process, memory that of a
+    node. `accumulate`, `checkpointing` and `compile` are those of `harness.planning.stage.Execution`. `at_once`: how
+    many jobs of one array may run at the same time. Slurm tells a job `warning_seconds` before its limit; it saves at
+    its next step and goes back into the queue, at most `timeouts` times. Submitit counts as such, too, a preemption in
+    the last ten minutes or the last fifth of the limit.
+    """
+
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    nodes: Positive = 1
+    processes: Positive = 1
+    cpus: Positive = 2
+    gpus: Annotated[int, Field(ge=0)] = 0
+    memory_gib: Positive = 8
+    hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    warning_seconds: Annotated[int, Field(ge=30)] = 90
+    at_once: Positive = 16
+    accumulate: Positive = 1
+    checkpointing: bool = False
+    compile: bool = False
+    timeouts: Annotated[int, Field(ge=0)] = 20
+
+    @property
+    def execution(self) -> Execution:
+        """How a process computes a training step."""
+        return Execution(self.accumulate, self.checkpointing, self.compile)
+
+    def __post_init__(self) -> None:
+        # A job that is told before it has imported its code and can listen would be lost.
+        if 3600 * self.hours < self.warning_seconds + 120:
+            raise ValueError(
+                f"hours = {self.hours:g} leaves no two minutes before a warning of {self.warning_seconds} s"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """A cluster file that was read and checked."""
+
+    tables: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def resources(self, stage: str, scale: str) -> Resources:
+        """What a job of `stage` at `scale` gets; one process where the stage cannot be shared."""
+        found = Resources()
+        for table in (self.tables.get(name, {}) for name in ("default", stage, scale)):
+            found = with_fields(found, {name: value for name, value in table.items() if not isinstance(value, dict)})
+        found = with_fields(found, self.tables.get(scale, {}).get(stage, {}))
+        shared = getattr(plugins.load("harness.stages", stage, "stage"), "parallel", False)
+        return found if shared else dataclasses.replace(found, nodes=1, processes=1)
+
+
+def load(path: Path | None) -> Cluster:
+    """The cluster file at `path`, or the one of the current folder, or the defaults; raises `Mistake`."""
+    if path is None and not FILE.exists():
+        return Cluster()
+    path = path or FILE
+    try:
+        tables = tomllib.loads(path.read_text())
+    except OSError:
+        raise Mistake(f"the cluster file {path} is not there") from None
+    except ValueError as error:  # no TOML, or no text
+        raise Mistake(f"{path} is no cluster file: {error}") from None
+    cluster, stages = Cluster(tables), plugins.names("harness.stages")
+    for name, table in tables.items():
+        if name not in ("default", *SCALES, *stages):
+            raise unknown(f"table in {path}:", name, ("default", *SCALES, *stages))
+        if not isinstance(table, dict):
+            raise Mistake(f"{path}: {name} should be a table, [{name}]")
+        for inner in (key for key, value in table.items() if isinstance(value, dict)):
+            if name not in SCALES or inner not in stages:
+                raise unknown(f"table in {path}: [{name}.{inner}],", inner, stages)
+    try:
+        for scale in SCALES:
+            for stage in stages:
+                cluster.resources(stage, scale)
+    except Mistake as error:
+        raise Mistake(f"{path}: {error}") from None
+    return cluster

@@ -1,0 +1,71 @@
+"""Planning: from experiments to tasks with keys, each shared by all rows and studies that want it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from harness.experiments.experiment import Experiment
+from harness.experiments.fields import with_fields
+from harness.experiments.keys import canonical, key_of
+from harness.experiments.requests import wanted
+from harness.experiments.scales import scale
+from harness.store.runs import Run, Store
+from harness.system import plugins
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage of one experiment. `key` is the hash of `identity`: stage, revision, configuration, inputs' keys."""
+
+    stage: str
+    key: str
+    identity: dict[str, Any] = field(compare=False)
+    experiment: Experiment = field(compare=False)
+    inputs: dict[str, Task] = field(compare=False)
+
+    @property
+    def module(self) -> ModuleType:
+        """The stage's code."""
+        return plugins.load("harness.stages", self.stage, "stage")
+
+    def run_in(self, store: Store) -> Run:
+        """The run folder of this task."""
+        return store.run(self.stage, self.key)
+
+
+@functools.cache  # stages share inputs, and rows share stages
+def task(stage: str, experiment: Experiment) -> Task:
+    """The task of `stage` for `experiment`, with all that it depends on."""
+    module = plugins.load("harness.stages", stage, "stage")
+    inputs = {name: task(name, experiment) for name in module.inputs(experiment)}
+    identity = {
+        "stage": stage,
+        "revision": module.revision,
+        "config": canonical(module.config(experiment)),
+        "inputs": {name: t.key for name, t in inputs.items()},
+    }
+    return Task(stage, key_of(identity), identity, experiment, inputs)
+
+
+def tasks(experiments: list[Experiment], stages: tuple[str, ...] = ()) -> list[Task]:
+    """All tasks that `stages` (default: those wanted) of `experiments` take, each once, inputs before their readers."""
+    ordered: dict[Task, None] = {}
+
+    def add(t: Task) -> None:
+        for needed in t.inputs.values():
+            add(needed)
+        ordered[t] = None
+
+    for experiment in experiments:
+        for stage in stages or wanted(experiment):
+            add(task(stage, experiment))
+    return list(ordered)
+
+
+def experiment_of(run: Run) -> Experiment:
+    """The experiment that `run` was made for."""
+    fields = run.experiment()
+    return with_fields(scale(str(fields["scale"])).experiment, fields)

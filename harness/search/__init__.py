@@ -1,0 +1,1 @@
+"""Sweeps: Optuna's storages, samplers and trials, and the driver that runs them."""

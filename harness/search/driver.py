@@ -1,0 +1,300 @@
+"""The driver of a sweep: it alone asks Optuna for trials and tells how they went; executors run what they take.
+
+The truth about a trial is in the store: its value is read from the runs of its experiments, one a seed. A driver that
+was killed leaves trials behind that are not told: the next one takes them up where they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from harness.experiments.experiment import Experiment
+from harness.experiments.objectives import PROXY_STAGE, Objective
+from harness.experiments.requests import AskedSweep, Point
+from harness.planning import request_log
+from harness.planning.task import Task, task, tasks
+from harness.search.progress import TrialLines
+from harness.search.samplers import Search
+from harness.search.storage import (
+    lock_of,
+)
+from harness.search.trials import Trials, can_retry, state_of
+from harness.store.curves import curve_of
+from harness.store.runs import Run, Store
+from harness.system.errors import Mistake
+from harness.system.progress import progress_of
+
+if TYPE_CHECKING:
+    import optuna
+
+
+LOOK_SECONDS = 1.0  # between two looks at curves
+
+
+@dataclass
+class Trial:
+    """A trial that is not told yet, the tasks that it takes, and those that hold its values, by objective and seed."""
+
+    optuna: optuna.Trial
+    name: str
+    tasks: list[Task]
+    targets: list[list[Task]]
+    reported: int
+    cached: bool
+    shared: bool | None = None  # whether another study wants its training too, once that was asked
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def training(self) -> Task:
+        """What pruning looks at: the training of the first seed."""
+        return task(PROXY_STAGE, self.tasks[0].experiment)
+
+
+class Driver:
+    """A demand that grows: of at most `at_once` trials at a time, as many as there are where that is None."""
+
+    def __init__(
+        self,
+        asked: AskedSweep,
+        search: Search,
+        study: optuna.Study,
+        store: Store,
+        at_once: int | None,
+        retry_failed: bool,
+        lines: TrialLines,
+    ):
+        self.asked, self.search, self.study, self.store = asked, search, study, store
+        self.at_once, self.retry_failed, self.lines = at_once, retry_failed, lines
+        self.labels: dict[Task, str] = {}
+        self.trials = Trials(study, asked, search)
+        self._running: dict[int, Trial] = {}
+        self._gone: dict[Task, None] = {}
+        self._live: dict[Task, None] = {}
+        self._reset: set[Task] = set()
+        self._looked = 0.0
+        self._took_seconds: list[float] = []
+        self._broken: Exception | None = None
+        for frozen in self.trials.told():
+            self._restore(frozen)
+        for trial, reported in self.trials.running():
+            self._begin(trial, reported)
+        request_log.remember(self.asked, store)
+        self.trials.enqueue(retry_failed)
+
+    def wanted(self) -> list[Task]:
+        """Tells the trials that have ended and asks for as many as there is room for; the tasks of all that run."""
+        if self._broken is not None:
+            raise self._broken
+        while self.settle() or self._ask():
+            pass
+        self._live = self._tasks()
+        return list(self._live)
+
+    def unwanted(self, task: Task) -> bool:
+        """Whether all trials that wanted it were given up; looks at their curves now and then.
+
+        It is asked in the middle of a training: trouble with the storage stops that, and is raised afterwards.
+        """
+        from optuna.exceptions import StorageInternalError
+
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            try:
+                self._look()
+            except (StorageInternalError, OSError) as error:
+                self._broken = error
+        return self._broken is not None or task not in self._live
+
+    def settle(self) -> bool:
+        """Whether a trial had ended, and was told."""
+        ended = [number for number, trial in list(self._running.items()) if self._told(trial)]
+        return bool(ended)
+
+    def troubles(self) -> list[str]:
+        """What has no value though it should, a line each."""
+        bad = [f"trial {t.number}: {state_of(t)}, {t.user_attrs.get('reason', '')}" for t in self.trials.bad()]
+        running = [f"trial {n}, {t.name}: not finished, the same command goes on" for n, t in self._running.items()]
+        gone = [t for t in self._gone if t.run_in(self.store).state != "done"]
+        hint = ["--retry failed tries again what failed"] if any(map(can_retry, self.trials.bad())) else []
+        return [*bad, *running, *(f"{t.stage} {t.key} of {self.labels[t]}: not made again" for t in gone), *hint]
+
+    def _tasks(self) -> dict[Task, None]:
+        """What all trials take that run, inputs before their readers, and what is to be made again."""
+        return self._gone | dict.fromkeys(t for trial in self._running.values() for t in trial.tasks)
+
+    def _look(self) -> None:
+        """Gives up what is no good, and shows the others."""
+        for trial in list(self._running.values()) if self.search.pruner != "none" else ():
+            self._watch(trial)
+        self._live = self._tasks()
+        if self.lines.live:
+            self.lines.show({n: f"{t.name}: {_at(t, self.store)}" for n, t in self._running.items()})
+
+    def _ask(self) -> bool:
+        """Whether there was room for another trial, and one left to ask for."""
+        room = self.at_once is None or len(self._running) < self.at_once
+        if not room or not self.trials.left():
+            return False
+        self._begin(self.trials.ask())
+        return True
+
+    def _begin(self, trial: optuna.Trial, reported: int = -1) -> None:
+        """Takes up a trial that was asked for, its curve reported up to a step: its place, the tasks that it takes."""
+        point = self.trials.place(trial)
+        name = self.asked.row_of(point).name
+        try:
+            planned, targets = self._plan(point)
+        except Mistake as mistake:  # values that do not go together
+            self._tell_bad(trial, name, "undefined", str(mistake))
+            return
+        request_log.remember(self.asked, self.store)
+        for t in planned:
+            # Once: what fails again in this command stays so.
+            if self.retry_failed and t not in self._reset and t.run_in(self.store).state == "failed":
+                t.run_in(self.store).reset("waiting")
+            self._reset.add(t)
+        cached = all(t.run_in(self.store).state == "done" for t in planned)
+        self._running[trial.number] = Trial(trial, name, planned, targets, reported, cached)
+
+    def _plan(self, point: Point) -> tuple[list[Task], list[list[Task]]]:
+        """The tasks that a place takes, and those with its values, by objective and seed; raises `Mistake`."""
+        experiments, name = self.asked.experiments_of(point), self.asked.row_of(point).name
+        self.asked = self.asked.trying(point)
+        planned = tasks(experiments, self.asked.stages(experiments[0]))
+        for t in planned:
+            self.labels[t] = name if self.labels.get(t, name) == name else "several trials"
+        return planned, [[task(o.stage, e) for e in experiments] for o in self.asked.objectives]
+
+    def _restore(self, trial: optuna.trial.FrozenTrial) -> None:
+        """Remembers a trial that is told, and has its runs made again, to the same numbers, where they are gone."""
+        point = self.trials.at(trial)
+        if point is not None and state_of(trial) != "undefined":
+            planned, _ = self._plan(point)
+            if state_of(trial) == "done" and any(t.run_in(self.store).state != "done" for t in planned):
+                self._gone |= dict.fromkeys(planned)
+
+    def _told(self, trial: Trial) -> bool:
+        """Tells how a trial went, if it has ended."""
+        states = {t: t.run_in(self.store).state for t in trial.tasks}
+        bad = next((t for t, state in states.items() if state in ("failed", "diverged")), None)
+        if bad is not None:
+            reason = f"{bad.stage}: {bad.run_in(self.store).status()['reason']}"
+            self._tell_bad(trial.optuna, trial.name, states[bad], reason)
+            return True
+        if any(state != "done" for state in states.values()):
+            return False
+        by_seed = [
+            [value_of(t.run_in(self.store), o, t.experiment) for t in target]
+            for o, target in zip(self.asked.objectives, trial.targets, strict=True)
+        ]
+        if any(value is None for values in by_seed for value in values):
+            self._tell_bad(trial.optuna, trial.name, "undefined", "the objective is not defined for it")
+            return True
+        means = [math.fsum(v for v in values if v is not None) / len(values) for values in by_seed]
+        if self.search.pruner != "none":
+            self._watch(trial)  # so that trials to come are compared with its whole curve
+        self.study.tell(trial.optuna, means)
+        if not trial.cached:
+            self._took_seconds.append(time.monotonic() - trial.began)
+        del self._running[trial.optuna.number]
+        shown = ", ".join(f"{o.title} {mean:.6g}" for o, mean in zip(self.asked.objectives, means, strict=True))
+        self._say(trial.optuna, trial.name, f"{shown}; {self._so_far()}")
+        return True
+
+    def _tell_bad(self, trial: optuna.Trial, name: str, outcome: str, reason: str) -> None:
+        """Tells that a trial has no value. What diverged is told as given up, which TPE takes for bad."""
+        from optuna.trial import TrialState
+
+        trial.set_user_attr("outcome", outcome)
+        trial.set_user_attr("reason", reason)
+        pruned = outcome == "diverged" and len(self.asked.objectives) == 1
+        self.study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
+        self._running.pop(trial.number, None)
+        self._say(trial, name, f"{outcome}, {reason}")
+
+    def _watch(self, trial: Trial) -> None:
+        """Reports the curve of a training as far as it is; gives the trial up where that is no good.
+
+        Not where it costs nothing more: what is trained already, or is wanted by another study too.
+        """
+        from optuna.trial import TrialState
+
+        objective, run = self.asked.objectives[0], trial.training.run_in(self.store)
+        for step, value in curve_of(run, objective.proxy):
+            if step <= trial.reported or not math.isfinite(value):
+                continue
+            trial.optuna.report(value, step)
+            trial.reported = step
+            if run.state == "done" or not trial.optuna.should_prune():
+                continue
+            if trial.shared is None:
+                trial.shared = run.folder in request_log.wanted_elsewhere(self.asked, self.store)
+            if trial.shared:
+                continue
+            self.study.tell(trial.optuna, state=TrialState.PRUNED)
+            del self._running[trial.optuna.number]
+            self._say(trial.optuna, trial.name, f"given up at step {step}, {objective.proxy} {value:.4g}")
+            return
+
+    def _so_far(self) -> str:
+        """The best trial, how many are done, and the time that the others take."""
+        done = [t for t in self.trials.told() if state_of(t) == "done"]
+        left = self.trials.left() + len(self._running)
+        if len(self.asked.objectives) > 1:
+            text = f"{len(self.study.best_trials)} on the Pareto front of {len(done)}"
+        else:
+            best = self.study.best_trial
+            name = self.asked.row_of(self.asked.point(best.params)).name
+            text = f"best so far {name} with {best.value:.6g}, of {len(done)}"
+        if left:
+            text += f"; {left} left"
+        if left and self._took_seconds:
+            each, at_once = (
+                sum(self._took_seconds) / len(self._took_seconds),
+                self.at_once or max(1, len(self._running)),
+            )
+            text += f", at most {left * each / at_once / 60:.0f} min"
+        return text
+
+    def _say(self, trial: optuna.Trial, name: str, text: str) -> None:
+        self.lines.say(f"trial {trial.number}, {name}: {text}")
+
+
+def value_of(run: Run, objective: Objective, experiment: Experiment) -> float | None:
+    """The objective in a finished run; None where it is not defined there."""
+    split = objective.split(experiment)
+    found = [r.value for r in run.records() if r.metric == objective.metric and r.split == split]
+    return found[-1] if found and math.isfinite(found[-1]) else None
+
+
+def _at(trial: Trial, store: Store) -> str:
+    """What a trial is at."""
+    for t in trial.tasks:
+        run = t.run_in(store)
+        if run.state == "running":
+            found = progress_of(run.folder)
+            return t.stage + (f" {found['done']}/{found['total']} {found['unit']}s" if found else "")
+    return "waits"
+
+
+@contextlib.contextmanager
+def alone(asked: AskedSweep, search: Search, store: Store) -> Iterator[None]:
+    """As the one driver of a study; raises `Mistake` where there is another."""
+    path = lock_of(search.storage, store.root, asked.page)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Mistake(f"another command drives {asked.page}; python -m harness.status tells how far it is") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,91 @@
+"""Who suggests the next trial of a sweep, and who gives one up early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.experiments.keys import key_of
+from harness.experiments.requests import AskedSweep
+from harness.system.errors import Mistake, unknown
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+ADAPTIVE_TRIALS = 20  # where neither the command nor the study says how many
+SAMPLERS = {
+    "grid": "every value of the grid once",
+    "random": "evenly over the ranges",
+    "tpe": "tree-structured Parzen estimator: where good trials lie denser than bad ones",
+    "gp": "Gaussian process: expected improvement",
+    "cmaes": "CMA-ES: a Gaussian that moves and stretches; two ranges or more, one objective",
+}
+
+INDEPENDENT = ("grid", "random")  # what they suggest does not depend on results
+PRUNERS = {
+    "none": "every trial runs to its end",
+    "median": "gives up what is worse than the median of the trials before at the same step",
+    "hyperband": "gives up all but the best third of a bracket, at one step after another",
+}
+
+MEDIAN_AFTER_TRIALS = 3
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search: `trials` in all, those of earlier commands included."""
+
+    sampler: str
+    pruner: str
+    trials: int
+    storage: str
+
+    @property
+    def independent(self) -> bool:
+        """Whether what is suggested does not depend on results, so that all trials may run at a time."""
+        return self.sampler in INDEPENDENT
+
+    def require(self, asked: AskedSweep) -> None:
+        """Raises `Mistake` where sampler or pruner do not suit the space and the objectives."""
+        for kind, name, choices in (("sampler", self.sampler, SAMPLERS), ("pruner", self.pruner, PRUNERS)):
+            if name not in choices:
+                raise unknown(kind, name, choices)
+        axes, several = asked.axes, len(asked.objectives) > 1
+        if self.sampler == "grid":
+            asked.grid()
+        ranges = len(axes) > 1 and all(a.continuous for a in axes)
+        if self.sampler == "cmaes" and (several or len(asked.chosen_rows()) > 1 or not ranges):
+            raise Mistake("--sampler cmaes takes one objective, one row and two ranges or more; tpe takes any")
+        if self.pruner != "none" and self.sampler == "gp":
+            raise Mistake(f"--pruner {self.pruner}: --sampler gp learns nothing from what was given up; tpe does")
+        if self.pruner != "none" and several:
+            raise Mistake(
+                f"--pruner {self.pruner}: a trial is given up by one value, and of several objectives none is it"
+            )
+
+    def sampler_of(self, study: Study, number: int, axis: str = "") -> BaseSampler:
+        """What suggests trial `number`, or an axis of it."""
+        from optuna import samplers
+
+        seed = int(key_of([study.study_name, number, axis])[:8], 16)
+        made: dict[str, Callable[..., BaseSampler]] = {
+            "grid": samplers.RandomSampler,  # its trials are enqueued, and nothing is left to suggest
+            "random": samplers.RandomSampler,
+            "tpe": samplers.TPESampler,
+            "gp": samplers.GPSampler,
+            "cmaes": samplers.CmaEsSampler,
+        }
+        return made[self.sampler](seed=seed)
+
+    def pruner_of(self, steps: int) -> BasePruner:
+        """What gives up trials that train for so many steps."""
+        from optuna import pruners
+
+        if self.pruner == "median":
+            return pruners.MedianPruner(n_startup_trials=MEDIAN_AFTER_TRIALS, n_warmup_steps=steps // 5)
+        if self.pruner == "hyperband":
+            return pruners.HyperbandPruner(min_resource=max(1, steps // 9), max_resource=steps, reduction_factor=3)
+        return pruners.NopPruner()

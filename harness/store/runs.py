@@ -1,0 +1,270 @@
+"""The store: one folder per stage and key, `runs/STAGE/KEY/`. The folder is the truth; no database stands beside it.
+
+    config.json    stage, revision, hashed configuration, keys of the inputs
+    experiment.json  every field of the experiment that it was made for; others may share it
+    status.json    state, reason, every attempt with its environment and seconds
+    metrics.csv    step, metric, value over time (`pandas.read_csv`)
+    result.json    records, facts, size and checksum of every file that the stage made
+    job.json       the job that was submitted for it, if any; progress.json, how far it is, while it runs
+    ...            what the stage made: arrays, weights, its checkpoint
+
+Beside the stages are `asked/` (`harness.planning.request_log`), `code/` (`harness.execution.code_copy`), `jobs/`
+(`harness.execution.jobs`) and `sweeps/` (`harness.search.storage`).
+Every JSON file is replaced as a whole and carries a checksum of itself. A file belongs to the result only when
+result.json names it, and result.json counts only when status.json says `done`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import glob
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from harness.store.curves import METRICS_HEADER
+from harness.store.records import Record, record_from
+from harness.system.errors import Mistake, Trouble
+from harness.system.files import checksums, read_json, write_json
+
+FINAL = ("done", "diverged")  # a diverged run would diverge again: it is a result too
+# Files that no result lists.
+NOT_RESULT = (
+    "config.json",
+    "experiment.json",
+    "status.json",
+    "result.json",
+    "job.json",
+    "progress.json",
+    "checkpoint.pt",
+    "error.txt",
+)
+
+
+class Damaged(Trouble):
+    """A file of a run is gone or is not what was written; the run is made again by the next command."""
+
+    def __init__(self, run: Run, name: str, what: str):
+        super().__init__(f"{run.folder / name} {what}: running its study again makes it again")
+        self.run = run
+
+
+class Run:
+    """The folder of one stage."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.key = folder.name
+        self.stage = folder.parent.name
+
+    @cached_property
+    def lock(self) -> FileLock:
+        """Held while the stage runs; the operating system releases it with the process, however that ends."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder.parent / f".{self.key}.lock")
+
+    @property
+    def locked(self) -> bool:
+        """Whether a process works on it."""
+        try:
+            with self.lock.acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def status(self) -> dict[str, Any]:
+        """{"state": waiting | running | stopped | failed | diverged | damaged | done, "reason", "attempts"}."""
+        try:
+            return read_json(self.folder / "status.json")
+        except FileNotFoundError:
+            return {"state": "waiting", "reason": "", "attempts": []}
+        except ValueError:
+            return {"state": "damaged", "reason": "status.json is damaged", "attempts": []}
+
+    @property
+    def state(self) -> str:
+        """The state, checked against the result that it speaks of."""
+        state = self.status()["state"]
+        if state == "done":
+            try:
+                self.result()
+                self.config()
+            except Damaged:
+                return "damaged"
+        return state
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of all attempts."""
+        return sum(attempt["seconds"] for attempt in self.status()["attempts"])
+
+    def set_state(self, state: str, reason: str = "") -> None:
+        """Replaces the state and keeps the attempts."""
+        self._write_status(self.status()["attempts"], state, reason)
+
+    def reset(self, state: str, reason: str = "") -> None:
+        """Sets the state of a run that ended, so that it is made again; not where a process is at work on it."""
+        try:
+            with self.lock.acquire(timeout=0):
+                self.set_state(state, reason)
+        except Timeout:
+            pass
+
+    def _write_status(self, attempts: list[dict[str, Any]], state: str, reason: str) -> None:
+        write_json(self.folder / "status.json", {"state": state, "reason": reason, "attempts": attempts})
+
+    def experiment(self) -> dict[str, Any]:
+        """The fields, by dotted path, of the experiment that the run was made for; raises `Damaged`."""
+        return self._read("experiment.json")
+
+    def config(self) -> dict[str, Any]:
+        """What was hashed into the key: stage, revision, config and the keys of the inputs; raises `Damaged`."""
+        return self._read("config.json")
+
+    def begin(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
+        """Opens an attempt, and closes the one before if it was killed; for whoever holds the lock."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        before = self._closed_attempts()
+        for path in self._own_files():
+            if path.name.startswith(".") or path.name == "error.txt":
+                with contextlib.suppress(OSError):  # a network disk keeps hidden files that are still open somewhere
+                    path.unlink()
+        write_json(self.folder / "config.json", config)
+        attempt = {"began": time.time(), "seconds": 0.0, "outcome": "running", "environment": environment}
+        self._write_status([*before, attempt], "running", "")
+
+    def abandon(self, state: str, reason: str) -> None:
+        """Sets the state of a run whose process ended without doing so; for whoever holds the lock."""
+        self._write_status(self._closed_attempts(), state, reason)
+
+    def _closed_attempts(self) -> list[dict[str, Any]]:
+        """The attempts, the last one closed if it was killed."""
+        attempts: list[dict[str, Any]] = self.status()["attempts"]
+        if attempts and attempts[-1]["outcome"] == "running":
+            last_write = max(path.stat().st_mtime for path in self._own_files())
+            attempts[-1] |= {"outcome": "killed", "seconds": max(0.0, last_write - attempts[-1]["began"])}
+        return attempts
+
+    def _own_files(self) -> list[Path]:
+        """What only the holder of the lock writes: all but job.json and what will become one."""
+        return [path for path in self.folder.rglob("*") if not path.name.lstrip(".").startswith("job.json")]
+
+    def end(self, outcome: str, reason: str = "") -> None:
+        """Closes the attempt that `begin` opened."""
+        *before, last = self.status()["attempts"]
+        last |= {"outcome": outcome, "seconds": time.time() - last["began"]}
+        self._write_status([*before, last], outcome, reason)
+
+    def finish(self, records: list[Record], facts: dict[str, Any]) -> None:
+        """Commits the result: all files now in the folder belong to it, but the checkpoint, which goes."""
+        paths = [
+            path
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and path.name not in NOT_RESULT and not path.name.startswith(".")
+        ]
+        files = {
+            path.relative_to(self.folder).as_posix(): {"bytes": path.stat().st_size, "sha256": found}
+            for path, found in zip(paths, checksums(paths), strict=True)
+        }
+        content = {"records": [dataclasses.asdict(r) for r in records], "facts": facts, "files": files}
+        write_json(self.folder / "result.json", content)
+        self.end("done")
+        for name in ("checkpoint.pt", "progress.json"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def result(self) -> dict[str, Any]:
+        """{"records", "facts", "files"}; raises `Damaged`."""
+        return self._read("result.json")
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            content: dict[str, Any] = read_json(self.folder / name)
+        except (FileNotFoundError, ValueError):
+            raise Damaged(self, name, "is gone or damaged") from None
+        return content
+
+    def records(self) -> list[Record]:
+        """The numbers of a finished run."""
+        return [record_from(**stored) for stored in self.result()["records"]]
+
+    def file(self, name: str) -> Path:
+        """The path of a file of the result, after checking it against its checksum; raises `Damaged`."""
+        return self.files([name])[0]
+
+    def files(self, names: Sequence[str]) -> list[Path]:
+        """The same of several files, which are read at the same time."""
+        listed = self.result()["files"]
+        for name in names:
+            if name not in listed or not (self.folder / name).exists():
+                raise Damaged(self, name, "is gone")
+        paths = [self.folder / name for name in names]
+        for name, path, found in zip(names, paths, checksums(paths), strict=True):
+            if {"bytes": path.stat().st_size, "sha256": found} != listed[name]:
+                raise Damaged(self, name, "is damaged")
+        return paths
+
+    def checked_folder(self) -> Path:
+        """The folder, after checking every file of the result; raises `Damaged`."""
+        self.files(list(self.result()["files"]))
+        return self.folder
+
+    def log_metrics(self, step: int, values: dict[str, float]) -> None:
+        """Appends to metrics.csv."""
+        path = self.folder / "metrics.csv"
+        lines = [f"{step},{name},{float(value)!r}\n" for name, value in values.items()]
+        with path.open("a") as file:
+            file.writelines(lines if file.tell() else [METRICS_HEADER, *lines])
+
+    def metrics_mark(self) -> dict[str, Any]:
+        """What a checkpoint remembers of metrics.csv: how long it is by then, and the checksum of that."""
+        path = self.folder / "metrics.csv"
+        content = path.read_bytes() if path.exists() else b""
+        return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+    def rewind_metrics(self, mark: dict[str, Any] | None = None) -> None:
+        """Forgets what was logged after a mark, or all; raises ValueError where what was logged before is damaged."""
+        path, size = self.folder / "metrics.csv", mark["bytes"] if mark else 0
+        content = path.read_bytes() if path.exists() else b""
+        if mark and hashlib.sha256(content[:size]).hexdigest() != mark["sha256"]:
+            raise ValueError(f"{path} is not what was written")
+        if len(content) > size:
+            os.truncate(path, size)
+
+
+class Store:
+    """All runs below one root."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def run(self, stage: str, key: str) -> Run:
+        """The run of `stage` under `key`, made or not."""
+        return Run(self.root / stage / key)
+
+    def runs(self) -> list[Run]:
+        """All runs, begun or submitted, by stage and key."""
+        found = (self.root.glob(f"*/[!.]*/{name}") for name in ("config.json", "status.json", "job.json"))
+        return [Run(folder) for folder in sorted({path.parent for paths in found for path in paths})]
+
+    def find(self, name: str) -> Run:
+        """The one run whose key begins with `name`; raises `Mistake` where there is none, or more than one."""
+        found = [Run(path.parent) for path in self.root.glob(f"*/{glob.escape(name)}*/config.json")] if name else []
+        if not found:
+            raise Mistake(f"no run {name!r} in {self.root}: the section Rows of a report names the runs of its rows")
+        if len(found) > 1:
+            raise Mistake(f"{name!r} names {len(found)} runs in {self.root}: give more digits")
+        return found[0]
+
+    def rests_on(self, run: Run) -> dict[str, Run]:
+        """`run` and all runs that it was made from, by stage; raises `Damaged`."""
+        found = {run.stage: run}
+        for stage, key in run.config()["inputs"].items():
+            found |= self.rests_on(self.run(stage, key))
+        return found

@@ -1,0 +1,61 @@
+"""How far a stage is: a bar on standard error, and progress.json in its folder for `python -m harness.status`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+FILE = "progress.json"
+WRITE_SECONDS = 2.0
+
+
+def progress_of(folder: Path) -> dict[str, Any] | None:
+    """{"done", "begun", "total", "unit", "began", "at"} of the stage in `folder`; None where it has not said."""
+    try:
+        found: dict[str, Any] = json.loads((folder / FILE).read_text())
+        return found if {"done", "begun", "total", "unit", "began", "at"} <= found.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+class Progress:
+    """Units done of a total. `begun` of them were done in an earlier attempt."""
+
+    def __init__(self, folder: Path, total: int, unit: str, begun: int, label: str, quiet: bool):
+        self.path, self.total, self.unit, self.begun = folder / FILE, total, unit, begun
+        self.done, self.began, self.written = begun, time.time(), 0.0
+        self.bar = tqdm(total=total, initial=begun, unit=unit, desc=label, disable=quiet, mininterval=0.5)
+
+    def __enter__(self) -> Progress:
+        self._write()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+        self._write()
+
+    def update(self, units: int = 1) -> None:
+        """So many more are done."""
+        self.done += units
+        self.bar.update(units)
+        if time.monotonic() - self.written > WRITE_SECONDS:
+            self._write()
+
+    def show(self, values: dict[str, Any]) -> None:
+        """What the bar ends with."""
+        self.bar.set_postfix(values, refresh=False)
+
+    def _write(self) -> None:
+        """Not synced and without a checksum: it is a sign of life, and no result rests on it."""
+        self.written = time.monotonic()
+        content = {"done": self.done, "begun": self.begun, "total": self.total, "unit": self.unit}
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):  # a full disk is for the work itself to notice
+            temporary.write_text(json.dumps(content | {"began": self.began, "at": time.time()}))
+            temporary.replace(self.path)

@@ -1,0 +1,176 @@
+"""The discriminator in training beside a tokenizer."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.experiments.experiment import Training
+from harness.planning.stage import Diverged, Work
+from harness.system.machine import Machine
+from harness.system.processes import Processes
+from harness.training.optimizer import learning_rate
+from models import discriminator as losses
+from models.config import Adversarial
+from models.diffaug import augmented
+from models.discriminator import Discriminator
+from models.masking import Draws
+
+if TYPE_CHECKING:
+    from models.tokenizer import Tokenizer
+
+
+VIEWS = ("first view", "second view")  # the augmentations; the second is for consistency alone
+
+
+class Adversary:
+    """A discriminator, its optimiser and the moving averages of its logits, as `config` has them.
+
+    Betas, weight decay, clipping and the shape of the learning rate are those of the tokenizer's `training`; `last` is
+    the weight of the decoder's last layer. In a step the order is `term`, `adaptive_weight`, `learn` of every part,
+    `update`.
+    """
+
+    def __init__(
+        self,
+        config: Adversarial,
+        discriminator: Discriminator,
+        training: Training,
+        machine: Machine,
+        last: Tensor,
+    ):
+        self.config, self.discriminator, self.machine, self.last = config, discriminator, machine, last
+        self.training = dataclasses.replace(training, learning_rate=config.learning_rate)
+        self.optimizer = torch.optim.AdamW(
+            discriminator.parameters(),
+            lr=config.learning_rate,
+            betas=(training.beta1, training.beta2),
+            weight_decay=training.weight_decay,
+            fused=True,
+        )
+        self.averages: tuple[float, float] | None = None  # of the mean logits of images and of reconstructions
+
+    def started(self, step: int) -> bool:
+        """Whether the discriminator learns, and its term counts, at `step` (from 0)."""
+        return step >= self.config.start_step
+
+    def term(self, reconstruction: Tensor, draws: Draws) -> Tensor:
+        """The tokenizer's term, before its weights, of reconstructions (B, 3, H, H). The heads get no gradient.
+
+        Its gradient with respect to the reconstruction is computed here, once: what the features kept for it is free
+        again, and the adaptive weight costs no second way back through them.
+        """
+        leaf = reconstruction.detach().requires_grad_()
+        with self.machine.autocast():
+            value = losses.generator_hinge(self.discriminator(augmented(leaf, draws, VIEWS[0])))
+        with torch.autocast(self.machine.device, enabled=False):  # or what was float32 would go back in less
+            (gradient,) = torch.autograd.grad(value, leaf)
+        return value.detach() + (gradient * (reconstruction - leaf.detach())).sum()  # the same value: it adds 0
+
+    def adaptive_weight(self, reconstruction_loss: Tensor, term: Tensor) -> Tensor:
+        """The factor of `term` that makes it pull at the last layer as the reconstruction does; 1 where it is fixed.
+
+        Both losses can still be differentiated afterwards.
+        """
+        if not self.config.adaptive:
+            return torch.ones_like(term)
+        gradients = (torch.autograd.grad(loss, self.last, retain_graph=True)[0] for loss in (reconstruction_loss, term))
+        return losses.adaptive_weight(*gradients)
+
+    def learn(self, x: Tensor, reconstruction: Tensor, draws: Draws, parts: int) -> dict[str, Tensor]:
+        """Adds the heads' gradients of one of `parts` parts of a step; returns its terms, before their weights.
+
+        `discriminator` is the hinge loss, `logits_real` and `logits_fake` are means. The LeCAM term takes the averages
+        of earlier steps; in the first step there are none and it is 0.
+        """
+        c, pair = self.config, (x, reconstruction.detach())
+        views = VIEWS if c.consistency else VIEWS[:1]
+        with self.machine.autocast():
+            logits = self.discriminator(torch.cat([augmented(image, draws, view) for view in views for image in pair]))
+        real, fake, *again = logits.chunk(2 * len(views))
+        none = logits.new_zeros(())
+        terms = {
+            "discriminator": losses.hinge(real, fake),
+            "consistency": losses.consistency(real, fake, *again) if again else none,
+            "lecam": losses.lecam(real, fake, *self.averages) if self.averages else none,
+        }
+        loss = terms["discriminator"] + c.consistency * terms["consistency"] + c.lecam * terms["lecam"]
+        (loss / parts).backward()
+        terms |= {"logits_real": real.mean(), "logits_fake": fake.mean()}
+        return {name: value.detach() for name, value in terms.items()}
+
+    def update(self, step: int, terms: dict[str, float], processes: Processes) -> None:
+        """Ends a step: the heads, their spectral norms and the averages move, once each.
+
+        `terms` are those of `learn`, means over all parts of all processes. Raises `Diverged`.
+        """
+        parameters = list(self.discriminator.parameters())
+        _average_gradients(parameters, processes)
+        norm = nn.utils.clip_grad_norm_(parameters, self.training.clip_norm)
+        if not math.isfinite(norm.item()):
+            raise Diverged(f"the gradient of the discriminator is not finite at step {step}")
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.training, step)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.discriminator.power_iteration()
+        self._observe(terms["logits_real"], terms["logits_fake"])
+
+    def _observe(self, real: float, fake: float) -> None:
+        """Moves the averages. They begin at the first means: a 0 that no logit ever had would take long to forget."""
+        before, share = self.averages or (real, fake), 1 - self.config.lecam_decay
+        self.averages = before[0] + share * (real - before[0]), before[1] + share * (fake - before[1])
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that going on exactly takes, tensors and plain values; between steps, when there are no gradients."""
+        return {
+            "heads": self.discriminator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "averages": self.averages,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to where `state_dict` was taken."""
+        self.discriminator.load_state_dict(state["heads"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.averages = state["averages"]
+
+
+def _average_gradients(parameters: list[nn.Parameter], processes: Processes) -> None:
+    """Puts the mean over the processes in place of every gradient: one exchange for all of them."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    mean = processes.mean(torch.cat([g.flatten() for g in gradients]))
+    for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+DISCRIMINATOR = "discriminator.safetensors"
+
+
+def adversary(work: Work, tokenizer: Tokenizer, training: Training, steps_before: int = 0) -> Adversary | None:
+    """Who trains a discriminator beside `tokenizer`, where it has one; the heads go on from those of the inputs.
+
+    `steps_before` were made by the training that this one follows.
+    """
+    import dataclasses
+
+    from safetensors.torch import load_file
+
+    from harness.networks import roles
+    from harness.system.randomness import seeded
+    from models.discriminator import Discriminator
+
+    config = work.experiment.tokenizer.adversarial
+    if not config.on:
+        return None
+    features = roles.discriminator_features(config.features, work.machine)  # before seeding, as it draws numbers
+    with seeded(work.experiment.seed, "tokenizer", "discriminator"):
+        discriminator = Discriminator(features).to(work.machine.device)
+    if "tokenizer" in work.inputs:
+        discriminator.load_state_dict(load_file(work.inputs["tokenizer"].file(DISCRIMINATOR)))
+    config = dataclasses.replace(config, start_step=max(0, config.start_step - steps_before))
+    return Adversary(config, discriminator, training, work.machine, tokenizer.to_pixels.weight)

@@ -1,0 +1,78 @@
+"""What the teacher says of training images: looked up where its features are cached, else computed when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from harness.experiments.experiment import Experiment
+from harness.networks import teachers
+from harness.networks.weight_files import checksum
+from harness.planning.stage import Work
+
+if TYPE_CHECKING:
+    from harness.training.batches import Batch
+    from models.alignment import Features
+
+
+def needed(experiment: Experiment) -> tuple[str, ...]:
+    """The stages that `Teaching` reads; raises `Mistake` for an unknown teacher."""
+    return ("teacher_features",) if teachers.teacher(experiment.teacher).cached else ()
+
+
+def online(experiment: Experiment) -> str | None:
+    """The teacher's name where no stage has its features, for the key of whoever asks it; else None."""
+    return None if needed(experiment) else experiment.teacher
+
+
+def patches(experiment: Experiment) -> int:
+    """The side of the grid of image tokens."""
+    return experiment.data.image_size // experiment.tokenizer.patch_size
+
+
+class Teaching:
+    """The teacher of a stage whose inputs are, among others, those `needed`.
+
+    `widths` are those of its patch tokens and class token; `facts` is what the stage has to remember of it. Making it
+    raises `Mistake` for weights that are missing or do not fit.
+    """
+
+    def __init__(self, work: Work):
+        known = teachers.teacher(work.experiment.teacher)
+        self.widths = known.patch_width, known.class_width
+        self.facts = {} if known.cached else {"teacher": known.about, "teacher_weights": checksum(known.weights())}
+        self._features = _cached(work) if known.cached else _online(work)
+
+    def features(self, batch: Batch) -> Features:
+        """The features of a batch's images, mirrored as they are, float32 on the machine's device."""
+        return self._features(batch)
+
+
+def _cached(work: Work) -> Callable[[Batch], Features]:
+    """By the places of the images in the arrays of stage teacher_features, which are memory-mapped."""
+    import numpy as np
+    import torch
+
+    from models.alignment import Features
+
+    run, device = work.inputs["teacher_features"], work.machine.device
+    arrays = [np.load(run.file(f"{name}.npy"), mmap_mode="r") for name in ("c", "p", "s")]
+
+    def features(batch: Batch) -> Features:
+        places = batch.indices.numpy(), batch.flips.long().cpu().numpy()
+        return Features(*(torch.from_numpy(a[places]).float().to(device) for a in arrays))
+
+    return features
+
+
+def _online(work: Work) -> Callable[[Batch], Features]:
+    """By the images themselves."""
+    import torch
+
+    teacher = teachers.teacher(work.experiment.teacher).load(patches(work.experiment), work.machine)
+
+    def features(batch: Batch) -> Features:
+        with torch.no_grad(), work.machine.autocast():
+            return teacher(batch.x)
+
+    return features

@@ -1,0 +1,153 @@
+"""The part of a page that is about generated images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.evaluation import records
+from harness.experiments.experiment import Guide
+from harness.experiments.published import published
+from harness.experiments.study import Ablation
+from harness.system import plugins
+from reports import figures
+from reports.ablation.figures import generator_curves, probe_against_gfd
+from reports.results import Result, protocol_of, rows_of, shared
+from reports.tables import cell, header, headers, markdown, statuses
+
+METRICS = ("gkid", "gfd", "gfd_infinity", "classifier_score", "precision", "recall")  # below 10,000 images KID leads
+PAPER = {"gfd": ("gfid", "paper gFID"), "classifier_score": ("is", "paper IS")}
+COMPARED = {"real": "images of `val`", "mean image": "mean image", "noise": "pixel noise"}
+NAMES = {"samples": "without guidance", "guided": "with guidance"}
+SHOWN = 8  # images of every set
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What the template asks for of the rows that have a generator, each a piece of Markdown."""
+
+    study: Ablation
+    results: Sequence[Result]
+
+    def __bool__(self) -> bool:
+        return any(r.experiment.generator.on for r in self.results)
+
+    @property
+    def rows(self) -> dict[str, list[Result]]:
+        """The rows, by name."""
+        return rows_of([r for r in self.results if r.experiment.generator.on])
+
+    @property
+    def first(self) -> Result:
+        """Any of the results: what is asked of it holds for all."""
+        return next(r for r in self.results if r.experiment.generator.on)
+
+    @property
+    def guided(self) -> bool:
+        """Whether the rows are guided."""
+        return self.first.experiment.guidance.on
+
+    @property
+    def judged(self) -> str:
+        """The set that stands beside the paper's numbers."""
+        return "guided" if self.guided else "samples"
+
+    @property
+    def judged_as(self) -> str:
+        """The same in words."""
+        return NAMES[self.judged]
+
+    def table(self) -> str:
+        """Generation, beside the paper's where it has such a table."""
+        paper, heads = published(self.study.published_table), self._heads(self.judged)
+        lines = []
+        for name, seeds in self.rows.items():
+            line = {"row": name}
+            printed = paper.get(seeds[0].row.published or "", {})
+            for metric in METRICS:
+                line[heads[metric]] = cell(seeds, metric, self.judged, "generation")
+                if paper and metric in PAPER:
+                    column, title = PAPER[metric]
+                    line[title] = printed.get(column) or "–"
+            lines.append(line | {"status": statuses(seeds)})
+        return markdown(lines + self._compared())
+
+    def table_without_guidance(self) -> str:
+        """The same without guidance, and what the decoder makes of latents that no generator made."""
+        lines, heads = [], self._heads("samples")
+        prior = records.title("gfd", protocol_of(self.results, "gfd", "prior", "generation"))
+        for name, seeds in self.rows.items():
+            line = {"row": name} | {heads[metric]: cell(seeds, metric, "samples", "generation") for metric in METRICS}
+            lines.append(line | {f"{prior} of the prior": cell(seeds, "gfd", "prior", "generation")})
+        return markdown(lines)
+
+    def _heads(self, split: str) -> dict[str, str]:
+        return headers(METRICS, self.results, split, "generation")
+
+    def _compared(self) -> list[dict[str, str]]:
+        """Lines for sets of images that no row made."""
+        run = shared(list(self.results), "reference")
+        lines: dict[str, dict[str, str]] = {}
+        for r in run.records() if run else []:
+            digits = plugins.load("harness.evaluation.metrics", r.metric, "metric").digits
+            line = lines.setdefault(r.split, {"row": f"*{COMPARED[r.split]} (N = {r.n})*"})
+            line[header(r.metric, records.protocol_in(r.protocol_id))] = f"{r.value:.{digits}f}"
+        return list(lines.values())
+
+    def guidance_note(self) -> str:
+        """How the scale of guidance was chosen, here and in the paper."""
+        guidance = self.first.experiment.guidance
+        if guidance.searched:
+            grid = ", ".join(map(str, guidance.grid))
+            return (
+                f"Guidance (t = 0 is the data), of {grid} the one of least gFD over {guidance.search_images} samples "
+                "of its own, none of which is among those that are judged."
+            )
+        note = f"Guidance {guidance.grid[0]} (t = 0 is the data), the same for every row."
+        if any(row.get("cfg") == "best" for row in published(self.study.published_table).values()):
+            note += " The paper's rows stand each at its own best scale, found on a grid: in this the two do not match."
+            note += " The study `guidance` searches ours."
+        return note
+
+    @property
+    def searched(self) -> bool:
+        """Whether there is a grid to show."""
+        return self.guided and self.first.experiment.guidance.searched
+
+    def guidance_table(self) -> str:
+        """gFD and classifier score by scale and interval of guidance; the chosen pair."""
+        lines, grid = [], self.first.experiment.guidance.grid
+        largest = max(guide.scale for guide in grid)
+        for name, seeds in self.rows.items():
+            found = [Guide(**run.result()["facts"]["guide"]) for r in seeds if (run := r.done("guidance"))]
+            for metric in ("gfd", "classifier_score"):
+                heads = headers([metric], self.results, f"guidance {grid[0]}", "guidance")
+                line = {"row": name, "metric": heads[metric]}
+                for guide in grid:
+                    line[f"w = {guide}"] = cell(seeds, metric, f"guidance {guide}", "guidance")
+                chosen = ", ".join(f"{g}{' (end of the grid)' if g.scale == largest else ''}" for g in found)
+                lines.append(line | {"chosen": chosen or "–"})
+        return markdown(lines)
+
+    def draw(self, folder: Path) -> dict[str, bool]:
+        """Draws every figure that there are results for."""
+        if not self:
+            return dict.fromkeys(("samples", "generator", "probe"), False)
+        with_generator = [r for seeds in self.rows.values() for r in seeds]
+        return {
+            "samples": self._draw_samples(folder / "samples.png"),
+            "generator": generator_curves(with_generator, folder / "generator.png"),
+            "probe": probe_against_gfd(with_generator, folder / "probe.png"),
+        }
+
+    def _draw_samples(self, path: Path) -> bool:
+        lines: dict[str, np.ndarray] = {}
+        sets = ("guided", "samples") if self.guided else ("samples",)
+        shown = SHOWN if self.guided else 2 * SHOWN
+        for name, seeds in self.rows.items():
+            if (stored := seeds[0].arrays("generation", "shown.npz")) is not None:
+                lines[name] = np.concatenate([stored[split][:shown] for split in sets])
+        return figures.strips(lines, path, {shown * place: NAMES[split] for place, split in enumerate(sets)})

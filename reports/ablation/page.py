@@ -1,0 +1,280 @@
+"""The Markdown page of an ablation: the table with ours beside the paper's, and everything that it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from harness.data.splits import SPLITS
+from harness.evaluation import collapse, validation
+from harness.evaluation.reconstructed import DROPPED_IMAGES
+from harness.experiments.fields import differences
+from harness.experiments.published import published
+from harness.experiments.requests import AskedAblation
+from harness.experiments.study import Ablation
+from harness.store.runs import Store
+from models.variants import VARIANTS
+from reports import figures
+from reports.ablation import figures as panels
+from reports.ablation.differences import LEGEND, Differences
+from reports.ablation.generation import Generation
+from reports.claims import table
+from reports.claims.judge import judged
+from reports.provenance import Provenance
+from reports.results import Result, load, mixtures, rows_of, shared
+from reports.tables import cell, header, headers, markdown, rendered, seeds_note, statuses
+
+QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # of fewer than 10,000 images KID leads
+INFORMATION = (
+    *("kl", "linear_gaussian_kl", "kl_per_token", "kl_per_dimension", "mutual_information", "gaussian_rate"),
+    "active_units",
+)
+LATENTS = ("probe", "probe_mean", "knn", "effective_rank", "isotropy", "shuffled_error", "dropped_token")
+PAPER = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim"}
+DIFFERENCES = ("rfd", "psnr", "probe", "active_units")
+DIFFERENCES_OF_GENERATION = ("gfd", "classifier_score")
+SHOWN = 5  # reconstructions of each validation split
+
+
+def write(asked: AskedAblation, store: Store, out: Path) -> str:
+    """Writes the page and its figures below `out`; returns what a terminal shows of it: tables and the path."""
+    page, name = Page(asked, load(asked.experiments(), store)), asked.page
+    path = rendered("ablation/page.md.j2", out / f"{name}.md", page=page, name=name, drawn=page.draw(out / name))
+    return "\n\n".join(
+        [
+            page.quality_table("val"),
+            *([page.generation.table()] if page.generation else []),
+            page.information_table(),
+            page.latents_table(),
+            *page.difficulty(),
+            f"{page.seeds_note} {path}",
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the template asks for, each a piece of Markdown."""
+
+    asked: AskedAblation
+    results: list[Result]
+
+    @property
+    def study(self) -> Ablation:
+        return self.asked.study
+
+    @property
+    def provenance(self) -> Provenance:
+        """What all numbers rest on."""
+        return Provenance(self.results)
+
+    @property
+    def rows(self) -> dict[str, list[Result]]:
+        return rows_of(self.results)
+
+    @property
+    def seeds_note(self) -> str:
+        return seeds_note(self.asked.seeds)
+
+    @property
+    def generation(self) -> Generation:
+        """What there is to say of generated images."""
+        return Generation(self.study, self.results)
+
+    @cached_property
+    def differences(self) -> Differences:
+        """What the one field between a row and its base changes."""
+        where = [(metric, "val", "evaluation") for metric in DIFFERENCES]
+        if self.generation:
+            where += [(metric, self.generation.judged, "generation") for metric in DIFFERENCES_OF_GENERATION]
+        return Differences(self.results, where)
+
+    def claims_table(self) -> str:
+        """What the paper claims of the study, judged; empty where it claims nothing."""
+        study = self.study
+        found = judged(study.claims, self.results, published(study.published_table))
+        return markdown(table.lines(found)) if found else ""
+
+    @property
+    def legends(self) -> dict[str, str]:
+        """What stands below the tables of differences and claims."""
+        return {"differences": LEGEND, "claims": table.EXPLAINED}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What stands above the table."""
+        found = mixtures(self.results)
+        found += [f"{r.row.name} (seed {r.experiment.seed}): {r.state}." for r in self.results if r.state != "done"]
+        return found
+
+    def rows_table(self) -> str:
+        """What each row is and in what it differs from its base."""
+        lines = []
+        experiments = {name: seeds[0].experiment for name, seeds in self.rows.items()}
+        for name, seeds in self.rows.items():
+            row = seeds[0].row
+            change = "stands alone"
+            if row.base is not None:
+                base = self.asked.experiment(self.study.row(row.base))
+                changed = differences(base, experiments[name])
+                change = ", ".join(f"`{path}`: {a} → {b}" for path, (a, b) in changed.items())
+            about = VARIANTS[row.variant].about
+            lines.append(
+                {
+                    "row": name,
+                    "variant": f"`{row.variant}`",
+                    "what": about,
+                    "base": row.base or "",
+                    "change": change,
+                    "runs": self._named(seeds),
+                }
+            )
+        return markdown(lines)
+
+    def _named(self, seeds: list[Result]) -> str:
+        """The runs that `harness.generate` and `harness.reconstruct` take."""
+        stage = "generation" if seeds[0].experiment.generator.on else "evaluation"
+        return ", ".join(f"`{r.runs[stage].key}`" for r in seeds)
+
+    def quality_table(self, split: str) -> str:
+        """Reconstruction, beside the paper's where it has such a table."""
+        paper, heads = published(self.study.published_table), headers(QUALITY, self.results, split)
+        lines = []
+        for name, seeds in self.rows.items():
+            line = {"row": name}
+            printed = paper.get(seeds[0].row.published or "", {})
+            for metric in QUALITY:
+                line[heads[metric]] = cell(seeds, metric, split)
+                if paper and metric in PAPER and split == "val":
+                    column = {"rfid": "paper rFID"}.get(PAPER[metric], f"paper {PAPER[metric].upper()}")
+                    line[column] = printed.get(PAPER[metric]) or "–"
+            line["status"] = statuses(seeds)
+            lines.append(line)
+        return markdown(lines)
+
+    def information_table(self) -> str:
+        """How much the latents say of the images, and the KL that a linear-Gaussian model would spend."""
+        return self._table(INFORMATION)
+
+    def latents_table(self) -> str:
+        """What a classifier reads off the latents, how they spread, how much the decoder listens to them."""
+        return self._table(LATENTS)
+
+    def _table(self, metrics: Sequence[str]) -> str:
+        lines = []
+        for name, seeds in self.rows.items():
+            line = {"row": name} | {header(metric): cell(seeds, metric, "val") for metric in metrics}
+            line["status"] = statuses(seeds)
+            lines.append(line)
+        return markdown(lines)
+
+    def finetuning_table(self) -> str:
+        """The same tokenizers before and after decoder fine-tuning, on val."""
+        lines, heads = [], headers(("rfd", "psnr"), self.results, stage="snapshots")
+        for name, seeds in self.rows.items():
+            if seeds[0].experiment.finetuning.on:
+                line = {"row": name}
+                for metric in heads:
+                    line[f"{heads[metric]} before"] = cell(seeds, metric, "val", "snapshots")
+                    line["after" if metric == "rfd" else "after "] = cell(seeds, metric, "val")
+                lines.append(line)
+        return markdown(lines)
+
+    def difficulty(self) -> list[str]:
+        """How hard the data set is, one line a split."""
+        run = shared(self.results, "difficulty")
+        if run is None:
+            return []
+        values: dict[str, dict[str, float]] = {}
+        for r in run.records():
+            values.setdefault(r.split, {})[r.metric] = r.value
+        lines = [
+            f"`{split}`: a linear probe reads {v['probe_teacher']:.1f} % off the teacher's class token, "
+            f"{v['probe_pixels']:.1f} % off principal components of the pixels; the commonest class is "
+            f"{v['majority']:.1f} %."
+            for split, v in values.items()
+            if "majority" in v
+        ]
+        if "train" in values:
+            v = values["train"]
+            lines.append(
+                f"Semantic masks, hiding as many patches as the object covers, hit the object with a precision of "
+                f"{v['semantic_precision']:.0f} %; random ones would with {v['random_precision']:.0f} %."
+            )
+        return lines
+
+    @property
+    def validation_images(self) -> int:
+        """Images behind each point of a curve."""
+        return min(validation.Validation.IMAGES, self.results[0].experiment.data.val_images)
+
+    @property
+    def has_unseen(self) -> bool:
+        """Whether the data set has a split of unseen objects."""
+        run = shared(self.results, "data")
+        return run is not None and "val_unseen" in run.result()["facts"]["images"]
+
+    @property
+    def dropped_images(self) -> int:
+        """Images behind the error without a token."""
+        return min(DROPPED_IMAGES, self.results[0].experiment.data.val_images)
+
+    @property
+    def embedded_images(self) -> int:
+        """Images whose latents t-SNE and UMAP place."""
+        return min(panels.EMBEDDED_IMAGES, self.results[0].experiment.data.val_images)
+
+    @property
+    def has_umap(self) -> bool:
+        """Whether the optional package that draws by UMAP is installed."""
+        return find_spec("umap") is not None
+
+    def status_rules(self) -> str:
+        return collapse.RULES
+
+    def draw(self, folder: Path) -> dict[str, bool]:
+        """Draws every figure that there are results for."""
+        data = shared(self.results, "data")
+        classes = data.result()["facts"]["classes"] if data else []
+        return {
+            "curves": panels.curves(self.results, folder / "curves.png"),
+            "reconstructions": self._draw_reconstructions(folder / "reconstructions.png"),
+            "masks": self._draw_masks(folder / "masks.png"),
+            "kl": panels.kl_maps(self.results, folder / "kl.png"),
+            "dropped": panels.dropped_tokens(self.results, folder / "dropped.png"),
+            "interpolations": panels.interpolations(self.results, folder / "interpolations.png"),
+            "latents": panels.latents(self.results, classes, folder / "latents.png", panels.pca),
+            "tsne": panels.latents(self.results, classes, folder / "tsne.png", panels.tsne),
+            "umap": self.has_umap and panels.latents(self.results, classes, folder / "umap.png", panels.umap),
+            **self.generation.draw(folder),
+        }
+
+    def _draw_reconstructions(self, path: Path) -> bool:
+        lines: dict[str, np.ndarray] = {}
+        titles: dict[int, str] = {}
+        for name, seeds in self.rows.items():
+            if (stored := seeds[0].arrays("evaluation", "reconstructions.npz")) is not None:
+                splits = [split for split in SPLITS if split in stored.files]
+                titles = {SHOWN * place: split for place, split in enumerate(splits)}
+                originals = [stored[f"{split} originals"][:SHOWN] for split in splits]
+                lines.setdefault("original", np.concatenate(originals))
+                lines[name] = np.concatenate([stored[split][:SHOWN] for split in splits])
+        return figures.strips(lines, path, titles)
+
+    def _draw_masks(self, path: Path) -> bool:
+        lines: dict[str, np.ndarray] = {}
+        kinds: set[str] = set()
+        for name, seeds in self.rows.items():
+            masking = seeds[0].experiment.tokenizer.masking
+            kind = {0.0: "random", 1.0: "semantic"}.get(masking.semantic_share, "random and semantic")
+            stored = seeds[0].arrays("tokenizer", "masks.npz") if masking.on else None
+            if stored is not None and kind not in kinds:
+                kinds.add(kind)
+                lines.setdefault("image", stored["images"])
+                lines[f"{kind}\n({name})"] = panels.hidden(stored["images"], stored["masks"])
+        return figures.strips(lines, path)

@@ -1,0 +1,144 @@
+"""The embedded images: what is drawn, where, and from what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.data import splits
+from harness.data.sets import embedded
+from harness.data.splits import open_split
+from harness.experiments.experiment import Data
+from harness.experiments.keys import key_of
+from harness.system.errors import Mistake, Trouble
+from tests.conftest import contents
+
+SMALL = Data("embedded", image_size=16, train_images=40, val_images=20)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded data set, `SMALL`."""
+    place = tmp_path_factory.mktemp("embedded")
+    embedded.build(SMALL, place)
+    return place
+
+
+def test_embedded_is_the_same_twice(drawn: Path, tmp_path: Path) -> None:
+    embedded.build(SMALL, tmp_path)
+    again = contents(tmp_path)
+    assert len(again) == 9
+    for name, array in contents(drawn).items():
+        np.testing.assert_array_equal(array, again[name])
+
+
+def test_embedded_image_does_not_depend_on_the_count(drawn: Path, tmp_path: Path) -> None:
+    embedded.build(replace(SMALL, train_images=7, val_images=3), tmp_path)
+    full = contents(drawn)
+    for name, array in contents(tmp_path).items():
+        np.testing.assert_array_equal(array, full[name][: len(array)])
+
+
+@pytest.mark.parametrize("split", splits.SPLITS)
+def test_embedded_foreground_and_balance(split: str, drawn: Path) -> None:
+    arrays = open_split(drawn, split)
+    assert arrays.masks is not None
+    assert 0.18 < arrays.masks.mean() < 0.36
+    assert arrays.masks.any(axis=(1, 2)).all()
+    assert set(np.bincount(arrays.labels)) == {len(arrays) // 10}
+    assert list(arrays.labels[:10]) != list(arrays.labels[10:20])
+
+
+def test_embedded_mask_is_where_the_object_is() -> None:
+    """On another background, exactly the pixels that the object leaves free change."""
+    painter = embedded.Painter(32)
+    scene = embedded.scene("train", 3)
+    image, mask = painter.paint("train", scene)
+    others = [painter.paint("train", replace(scene, photograph=i)) for i in range(len(embedded.PHOTOGRAPHS))]
+    assert all((other_mask == mask).all() for _, other_mask in others)
+    change = np.stack([abs(other.astype(int) - image).max(axis=-1) for other, _ in others]).max(axis=0)
+    assert (change[~mask] > 0).all()
+    assert np.median(change[mask]) == 0
+
+
+def test_embedded_objects_of_the_splits() -> None:
+    train, val, unseen = map(embedded.objects, splits.SPLITS)
+    assert train == val
+    assert sum(map(len, train)) + sum(map(len, unseen)) == 348
+    for seen_of_class, unseen_of_class in zip(train, unseen, strict=True):
+        assert not set(seen_of_class) & set(unseen_of_class)
+        assert len(unseen_of_class) == pytest.approx(len(seen_of_class) / 5, abs=1)
+    for split in splits.SPLITS:
+        for index in range(200):
+            scene = embedded.scene(split, index)
+            assert scene.codepoint in embedded.objects(split)[scene.label]
+
+
+def test_embedded_backgrounds_of_train_and_val_share_no_pixel() -> None:
+    """Painting one region red changes no image of the other."""
+    painter, marked = embedded.Painter(8), embedded.Painter(8)
+    for source in marked.regions["val"]:
+        source.paste((255, 0, 0), (0, 0, *source.size))
+    for split in splits.SPLITS:
+        scenes = [embedded.scene(split, index) for index in range(200)]
+        changed = [(painter.paint(split, s)[0] != marked.paint(split, s)[0]).any() for s in scenes]
+        assert not any(changed) if split != "val" else all(changed)
+
+
+@pytest.mark.parametrize("size", [(512, 512), (451, 300), (1000, 872)])
+def test_embedded_regions_and_crops(size: tuple[int, int]) -> None:
+    regions = {split: embedded.region(split, *size) for split in splits.SPLITS}
+    assert regions["train"][2] == regions["val"][0] and regions["val"] == regions["val_unseen"]
+    sizes = {split: (right - left, bottom - top) for split, (left, top, right, bottom) in regions.items()}
+    for split in splits.SPLITS:
+        scenes = [embedded.scene(split, index) for index in range(300)]
+        boxes = np.array([embedded.crop_box(scene, sizes[split], sizes["val"]) for scene in scenes])
+        assert boxes.min() >= 0
+        assert (boxes[:, 2:].max(axis=0) <= sizes[split]).all()
+        sides = (boxes[:, 2] - boxes[:, 0]) / min(sizes["val"])
+        assert sides.min() >= 0.5 and sides.max() <= 1 and sides.mean() == pytest.approx(0.75, abs=0.05)
+
+
+def test_embedded_object_keeps_its_place_at_any_size() -> None:
+    """The same scene at 16 and at 64 pixels: the larger image, averaged, is about the smaller one."""
+    scene = embedded.scene("val", 5)
+    small, mask = embedded.Painter(16).paint("val", scene)
+    large, large_mask = embedded.Painter(64).paint("val", scene)
+    averaged = large.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
+    assert abs(averaged - small).mean() < 6
+    assert large_mask.mean() == pytest.approx(mask.mean(), abs=0.02)
+
+
+def test_embedded_edges_have_the_colour_of_the_object() -> None:
+    """Where fog, which has no outline, is half transparent, it is not darker than elsewhere."""
+    fog = np.asarray(embedded.Painter(64).glyph("1F32B"))
+    soft = fog[(fog[..., 3] > 60) & (fog[..., 3] < 100)]
+    assert len(soft) and np.median(soft[:, :3]) > 190
+
+
+def test_embedded_every_object_is_drawn_once() -> None:
+    painter = embedded.Painter(16)
+    codepoints = [code for split in ("val", "val_unseen") for of_class in embedded.objects(split) for code in of_class]
+    pictures = {painter.glyph(code).tobytes() for code in codepoints}
+    assert len(pictures) == len(codepoints)
+
+
+def test_embedded_recipe() -> None:
+    assert embedded.recipe(SMALL) == embedded.recipe(SMALL)
+    assert set(embedded.recipe(SMALL)["packages"]) == set(embedded.PACKAGES)
+    changed = [replace(SMALL, image_size=48), replace(SMALL, train_images=48), replace(SMALL, val_images=48)]
+    assert len({key_of(embedded.recipe(data)) for data in [SMALL, *changed]}) == 4
+    with pytest.raises(Mistake, match="takes no argument"):
+        embedded.recipe(replace(SMALL, argument="somewhere"))
+
+
+def test_embedded_without_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "PACKAGES", ("no-such-package",))
+    with pytest.raises(Mistake, match="pip install no-such-package"):
+        embedded.recipe(SMALL)
+    monkeypatch.setattr(embedded, "FONT", ("sklearn", "no/such/font.ttf"))
+    with pytest.raises(Trouble, match=r"lacks no/such/font\.ttf"):
+        embedded.Painter(16)

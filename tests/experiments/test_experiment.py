@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from harness.experiments.fields import differences, flat, with_fields
+from harness.experiments.keys import canonical, key_of
+from harness.experiments.requests import wanted
+from harness.experiments.scales import SCALES
+from harness.planning.task import task, tasks
+from harness.system import plugins
+from harness.system.errors import Mistake
+from models.variants import VARIANTS
+from tests.conftest import experiment
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_every_variant_fits_every_scale(name):
+    for variant in VARIANTS:
+        laid = experiment(variant)
+        base = SCALES[name].experiment
+        assert tasks([dataclasses.replace(base, tokenizer=laid.tokenizer)])
+
+
+@pytest.mark.parametrize("name", [name for name, v in VARIANTS.items() if v.base])
+def test_a_variant_differs_from_its_base_in_its_own_fields(name):
+    variant = VARIANTS[name]
+    found = differences(experiment(variant.base).tokenizer, experiment(name).tokenizer)
+    assert set(found) == set(variant.fields)
+
+
+def test_values_may_be_text_and_are_typed():
+    assert experiment(training__steps="12", training__warmup_steps="3").training.steps == 12
+    assert experiment(tokenizer__gaussian__on="false").tokenizer.gaussian.on is False
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("tokenizer.masking.max_ratio", "1.2", "less than or equal to 1"),
+        ("tokenizer.masking.max_ration", "0.5", "Did you mean 'max_ratio'"),
+        ("tokenizer.masking", "0.5", "group of fields"),
+        ("training.steps.more", "1", "is a value"),
+        ("training.steps", "many", "valid integer"),
+        ("training.steps", "0", "greater than or equal to 1"),
+        ("tokenizer.tokens", "7", "does not divide"),
+        ("tokenizer.patch_size", "5", "not a multiple"),
+        ("tokenizer.encoder.heads", "3", "multiple of heads"),
+        ("tokenizer.masking.per", "pixel", "'image' or 'batch'"),
+        ("training.learning_rate", "nan", "finite number"),
+        ("training.warmup_steps", "4000", "not below training.steps"),
+        ("guidance.intervals", "0:0.7,0.8:0.7", "guidance.intervals: 0.8 is not below 0.7"),
+        ("guidance.scales", "1.5,0.5", "greater than or equal to 1"),
+        ("guidance.scales", "", "valid number"),
+        ("sampling.steps", "0", "greater than or equal to 1"),
+        ("sampling.sampler", "dopri5", "'euler', 'heun' or 'euler_maruyama'"),
+    ],
+)
+def test_what_cannot_be_is_one_clear_line(path, value, words):
+    with pytest.raises(Mistake, match=words) as error:
+        with_fields(experiment(), {path: value})
+    assert "\n" not in str(error.value)
+
+
+def test_fields_are_checked_together():
+    changed = with_fields(experiment(), {"training.steps": 2, "training.warmup_steps": 1})
+    assert (changed.training.steps, changed.training.warmup_steps) == (2, 1)
+
+
+def test_parts_that_are_off_have_no_key():
+    plain = experiment("autoencoder")
+    assert "masking" not in canonical(plain.tokenizer)
+    for path in ("masking.max_ratio", "latent_masking.max_ratio", "alignment.weight", "gaussian.kl_weight"):
+        assert task("tokenizer", with_fields(plain, {f"tokenizer.{path}": 0.3})) == task("tokenizer", plain)
+
+
+def test_an_option_added_later_and_off_keeps_the_key():
+    @dataclasses.dataclass(frozen=True)
+    class Before:
+        width: int = 8
+
+    @dataclasses.dataclass(frozen=True)
+    class After:
+        width: int = 8
+        rotary: bool = False
+        gan: str | None = None
+
+    assert key_of(Before()) == key_of(After()) != key_of(After(rotary=True))
+
+
+def test_every_field_that_has_an_influence_changes_some_key_but_the_label():
+    before = experiment("mactok", guidance__scales="1,2", generator__name="lightningdit")  # which heeds all of them
+    keys = {t.key for t in tasks([before])}
+    other = {
+        int: lambda v: v * 2 or 1,
+        float: lambda v: v / 2 + 0.01,
+        bool: lambda v: not v,
+        tuple: lambda v: (*v, (0.1, 0.5) if isinstance(v[0], tuple) else 3.0),
+    }
+    absent = {"evaluation.measure": "dinov2", "generator.direction_weight": 1.0, "sampling.time_shift": 2.0}
+    skipped = {"scale", "data.argument", "data.name", "data.crop", "data.unreadable", "teacher"}
+    for path, value in flat(before, active_only=True).items():
+        if path in skipped or isinstance(value, str):
+            continue
+        changed = with_fields(before, {path: absent[path] if value is None else other[type(value)](value)})
+        assert {t.key for t in tasks([changed])} != keys, path
+
+
+def test_measuring_otherwise_retrains_nothing():
+    before, after = experiment(), experiment(evaluation__metrics_px=32)
+    for stage in ("tokenizer", "finetuning", "teacher_features"):
+        assert task(stage, before).key == task(stage, after).key
+    assert task("evaluation", before).key != task("evaluation", after).key
+
+
+@pytest.mark.parametrize(
+    ("fields", "redone"),
+    [
+        ({"guidance__scales": "1.5"}, {"guidance", "guided_samples", "generation"}),
+        ({"guidance__scales": "1,2"}, {"guidance", "guided_samples", "generation"}),
+        ({"guidance__intervals": "0:0.6"}, {"guidance", "guided_samples", "generation"}),
+        ({"sampling__curve_images": 140}, {"generator_snapshots"}),
+        ({"sampling__images": 170}, {"samples", "guided_samples", "generation"}),
+        (
+            {"generator__label_dropout": 0.2},
+            {"generator", "samples", "guided_samples", "generator_snapshots", "generation"},
+        ),
+        ({"finetuning__share": 0.1}, {"finetuning", "evaluation", "generator_snapshots", "generation"}),
+    ],
+)
+def test_a_change_redoes_what_depends_on_it_and_nothing_else(fields, redone):
+    before, after = ({t.stage: t.key for t in tasks([e])} for e in (experiment(), experiment(**fields)))
+    assert {stage for stage in before if before[stage] != after[stage]} == redone
+
+
+def test_a_generator_trained_for_one_table_serves_the_other():
+    of_table5, of_table4 = experiment(), experiment(finetuning__on=False, guidance__on=False)
+    for stage in ("tokenizer", "latents", "generator", "samples"):
+        assert task(stage, of_table5).key == task(stage, of_table4).key
+    assert "guided_samples" not in {t.stage for t in tasks([of_table4])}
+
+
+def test_samples_depend_on_the_search_and_not_on_what_it_found():
+    searched = experiment(guidance__scales="1,2")
+    assert task("guided_samples", searched).inputs["guidance"].inputs["generator"] == task("generator", searched)
+    assert not task("guidance", experiment()).inputs
+
+
+def test_without_a_generator_nothing_is_generated():
+    assert not {t.stage for t in tasks([experiment(generator__on=False)])} & {"latents", "generator", "samples"}
+
+
+def test_rows_share_what_does_not_depend_on_them():
+    planned = tasks([experiment(name) for name in VARIANTS])
+    assert sum(t.stage == "data" for t in planned) == sum(t.stage == "teacher_features" for t in planned) == 1
+    assert sum(t.stage == "tokenizer" for t in planned) == len(VARIANTS)
+    assert {t.stage for t in planned} >= set(wanted(experiment()))
+    places = {t: place for place, t in enumerate(planned)}
+    assert all(places[needed] < places[t] for t in planned for needed in t.inputs.values())
+
+
+GOLDEN = {
+    "data": "40772e38516f078c",
+    "teacher_features": "63ba0c418e43986d",
+    "difficulty": "dc1d947124a9386d",
+    "tokenizer": "39864677fb8ec407",
+    "snapshots": "b4de1644a8e9a843",
+    "diagnosis": "70a7e4768c93dd94",
+    "finetuning": "3d62661b53cdecfa",
+    "evaluation": "27d047f5c40c4f90",
+    "reference": "917f88b30b09fd08",
+    "latents": "4b245f5c92228a0e",
+    "generator": "a9a6d6c995aca655",
+    "generator_snapshots": "6b67e0b220b1e23b",
+    "samples": "321cdbe5508b1b34",
+    "guidance": "364d6c8be62d6505",
+    "guided_samples": "0f58fe9c9e433f4f",
+    "generation": "73ee7de740f7a2c7",
+}
+
+
+@pytest.mark.parametrize("stage", GOLDEN)
+def test_a_key_stays_until_its_revision_is_raised(stage):
+    assert task(stage, experiment()).key == GOLDEN[stage]
+
+
+def test_every_stage_has_a_golden_key():
+    assert sorted(GOLDEN) == plugins.names("harness.stages")
+
+
+LIGHT = [
+    "models.config",
+    "models.variants",
+    "harness.planning.task",
+    "harness.ablate",
+    "harness.sweep",
+    "harness.report",
+    "harness.bench",
+]
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_declarations_are_importable_without_torch(module):
+    code = f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'matplotlib', 'pandas')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

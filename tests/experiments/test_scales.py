@@ -1,0 +1,163 @@
+"""Scales: complete at every size, as large as the paper says, planned and rehearsed without data, weights or a GPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harness.execution import rehearsal
+from harness.experiments.fields import differences
+from harness.experiments.published import published
+from harness.experiments.requests import AskedAblation, study_called
+from harness.experiments.scales import SCALES, scale
+from harness.experiments.study import Ablation
+from harness.networks import lpips, roles
+from harness.networks.measures import inception
+from harness.networks.weight_files import DINO, DINOV2, FOLDER_VARIABLE
+from harness.planning.plan import plan_of
+from harness.system import plugins
+from harness.system.errors import Mistake
+from models.alignment import AlignmentLoss
+from models.config import SIZES, Alignment, Gaussian, Masking, Tokenizer
+from models.tokenizer import Tokenizer as Network
+from tests.commands.test_cli import command
+
+ABLATIONS = [name for name in plugins.names("ablations") if isinstance(study_called(name), Ablation)]
+OF_THE_PAPER = ("paper256", "paper512")
+PUBLISHED = {"S": 45e6, "B": 176e6, "BL": 391e6}
+
+
+@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize("study", ABLATIONS)
+def test_every_table_can_be_planned_at_every_scale(study, name):
+    planned = plan_of(AskedAblation(study, study_called(study), scale(name)))
+    assert planned.tasks
+    assert all(t.module.size(t.experiment).bytes >= 0 for t in planned.tasks)
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_rows_pick_rungs_that_every_scale_has(name):
+    picked = {
+        (ladder, rung) for known in ABLATIONS for row in study_called(known).rows for ladder, rung in row.rungs.items()
+    }
+    ladders = scale(name).ladders
+    assert picked == {(ladder, rung) for ladder, rungs in ladders.items() for rung in rungs}
+
+
+def test_a_rung_that_is_not_there_is_refused():
+    with pytest.raises(Mistake, match=r"size of scale tiny: 'XXL'.*S, B, BL"):
+        scale("tiny").rungs({"size": "XXL"})
+
+
+def test_a_rung_sets_what_it_names():
+    asked = AskedAblation("table7", study_called("table7"), scale("paper256"))
+    found = {row.name: experiment for row, (experiment, *_) in asked.experiments().items()}
+    sit, lightning = found["MacTok-128 + SiT-XL"], found["MacTok-64 + LightningDiT-XL"]
+    assert (sit.generator.name, sit.generator.training.steps) == ("sit", 4_000_000)
+    assert sit.generator.size == lightning.generator.size == SIZES["XL"]
+    assert (lightning.tokenizer.tokens, lightning.generator.training.batch_images) == (64, 1024)
+    assert {name: e.guidance.scales for name, e in found.items()} == {
+        "MacTok-128 + SiT-XL": (2.3,),
+        "MacTok-64 + SiT-XL": (2.4,),
+        "MacTok-128 + LightningDiT-XL": (2.5,),
+        "MacTok-64 + LightningDiT-XL": (2.7,),
+    }
+
+
+@pytest.mark.parametrize("study", ABLATIONS)
+def test_rows_that_name_a_row_of_the_paper_name_one_that_is_printed(study):
+    declared = study_called(study)
+    printed = published(declared.published_table)
+    assert {row.published for row in declared.rows} - {None} <= set(printed)
+
+
+def test_systems_are_printed_with_guidance():
+    row = published("7")["MacTok-128 + SiT-XL"]
+    assert (row["gfid"], row["is"], row["rfid"]) == ("1.44", "302.5", "0.43")
+
+
+# How large
+
+
+def heads(encoder: str) -> AlignmentLoss:
+    """Of the local term, onto a teacher as wide as the encoder."""
+    return AlignmentLoss(Alignment(local_term=True, hidden=1024), 32, SIZES[encoder].width, SIZES[encoder].width)
+
+
+@pytest.mark.parametrize("tokens", [32, 64, 128, 256])
+@pytest.mark.parametrize("side", [256, 512])
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_tokenizers_have_the_published_size(name, side, tokens):
+    encoder, decoder = (SIZES[part] for part in {"S": "SS", "B": "BB", "BL": "BL"}[name])
+    config = Tokenizer(16, tokens, 32, encoder, decoder, gaussian=Gaussian(on=True), masking=Masking(on=True))
+    with torch.device("meta"):
+        counted = [sum(p.numel() for p in module.parameters()) for module in (Network(config, side), heads(name[0]))]
+    assert counted[0] == config.parameters(side)
+    assert sum(counted) == pytest.approx(PUBLISHED[name], rel=0.02)
+
+
+@pytest.mark.parametrize("name", OF_THE_PAPER)
+def test_the_ladder_of_sizes_is_the_papers(name):
+    asked = AskedAblation("table6b", study_called("table6b"), scale(name))
+    for row, (experiment, *_) in asked.experiments().items():
+        assert experiment.tokenizer.parameters(experiment.data.image_size) == pytest.approx(
+            PUBLISHED[row.name], rel=0.04
+        )
+
+
+def test_512_px_is_256_px_but_for_what_the_paper_changes():
+    changed = differences(scale("paper256").experiment, scale("paper512").experiment)
+    assert set(changed) == {
+        *("scale", "data.image_size"),
+        *(f"training.{field}" for field in ("steps", "batch_images", "warmup_steps")),
+    }
+
+
+@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize("study", ABLATIONS)
+def test_every_row_finds_its_weights_where_there_are_any(study, name, monkeypatch, tmp_path):
+    """No row asks for an encoder, or for any other weights, that nobody has."""
+    files = [weights.names[0] for weights in (DINO, *DINOV2.values())]
+    for file in (*files, lpips.FILE, inception.FILE):
+        (tmp_path / file).touch()
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    asked = AskedAblation(study, study_called(study), scale(name))
+    for experiments in asked.experiments().values():
+        roles.require(experiments[0])
+
+
+# Rehearsed
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_what_is_rehearsed_is_of_full_size(name):
+    experiment = scale(name).experiment
+    rehearsed = rehearsal.rehearsed(experiment)
+    for path in ("tokenizer.encoder", "tokenizer.decoder", "generator.size", "teacher", "data.image_size"):
+        before, after = experiment, rehearsed
+        for part in path.split("."):
+            before, after = getattr(before, part), getattr(after, part)
+        assert after == before, path
+    assert rehearsed.training.steps == rehearsed.generator.training.steps == rehearsal.STEPS
+    assert rehearsed.training.batch_images == rehearsed.generator.training.batch_images == 4
+    assert rehearsed.tokenizer.adversarial.start_step == 0
+
+
+def test_a_rehearsal_runs_every_stage_and_leaves_nothing(tmp_path):
+    words = ["table5", "--scale", "smoke", "--rows", "mactok", "--set", "adversarial.on=true", "--one-step", "--quiet"]
+    done = command("harness.ablate", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if " done " in line}
+    experiment = AskedAblation("table5", study_called("table5"), scale("smoke"), rows=("mactok",))
+    assert set(lines) == {t.stage for t in plan_of(experiment).tasks}
+    for term in ("reconstruction", "perceptual", "kl", "alignment", "adversarial", "lecam", "loss"):
+        assert f"{term} " in lines["tokenizer"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_is_told(tmp_path):
+    run = rehearsal.Run(tmp_path)
+    run.log_metrics(1, {"train/loss": 0.5, "val/error": 0.1})
+    assert rehearsal._losses(run) == "loss 0.5"
+    run.log_metrics(2, {"train/kl": float("nan")})
+    assert rehearsal._losses(run) == rehearsal.NOT_FINITE

@@ -1,0 +1,587 @@
+"""Measures and LPIPS on random weights, against the networks of the packages that they are made of."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import lpips as lpips_package
+import numpy as np
+import pytest
+import timm
+import torch
+import torch_fidelity
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_fidelity import feature_extractor_inceptionv3
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+from torchvision.models import vgg
+
+from harness.evaluation import fidelity
+from harness.experiments.experiment import Evaluation
+from harness.networks import frozen, lpips, measures
+from harness.networks.frozen import Seen
+from harness.networks.measures import dinov2, inception, lite2
+from harness.system import plugins
+from harness.system.errors import Mistake
+from harness.system.machine import Machine
+from models.dinov2 import positions
+from models.efficientnet import DEEP_STAGE, PATCH_STAGE, resized
+from tests.conftest import photograph
+
+MACHINE = Machine("cpu", "float32", 1)
+NAMES = plugins.names("harness.networks.measures")
+PX = 64  # of Lite2
+SMALL, SMALL_WIDTH, SMALL_PX = "vit_small_patch14_dinov2", 384, 56  # in place of ViT-L
+FROM_FILES = {"inception": inception, "dinov2": dinov2, "lpips": lpips}
+
+
+def crops(count: int, side: int, seed: int = 0) -> Tensor:
+    """Crops of a photograph, uint8 (n, 3, side, side)."""
+    source, rng = np.asarray(photograph()), np.random.default_rng(seed)
+    corners = rng.integers(0, (source.shape[0] - side, source.shape[1] - side), (count, 2))
+    pixels = np.stack([source[y : y + side, x : x + side] for y, x in corners])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Attempts are noted as well as refused: a library may go on after a refusal."""
+    attempts = []
+
+    def refuse(*arguments: object, **_: object) -> None:
+        attempts.append(arguments)
+        raise OSError("no network in these tests")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    yield
+    assert not attempts
+
+
+# Random weights
+
+
+def drawn(net: nn.Module) -> nn.Module:
+    """Weights that keep the scale of what passes through, so that every layer shows in the output."""
+    for layer in net.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, 0.8, 1.2)
+            nn.init.normal_(layer.bias, std=0.1)
+            nn.init.normal_(layer.running_mean, std=0.1)
+            nn.init.uniform_(layer.running_var, 0.8, 1.2)
+    return net.eval()
+
+
+class Bare(FeatureExtractorInceptionV3):
+    """Its architecture, whatever the file of weights holds."""
+
+    def __init__(self) -> None:
+        empty = io.BytesIO()
+        torch.save({}, empty)
+        empty.seek(0)
+        super().__init__("bare", ["2048"], feature_extractor_weights_path=empty)
+
+    def load_state_dict(self, *_: object) -> None:
+        pass
+
+
+def inception_file(folder: Path) -> Path:
+    """Like torch-fidelity's: no counters of batch normalisation."""
+    state = drawn(Bare()).state_dict()
+    state["fc.weight"] *= 3  # the score is furthest from 1 then
+    torch.save({key: x for key, x in state.items() if "num_batches" not in key}, folder / inception.FILE)
+    return folder / inception.FILE
+
+
+def dinov2_file(folder: Path) -> Path:
+    net = timm.create_model(SMALL, pretrained=False, num_classes=0)
+    for name, parameter in net.named_parameters():
+        if name.endswith("gamma"):  # 1e-5 would hide all blocks
+            nn.init.constant_(parameter, 0.5)
+    nn.init.normal_(net.pos_embed, std=0.5)
+    save_file(net.state_dict(), folder / "dinov2_vitl14.safetensors")
+    return folder / "dinov2_vitl14.safetensors"
+
+
+def vgg_file(folder: Path) -> Path:
+    """Like torchvision's, with a part of the classifier, which LPIPS leaves alone."""
+    trunk = drawn(vgg.make_layers(vgg.cfgs["D"]))
+    state = {f"features.{key}": x for key, x in trunk.state_dict().items()}
+    torch.save(state | {"classifier.6.bias": torch.zeros(1000)}, folder / lpips.FILE)
+    return folder / lpips.FILE
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("weights")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return {"inception": inception_file(folder), "dinov2": dinov2_file(folder), "lpips": vgg_file(folder)}
+
+
+def load(name: str, weights: Path | None) -> Callable:
+    """A measure or LPIPS, as these tests look through it."""
+    if name == "lpips":
+        return lpips.load(MACHINE, weights)
+    module = plugins.load("harness.networks.measures", name, "measure")
+    options = {
+        "lite2": {"side": PX},
+        "dinov2": {"side": SMALL_PX, "timm_name": SMALL},
+    }
+    return module.load(MACHINE, weights=weights, **options.get(name, {}))
+
+
+@pytest.fixture(scope="session")
+def looks(files: dict[str, Path]) -> dict[str, Callable]:
+    return {name: load(name, files.get(name)) for name in [*NAMES, "lpips"]}
+
+
+@pytest.fixture(scope="session")
+def images() -> Tensor:
+    return crops(3, PX)
+
+
+@pytest.fixture(scope="session")
+def seen(looks: dict[str, Callable], images: Tensor) -> dict[str, Seen]:
+    return {name: looks[name](images) for name in NAMES}
+
+
+# What every measure does
+
+
+def close(found: Seen, expected: Seen) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_measure_says_what_it_is_and_gives_what_it_says(name, seen):
+    module = plugins.load("harness.networks.measures", name, "measure")
+    assert all(text and "\n" not in text for text in (module.title, module.about, module.resizing))
+    assert module.default_px is None or isinstance(module.default_px, int)
+    features = SMALL_WIDTH if name == "dinov2" else module.features
+    for found, width in zip(seen[name], (features, module.classes, module.spatial), strict=True):
+        assert (found is None) == (width is None)
+        if found is not None:
+            assert (found.shape, found.dtype, found.device.type) == ((3, width), torch.float32, "cpu")
+            assert found.isfinite().all()
+            assert not found.requires_grad
+            assert found.std(0).mean() > 1e-3 * found.abs().mean()  # it tells images from each other
+
+
+def test_widths_are_those_of_the_networks_of_the_literature():
+    assert (inception.features, inception.classes, inception.spatial) == (2048, 1008, 2023)
+    with torch.device("meta"):
+        assert timm.create_model(dinov2.TIMM_NAME, num_classes=0).num_features == dinov2.features
+    assert (lite2.default_px, inception.default_px, dinov2.default_px) == (None, 299, 224)
+
+
+def test_measures_are_known_without_torch():
+    modules = [f"harness.networks.measures.{name}" for name in NAMES] + ["harness.networks.lpips"]
+    heavy = {"torch", "timm", "torch_fidelity", "lpips", "torchvision", "safetensors"}
+    code = f"import sys, {', '.join(modules)}; sys.exit(bool({heavy!r} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_seen_of_an_image_does_not_depend_on_its_batch(name, looks, images, seen):
+    close(looks[name](images[:1]), Seen(*(None if part is None else part[:1] for part in seen[name])))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_is_seen_in_training_mode_under_autocast_and_with_gradients(name, looks, images, seen):
+    look = looks[name]
+    parent = nn.ModuleList([look.net])
+    parent.train()
+    for module in parent.modules():  # whatever its own `train` does
+        module.training = True
+    with torch.autocast("cpu", torch.bfloat16), torch.enable_grad():
+        found = look(images)
+    assert all(ours is theirs or torch.equal(ours, theirs) for ours, theirs in zip(found, seen[name], strict=True))
+    assert not any(module.training for module in look.net.modules())
+
+
+ENDS = {  # what black and white are to the networks
+    "lite2": ("net.conv_stem", (-127 / 128, 1)),
+    "inception": ("Conv2d_1a_3x3", (-1, 127 / 128)),
+    "dinov2": (
+        "patch_embed",
+        (
+            torch.tensor([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])[:, None, None],
+            torch.tensor([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])[:, None, None],
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_0_and_255_are_the_ends_of_what_the_network_was_trained_on(name, looks):
+    layer, ends = ENDS[name]
+    inputs = []
+    with looks[name].net.get_submodule(layer).register_forward_pre_hook(lambda _, x: inputs.append(x[0])):
+        looks[name](torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None].expand(2, 3, PX, PX))
+    for x, end in zip(inputs[0], ends, strict=True):
+        torch.testing.assert_close(x, torch.as_tensor(end).expand_as(x).float())
+
+
+@pytest.mark.parametrize("name", [*NAMES, "lpips"])
+def test_only_uint8_images_are_looked_at(name, looks, images):
+    for wrong in (images.float(), images[0], images.permute(0, 2, 3, 1)):
+        with pytest.raises(ValueError, match="uint8 images"):
+            looks[name](*[wrong] * (1 + (name == "lpips")))
+
+
+# Lite2
+
+
+def test_lite2_sees_what_metrics_look_at(images, seen):
+    found, expected = seen["lite2"], fidelity.seen(images, fidelity.network(Evaluation(metrics_px=PX), MACHINE))
+    assert torch.equal(found.features, expected.features)
+    assert torch.equal(found.logits, expected.logits)
+    net = frozen.efficientnet_lite(frozen.MEASURE, MACHINE)
+    with torch.no_grad():
+        x = resized(images.float() / 127.5 - 1, PX).contiguous(memory_format=torch.channels_last)
+        stages = net.stages(x)
+        assert torch.equal(found.features, stages[PATCH_STAGE].mean((2, 3)))
+        assert torch.equal(found.logits, net.logits(stages[DEEP_STAGE]))
+
+
+def test_lite2_without_logits_spares_the_deeper_stages(images, seen):
+    look = lite2.load(MACHINE, PX, logits=False)
+    calls = []
+    with look.net.net.blocks[PATCH_STAGE + 1].register_forward_pre_hook(lambda *_: calls.append(1)):
+        found = look(images)
+    assert not calls
+    assert found.logits is None
+    assert torch.equal(found.features, seen["lite2"].features)
+
+
+def test_lite2_has_weights_of_its_own_and_has_to_be_told_a_side(tmp_path):
+    assert lite2.weights_file() == frozen.weights_file(frozen.MEASURE)
+    assert lite2.checksum(lite2.weights_file()) == frozen.weights_checksum(frozen.MEASURE)
+    with pytest.raises(Mistake, match="come with its package"):
+        lite2.load(MACHINE, PX, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="told which"):
+        lite2.load(MACHINE)
+
+
+# Inception
+
+
+@pytest.fixture(scope="module")
+def extractor(files: dict[str, Path]) -> FeatureExtractorInceptionV3:
+    layers = ["2048", "logits_unbiased"]
+    return FeatureExtractorInceptionV3("theirs", layers, feature_extractor_weights_path=files["inception"])
+
+
+def test_inception_sees_what_torch_fidelity_does(extractor, images, seen):
+    features, logits = extractor(images)
+    assert torch.equal(seen["inception"].features, features)
+    assert torch.equal(seen["inception"].logits, logits)
+
+
+class Images(torch.utils.data.Dataset):
+    def __init__(self, images: Tensor):
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, place: int) -> Tensor:
+        return self.images[place]
+
+
+def test_metrics_on_inception_are_those_of_torch_fidelity(files, looks, images, seen):
+    others, options = crops(3, PX, seed=1), {"kid_subsets": 3, "kid_subset_size": 2}
+    expected = torch_fidelity.calculate_metrics(
+        input1=Images(images),
+        input2=Images(others),
+        isc=True,
+        isc_splits=1,
+        kid=True,
+        feature_extractor_weights_path=files["inception"],
+        cuda=False,
+        verbose=False,
+        save_cpu_ram=True,  # no worker processes
+        cache=False,
+        **options,
+    )
+    found = isc_features_to_metric(seen["inception"].logits, splits=1)
+    found |= kid_features_to_metric(
+        seen["inception"].features, looks["inception"](others).features, verbose=False, **options
+    )
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert found["inception_score_mean"] > 1.02
+
+
+def test_spatial_features_are_the_first_convolution_of_the_seventh_mixed_block(extractor, files, images, seen):
+    mixed = [name for name, _ in extractor.named_children() if name.startswith("Mixed")]
+    state = torch.load(files["inception"], weights_only=True)
+    inputs = []
+    with getattr(extractor, mixed[6]).register_forward_pre_hook(lambda _, x: inputs.append(x[0].clone())):
+        extractor(images)
+    layer = f"{mixed[6]}.branch1x1"
+    normalisation = [state[f"{layer}.bn.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
+    x = functional.conv2d(inputs[0], state[f"{layer}.conv.weight"])
+    x = functional.batch_norm(x, *normalisation, eps=1e-3).clamp(min=0)
+    in_tensorflow = np.ascontiguousarray(x.numpy().transpose(0, 2, 3, 1))  # NHWC, of which it takes [..., :7]
+    assert in_tensorflow.shape[1:] == (17, 17, 192)
+    expected = in_tensorflow[..., :7].reshape(len(images), -1)
+    spatial = seen["inception"].spatial.numpy()
+    np.testing.assert_allclose(spatial, expected, rtol=1e-4, atol=1e-4 * expected.max())
+    assert spatial.min() == 0  # after the ReLU
+
+
+def test_inception_is_not_downloaded_where_a_file_is_given(files, monkeypatch):
+    def download(*_: object, **__: object) -> None:
+        raise AssertionError("downloads")
+
+    monkeypatch.setattr(feature_extractor_inceptionv3, "load_state_dict_from_url", download)
+    inception.load(MACHINE, 299, files["inception"])
+    with pytest.raises(AssertionError, match="downloads"):  # as it would without
+        FeatureExtractorInceptionV3("theirs", ["2048"])
+
+
+# DINOv2
+
+
+def test_images_for_dinov2_are_resized_as_pillow_does():
+    images = torch.cat([crops(2, 256), (crops(1, 256) > 128) * torch.tensor(255, dtype=torch.uint8)])
+    for side in (224, 320):
+        pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+        expected = np.stack([picture.resize((side, side), Image.Resampling.BICUBIC) for picture in pictures])
+        mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+        found = dinov2.network_input(images, side).numpy().transpose(0, 2, 3, 1) * std + mean
+        grey_levels = np.abs(found * 255 - expected)
+        assert grey_levels.max() < 2.01  # Pillow's arithmetic is in integers
+        assert grey_levels.mean() < 0.005
+
+
+def test_images_of_the_right_side_reach_dinov2_as_they_are():
+    images = crops(1, 224)
+    pixels = images.double() / 255
+    channels = zip(pixels[0], (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
+    expected = torch.stack([(channel - mean) / std for channel, mean, std in channels])
+    torch.testing.assert_close(dinov2.network_input(images, 224)[0], expected.float())
+
+
+def cubic(x: np.ndarray) -> np.ndarray:
+    """The kernel of Keys (1981) with a = -3/4."""
+    x, a = np.abs(x), -0.75
+    near, far = (a + 2) * x**3 - (a + 3) * x**2 + 1, a * (x**3 - 5 * x**2 + 8 * x - 4)
+    return np.where(x <= 1, near, np.where(x < 2, far, 0))
+
+
+def test_positions_are_resampled_as_in_the_code_of_dinov2():
+    stored_grid, grid, rng = 37, 16, np.random.default_rng(0)
+    stored = torch.from_numpy(rng.normal(size=(1, 1 + stored_grid**2, 5)).astype(np.float32))
+    places = (np.arange(grid) + 0.5) * stored_grid / (grid + 0.1) - 0.5
+    filters = np.zeros((grid, stored_grid))
+    for row, place in enumerate(places):
+        for tap in range(int(np.floor(place)) - 1, int(np.floor(place)) + 3):
+            filters[row, np.clip(tap, 0, stored_grid - 1)] += cubic(np.array(place - tap))
+    patches = stored[0, 1:].numpy().reshape(stored_grid, stored_grid, -1)
+    expected = np.einsum("yi,xj,ijd->yxd", filters, filters, patches).reshape(grid**2, -1)
+    found = positions(stored, grid)[0]
+    assert torch.equal(found[0], stored[0, 0])
+    np.testing.assert_allclose(found[1:].numpy(), expected, atol=1e-4)
+    assert positions(stored, stored_grid) is stored
+
+
+@torch.no_grad()
+def test_dinov2_sees_the_class_token_after_the_last_normalisation(files, images):
+    look = dinov2.load(MACHINE, weights=files["dinov2"], timm_name=SMALL)
+    net = look.net
+    assert net.pos_embed.shape[1] == 1 + (224 // 14) ** 2
+    x = net.patch_embed.proj(dinov2.network_input(images[:2], 224)).flatten(2).mT
+    x = torch.cat([net.cls_token.expand(len(x), -1, -1), x], 1) + net.pos_embed
+    for block in net.blocks:
+        x = block(x)
+    token = functional.layer_norm(x[:, 0], (SMALL_WIDTH,), net.norm.weight, net.norm.bias, eps=1e-6)
+    close(look(images[:2]), Seen(token))
+
+
+def test_dinov2_takes_the_weights_of_its_own_code_too(files, images, seen, tmp_path):
+    state = dinov2.WEIGHTS.read(files["dinov2"])
+    torch.save(state | {"mask_token": torch.zeros(1, SMALL_WIDTH)}, tmp_path / "dinov2_vits14_pretrain.pth")
+    look = load("dinov2", tmp_path / "dinov2_vits14_pretrain.pth")
+    assert torch.equal(look(images).features, seen["dinov2"].features)
+
+
+# LPIPS
+
+
+def test_lpips_is_that_of_its_package(files, looks, images, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torchvision, about how the package calls it
+        by_hand = lpips_package.LPIPS(net="vgg", pnet_rand=True, verbose=False)
+    state = torch.load(files["lpips"], weights_only=True)
+    with torch.no_grad():
+        for name, parameter in by_hand.net.named_parameters():
+            parameter.copy_(state["features." + name.partition(".")[2]])
+        others = images.flip(0)
+        expected = by_hand(images.float() / 255, others.float() / 255, normalize=True)
+    found = looks["lpips"](images, others)
+    assert (found.shape, found.dtype, found.requires_grad) == ((len(images),), torch.float32, False)
+    torch.testing.assert_close(found, expected[:, 0, 0, 0], rtol=1e-4, atol=1e-6)
+    assert (found > 1e-3).tolist() == [True, False, True]  # the second image has met itself
+    assert capsys.readouterr() == ("", "")
+
+
+def test_lpips_of_equal_images_is_0_and_that_of_others_does_not_depend_on_the_batch_or_on_training(looks, images):
+    look, others = looks["lpips"], images.roll(1, 0)
+    assert torch.equal(look(images, images), torch.zeros(len(images)))
+    expected = look(images, others)
+    nn.ModuleList([look.net]).train()
+    assert torch.equal(look(images, others), expected)
+    torch.testing.assert_close(look(images[:1], others[:1]), expected[:1], rtol=1e-4, atol=1e-6)
+
+
+# Files of weights
+
+
+def missing(module: ModuleType, given: Path | None = None) -> str:
+    with pytest.raises(Mistake) as mistake:
+        module.weights_file(given)
+    return str(mistake.value)
+
+
+@pytest.mark.parametrize("name", FROM_FILES)
+def test_weights_are_looked_for_where_the_line_says_that_misses_them(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TOKENIZER_WEIGHTS", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    module = FROM_FILES[name]
+    line = missing(module)
+    expected = (
+        *module.WEIGHTS.names,
+        "in folder weights",
+        module.WEIGHTS.upstream,
+        "weights FILE",
+        "TOKENIZER_WEIGHTS",
+    )
+    assert all(part in line for part in expected), line
+    assert "\n" not in line
+    assert not any(tmp_path.iterdir())
+
+    places = [tmp_path / "weights", tmp_path / "elsewhere", *[tmp_path / "torch/hub/checkpoints"] * (name == "lpips")]
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
+        for file in module.WEIGHTS.names:
+            (place / file).touch()
+    first = module.WEIGHTS.names[0]
+    assert module.weights_file() == Path("weights") / first
+    monkeypatch.setenv("TOKENIZER_WEIGHTS", str(tmp_path / "elsewhere"))
+    assert module.weights_file() == tmp_path / "elsewhere" / first
+    monkeypatch.setenv("TOKENIZER_WEIGHTS", str(tmp_path / "nowhere"))
+    if name == "lpips":
+        assert module.weights_file() == tmp_path / "torch/hub/checkpoints" / first
+    else:
+        assert str(tmp_path / "nowhere") in missing(module)
+    assert module.weights_file(tmp_path / "weights" / first) == tmp_path / "weights" / first
+    line = missing(module, tmp_path / "typo.pth")
+    assert str(tmp_path / "typo.pth") in line
+    assert module.WEIGHTS.upstream in line
+    assert "\n" not in line
+
+
+class Code:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable, tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+def truncated(path: Path, good: Path) -> None:
+    path.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+
+
+def text(path: Path, good: Path) -> None:
+    path.write_text("<html>404</html>")
+
+
+def empty(path: Path, good: Path) -> None:
+    path.touch()
+
+
+def code_in_torch_format(path: Path, good: Path) -> None:
+    torch.save({"weight": Code(path.parent / "ran")}, path)
+
+
+def code_in_a_pickle(path: Path, good: Path) -> None:
+    path.write_bytes(pickle.dumps(Code(path.parent / "ran")))
+
+
+def a_list(path: Path, good: Path) -> None:
+    torch.save([torch.zeros(2)], path)
+
+
+def other_keys(path: Path, good: Path) -> None:
+    torch.save({f"module.{key}": x for key, x in tensors(good).items()}, path)
+
+
+def other_shapes(path: Path, good: Path) -> None:
+    torch.save({key: x.flatten()[:3].clone() for key, x in tensors(good).items()}, path)
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    return dinov2.WEIGHTS.read(path)
+
+
+@pytest.mark.parametrize("name", FROM_FILES)
+@pytest.mark.parametrize(
+    "spoiled", [truncated, text, empty, code_in_torch_format, code_in_a_pickle, a_list, other_keys, other_shapes]
+)
+def test_weights_that_do_not_fit_are_a_mistake_of_one_line_and_run_nothing(name, spoiled, files, tmp_path):
+    path = tmp_path / f"spoiled{files[name].suffix if spoiled in (truncated, text, empty) else '.pth'}"
+    spoiled(path, files[name])
+    with pytest.raises(Mistake) as mistake:
+        load(name, path)
+    line = str(mistake.value)
+    assert line.startswith(f"{path} is not {FROM_FILES[name].WEIGHTS.upstream}")
+    assert "\n" not in line
+    assert len(line) < 250 + len(str(path)) + len(FROM_FILES[name].WEIGHTS.upstream)
+    assert "weights_only" not in line  # torch's advice to run the code
+    if spoiled is other_keys:
+        assert "Missing key" in line
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_network_looks_at_no_side_that_it_was_not_made_for(files):
+    with pytest.raises(Mistake, match="looks at 299 px, not at 256 px"):
+        inception.load(MACHINE, 256, files["inception"])
+    with pytest.raises(Mistake, match="multiples of 14 px, not at 256 px"):
+        dinov2.load(MACHINE, 256, files["dinov2"])
+
+
+def test_a_checksum_is_that_of_the_file_as_it_is_now(tmp_path, monkeypatch):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"one")
+    assert measures.checksum(path) == hashlib.sha256(b"one").hexdigest()[:12]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", None)
+        assert measures.checksum(path) == hashlib.sha256(b"one").hexdigest()[:12]  # read once
+    path.write_bytes(b"another")
+    assert measures.checksum(path) == hashlib.sha256(b"another").hexdigest()[:12]
+    assert all(module.checksum is measures.checksum for module in (lite2, *FROM_FILES.values()))

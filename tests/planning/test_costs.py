@@ -1,0 +1,205 @@
+"""What a plan is told to take, and that a plan that takes too much is refused before anything is written."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from harness import ablate, sweep
+from harness.execution.executors import inline
+from harness.planning.cluster import Cluster
+from harness.planning.costs import plan_table, require_gpu_hours
+from harness.planning.gpus import GPUS, Pace
+from harness.planning.task import Task, tasks
+from harness.store.runs import Store
+from harness.system.errors import Mistake
+from reports.ablation import page
+from tests.conftest import experiment
+
+LARGE = {
+    f"generator__{name}": n for name, n in (("size__width", 4096), ("size__depth", 64), ("training__steps", 10**8))
+}
+CLUSTER = Cluster({"default": {"gpus": 1, "hours": 2, "timeouts": 3}, "generator": {"processes": 8, "hours": 24}})
+
+
+def planned(**fields: object) -> list[Task]:
+    return tasks([experiment("mactok", **fields), experiment("kl_vae", **fields)])
+
+
+def text(root: Path, some: list[Task], cluster: Cluster = CLUSTER, pace: Pace | None = None) -> str:
+    return plan_table(some, dict.fromkeys(some, "rows"), Store(root), cluster, pace or Pace())
+
+
+def flops(some: list[Task], stage: str) -> list[float]:
+    return [t.module.size(t.experiment).flops for t in some if t.stage == stage]
+
+
+def line(shown: str, *beginning: str) -> list[str]:
+    """The cells of the one line of a table that begins so."""
+    rows = [re.split(r"\s{2,}", line.strip()) for line in shown.splitlines()]
+    (found,) = [cells for cells in rows if cells[: len(beginning)] == list(beginning)]
+    return found
+
+
+def end(run, state: str) -> None:
+    run.begin({}, {})
+    run.end(state, "made up")
+
+
+def test_a_stage_is_told_with_all_its_jobs(tmp_path):
+    some = planned(**LARGE)
+    hours = [Pace().hours(f) for f in flops(some, "generator")]
+    assert len(hours) == 2 and min(hours) > 1000
+    _, _, eflops, gpu_hours, a_job, _, _, after = line(text(tmp_path, some), "2", "generator")
+    assert float(gpu_hours.replace(",", "")) == pytest.approx(sum(hours), rel=0.01)
+    assert float(a_job.replace(",", "")) == pytest.approx(max(hours) / 8, rel=0.01)  # of the 8 GPUs of its processes
+    assert float(eflops.replace(",", "")) == pytest.approx(sum(flops(some, "generator")) / 1e18, rel=0.01)
+    assert after == "data, latents"
+
+
+def test_the_total_counts_jobs_flops_hours_samples_and_disk(tmp_path):
+    some = planned(**LARGE)
+    total = text(tmp_path, some).splitlines()[-1]
+    sizes = [t.module.size(t.experiment) for t in some]
+    assert total.startswith(f"{len(some)} of {len(some)} stages to run; ")
+    hours = re.search(r"([\d,.]+) GPU-hours on one H100 SXM at 30 % MFU", total)
+    assert hours and float(hours[1].replace(",", "")) == pytest.approx(
+        Pace().hours(sum(s.flops for s in sizes)), rel=0.01
+    )
+    assert f"{sum(s.samples for s in sizes):,} samples" in total
+    assert sum(s.samples for s in sizes) == 2 * (2 * 160 + 5 * 130)
+    assert f"{sum(s.bytes for s in sizes) / 2**30:.2f} GiB of" in total
+
+
+def test_what_is_there_already_costs_nothing(tmp_path):
+    some = planned(**LARGE)
+    store = Store(tmp_path)
+    first = next(t for t in some if t.stage == "generator")
+    end(first.run_in(store), "diverged")
+    shown = text(tmp_path, some)
+    assert line(shown, "1", "generator")[1] == "generator"
+    assert f"{len(some) - 1} of {len(some)} stages to run" in shown
+    for t in some:
+        if t is not first:
+            end(t.run_in(store), "diverged")
+    shown = text(tmp_path, some)
+    assert shown.endswith(f"All {len(some)} stages are done.")
+    assert "GPU-hours on" not in shown
+
+
+def test_jobs_are_told_what_the_cluster_file_gives_them(tmp_path):
+    shown = text(tmp_path, planned(), Cluster({"default": {"partition": "cpu"}, "tokenizer": TOKENIZER}))
+    (tokenizer,) = [line for line in shown.splitlines() if line.endswith("  tokenizer")]
+    assert re.split(r"\s{2,}", tokenizer) == ["2 x 4", "1 x 8", "6 x 8", "64 GiB", "12 h", "7", "2", "gpu", "tokenizer"]
+    (rest,) = [line for line in shown.splitlines() if line.startswith("1 x 1") and "samples, " in line]
+    assert "  cpu  " in rest and "tokenizer" not in rest
+
+
+TOKENIZER = {
+    "partition": "gpu",
+    "nodes": 2,
+    "processes": 4,
+    "gpus": 1,
+    "cpus": 6,
+    "memory_gib": 64,
+    "hours": 12,
+    "timeouts": 7,
+    "accumulate": 2,
+}
+
+
+def test_jobs_that_would_never_end_are_warned_of(tmp_path):
+    some = planned(**LARGE)
+    assert "warning: a job of generator takes about" in text(tmp_path, some)
+    assert "warning" not in text(tmp_path, planned())
+    (largest,) = {Pace().hours(f) for f in flops(some, "generator")}
+    for timeouts, warned in ((math.ceil(largest / 8 / 24) - 1, False), (math.floor(largest / 8 / 24) - 1, True)):
+        cluster = Cluster({"default": {"gpus": 1}, "generator": {"processes": 8, "hours": 24, "timeouts": timeouts}})
+        assert ("a job of generator" in text(tmp_path, some, cluster)) == warned
+
+
+def test_what_cannot_go_on_where_it_stopped_has_one_limit(tmp_path):
+    slow = planned(tokenizer__decoder__width=4096, tokenizer__decoder__depth=64, sampling__images=200_000)
+    (hours,) = {Pace().hours(f) for f in flops(slow, "generation")}
+    cluster = Cluster({"default": {"gpus": 1, "hours": 0.7 * hours, "timeouts": 20}})
+    assert "warning: a job of generation takes" in text(tmp_path, slow, cluster)
+
+
+def test_a_gpu_and_a_share_of_its_peak_say_how_long_flops_take():
+    assert Pace(GPUS["h100"], 0.5).hours(989e12 * 1800) == pytest.approx(1)
+    assert Pace.named("a100", 0.3).hours(1e18) / Pace().hours(1e18) == pytest.approx(989 / 312)
+    for name, mfu, told in (("h10", 0.3, "Did you mean 'h100'"), ("h100", 0.0, "above 0"), ("h100", 1.1, "at most 1")):
+        with pytest.raises(Mistake, match=told):
+            Pace.named(name, mfu)
+
+
+def test_a_plan_over_the_limit_names_its_largest_stages():
+    some = planned(**LARGE)
+    hours = Pace().hours(sum(t.module.size(t.experiment).flops for t in some))
+    require_gpu_hours(some, Pace(), None)
+    require_gpu_hours(some, Pace(), hours)
+    require_gpu_hours([], Pace(), 0)
+    with pytest.raises(
+        Mistake, match=r"on one H100 SXM at 30 % MFU, more than --max-gpu-hours 100: 2 x generator [\d,]+, "
+    ):
+        require_gpu_hours(some, Pace(), 100)
+    require_gpu_hours(some, Pace(), 2 * hours, times=2)
+    with pytest.raises(Mistake, match="6 x generator"):
+        require_gpu_hours(some, Pace(), 2 * hours, times=3)
+
+
+# Commands
+
+SMOKE = ["table5", "--scale", "smoke", "--rows", "mactok", "--seeds", "2"]
+WIDE = [word for name, n in LARGE.items() for word in ("--set", f"{name.replace('__', '.')}={n}")]
+
+
+@pytest.fixture
+def ran(monkeypatch) -> list[object]:
+    """What came as far as being run."""
+    seen: list[object] = []
+    monkeypatch.setattr(inline, "execute", lambda demand, *_: seen.append(demand))
+    monkeypatch.setattr(page, "write", lambda *_: "page")
+    return seen
+
+
+def test_ablate_refuses_before_anything_is_written_or_run(tmp_path, ran, capsys):
+    words = [*SMOKE, *WIDE, "--runs", str(tmp_path / "runs")]
+    for more in ([], ["--dry-run"]):
+        with pytest.raises(Mistake, match="more than --max-gpu-hours 100: 2 x generator"):
+            ablate.main([*words, *more, "--max-gpu-hours", "100"])
+    assert "What is missing, by stage, on one H100 SXM at 30 % MFU" in capsys.readouterr().out
+    assert not ran and not list(tmp_path.iterdir())
+    ablate.main([*words, "--max-gpu-hours", "1e9"])
+    assert len(ran) == 1
+
+
+def test_ablate_counts_what_is_missing_alone(tmp_path, ran):
+    store = Store(tmp_path / "runs")
+    for t in tasks([experiment("mactok", seed=seed, **LARGE) for seed in (0, 1)]):
+        if t.stage == "generator":
+            end(t.run_in(store), "diverged")
+    ablate.main([*SMOKE, *WIDE, "--runs", str(store.root), "--max-gpu-hours", "1"])
+    assert len(ran) == 1
+
+
+def test_a_plan_is_told_for_the_gpu_that_was_named(tmp_path, capsys):
+    ablate.main([*SMOKE, "--runs", str(tmp_path / "runs"), "--dry-run", "--gpu", "a100", "--mfu", "0.45"])
+    assert "on one A100 at 45 % MFU" in capsys.readouterr().out
+    for wrong in (["--gpu", "h10"], ["--mfu", "0"], ["--max-gpu-hours", "-1"], ["--max-gpu-hours", "nan"]):
+        with pytest.raises(Mistake):
+            ablate.main([*SMOKE, "--runs", str(tmp_path / "runs"), "--dry-run", *wrong])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [([], "6 x evaluation"), (["--sampler", "tpe", "--trials", "24"], "24 x evaluation")]
+)
+def test_sweep_refuses_too(words, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Mistake, match=f"more than --max-gpu-hours 0: .*{told}"):
+        sweep.main(["mask_ratio", "--scale", "smoke", "--max-gpu-hours", "0", *words])
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,160 @@
+"""What a sweep's page concludes from values that are made up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from harness.experiments.fields import flat
+from harness.experiments.objectives import OBJECTIVES
+from harness.experiments.requests import AskedSweep, Point, study_called
+from harness.experiments.scales import scale
+from reports.statistics import intervals
+from reports.statistics.bootstrap import optimum
+from reports.sweep.answer import Answer
+from reports.sweep.points import Places, Tried
+from tests.conftest import experiment
+from tests.reports.test_claims import KL_WEIGHT, given, ranges
+
+NOISE = (-1.0, 0.0, 1.0)
+FIELD = "tokenizer.masking.max_ratio"
+
+
+@dataclass(frozen=True)
+class Made(Places):
+    given: list[Tried] = field(default_factory=list)
+
+    @property
+    def done(self) -> list[Tried]:
+        return list(self.given)
+
+    @property
+    def by_row(self) -> dict[str, list[Tried]]:
+        return {row: [t for t in self.given if t.point.row == row] for row in {t.point.row: 0 for t in self.given}}
+
+
+def answer(means: dict[float, float], noise: tuple[float, ...] = NOISE, path: str = FIELD, **options: object) -> Answer:
+    """Of mask_ratio by gFD, with so much noise around the means."""
+    common = {"objective": "gfd", "seeds": len(noise)} | options
+    asked = AskedSweep("mask_ratio", study_called("mask_ratio"), scale("tiny"), **common)
+    name = {"gfd": "gfd_unguided"}.get(common["objective"], common["objective"])
+    made = []
+    for k, (at, mean) in enumerate(means.items()):
+        of = experiment("mactok", guidance__on=False, **{path.replace(".", "__"): at})
+        results = [given(f"{at:g}", seed, of=of, **{name: mean + n}) for seed, n in enumerate(noise)]
+        made.append(Tried(Point("random masks", ((path, at),)), k, "done", "", results))
+    return Answer(Made(asked, None, None, made))
+
+
+def claim(found: Answer) -> str:
+    (told,) = [line for line in found.lines() if line.startswith("Claim of the paper")]
+    return told
+
+
+PAPERS = (0.4, 0.5, 0.6, 0.7, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [
+        ({m: 100.0 + 100 * (m != 0.7) for m in PAPERS}, "**Holds** over 3 seeds"),
+        ({m: 100.0 + 100 * (m != 0.5) for m in PAPERS}, "**Does not hold** over 3 seeds"),
+        (dict.fromkeys(PAPERS, 100.0), "**Undecided** over 3 seeds"),
+        ({m: 100.0 for m in PAPERS if m != 0.6}, "**No data**: not measured by gFD: 0.6."),
+    ],
+)
+def test_a_claim_holds_where_no_other_place_can_be_best_and_not_where_this_one_cannot(means, verdict):
+    assert verdict in claim(answer(means))
+
+
+def test_the_verdict_tells_the_interval_of_the_optimum_and_the_best_place():
+    means = {0.4: 103.0, 0.5: 101.0, 0.6: 100.5, 0.7: 100.0, 0.8: 130.0}
+    found = optimum({m: [mean + n for n in NOISE] for m, mean in means.items()}, "lower")
+    assert 1 < len(found.among) < len(means)
+    among = ", ".join(f"{m:g}" for m in found.among)
+    told = f"**Undecided** over 3 seeds: gFD is best at 0.7; the truth may be at {among} ({found.method})."
+    assert claim(answer(means)).endswith(told)
+
+
+def test_one_seed_decides_nothing():
+    found = answer({m: m for m in PAPERS}, noise=(0.0,))
+    assert "**Undecided** over 1 seed: gFD is best at 0.4; one seed: no interval." in claim(found)
+    assert "not estimable from one seed" in found.lines()[0]
+    assert not any("standard deviation" in line for line in found.lines())
+
+
+def test_a_claim_about_another_objective_or_other_fields_is_not_tested():
+    told = claim(answer({m: m for m in PAPERS}, objective="rfd"))
+    assert "**No data**: not measured by gFD: 0.4, 0.5, 0.6, 0.7, 0.8." in told
+    told = claim(answer({m: m for m in PAPERS}, fields=(("training.steps", "900"),)))
+    assert told.endswith("**Not tested**: other fields.")
+    share = "tokenizer.masking.semantic_share"
+    other = answer({m: m for m in PAPERS}, path=share, space=(f"{share}=0,0.4",))
+    assert "**Not tested**: another space" in claim(other)
+    assert not other.paper_curve(OBJECTIVES["gfd"])
+
+
+def test_the_optimum_lies_among_the_places_that_seeds_cannot_tell_apart():
+    first, noise, *_ = answer({0.0: 300, 0.4: 101, 0.5: 100, 0.7: 100.5, 0.8: 200}).lines()
+    assert "best at **M = 0.5**: 100.0 ± 2.5, of 5 places" in first
+    assert "M = 0.4; M = 0.7" in first
+    assert "M from 0.4 to 0.7" in first
+    assert "standard deviation of 1, pooled over 5 places; their means span 200" in noise
+
+
+def test_the_curve_of_the_paper_stands_beside_its_objective_alone():
+    found = answer({m: m for m in PAPERS})
+    assert found.paper_curve(OBJECTIVES["gfd"])[0.7] == 14.59
+    assert found.paper_curve(OBJECTIVES["rfd"])[0.4] == 0.49
+    assert found.paper_curve(OBJECTIVES["probe"]) == {}
+    assert "gFID of the paper's Table 4 is best at 0.7 (14.59)." in found.lines()
+
+
+WEIGHTS = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+
+
+def widths(of_kl_vae: list[int], of_mactok: list[int]) -> tuple[str, str]:
+    """What is said of two rows that are active at so many of the weights, one number a seed; and the table."""
+    seeds = len(of_mactok)
+    asked = AskedSweep("kl_weight", study_called("kl_weight"), scale("tiny"), seeds=seeds, rows=("KL-VAE", "mactok"))
+    made = []
+    for row, counts in (("KL-VAE", of_kl_vae), ("mactok", of_mactok)):
+        results = ranges({row: counts}, WEIGHTS)
+        for k, weight in enumerate(WEIGHTS):
+            here = [r for r in results if flat(r.experiment)[KL_WEIGHT] == weight]
+            made.append(Tried(Point(row, ((KL_WEIGHT, weight),)), k, "done", "", here))
+    found = Answer(Made(asked, None, None, made))
+    return found.verdict(asked.study.claims[0]), found.ranges()
+
+
+@pytest.mark.parametrize(
+    ("of_kl_vae", "of_mactok", "verdict"),
+    [
+        ([2], [4], "**Undecided** over 1 seed: active are mactok at 4 of 5 values and KL-VAE at 2 of 5 values"),
+        ([2, 2, 2], [3, 4, 3], "**Holds** over 3 seeds"),
+        ([2, 2, 2], [2, 2, 1], "**Does not hold** over 3 seeds"),
+        ([2, 2, 2], [3, 2, 3], "**Undecided** over 3 seeds"),
+    ],
+)
+def test_the_wider_range_is_counted_and_all_seeds_have_to_agree(of_kl_vae, of_mactok, verdict):
+    told, _ = widths(of_kl_vae, of_mactok)
+    assert verdict in told
+
+
+def test_the_width_of_a_range_is_a_factor():
+    _, table = widths([1, 2], [3, 3])
+    assert "0.0001 (1 of 2 seeds)" in table
+    assert "a factor of 1 " in table
+    assert "a factor of 10 " in table
+
+
+def test_deviation_is_pooled_over_places_with_several_seeds():
+    assert intervals.pooled_deviation([[1.0], [2.0]]) is None
+    assert intervals.pooled_deviation([[1.0], [1.0, 3.0], [0.0, 2.0]]) == pytest.approx(2**0.5)
+
+
+def test_rank_correlation_takes_three_pairs_that_vary():
+    assert intervals.rank_correlation([(1, 1), (2, 2)]) is None
+    assert intervals.rank_correlation([(1, 1), (2, 1), (3, 1)]) is None
+    assert intervals.rank_correlation([(1, 3), (2, 2), (3, 1)]) == pytest.approx(-1)

@@ -1,0 +1,184 @@
+"""What each row changes against its base: the numbers, their marks, and what so many seeds could have seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.experiments.study import Row
+from harness.system import plugins
+from reports.ablation.differences import LEGEND, Differences
+from reports.statistics import intervals
+from reports.tables import header
+from tests.reports.test_claims import Given, given, merged, place, seeds_of
+from tests.reports.test_report import table
+
+METRICS = ("gfd", "psnr")
+BASE = Row("base", "image_masking")
+ONE, OTHER = Row("+ one", "mactok", base="base"), Row("+ other", "mactok", base="+ one")
+ROWS = (BASE, ONE, OTHER)
+MARKS = {0: "", 1: r" \*", 2: r" \*\*"}
+Values = Mapping[Row, Mapping[str, Sequence[float]]]
+
+
+def of(values: Values, metrics: Sequence[str] = METRICS) -> Differences:
+    """Of rows with these values, one a seed."""
+    results = [r for row, found in values.items() for name, seeds in found.items() for r in seeds_of(row, name, seeds)]
+    return differences(merged(results), metrics)
+
+
+def differences(results: Sequence[Given], metrics: Sequence[str] = METRICS) -> Differences:
+    where = [(metric, split, stage) for metric in metrics for stage, split, _ in [place(metric)]]
+    return Differences(results, where)
+
+
+def cells(markdown: str) -> list[dict[str, str]]:
+    return table(f"## here\n{markdown}", "here")
+
+
+def digits(metric: str) -> int:
+    return plugins.load("harness.evaluation.metrics", metric, "metric").digits
+
+
+def drawn(seed: int, seeds: int = 3) -> dict[Row, dict[str, list[float]]]:
+    """Rows whose seeds differ more than the rows do, with effects of all sizes."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, 20, seeds)
+    effects = rng.choice([0.0, 2.0, 30.0], size=(3, len(METRICS)))
+    return {
+        row: {m: list(100 + noise + effects[k, i] + rng.normal(0, 0.5, seeds)) for i, m in enumerate(METRICS)}
+        for k, row in enumerate(ROWS)
+    }
+
+
+def by_hand(values: Values) -> dict[tuple[str, str], np.ndarray]:
+    """Row minus base by row and metric, a value a seed."""
+    pairs = [(row, base, metric) for row, base in ((ONE, BASE), (OTHER, ONE)) for metric in METRICS]
+    return {(row.name, m): np.array(values[row][m]) - np.array(values[base][m]) for row, base, m in pairs}
+
+
+def marked(p: float, of_all: Sequence[float]) -> str:
+    """By the step-down procedure itself: the least p value against 5 % of all, the next against 5 % of the rest."""
+    rejected = 0
+    for k, other in enumerate(sorted(of_all)):
+        if other > 0.05 / (len(of_all) - k):
+            break
+        rejected += p == other
+    return MARKS[(p <= 0.05) + rejected]
+
+
+def test_numbers_and_marks_are_those_of_students_t_and_holm():
+    seen = set()
+    for seed in range(25):
+        values = drawn(seed)
+        expected = by_hand(values)
+        lines = {line["row"]: line for line in cells(of(values).table())}
+        assert [(name, line["minus"]) for name, line in lines.items()] == [("+ one", "base"), ("+ other", "+ one")]
+        p_values = {place: stats.ttest_1samp(apart, 0).pvalue for place, apart in expected.items()}
+        for (row, metric), apart in expected.items():
+            half = stats.t.ppf(0.975, len(apart) - 1) * stats.sem(apart)
+            mark, places = marked(p_values[row, metric], list(p_values.values())), digits(metric)
+            seen.add(mark)
+            assert lines[row][header(metric)] == f"{apart.mean():+.{places}f} ± {half:.{places}f}{mark}"
+    assert seen == set(MARKS.values())
+
+
+def test_columns_are_headed_like_those_of_other_tables_in_the_order_asked_for():
+    for metrics in (METRICS, METRICS[::-1]):
+        (line, _) = cells(of(drawn(0), metrics).table())
+        assert list(line) == ["row", "minus", *map(header, metrics)]
+
+
+def test_the_legend_tells_the_marks():
+    for mark in (r"\*:", r"\*\*:", "Holm", "95 % t interval"):
+        assert mark in LEGEND
+
+
+def test_the_pairing_tells_what_the_means_alone_would_not():
+    values = {BASE: {"gfd": [10.0, 100.0, 1000.0]}, ONE: {"gfd": [11.0, 101.5, 1002.0]}}
+    (line,) = cells(of(values, ["gfd"]).table())
+    assert line[header("gfd")] == r"+1.5 ± 1.2 \*\*"
+    results = merged([r for row, found in values.items() for r in seeds_of(row, "gfd", found["gfd"])])
+    assert differences(results[::-1], ["gfd"]).table() == of(values, ["gfd"]).table()
+
+
+def test_rows_without_their_base_are_left_out():
+    values = drawn(0)
+    assert set(of(values).rows) == {"+ one", "+ other"}
+    del values[ONE]
+    assert of(values).table() == of(values).detectable_table() == ""
+    assert of({}).table() == ""
+    alone = {ONE: drawn(0)[ONE], OTHER: drawn(0)[OTHER]}
+    assert [line["row"] for line in cells(of(alone).table())] == ["+ other"]
+
+
+def test_a_family_is_what_the_table_shows():
+    """Beside others a difference has to be surer than alone."""
+    apart = [3.0, 4.5, 2.2]
+    assert 0.025 < stats.ttest_1samp(apart, 0).pvalue < 0.05
+    base = {"gfd": [100.0, 200.0, 300.0], "psnr": [20.0, 21.0, 22.0]}
+    values = {BASE: base, ONE: {"gfd": list(np.add(base["gfd"], apart)), "psnr": [20.0, 20.0, 23.0]}}
+    for metrics, mark in ((["gfd"], MARKS[2]), (METRICS, MARKS[1])):
+        (line,) = cells(of(values, metrics).table())
+        assert line[header("gfd")] == f"+3.2 ± 2.9{mark}"
+
+
+def test_seeds_that_are_missing_are_told():
+    values = {BASE: {"gfd": [100.0, 200.0]}, ONE: {"gfd": [103.0, 203.5, 304.0], "psnr": [20.0, 21.0, 22.0]}}
+    (line,) = cells(of(values).table())
+    half = intervals.half_width([3.0, 3.5])
+    assert line[header("gfd")] == rf"+3.2 ± {half:.1f} \*\* (2 of 3 seeds)"
+    assert line[header("psnr")] == "–"
+    (line,) = cells(of({BASE: {"gfd": [100.0]}, ONE: {"gfd": [103.0, 203.5]}}, ["gfd"]).table())
+    assert line[header("gfd")] == "+3.0 (1 of 2 seeds)"
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_missing(wrong):
+    values = {BASE: {"gfd": [100.0, 200.0, 300.0]}, ONE: {"gfd": [103.0, wrong, 304.0]}}
+    (line,) = cells(of(values, ["gfd"]).table())
+    assert line[header("gfd")].endswith("(2 of 3 seeds)")
+    assert line[header("gfd")].startswith("+3.5")
+
+
+def test_what_is_detectable_stands_at_the_same_place():
+    for seed in range(5):
+        values = drawn(seed, seeds=4)
+        found = of(values)
+        lines = {line["row"]: line for line in cells(found.detectable_table())}
+        assert list(lines) == ["+ one", "+ other"]
+        for (row, metric), apart in by_hand(values).items():
+            least = intervals.smallest_detectable(list(apart))
+            assert lines[row][header(metric)] == f"{least:.{digits(metric)}f}"
+
+
+def test_where_seeds_do_not_differ_nothing_is_detectable():
+    values = {
+        BASE: {"gfd": [100.0, 200.0], "psnr": [20.0, 21.0]},
+        ONE: {"gfd": [103.0, 203.0], "psnr": [20.5, 21.0]},
+    }
+    (line,) = cells(of(values).detectable_table())
+    assert (line[header("gfd")], line[header("psnr")] != "–") == ("–", True)
+    assert of(values, ["gfd"]).detectable_table() == ""
+
+
+def test_one_seed_has_no_marks_and_nothing_detectable():
+    values = {row: {m: seeds[:1] for m, seeds in found.items()} for row, found in drawn(0).items()}
+    found = of(values)
+    assert set(found.marks.values()) == {" "}
+    for line in cells(found.table()):
+        for metric in METRICS:
+            (apart,) = by_hand(values)[line["row"], metric]
+            assert line[header(metric)] == f"{apart:+.{digits(metric)}f}"
+    assert found.detectable_table() == ""
+
+
+def test_rows_that_did_not_run_have_dashes():
+    results = [given(row, seed) for row in ROWS for seed in range(2)]
+    found = differences(results)
+    assert [line[header(metric)] for line in cells(found.table()) for metric in METRICS] == ["–"] * 4
+    assert found.detectable_table() == ""

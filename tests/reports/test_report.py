@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import copy
+import csv
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.experiments.published import PUBLISHED, published
+from harness.experiments.requests import AskedAblation, study_called
+from harness.experiments.scales import scale
+from harness.experiments.study import Ablation
+from harness.store.records import Record
+from harness.store.runs import Store
+from harness.system import plugins
+from harness.system.files import read_json, write_json
+from reports import tables
+from reports.ablation import figures
+from reports.ablation.generation import COMPARED
+from reports.ablation.page import write
+from reports.claims import table as claims
+from reports.provenance import MEASURING
+from reports.results import PROVENANCE, load, mixtures
+from reports.statistics import intervals
+from tests.conftest import experiment
+
+STUDIES = [n for n in plugins.names("ablations") if isinstance(study_called(n), Ablation)]
+
+
+def asked_of(name: str, at: str, **options: object) -> AskedAblation:
+    return AskedAblation(name, plugins.load("ablations", name, "study").study, scale(at), **options)
+
+
+def table(page: str, title: str) -> list[dict[str, str]]:
+    """The first Markdown table under a heading."""
+    lines = page.split(f"## {title}\n", 1)[1].splitlines()
+    lines = lines[next(i for i, line in enumerate(lines) if line.startswith("|")) :]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    end = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[2:end]]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_that_never_ran_has_a_page_that_says_so(name, tmp_path):
+    asked = asked_of(name, "tiny")
+    write(asked, Store(tmp_path / "runs"), tmp_path)
+    page = (tmp_path / f"{name}-tiny.md").read_text()
+    for row in asked.study.rows:
+        assert f"{row.name} (seed 0): not run" in page
+    assert "nothing has run" in page
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_published_rows_exist(name):
+    study = asked_of(name, "tiny").study
+    known = published(study.published_table)
+    assert all(row.published in known for row in study.rows if row.published)
+
+
+def test_the_page_of_a_finished_row(runs, tmp_path):
+    asked = asked_of("table5", "smoke", rows=("mactok",))
+    shown = write(asked, Store(runs), tmp_path)
+    path = next(tmp_path.glob("*.md"))
+    page = path.read_text()
+    assert str(path) in shown
+    assert "not run" not in page
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", page)
+    assert sorted(tmp_path / picture for picture in pictures) == sorted(tmp_path.rglob("*.png"))
+    for picture in pictures:
+        assert (tmp_path / picture).stat().st_size > 5000, picture
+    has_umap = importlib.util.find_spec("umap") is not None
+    assert len(pictures) >= 11 + has_umap
+    assert ("UMAP too where its package is installed" in page) != has_umap
+
+    line = table(page, "Reconstruction, ours beside the paper's")[0]
+    with (PUBLISHED / "published_ablations.csv").open() as file:
+        printed = next(r for r in csv.DictReader(file) if r["table"] == "5" and r["row"] == "+ global alignment")
+    assert list(line)[1] == tables.header("kid")
+    assert line["paper rFID"] == printed["rfid"]
+    assert line["paper PSNR"] == printed["psnr"]
+    result = load(asked.experiments(), Store(runs))[0]
+    assert line["PSNR (dB) ↑"] == f"{result.value('psnr').value:.2f}"
+    assert line["rFD ↓"] == f"{result.value('rfd').value:.1f}"
+    for stage in MEASURING:
+        for record in result.records(stage):
+            assert record.protocol in page
+            assert f"N = {record.n}" in page
+    generated = table(page, "Generation, ours beside the paper's")
+    assert list(generated[0])[1] == tables.header("gkid")
+    assert generated[0]["paper gFID"] == printed["gfid"]
+    assert generated[0]["paper IS"] == printed["is"]
+    assert generated[0]["gFD ↓"] == f"{result.value('gfd', 'guided', 'generation').value:.1f}"
+    assert [line["row"] for line in generated[1:]] == [f"*{name} (N = 128)*" for name in COMPARED.values()]
+    assert "in this the two do not match" in page
+    assert "One seed: no interval" in page
+    assert "What each step changes" not in page  # its base was not asked for
+    claimed = {line["claim"]: line for line in table(page, "What the paper claims")}
+    assert {line["verdict"] for line in claimed.values()} == {"no data"}
+    assert claimed["global alignment lowers gFID (Table 5)"]["paper"] == "-0.17 (-5.1%)"
+    assert claimed["global alignment lowers gFID (Table 5)"]["here"] == "no row '+ semantic mask' here"
+    assert result.runs["generation"].key in page
+    assert "OpenMoji" in page
+    assert "CC BY-SA 4.0" in page
+
+
+def test_where_the_paper_has_no_such_table_nothing_is_left_open_for_it(runs, tmp_path):
+    """The row is there: GAN off is the MacTok of every table."""
+    asked = AskedAblation("gan", study_called("gan"), scale("smoke"), rows=("MacTok",))
+    assert not re.search("paper [rgIPS]", write(asked, Store(runs), tmp_path))
+    assert "beside the paper" not in (tmp_path / f"{asked.page}.md").read_text()
+    write(AskedAblation("table5", study_called("table5"), scale("smoke"), rows=("mactok",)), Store(runs), tmp_path)
+    assert "beside the paper" in next(tmp_path.glob("table5*.md")).read_text()
+
+
+def test_a_report_needs_neither_torch_nor_the_data(runs, tmp_path):
+    code = "import sys, harness.report as r; r.main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    words = ["table5", "--scale", "smoke", "--rows", "mactok", "--runs", str(runs), "--out", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_seeds_have_a_mean_and_a_deviation(runs, tmp_path):
+    asked = AskedAblation(
+        "table5", plugins.load("ablations", "table5", "study").study, scale("smoke"), rows=("mactok",), seeds=2
+    )
+    write(asked, Store(runs), tmp_path)
+    page = next(tmp_path.glob("*.md")).read_text()
+    assert "Mean over 2 seeds ± half of its 95 % t interval" in page
+    assert "(seed 1): not run" in page
+
+
+@dataclass(frozen=True)
+class Seed:
+    """What a table asks of a result."""
+
+    seed: int
+    found: float | None
+    interval: tuple[float, float] | None = None
+
+    @property
+    def experiment(self) -> Seed:
+        return self
+
+    def value(self, metric: str, split: str, stage: str) -> Record | None:
+        if self.found is None:
+            return None
+        return Record(metric, self.found, 100, 1, split, "as it is", deviation=0.5, interval=self.interval)
+
+
+def seeds_of(*values: float | None) -> list[Seed]:
+    return [Seed(seed, value) for seed, value in enumerate(values)]
+
+
+def test_intervals_are_students():
+    assert intervals.half_width([1.0, 2.0, 3.0]) == pytest.approx(2.4841, abs=1e-4)  # t of 2 degrees: 4.3027
+    assert intervals.half_width([5.0]) is None
+
+
+def test_cells_say_how_much_is_known():
+    assert tables.cell(seeds_of(1.0, 2.0, 3.0), "gfd", "samples") == "2.0 ± 2.5"
+    assert tables.cell(seeds_of(1.0), "gfd", "samples") == "1.0 ± 0.5"
+    assert tables.cell(seeds_of(1.0, None, 3.0), "gfd", "samples") == "2.0 ± 12.7 (2 of 3 seeds)"
+    assert tables.cell(seeds_of(None), "gfd", "samples") == "–"
+    with_interval = [Seed(seed, 1.0 + seed, interval=(0.75, 1.26)) for seed in range(2)]
+    assert tables.cell(with_interval[:1], "gfd", "samples") == "1.0 ± 0.5 [0.8, 1.3]"
+    assert tables.cell(with_interval, "gfd", "samples") == "1.5 ± 6.4"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_claims_and_differences_stand_on_the_page_of_a_study(name, tmp_path):
+    asked = asked_of(name, "tiny")
+    write(asked, Store(tmp_path / "runs"), tmp_path)
+    page, study = (tmp_path / f"{name}-tiny.md").read_text(), asked.study
+    if study.claims:
+        lines = table(page, "What the paper claims")
+        assert [line["claim"] for line in lines] == [f"{claim.says} ({claim.source})" for claim in study.claims]
+        assert {line["verdict"] for line in lines} == {"no data"}
+        assert claims.EXPLAINED in page
+    assert ("What the paper claims" in page) == bool(study.claims)
+    based = [(row.name, row.base) for row in study.rows if row.base]
+    if based:
+        assert [(line["row"], line["minus"]) for line in table(page, "What each step changes")] == based
+    assert ("What each step changes" in page) == bool(based)
+
+
+def test_a_page_says_which_provenance_its_rows_mix(runs):
+    result = load(
+        {asked_of("table5", "smoke").study.rows[-1]: [experiment("mactok")]},
+        Store(runs),
+    )[0]
+    assert not [line for line in mixtures([result]) if "mix" in line]
+
+
+def test_hidden_patches_are_grey_and_no_others():
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    masks = np.zeros((2, 4), bool)
+    masks[0, 1] = True
+    shown = figures.hidden(images, masks)
+    assert (shown[0, :4, 4:] == 128).all()
+    assert shown.sum() == 128 * 16 * 3
+
+
+def test_principal_components_hold_the_variance():
+    x = np.random.default_rng(0).normal(size=(200, 5)) * [9, 3, 0.1, 0.1, 0.1]
+    projected, share = figures.principal(x)
+    assert share > 0.99
+    assert projected.var(0) == pytest.approx([81, 9], rel=0.3)
+
+
+def test_semantic_masks_find_the_object(runs):
+    """At m = the object's share, hidden patches hold at least 1.8 times as much object as random ones."""
+    path = next(Path(runs).glob("difficulty/*/result.json"))
+    values = {r.metric: r.value for r in Store(runs).run("difficulty", path.parent.name).records()}
+    assert values["semantic_precision"] >= 1.8 * values["random_precision"]
+    assert 20 < values["random_precision"] < 35
+
+
+def test_a_folder_of_images_runs_like_the_embedded_ones(runs, tmp_path):
+    from PIL import Image
+
+    data = next(Path(runs).glob("data/*/train_images.npy"))
+    images, labels = np.load(data), np.load(data.with_name("train_labels.npy"))
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = tmp_path / "images" / f"class{label % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number}.png")
+    words = ["table5", "--scale", "smoke", "--rows", "autoencoder", "--data", f"folder:{tmp_path / 'images'}"]
+    words += ["--set", "training.steps=6", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--quiet"]
+    words += ["--set", "evaluation.kid_subset_images=20"]
+    done = subprocess.run([sys.executable, "-m", "harness.ablate", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    page = next((tmp_path / "out").glob("*.md")).read_text()
+    assert "val_unseen" not in page
+    assert "3 classes" in page
+
+
+@pytest.mark.parametrize("name", PROVENANCE)
+def test_a_page_says_what_its_rows_mix(name, runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    path = next((tmp_path / "runs").glob("tokenizer/*/status.json"))
+    status = read_json(path)
+    again = copy.deepcopy(status["attempts"][0])
+    again["environment"][name] = "another"
+    write_json(path, {**status, "attempts": [*status["attempts"], again]})
+    asked = asked_of("table5", "smoke", rows=("mactok",))
+    write(asked, Store(tmp_path / "runs"), tmp_path)
+    assert f"The rows mix {PROVENANCE[name]}: " in next(tmp_path.glob("*.md")).read_text()
+
+
+def test_stages_may_get_what_they_need(runs, tmp_path):
+    """Training in four processes and evaluation in one is no mixture, as long as all rows have it so."""
+    shutil.copytree(runs, tmp_path / "runs")
+    path = next((tmp_path / "runs").glob("tokenizer/*/status.json"))
+    status = read_json(path)
+    status["attempts"][0]["environment"] |= {"world_size": 4, "threads": 64, "device": "cuda"}
+    write_json(path, status)
+    asked = asked_of("table5", "smoke", rows=("mactok",))
+    assert not [line for line in mixtures(load(asked.experiments(), Store(tmp_path / "runs"))) if "mix" in line]

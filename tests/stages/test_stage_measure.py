@@ -1,0 +1,429 @@
+"""Stages measured by another network than Lite2, on random weights; what numbers are called; and images in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from math import isfinite
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from harness.data import splits
+from harness.data.tensors import channels_first
+from harness.evaluation import fidelity, generated, reconstructed
+from harness.evaluation import records as metrics
+from harness.evaluation.frechet import Moments
+from harness.evaluation.generated import Generated
+from harness.evaluation.reconstructed import Measured
+from harness.evaluation.records import records
+from harness.evaluation.reference import Reference
+from harness.evaluation.reference import load as load_reference
+from harness.execution.worker import Place, perform
+from harness.experiments.experiment import Experiment
+from harness.experiments.fields import with_fields
+from harness.experiments.requests import AskedAblation, study_called
+from harness.experiments.scales import scale
+from harness.experiments.study import Row
+from harness.networks import weight_files
+from harness.networks.frozen import Seen
+from harness.networks.measures import dinov2, inception
+from harness.planning.task import task, tasks
+from harness.stages import reference
+from harness.store.records import Record
+from harness.store.runs import Store
+from harness.system import plugins
+from harness.system.errors import Mistake
+from harness.system.machine import Machine
+from reports import tables
+from reports.ablation.page import write
+from reports.results import Result, protocol_of
+from tests.conftest import experiment
+from tests.evaluation.test_latent_metrics import made
+from tests.networks.test_measures import SMALL, SMALL_PX, dinov2_file, inception_file
+
+CPU = Machine("cpu", "float32", 1)
+STAGES = ("evaluation", "generation")
+METRICS = {
+    name: plugins.load("harness.evaluation.metrics", name, "metric")
+    for name in plugins.names("harness.evaluation.metrics")
+}
+SEES = [name for name, metric in METRICS.items() if hasattr(metric, "names")]
+WIDTHS = {"lite2": 120, "inception": 96, "dinov2": 384}  # the distance of 2,048 features takes its time
+FEW = {
+    "data__train_images": 24,
+    "data__val_images": 16,
+    "training__steps": 5,
+    "training__warmup_steps": 1,
+    "generator__training__steps": 5,
+    "generator__training__warmup_steps": 1,
+    "evaluation__metrics_px": 32,
+    "evaluation__kid_subset_images": 16,
+    "evaluation__kid_subsets": 2,
+    "guidance__on": False,
+    "sampling__images": 20,
+    "sampling__curve_images": 16,
+    "sampling__steps": 2,
+}
+PAPER = {
+    "evaluation__measure": "inception",
+    "data__image_size": 256,
+    "tokenizer__patch_size": 16,
+    "data__train_images": 1_281_167,
+}
+
+
+def few(measure: str, **fields: object) -> Experiment:
+    return experiment("mactok", **FEW, evaluation__measure=measure, **fields)
+
+
+def run(store: Store, asked: Experiment, *stages: str) -> dict[str, str]:
+    """The states of the stages and of all that they take."""
+    place = Place(CPU, lambda: False, quiet=True)
+    return {t.stage: perform(t, store, "", place) for t in tasks([asked], stages)}
+
+
+def narrow(load: Callable[[Machine], Callable[[Tensor], Seen]], machine: Machine) -> Callable[[Tensor], Seen]:
+    """A measure with the first of its features alone."""
+    look = load(machine)
+
+    def see(images: Tensor) -> Seen:
+        seen = look(images)
+        return seen._replace(features=seen.features[:, : WIDTHS["inception"]] if seen.spatial is not None else seen[0])
+
+    return see
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A row, measured on small networks of random weights that stand for Inception and DINOv2, and on Lite2."""
+    folder = tmp_path_factory.mktemp("measured")
+    loads = inception.load, partial(dinov2.load, side=SMALL_PX, timm_name=SMALL)
+    with pytest.MonkeyPatch.context() as patched, torch.random.fork_rng():
+        torch.manual_seed(0)
+        inception_file(folder), dinov2_file(folder)
+        patched.setenv(weight_files.FOLDER_VARIABLE, str(folder))
+        patched.setattr(FeatureExtractorInceptionV3, "INPUT_IMAGE_SIZE", 75)
+        for module, load in zip((inception, dinov2), loads, strict=True):
+            patched.setattr(module, "load", partial(narrow, load))
+        found = Store(folder / "runs")
+        for measure in ("lite2", "inception", "dinov2"):
+            assert set(run(found, few(measure), *STAGES).values()) == {"done"}
+    return found
+
+
+def of_stage(store: Store, measure: str, stage: str) -> list[Record]:
+    return task(stage, few(measure)).run_in(store).records()
+
+
+def everything(store: Store, measure: str) -> list[Record]:
+    return [r for stage in (*STAGES, "reference") for r in of_stage(store, measure, stage)]
+
+
+# Records
+
+
+@pytest.mark.parametrize("measure", ["inception", "dinov2"])
+def test_stages_measure_by_the_network_that_is_asked_for(measure, store):
+    found, title = everything(store, measure), plugins.load("harness.networks.measures", measure, "measure").title
+    assert all(isfinite(r.value) for r in found)
+    by_network = [r for r in found if r.metric in SEES]
+    assert {r.metric for r in by_network} == set(SEES) - ({"classifier_score"} if measure == "dinov2" else set())
+    for r in found:
+        assert (title in r.protocol) == (r.metric in SEES), r
+        assert r.protocol_id.startswith(f"{measure}-" if r.metric in SEES else "lite-"), r
+    for r in by_network:
+        for other in ("Lite2", "bicubic, 8-bit", " 32 px"):
+            assert other not in r.protocol.replace("`embedded` at 32 px", ""), r
+    text = next(r.protocol for r in by_network if r.metric == "gfd" and r.split == "samples")
+    module = plugins.load("harness.networks.measures", measure, "measure")
+    for part in (f"{module.default_px} px {module.resizing}", "crop center", "the 24 training images", "no guidance"):
+        assert part in text
+    file = {"inception": inception.FILE, "dinov2": "dinov2_vitl14.safetensors"}[measure]
+    assert weight_files.checksum(store.root.parent / file) in text
+
+
+def test_what_no_network_sees_does_not_depend_on_the_measure(store):
+    lite, other = ([r for r in everything(store, m) if r.metric not in SEES] for m in ("lite2", "inception"))
+    assert lite == other != []
+    for one in SEES:
+        values = [{r.value for r in everything(store, m) if r.metric == one} for m in ("lite2", "inception", "dinov2")]
+        assert not values[0] & values[1] - {0.0, 1.0}
+        assert not values[0] & values[2] - {0.0, 1.0}
+
+
+def test_the_reference_is_what_the_network_sees(store):
+    for measure, width in WIDTHS.items():
+        found = load_reference(task("reference", few(measure)).run_in(store))
+        assert found.features.shape == (24, width)
+        assert found.moments is None
+
+
+# Keys
+
+
+def test_another_measure_trains_nothing_anew():
+    lite, other = experiment(), experiment(evaluation__measure="inception")
+    keys = {stage: task(stage, lite).key == task(stage, other).key for stage in plugins.names("harness.stages")}
+    changed = {"reference", "snapshots", "evaluation", "generation", "generator_snapshots"}
+    assert {stage for stage, same in keys.items() if not same} == changed
+    searched = [experiment(guidance__scales=(1.5, 2.0), evaluation__measure=m) for m in WIDTHS]
+    for stage in (*changed, "guidance"):
+        assert len({task(stage, asked).key for asked in searched}) == len(WIDTHS), stage
+
+
+def test_the_side_decides_where_the_network_has_none_of_its_own():
+    for measure, decides in (("lite2", True), ("inception", False), ("dinov2", False)):
+        two = [few(measure), with_fields(few(measure), {"evaluation.metrics_px": 99})]
+        for stage in ("reference", "snapshots", "evaluation", "generation", "generator_snapshots"):
+            assert (len({task(stage, asked).key for asked in two}) == 2) == decides, (measure, stage)
+
+
+def test_lite2_by_its_name_is_the_default():
+    assert experiment(evaluation__measure="lite2") == experiment()
+
+
+def test_an_unknown_measure_is_refused_with_the_nearest_match():
+    with pytest.raises(Mistake, match=r"unknown measure 'incepton'. Did you mean 'inception'\? Choices: dinov2, "):
+        experiment(evaluation__measure="incepton")
+
+
+def test_missing_weights_are_told_in_a_line(tmp_path, monkeypatch, capsys, store):
+    monkeypatch.setenv(weight_files.FOLDER_VARIABLE, str(tmp_path / "weights"))
+    asked = few("inception", seed=0)
+    elsewhere = Store(tmp_path / "runs")
+    assert run(elsewhere, asked, "reference")["reference"] == "failed"
+    told = capsys.readouterr().err.strip()
+    assert "\n" not in told
+    assert f"the weights of {inception.title} are missing: no {inception.FILE}" in told
+    assert not (task("reference", asked).run_in(elsewhere).folder / "error.txt").exists()
+
+
+# Names
+
+
+def name_of(metric: str, n: int = 50_000, reference_images: int = 1_281_167, **fields: object) -> str:
+    """How a metric over so many images is called."""
+    module = plugins.load("harness.evaluation.metrics", metric, "metric")
+    paired = not {"samples", "guided"} & set(module.splits)
+    asked = experiment("mactok", **PAPER | fields)
+    m = SimpleNamespace(experiment=asked, paired=paired, reference_images=n if paired else reference_images)
+    return metrics.title(metric, metrics.protocol_of(m, module, n))
+
+
+PUBLISHED = {
+    "rfd": "rFID",
+    "rfd_infinity": "rFID∞",
+    "kid": "KID (Inception)",
+    "gfd": "gFID",
+    "gfd_infinity": "gFID∞",
+    "gkid": "gKID (Inception)",
+    "classifier_score": "IS",
+    "precision": "precision",
+    "recall": "recall",
+}
+OF_LITE2 = {
+    "rfd": "rFD",
+    "rfd_infinity": "rFD∞",
+    "kid": "KID (Lite2)",
+    "gfd": "gFD",
+    "gfd_infinity": "gFD∞",
+    "gkid": "gKID (Lite2)",
+    "classifier_score": "Lite2 score",
+    "precision": "precision",
+    "recall": "recall",
+}
+
+
+def test_numbers_of_the_published_protocols_are_called_as_published():
+    assert {metric: name_of(metric) for metric in SEES} == PUBLISHED
+    assert name_of("gfd", data__image_size=512) == "gFID"
+
+
+@pytest.mark.parametrize(
+    ("facts", "network"),
+    [
+        ({"n": 49_999}, "Inception"),
+        ({"n": 10_000}, "Inception"),
+        ({"data__crop": "resize_bicubic"}, "Inception"),
+        ({"data__image_size": 128}, "Inception"),
+        ({"evaluation__measure": "dinov2"}, "DINOv2"),
+    ],
+)
+def test_numbers_of_no_published_protocol_are_called_by_their_network(facts, network):
+    found = {metric: name_of(metric, **facts) for metric in SEES}
+    assert all(name.endswith(f" ({network})") for name in found.values())
+    assert not any(word in name for name in found.values() for word in ("FID", "IS"))
+    assert found["rfd"] == f"rFD ({network})"
+    assert found["classifier_score"] == f"classifier score ({network})"
+
+
+def test_a_part_of_the_training_set_is_no_reference_of_fid():
+    assert name_of("gfd", reference_images=50_000) == "gFD (Inception)"
+
+
+def test_lite2_and_what_no_network_sees_keep_their_names():
+    assert {metric: name_of(metric, evaluation__measure="lite2") for metric in SEES} == OF_LITE2
+    assert name_of("psnr") == name_of("psnr", n=10) == "PSNR"
+
+
+def test_every_protocol_that_is_met_can_be_met_and_the_id_is_called_by_it(monkeypatch):
+    monkeypatch.setattr(inception, "weights_file", lambda given=None: Path(__file__))
+    asked = experiment("mactok", **PAPER)
+    features = torch.from_numpy(np.random.default_rng(0).normal(size=(50_000, 4)).astype(np.float32))
+    moments = Moments(1_281_167, torch.zeros(4).double(), torch.eye(4).double())
+    m = Generated(Seen(features, features), Reference(features[:30], moments), asked, "samples", "drawn")
+    found = {r.metric: r for r in records(m, ["gfd", "classifier_score", "gkid"])}
+    named = {metric: r.protocol_id.rpartition("-")[0] for metric, r in found.items()}
+    assert named == {"gfd": "adm256", "classifier_score": "adm256", "gkid": "inception"}
+    assert "the 1281167 training images" in found["gfd"].protocol
+    assert "of the training images 30, evenly spaced" in found["gkid"].protocol
+
+
+def result_of(protocol_ids: dict[str, str], measure: str = "inception") -> Result:
+    """A row and seed with a number of every split and stage `generation`, by these protocols."""
+    found = [Record("gfd", 1.0, 9, 0, split, "", protocol_id=named) for split, named in protocol_ids.items()]
+    run = SimpleNamespace(state="done", records=lambda: found)
+    return Result(Row("a", "mactok"), few(measure), {"generation": run})
+
+
+def test_a_column_is_called_fid_only_where_all_of_it_is():
+    whole, part = ({"samples": f"{name}-12345678"} for name in ("adm256", "inception"))
+    of = partial(protocol_of, metric="gfd", split="samples", stage="generation")
+    assert of([result_of(whole), result_of(whole)]) == "adm256"
+    assert of([result_of(whole), result_of({})]) == "adm256"  # a row that is not done says nothing
+    assert of([result_of(whole), result_of(part)]) == of([result_of({})]) == "inception"
+    assert of([result_of({}, "lite2")]) == "lite"
+    assert tables.headers(["gfd"], [result_of(whole)], "samples", "generation") == {"gfd": "gFID ↓"}
+    assert tables.headers(["gfd"], [result_of(part)], "samples", "generation") == {"gfd": "gFD (Inception) ↓"}
+
+
+def test_a_page_names_the_network_and_calls_nothing_fid(store, tmp_path):
+    fields = tuple((path.replace("__", "."), _text(value)) for path, value in FEW.items())
+    fields += (("evaluation.measure", "inception"),)
+    asked = AskedAblation("table5", study_called("table5"), scale("smoke"), fields=fields, rows=("mactok",))
+    write(asked, store, tmp_path)
+    page = next(tmp_path.glob("*.md")).read_text()
+    for name in ("rFD", "rFD∞", "gFD", "KID", "gKID", "precision", "classifier score"):
+        assert f"| {name} (Inception) " in page
+    assert f"measure: {inception.title}" in page
+    heads = [line for line in page.splitlines() if line.startswith("| row")]
+    assert not any("FID" in head.replace("paper rFID", "").replace("paper gFID", "") for head in heads)
+    assert "Lite2" not in page
+    assert "metrics_px = " not in page
+    assert "evaluation.measure = inception" in page
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+# Images in chunks
+
+
+class Counted:
+    """An array that counts how often each image was asked for, and the most that were at once."""
+
+    def __init__(self, images: np.ndarray):
+        self.images, self.shape = images, images.shape
+        self.times, self.most = np.zeros(len(images), int), 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        self.times[rows] += 1
+        self.most = max(self.most, len(self.images[rows]))
+        return self.images[rows]
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise AssertionError("the whole split is asked for")
+
+
+@pytest.fixture
+def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Counted]:
+    """Splits by name, as they were opened."""
+    rng = np.random.default_rng(0)
+    arrays = {split: rng.integers(0, 256, (n, 32, 32, 3), np.uint8) for split, n in (("train", 300), ("val", 300))}
+    found = {split: Counted(images) for split, images in arrays.items()}
+    monkeypatch.setattr(splits, "open_split", lambda _, split: splits.Split(found[split], np.arange(300) % 4, None))  # type: ignore[arg-type]
+    np.save(tmp_path / "pixel_eigenvalues.npy", np.ones(8))
+    return found
+
+
+def measured(folder: Path) -> list[Record]:
+    names = ["rfd", "kid", "psnr", "ssim", "shuffled_error", "dropped_token", "probe_mean"]
+    return records(Measured(made("kl_vae"), experiment("kl_vae"), CPU, folder, "val", 0), names)
+
+
+def test_chunks_of_any_size_give_the_same_bits(counted, tmp_path, monkeypatch):
+    monkeypatch.setattr(reconstructed, "DROPPED_IMAGES", 20)
+    whole = measured(tmp_path)
+    monkeypatch.setattr(reconstructed, "CHUNK", 128)
+    assert measured(tmp_path) == whole
+    assert len(whole) == 7
+
+
+def test_no_more_images_than_a_chunk_are_asked_for_at_once_and_none_often(counted, tmp_path, monkeypatch):
+    monkeypatch.setattr(reconstructed, "CHUNK", 128)
+    monkeypatch.setattr(reconstructed, "DROPPED_IMAGES", 20)
+    measured(tmp_path)
+    assert 0 < max(split.most for split in counted.values()) <= 128
+    assert counted["val"].times.max() <= 4  # encoded, compared, SSIM, and the first ones without each token
+    assert counted["val"].times[-1] == 3
+    assert counted["train"].times[:256].max() == 1
+
+
+def test_shuffled_errors_are_those_of_the_latents_of_the_image_before(counted, tmp_path, monkeypatch):
+    monkeypatch.setattr(reconstructed, "CHUNK", 128)
+    m = Measured(made("kl_vae"), experiment("kl_vae"), CPU, tmp_path, "val", 0)
+    pairs = [torch.cat(images) for images in zip(*m.pairs(), strict=True)]
+    difference = (pairs[0].double() - pairs[1].roll(1, 0).double()) / 127.5
+    expected = difference.square().mean((1, 2, 3))
+    torch.testing.assert_close(m.shuffled_errors, expected, rtol=0, atol=2e-5)
+    assert not torch.allclose(m.shuffled_errors, m.errors, rtol=0, atol=1e-3)
+
+
+def kept(store: Store, asked: Experiment, count: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Reference]:
+    monkeypatch.setattr(reference, "KEPT", count)
+    monkeypatch.setattr(reference, "CHUNK", 10)
+    assert run(store, asked, "reference")["reference"] == "done"
+    return load_reference(task("reference", asked).run_in(store))
+
+
+def test_of_many_training_images_all_moments_and_some_features_are_kept(tmp_path, monkeypatch):
+    asked = experiment("mactok", **FEW | {"data__train_images": 64, "data__val_images": 20})
+    every = kept(Store(tmp_path / "all"), asked, 64, monkeypatch)
+    some = kept(Store(tmp_path / "some"), asked, 21, monkeypatch)
+    assert every.moments is None
+    assert some.images == every.images == 64
+    places = [i * 64 // 21 for i in range(21)]
+    train = splits.open_split(task("data", asked).run_in(Store(tmp_path / "all")).folder, "train").images
+    expected = fidelity.seen(channels_first(train[:]), fidelity.network(asked.evaluation, CPU)).features
+    torch.testing.assert_close(every.features, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(some.features, expected[places], rtol=1e-4, atol=1e-4)
+    expected = Moments.of(every.features)
+    torch.testing.assert_close(some.moments.mean, expected.mean)
+    torch.testing.assert_close(some.moments.scatter, expected.scatter)
+    of_all, of_some = (
+        {(r.metric, r.split): r for r in task("reference", asked).run_in(Store(tmp_path / name)).records()}
+        for name in ("all", "some")
+    )
+    assert of_some["gfd", "real"].value == pytest.approx(of_all["gfd", "real"].value, rel=1e-6)
+    assert of_some["gfd", "real"].protocol == of_all["gfd", "real"].protocol
+    assert "reference: 20 training images" in of_some["precision", "real"].protocol
+
+
+def test_precision_takes_no_more_training_images_than_adm_does(monkeypatch):
+    assert generated.REFERENCE_IMAGES == 10_000
+    monkeypatch.setattr(generated, "REFERENCE_IMAGES", 12)
+    features = torch.from_numpy(np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32))
+    m = Generated(Seen(features[:30]), Reference(features[30:]), experiment(), "samples", "drawn")
+    assert m.precision_recall == fidelity.precision_recall(features[:30], features[30:][torch.arange(12) * 30 // 12])
+    protocol = next(r.protocol for r in records(m, ["precision"]))
+    assert "12 training images" in protocol

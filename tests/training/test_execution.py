@@ -1,0 +1,112 @@
+"""How a step is computed changes memory and time, and results by rounding only."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from harness.planning.stage import Execution, Work
+from harness.system import plugins
+from harness.system.machine import Machine
+from harness.system.randomness import Draws, Part, seeded
+from harness.training.loop import _backward, _economise
+from models.adaptive import AdaptiveBlock
+from models.alignment import Features
+from models.flow import VelocityObjective
+from models.objective import Objective
+from models.transformer import Block
+from tests.conftest import SIDE, TOKENS, WIDTHS, experiment, images
+
+BATCH, CLASSES = 8, 3
+MACHINE = Machine("cpu", "float32", 1)
+GENERATORS = plugins.names("models.generators")
+MODELS = ["tokenizer", *GENERATORS]
+WHOLE = Draws(0, "execution", 0)
+
+
+def model_of(name: str) -> nn.Module:
+    made = experiment("mactok")
+    with seeded("execution"):
+        if name == "tokenizer":
+            return Objective(made.tokenizer, SIDE, WIDTHS)
+        network = plugins.load("models.generators", name, "generator").Network
+        generator = network(made.generator.size, made.tokenizer.tokens, made.tokenizer.channels, CLASSES)
+        for parameter in generator.parameters():  # what starts at zero would hide what is behind it
+            nn.init.normal_(parameter, std=0.05)
+        return VelocityObjective(generator, 0.1, CLASSES)
+
+
+def batch_of(name: str, part: Part) -> tuple[object, ...]:
+    draws = Draws(0, "execution", 0, part=part)
+    if name == "tokenizer":
+        widths = {"c": (WIDTHS[1],), "p": (TOKENS, WIDTHS[0]), "s": (TOKENS,)}
+        teacher = Features(**{key: part(WHOLE.normal(key, BATCH, *shape)) for key, shape in widths.items()})
+        return part(images(BATCH)), draws, teacher
+    made = experiment("mactok").tokenizer
+    return part(WHOLE.normal("x", BATCH, made.tokens, made.channels)), part(torch.arange(BATCH) % CLASSES), draws
+
+
+def work(execution: Execution) -> Work:
+    return Work(experiment("mactok"), None, {}, MACHINE, lambda: False, "", execution=execution)
+
+
+def gradients(name: str, execution: Execution) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Of one step, and its terms."""
+    model = model_of(name)
+    _economise(work(execution), model)
+    factors = model.weights(10) if name == "tokenizer" else {"velocity": 1.0}
+    parts = [Part(k, execution.accumulate) for k in range(execution.accumulate)]
+    told = [_backward(work(execution), model, batch_of(name, part), factors, False, None) for part in parts]
+    terms = {key: torch.stack([part[key] for part in told]).mean() for key in told[0]}
+    return {key: p.grad for key, p in model.named_parameters() if p.grad is not None}, terms
+
+
+def furthest(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> float:
+    """The largest difference, relative to the largest value of its tensor."""
+    assert set(some) == set(others)
+    return max(((some[key] - others[key]).abs().max() / others[key].abs().max()).item() for key in others)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_in_four_parts_are_those_of_the_batch(name):
+    whole, terms = gradients(name, Execution())
+    parted, mean = gradients(name, Execution(accumulate=4))
+    assert furthest(parted, whole) < 1e-5
+    assert furthest(mean, terms) < 1e-5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_activations_computed_again_give_the_same_bits(name):
+    kept, _ = gradients(name, Execution())
+    again, _ = gradients(name, Execution(checkpointing=True))
+    assert all(torch.equal(again[key], kept[key]) for key in kept)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_with_checkpointing_every_block_runs_twice(name):
+    model = model_of(name)
+    calls = []
+    blocks = [module for module in model.modules() if isinstance(module, (Block, AdaptiveBlock))]
+    assert len(blocks) == (2 if name == "tokenizer" else experiment("mactok").generator.size.depth)
+    for block in blocks:
+        block.norm1.register_forward_hook(lambda *_: calls.append(0))
+    _economise(work(Execution(checkpointing=True)), model)
+    factors = model.weights(10) if name == "tokenizer" else {"velocity": 1.0}
+    _backward(work(Execution()), model, batch_of(name, Part()), factors, False, None)
+    assert len(calls) == 2 * len(blocks)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch about itself
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles by a C++ compiler, and g++ is not there")
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_compiled_blocks_differ_by_rounding(checkpointing):
+    name = "tokenizer"
+    plain, _ = gradients(name, Execution())
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compiled, _ = gradients(name, Execution(compile=True, checkpointing=checkpointing))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
+    assert furthest(compiled, plain) < 1e-4
