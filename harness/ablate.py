@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from harness import cli
 from harness.execution import rehearsal
 from harness.execution.demand import Fixed
-from harness.experiments.requests import AskedAblation
+from harness.experiments.requests import AblationRequest
 from harness.networks.roles import require_weights
 from harness.planning.costs import plan_table, require_gpu_hours
 from harness.planning.plan import plan_of
@@ -26,23 +26,23 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_price(parser)
     parser.add_argument("--one-step", action="store_true", help="rehearse every stage at full size, here and now")
     options = parser.parse_args(arguments)
-    asked, how, pace = cli.asked(options), cli.options_of(options), cli.pace_of(options)
-    if not isinstance(asked, AskedAblation):
-        raise Mistake(f"{asked.name} is a sweep: python -m harness.sweep {asked.name} runs it")
+    request, how, pace = cli.request_of(options), cli.options_of(options), cli.pace_of(options)
+    if not isinstance(request, AblationRequest):
+        raise Mistake(f"{request.name} is a sweep: python -m harness.sweep {request.name} runs it")
     if options.one_step:
-        return rehearsal.run(asked, options.quiet)
-    planned = plan_of(asked)
+        return rehearsal.run(request, options.quiet)
+    plan = plan_of(request)
     executor = plugins.load("harness.execution.executors", options.executor, "executor")
     store = Store(options.runs)
-    waiting = how.to_run(planned.tasks, store)
+    waiting = how.to_run(plan.tasks, store)
     if options.dry_run:
-        print(plan_table(planned.tasks, planned.labels, store, how.cluster, pace))
+        print(plan_table(plan.tasks, plan.labels, store, how.cluster, pace))
         try:
-            planned.require_data()
+            plan.require_data()
         except Mistake as absent:
             print(f"The keys are provisional: {absent}.")
     else:
-        planned.require_data()
+        plan.require_data()
         require_weights(waiting)
     require_gpu_hours(waiting, pace, options.max_gpu_hours)
     if options.dry_run:
@@ -54,20 +54,20 @@ def main(arguments: Sequence[str]) -> int:
     if waiting and hasattr(executor, "require"):
         executor.require(waiting, how)
     if leading():
-        remember(asked, store)
+        remember(request, store)
 
-    executor.execute(Fixed(planned.labels), store, how)
+    executor.execute(Fixed(plan.labels), store, how)
     if not leading():
         return 0
 
     from reports.ablation.page import write
 
-    print(write(asked, store, options.out))
-    states = {t: t.run_in(store).state for t in planned.tasks}
+    print(write(request, store, options.out))
+    states = {t: t.run_in(store).state for t in plan.tasks}
     for t, state in states.items():
         if state not in ("done", "waiting"):  # what waits, waits for a stage that is named here
             reason = t.run_in(store).status()["reason"]
-            print(f"{t.stage} {t.key} of {planned.labels[t]}: {state}, {reason}", file=sys.stderr)
+            print(f"{t.stage} {t.key} of {plan.labels[t]}: {state}, {reason}", file=sys.stderr)
     if "failed" in states.values():
         print("--retry failed runs again what failed", file=sys.stderr)
     return 0 if all(state == "done" for state in states.values()) else 1

@@ -15,8 +15,8 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_sweep(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask")
     options = parser.parse_args(arguments)
-    planned, store = cli.planned(options), Store(options.runs)
-    rows = {t.run_in(store): label for t, label in planned.labels.items()}
+    plan, store = cli.plan_from(options), Store(options.runs)
+    rows = {t.run_in(store): label for t, label in plan.labels.items()}
     alive = jobs.alive(rows)
     for run, (job, state) in alive.items():
         print(f"{job.executor} job {job.id}, {state}: {run.stage} of {rows[run]}")

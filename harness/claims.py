@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from harness import cli
 from harness.experiments.published import published
-from harness.experiments.requests import Asked, AskedAblation, AskedSweep, study_called
+from harness.experiments.requests import Request, SweepRequest, new_request, study_called
 from harness.experiments.scales import SCALES, Scale, scale
 from harness.experiments.study import Ablation
-from harness.experiments.sweep import Sweep
 from harness.planning.task import task
 from harness.store.runs import Store
 from harness.system import plugins
@@ -43,13 +42,15 @@ def main(arguments: Sequence[str]) -> int:
 
     found = []
     for name, study in of_studies.items():
-        asked = [a for each in scales if (a := asked_of(name, study, each, options.data)) if study.claims]
-        there = [(a, seeds) for a in asked if (seeds := seeds_in(a, store))]
-        for a, seeds in there or [(a, 1) for a in asked[:1]]:
-            several = dataclasses.replace(a, seeds=seeds)
+        if not study.claims:
+            continue
+        requests = [whole_study(name, at, options.data) for at in scales]
+        with_results = [(request, seeds) for request in requests if (seeds := seeds_in(request, store))]
+        for request, seeds in with_results or [(requests[0], 1)]:
+            several = dataclasses.replace(request, seeds=seeds)
             paper = published(study.published_table) if isinstance(study, Ablation) else {}
-            judgements = judged(study.claims, load(several.experiments(), store, a.stages), paper)
-            found.append((name, a.scale.experiment.scale, judgements))
+            judgements = judged(study.claims, load(several.experiments(), store, request.stages), paper)
+            found.append((name, request.scale.experiment.scale, judgements))
     if options.json:
         print(json.dumps([_plain(name, at, j) for name, at, judgements in found for j in judgements], indent=1))
         return 0
@@ -63,17 +64,15 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def asked_of(name: str, study: Ablation | Sweep, at: Scale, data: str | None) -> Asked:
-    """All of a study at a scale, one seed; of a sweep its grid, where it has one."""
-    if isinstance(study, Ablation):
-        return AskedAblation(name, study, at, data)
-    asked = AskedSweep(name, study, at, data)
-    return dataclasses.replace(asked, points=tuple(asked.grid()) if study.claims else ())
+def whole_study(name: str, at: Scale, data: str | None) -> Request:
+    """A request for all rows of a study at a scale, or for the whole grid of a sweep, with one seed."""
+    request = new_request(name, at, data=data)
+    return dataclasses.replace(request, points=tuple(request.grid())) if isinstance(request, SweepRequest) else request
 
 
-def seeds_in(asked: Asked, store: Store) -> int:
+def seeds_in(request: Request, store: Store) -> int:
     """How many seeds, from 0 on, have a finished tokenizer of any row."""
-    experiments = [of_row[0] for of_row in asked.experiments().values()]
+    experiments = [of_row[0] for of_row in request.experiments().values()]
 
     def ran(seed: int) -> bool:
         seeded = (dataclasses.replace(e, seed=seed) for e in experiments)

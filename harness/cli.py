@@ -16,13 +16,13 @@ from typing import Any, NoReturn
 from harness.execution.demand import Options
 from harness.experiments.experiment import Experiment
 from harness.experiments.objectives import OBJECTIVES
-from harness.experiments.requests import Asked, AskedAblation, AskedSweep, study_called
+from harness.experiments.requests import AblationRequest, SweepRequest, new_request, study_called
 from harness.experiments.scales import SCALES, scale
 from harness.experiments.study import Ablation, Study
 from harness.experiments.sweep import Sweep
 from harness.planning.cluster import load as load_cluster
 from harness.planning.gpus import GPUS, Pace
-from harness.planning.plan import Planned, plan_of, require_influence
+from harness.planning.plan import Plan, plan_of, require_influence
 from harness.planning.request_log import remembered_of
 from harness.planning.task import experiment_of
 from harness.search.samplers import PRUNERS, SAMPLERS
@@ -187,14 +187,13 @@ def chosen_run(options: argparse.Namespace, stages: tuple[str, ...]) -> Made:
     return Made(run, experiment_of(run), store.rests_on(run))
 
 
-def asked(options: argparse.Namespace) -> Asked:
-    """What the study options ask for; raises `Mistake`."""
+def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
+    """The request that the study options make; raises `Mistake`."""
     objective, space = getattr(options, "objective", ""), tuple(getattr(options, "space", ()))
     if options.study is None and space:
         options.study = "own"
     if options.study is None:
         raise Mistake(f"name a study: {', '.join(plugins.names('ablations'))}")
-    study = study_called(options.study)
     if options.seeds < 1:
         raise Mistake(f"--seeds {options.seeds}: at least 1")
     fields = []
@@ -205,43 +204,43 @@ def asked(options: argparse.Namespace) -> Asked:
         fields.append((path, value))
     data, colon, argument = (options.data or "").partition(":")
     data += colon + (str(Path(argument).absolute()) if argument else "")  # a store is used from more than one folder
-    common: dict[str, Any] = {
-        "name": options.study,
-        "study": study,
-        "scale": scale(options.scale),
-        "data": data or None,
-        "fields": tuple(fields),
-        "rows": tuple(name.strip() for name in options.rows.split(",") if name.strip()),
-        "seeds": options.seeds,
-    }
-    if isinstance(study, Sweep):
-        return AskedSweep(**common, objective=objective, space=space)
-    if objective or space or getattr(options, "storage", None):
+    of_sweep: dict[str, Any] = {}
+    if isinstance(study_called(options.study), Sweep):
+        of_sweep = {"objective": objective, "space": space}
+    elif objective or space or getattr(options, "storage", None):
         raise Mistake(f"{options.study} is a table: --objective, --space and --storage are of sweeps")
-    return AskedAblation(**common)
+    return new_request(
+        options.study,
+        scale(options.scale),
+        data=data or None,
+        fields=tuple(fields),
+        rows=tuple(name.strip() for name in options.rows.split(",") if name.strip()),
+        seeds=options.seeds,
+        **of_sweep,
+    )
 
 
-def planned(options: argparse.Namespace) -> Planned:
-    """The plan of what the study options ask for; of a sweep, as far as it has come; raises `Mistake`."""
-    what = asked(options)
-    if not isinstance(what, AskedSweep):
-        return plan_of(what)
-    require_influence(what)
-    before = remembered_of(what, Store(options.runs))
+def plan_from(options: argparse.Namespace) -> Plan:
+    """The plan of the request that the study options make; of a sweep, as far as it has come. Raises `Mistake`."""
+    request = request_of(options)
+    if not isinstance(request, SweepRequest):
+        return plan_of(request)
+    require_influence(request)
+    before = remembered_of(request, Store(options.runs))
     if before is None:
-        raise Mistake(f"nothing of {what.page} is in {options.runs}: {what.command} runs it")
-    if before.planned is None:
+        raise Mistake(f"nothing of {request.page} is in {options.runs}: {request.command} runs it")
+    if before.plan is None:
         raise Mistake(before.trouble)
-    return before.planned
+    return before.plan
 
 
-def agreed(asked: str) -> bool:
-    """The answer of whoever sits at the terminal; no, where nobody does."""
+def agreed(question: str) -> bool:
+    """Whether the user at the terminal says yes; no, where nobody is there."""
     if not sys.stdin.isatty():
-        print("nobody is there to be asked; --yes answers")
+        print("nobody is there to answer; --yes answers")
         return False
     try:
-        return input(asked).strip().lower() in ("y", "yes")
+        return input(question).strip().lower() in ("y", "yes")
     except EOFError:
         return False
 

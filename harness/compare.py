@@ -121,26 +121,22 @@ def shown(found: dict[str, Any]) -> str:
 
 
 def _number(number: dict[str, Any]) -> tuple[object, ...]:
-    title, digits = _metric(number["metric"], {metrics.protocol_in(named) for named in number["protocol_ids"]})
-    values = [
-        f"{value:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
-        for value, deviation in zip(number["values"], number["deviations"], strict=True)
-    ]
+    named = [metrics.protocol_in(protocol_id) for protocol_id in number["protocol_ids"]]
+    title, digits = _metric(number["metric"], named)
+    values = [metrics.number(*pair) for pair in zip(number["values"], digits, number["deviations"], strict=True)]
     other = "other protocol" if number["protocols"][0] != number["protocols"][1] else "other N"
-    delta = other if number["delta"] is None else f"{number['delta']:+.{digits}f}"
+    delta = other if number["delta"] is None else metrics.number(number["delta"], max(digits), sign=True)
     steps, counts = (", ".join(dict.fromkeys(map(str, number[name]))) for name in ("steps", "n"))
     return title, number["split"], steps, *values, delta, counts
 
 
-def _metric(name: str, protocols: set[str]) -> tuple[str, int]:
-    """The head and the digits of a metric by one protocol or several; some stages record numbers that are none."""
+def _metric(name: str, protocols: list[str]) -> tuple[str, list[int]]:
+    """The head of a metric and its digits by each protocol; some stages record numbers that are no metrics."""
     if name not in plugins.names("harness.evaluation.metrics"):
-        return name, 2
-    metric = plugins.load("harness.evaluation.metrics", name, "metric")
-    arrow = {"higher": " ↑", "lower": " ↓", "": ""}[metric.better]
-    called = metrics.title if len(protocols) == 1 else metrics.full_title
+        return name, [2 for _ in protocols]
+    called = metrics.title if len(set(protocols)) == 1 else metrics.full_title
     title = " or ".join(dict.fromkeys(called(name, protocol) for protocol in sorted(protocols)))
-    return f"{title}{f' ({metric.unit})' if metric.unit else ''}{arrow}", metric.digits
+    return title + metrics.unit_and_arrow(name), [metrics.digits_of(name, protocol) for protocol in protocols]
 
 
 def _table(lines: list[tuple[object, ...]], heads: tuple[str, ...]) -> str:

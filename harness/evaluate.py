@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import cli
-from harness.evaluation.protocols import PROTOCOLS, Protocol, protocol
+from harness.evaluation.protocols import PROTOCOLS, Protocol, protocol_called
 from harness.system import plugins
 from harness.system.errors import Mistake
 
 if TYPE_CHECKING:
-    from harness.data.image_sets import ImageSet, Statistics
+    from harness.data.image_sets import FeatureStatistics, ImageSet
 
 
 FEWEST = 16  # images: fewer say nothing
@@ -42,21 +42,21 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     options = parser.parse_args(arguments)
-    asked = protocol(options.protocol)
-    require_places(options, asked)
-    images, reference = opened(options, asked)
-    require_number(options, asked, images, reference)
+    protocol = protocol_called(options.protocol)
+    require_places(options, protocol)
+    images, reference = opened(options, protocol)
+    require_number(options, protocol, images, reference)
 
     from harness.evaluation.scoring import score, table
 
-    records, common = score(options, asked, images, reference)
+    records, common = score(options, protocol, images, reference)
     if options.json:
         import dataclasses
 
         print(json.dumps([dataclasses.asdict(record) for record in records], indent=1))
         return 0
-    print(table(asked, records))
-    print(f"\n{options.protocol}: {asked.about}.")
+    print(table(protocol, records))
+    print(f"\n{options.protocol}: {protocol.about}.")
     print(f"- All: {common}.")
     for record in records:
         if own := record.protocol.replace(common, "").rstrip("; "):
@@ -64,9 +64,9 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def require_places(options: argparse.Namespace, asked: Protocol) -> None:
+def require_places(options: argparse.Namespace, protocol: Protocol) -> None:
     """Raises `Mistake` where what is to be saved has no place, or is no reference of ADM's evaluator."""
-    if options.save_reference and asked.network != "inception":
+    if options.save_reference and protocol.network != "inception":
         raise Mistake(f"--save-reference writes statistics of Inception features: {options.protocol} looks by others")
     for path in filter(None, (options.save_npz, options.save_reference)):
         if path.is_dir():
@@ -75,48 +75,48 @@ def require_places(options: argparse.Namespace, asked: Protocol) -> None:
             raise Mistake(f"{path} cannot be written: {path.parent} is not there or is not a folder")
 
 
-def opened(options: argparse.Namespace, asked: Protocol) -> tuple[ImageSet, ImageSet]:
+def opened(options: argparse.Namespace, protocol: Protocol) -> tuple[ImageSet, ImageSet]:
     """The images and their reference; raises `Mistake` where these do not go together."""
     from harness.data.image_sets import open_images
 
-    images = open_images(options.images, asked.side)
+    images = open_images(options.images, protocol.side)
     if not len(images):
         raise Mistake(f"{options.images} has statistics and no images: IMAGES are those that are scored")
     if images.size[0] != images.size[1]:
         raise Mistake(f"{options.images}: images of {images.size[1]} x {images.size[0]} px are not square")
     folder = options.reference.expanduser().is_dir()
-    reference = open_images(options.reference, images.size[0], asked.crop if folder else "none")
-    if asked.paired and images.names is not None and reference.names is not None and images.names != reference.names:
+    reference = open_images(options.reference, images.size[0], protocol.crop if folder else "none")
+    if protocol.paired and images.names is not None and reference.names is not None and images.names != reference.names:
         odd = next(iter(sorted(set(images.names) ^ set(reference.names))), "the order")
         raise Mistake(f"{options.protocol} compares files of the same names: {odd} is in one of both folders only")
-    if asked.paired and len(images) != len(reference):
+    if protocol.paired and len(images) != len(reference):
         raise Mistake(f"{options.protocol} compares pairs: {len(images)} images and {len(reference)} originals")
-    if not asked.paired and reference.statistics is not None and asked.network != "inception":
+    if not protocol.paired and reference.statistics is not None and protocol.network != "inception":
         raise Mistake(f"{options.reference} holds statistics of Inception features: {options.protocol} looks by others")
     if reference.statistics is not None:
-        require_widths(options, asked, reference.statistics)
+        require_widths(options, protocol, reference.statistics)
     return images, reference
 
 
-def require_widths(options: argparse.Namespace, asked: Protocol, statistics: Statistics) -> None:
+def require_widths(options: argparse.Namespace, protocol: Protocol, statistics: FeatureStatistics) -> None:
     """Raises `Mistake` for statistics of other features than the network's."""
-    measure = plugins.load("harness.networks.measures", asked.network, "measure")
+    measure = plugins.load("harness.networks.measures", protocol.network, "measure")
     widths = {"mu": (statistics.mu, measure.features), "mu_s": (statistics.mu_s, measure.spatial)}
     for name, (mean, width) in widths.items():
         if mean is not None and len(mean) != width:
             raise Mistake(f"{name} of {options.reference} has {len(mean)} values: {measure.title} has {width}")
 
 
-def require_number(options: argparse.Namespace, asked: Protocol, images: ImageSet, reference: ImageSet) -> None:
+def require_number(options: argparse.Namespace, protocol: Protocol, images: ImageSet, reference: ImageSet) -> None:
     """Raises `Mistake` for too few images, or for another number than the protocol's that was not asked for."""
     for path, them in ((options.images, images), (options.reference, reference)):
         if len(them) < FEWEST and (len(them) or them.statistics is None):  # a reference may be statistics alone
             raise Mistake(f"{path} holds {len(them)} images: at least {FEWEST} are needed to say anything")
-    if asked.images is None or len(images) == asked.images:
+    if protocol.images is None or len(images) == protocol.images:
         return
-    if len(images) > asked.images or not options.fewer:
-        hint = "" if len(images) > asked.images else "; --fewer scores them and names their number"
-        raise Mistake(f"{options.protocol} takes {asked.images} images and {options.images} holds {len(images)}{hint}")
+    if len(images) > protocol.images or not options.fewer:
+        hint = "" if len(images) > protocol.images else "; --fewer scores them and names their number"
+        raise Mistake(f"{options.protocol} takes {protocol.images} images, {options.images} holds {len(images)}{hint}")
 
 
 if __name__ == "__main__":

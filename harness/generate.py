@@ -33,13 +33,13 @@ def main(arguments: Sequence[str]) -> int:
     names = made.runs["data"].result()["facts"]["classes"]
     classes = chosen(options.classes, names)
     # Image i is of class i mod C, whatever the run did.
-    asked = {
+    settings = {
         "sampling.labels": "balanced",
         "seed": options.seed,
         "sampling.sampler": options.sampler,
         "sampling.steps": options.steps,
     }
-    experiment = with_fields(made.experiment, {path: value for path, value in asked.items() if value is not None})
+    experiment = with_fields(made.experiment, {path: value for path, value in settings.items() if value is not None})
     found = made.runs["guidance"].result()["facts"]["guide"] if "guidance" in made.runs else None
     guide = Guide(**found) if found else UNGUIDED
     if options.cfg is not None:
@@ -77,10 +77,10 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def chosen(asked: str, names: list[str]) -> list[int]:
-    """The classes that `asked` names, by name or number, separated by commas; all where it is empty."""
+def chosen(words: str, names: list[str]) -> list[int]:
+    """The classes that `words` name, by name or number, separated by commas; all where it is empty."""
     found = []
-    for word in (word.strip() for word in asked.split(",") if word.strip()):
+    for word in (word.strip() for word in words.split(",") if word.strip()):
         if word in names:
             found.append(names.index(word))
         elif word.isdecimal() and int(word) < len(names):

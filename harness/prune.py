@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     runs, others, in_use = removable(store, list(requests.values()))
     held = {folder: usage(folder) for folder in [*(run.folder for run in runs), *others]}
     for request in forgotten:
-        print(f"forget {request.page}, asked {age(request.at)} ago: {request.command or request.trouble}")
+        print(f"forget {request.page}, made {age(request.at)} ago: {request.command or request.trouble}")
     print(shown(runs, held, in_use))
     if not (forgotten or held):
         return 0
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     for request in forgotten:
         request.path.unlink(missing_ok=True)
-    with jobs.submitting(store):  # nobody submits meanwhile; and what was asked since then stays
+    with jobs.submitting(store):  # nobody submits meanwhile; and what was requested since then stays
         runs, others, _ = removable(store, remembered(store))
         for folder in others:
             if folder in held:
@@ -67,7 +67,7 @@ def removable(store: Store, requests: list[Remembered]) -> tuple[list[Run], list
     """Runs and other folders that can go, and runs that no request wants but that are in use; raises `Mistake`."""
     wanted: set[Path] = set()
     for request in requests:
-        if request.planned is None:
+        if request.plan is None:
             raise Mistake(
                 f"which runs {request.page} wants cannot be told: {request.trouble}. Nothing is removed before that "
                 f"is mended, or forgotten: --forget {request.page}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness import cli
-from harness.experiments.requests import AskedAblation, AskedSweep
+from harness.experiments.requests import AblationRequest, SweepRequest
 from harness.store.runs import Store
 from harness.system.errors import Mistake
 
@@ -16,24 +16,24 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_sweep(parser)
     cli.add_storage(parser)
     options = parser.parse_args(arguments)
-    planned, store = cli.planned(options), Store(options.runs)
-    asked = planned.asked
-    if all(t.run_in(store).state == "waiting" for t in planned.tasks):
-        raise Mistake(f"nothing of this is in {store.root}: {asked.command} runs it")
-    if isinstance(asked, AskedAblation):
+    plan, store = cli.plan_from(options), Store(options.runs)
+    request = plan.request
+    if all(t.run_in(store).state == "waiting" for t in plan.tasks):
+        raise Mistake(f"nothing of this is in {store.root}: {request.command} runs it")
+    if isinstance(request, AblationRequest):
         from reports.ablation.page import write
 
-        print(write(asked, store, options.out))
-    if isinstance(asked, AskedSweep):
+        print(write(request, store, options.out))
+    if isinstance(request, SweepRequest):
         from harness.search.storage import default_storage, known_study, trouble_of
         from reports.sweep.page import write as write_sweep
 
-        place = options.storage or default_storage(store.root, asked.page)
+        place = options.storage or default_storage(store.root, request.page)
         with trouble_of(place):
-            study = known_study(asked, place, store)
+            study = known_study(request, place, store)
             if study is None:
-                raise Mistake(f"no study {asked.page!r} at {place}: {asked.command} makes it")
-            print(write_sweep(asked, study, place, store, options.out))
+                raise Mistake(f"no study {request.page!r} at {place}: {request.command} makes it")
+            print(write_sweep(request, study, place, store, options.out))
     return 0
 
 

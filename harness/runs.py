@@ -12,7 +12,7 @@ from typing import Any
 from tabulate import tabulate
 
 from harness import cli
-from harness.planning.plan import Planned
+from harness.planning.plan import Plan
 from harness.planning.request_log import Remembered, remembered
 from harness.planning.task import tasks
 from harness.store.exchange import export, take
@@ -44,10 +44,10 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     held = {run.folder: usage(run.folder) for run in store.runs()}
     for request in requests:
-        if request.planned is None:
+        if request.plan is None:
             print(f"{request.page}: its runs cannot be told: {request.trouble}", file=sys.stderr)
     if options.study:
-        tables = {r.page: lines(r.planned, store, held) for r in requests if r.planned is not None}
+        tables = {r.page: lines(r.plan, store, held) for r in requests if r.plan is not None}
         print(json.dumps(tables, indent=1) if options.json else "\n\n".join(map(shown, tables, tables.values())))
     else:
         found = overview(requests, store, held)
@@ -70,28 +70,28 @@ def exported(options: argparse.Namespace, requests: list[Remembered], store: Sto
     if not options.study or len(requests) != 1:
         pages = ", ".join(request.page for request in requests)
         raise Mistake(f"--export takes one page: {pages}")
-    if requests[0].planned is None:
+    if requests[0].plan is None:
         raise Mistake(f"{requests[0].page}: its runs cannot be told: {requests[0].trouble}")
-    written = export(runs_by_seed(requests[0].planned, store), options.export)
+    written = export(runs_by_seed(requests[0].plan, store), options.export)
     if not written:
         raise Mistake(f"nothing of {requests[0].page} is done in {store.root}")
     return written
 
 
-def runs_by_seed(planned: Planned, store: Store) -> dict[int, list[Run]]:
+def runs_by_seed(plan: Plan, store: Store) -> dict[int, list[Run]]:
     """The runs that every seed of a plan takes, made or not."""
     by_seed: dict[int, list[Run]] = {}
-    for experiment in (e for of_row in planned.by_row.values() for e in of_row):
-        for t in tasks([experiment], planned.asked.stages(experiment)):
+    for experiment in (e for of_row in plan.by_row.values() for e in of_row):
+        for t in tasks([experiment], plan.request.stages(experiment)):
             by_seed.setdefault(experiment.seed, []).append(t.run_in(store))
     return by_seed
 
 
-def lines(planned: Planned, store: Store, held: dict[Path, Usage]) -> list[dict[str, Any]]:
+def lines(plan: Plan, store: Store, held: dict[Path, Usage]) -> list[dict[str, Any]]:
     """Every run of a request, made or not."""
     return [
         {"stage": t.stage, "key": t.key, "rows": rows, "state": run.state, **measured([run], held)}
-        for t, rows in planned.labels.items()
+        for t, rows in plan.labels.items()
         for run in [t.run_in(store)]
     ]
 
@@ -100,11 +100,11 @@ def overview(requests: list[Remembered], store: Store, held: dict[Path, Usage]) 
     """What every request has of the runs that it wants, what no request wants, and all of it."""
     every, wanted, of_requests = store.runs(), set[Path](), []
     done = {run.folder for run in every if run.state == "done"}
-    for request in (r for r in requests if r.planned is not None):
+    for request in (r for r in requests if r.plan is not None):
         runs = request.runs(store)
         wanted |= {run.folder for run in runs}
         counts = {"done": sum(run.folder in done for run in runs), "planned": len(runs)}
-        of_requests.append({"page": request.page, **counts, **measured(runs, held), "asked": request.at})
+        of_requests.append({"page": request.page, **counts, **measured(runs, held), "requested": request.at})
     loose = [run for run in every if run.folder not in wanted]
     return {
         "requests": of_requests,
@@ -134,7 +134,7 @@ def shown(page: str, found: list[dict[str, Any]]) -> str:
 def shown_overview(found: dict[str, Any]) -> str:
     """One line a request, one for what none wants, and the sum."""
     table = [
-        (r["page"], f"{r['done']} of {r['planned']}", f"{r['bytes'] / GIB:.2f}", age(r["asked"]))
+        (r["page"], f"{r['done']} of {r['planned']}", f"{r['bytes'] / GIB:.2f}", age(r["requested"]))
         for r in found["requests"]
     ]
     for name in ("no study", "total"):

@@ -24,8 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     store = Store(options.runs)
     if options.study:
-        planned = cli.planned(options)
-        runs = {t.run_in(store): label for t, label in planned.labels.items()}
+        plan = cli.plan_from(options)
+        runs = {t.run_in(store): label for t, label in plan.labels.items()}
     else:
         runs = dict.fromkeys(store.runs(), "")
     while True:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.evaluation import protocol_texts, records
-from harness.experiments.experiment import heeded
+from harness.experiments.experiment import DEFAULT_NETWORK, heeded
 from harness.networks.teachers import TEACHERS
 from harness.system import plugins
 from reports.results import Result, costs, environments, rows_of, shared, total_seconds
@@ -52,7 +52,7 @@ class Provenance:
     @property
     def lite(self) -> bool:
         """Whether Lite2 measured, so that nothing is FID."""
-        return self.results[0].experiment.evaluation.measure is None
+        return self.results[0].experiment.evaluation.network == DEFAULT_NETWORK
 
     @property
     def measure(self) -> str:

@@ -14,9 +14,10 @@ from numpy.lib.npyio import NpzFile
 
 from harness.evaluation import collapse, records
 from harness.experiments.experiment import Experiment
-from harness.experiments.requests import wanted
+from harness.experiments.requests import stages_of_row
 from harness.experiments.study import Row
 from harness.planning.task import tasks
+from harness.store.curves import CURVES
 from harness.store.records import Record
 from harness.store.runs import Run, Store
 
@@ -72,10 +73,9 @@ class Result:
         if stage not in self.runs:
             return pd.DataFrame()
         run = self.runs[stage]
-        path = run.file("metrics.csv") if run.state == "done" else run.folder / "metrics.csv"
-        if not path.exists() or path.stat().st_size == 0:
-            return pd.DataFrame()
-        return pd.read_csv(path).pivot_table(index="step", columns="metric", values="value")
+        if run.state == "done" and CURVES in run.result()["files"]:
+            run.file(CURVES)  # which checks it
+        return run.curves.frame()
 
     def curve(self, metric: str) -> pd.Series:
         """A metric over the steps of the tokenizer's training, from its curves or from the snapshots."""
@@ -99,7 +99,7 @@ class Result:
 
 
 def load(
-    by_row: dict[Row, list[Experiment]], store: Store, stages: Callable[[Experiment], tuple[str, ...]] = wanted
+    by_row: dict[Row, list[Experiment]], store: Store, stages: Callable[[Experiment], tuple[str, ...]] = stages_of_row
 ) -> list[Result]:
     """One result a row and seed, in the order of the rows, of all runs that `stages` take."""
 
@@ -121,7 +121,7 @@ def protocol_of(results: Sequence[Result], metric: str, split: str = "val", stag
     """
     found = [r for result in results if (r := result.value(metric, split, stage)) is not None]
     named = {records.protocol_in(r.protocol_id) for r in found}
-    measures = {result.experiment.evaluation.measure for result in results}
+    measures = {result.experiment.evaluation.network for result in results}
     return named.pop() if len(named) == 1 else (len(measures) == 1 and measures.pop()) or records.PROTOCOL
 
 

@@ -7,25 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.evaluation import records
-from harness.system import plugins
+from harness.evaluation.records import digits_of, heading, text_of
 from harness.system.files import replacing
 from reports.results import Result, protocol_of
 from reports.statistics import intervals
-
-
-def header(metric: str, protocol: str = records.PROTOCOL) -> str:
-    """Title, unit and direction of a metric, for the head of a column of numbers by the protocol of this name."""
-    module = plugins.load("harness.evaluation.metrics", metric, "metric")
-    arrow = {"higher": " ↑", "lower": " ↓", "": ""}[module.better]
-    return f"{records.title(metric, protocol)}{f' ({module.unit})' if module.unit else ''}{arrow}"
 
 
 def headers(
     names: Sequence[str], results: Sequence[Result], split: str = "val", stage: str = "evaluation"
 ) -> dict[str, str]:
     """The heads of several columns, by the protocol of what the results of a page have in them."""
-    return {metric: header(metric, protocol_of(results, metric, split, stage)) for metric in names}
+    return {metric: heading(metric, protocol_of(results, metric, split, stage)) for metric in names}
 
 
 def cell(seeds: Sequence[Result], metric: str, split: str, stage: str = "evaluation") -> str:
@@ -33,13 +25,10 @@ def cell(seeds: Sequence[Result], metric: str, split: str, stage: str = "evaluat
     found = [r for seed in seeds if (r := seed.value(metric, split, stage)) is not None]
     if not found:
         return "–"
-    digits = plugins.load("harness.evaluation.metrics", metric, "metric").digits
-    text = intervals.shown([r.value for r in found], digits)
-    if len(seeds) == 1 and found[0].deviation is not None:
-        text += f" ± {found[0].deviation:.{digits}f}"
-    if len(seeds) == 1 and found[0].interval is not None:
-        low, high = found[0].interval
-        text += f" [{low:.{digits}f}, {high:.{digits}f}]"
+    if len(seeds) == 1:
+        text = text_of(found[0])
+    else:
+        text = intervals.shown([r.value for r in found], digits_of(metric, protocol_of(seeds, metric, split, stage)))
     return text if len(found) == len(seeds) else f"{text} ({len(found)} of {len(seeds)} seeds)"
 
 

@@ -124,6 +124,19 @@ def test_reading_and_planning_do_not_wait_for_torch(name):
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def test_all_plugins_of_planning_together_do_not_wait_for_torch():
+    code = f"import sys, {', '.join(PLANNED)}; print(*{HEAVY} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_plugins_are_no_libraries(name):
+    """What two files need stands below both: nothing imports a plugin by its module, but loads it by its name."""
+    plugins = {n for n in FILES if n.startswith((*PLUGINS, "harness.networks.measures."))}
+    assert not imported(ast.parse(FILES[name].read_text())) & plugins
+
+
 @pytest.mark.parametrize("name", PLANNED)
 def test_what_planning_imports_is_light_at_module_level(name):
     body = ast.parse(FILES[name].read_text()).body

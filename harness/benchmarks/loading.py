@@ -90,12 +90,12 @@ def _photographs(count: int) -> Iterator[bytes]:
     import numpy as np
     from PIL import Image
 
-    from harness.data.sets.embedded import Painter
+    from harness.data.photographs import photographs
 
-    photographs = Painter(SIDE).regions["train"]
+    sources = photographs()
     draw = np.random.default_rng(0)
     for k in range(count):
-        source = photographs[k % len(photographs)]
+        source = sources[k % len(sources)]
         width = draw.uniform(0.5, 1) * min(source.width, source.height * SIZE[0] / SIZE[1])
         left = draw.uniform() * (source.width - width)
         box = (left, 0, left + width, width * SIZE[1] / SIZE[0])

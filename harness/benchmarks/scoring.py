@@ -9,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.experiments.experiment import DEFAULT_NETWORK
+from harness.system import plugins
+
 if TYPE_CHECKING:
     import torch
 
@@ -41,9 +44,8 @@ def against_torch_fidelity(machine: Machine) -> dict[str, tuple[Callable[[], Non
 
     from harness.evaluation import fidelity
     from harness.evaluation.frechet import of_features
-    from harness.networks.measures import lite2
 
-    network = lite2.load(machine, PX)
+    network = plugins.load("harness.networks.measures", DEFAULT_NETWORK, "measure").load(machine, PX)
 
     class Lite2(FeatureExtractorBase):
         """The same network, as torch-fidelity takes one."""

@@ -26,7 +26,8 @@ def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
     """Everything that is printed of one experiment, by its heading, on random images."""
     import torch
 
-    from harness.networks import roles, teachers
+    from harness.networks import teachers
+    from harness.networks.roles import Roles
     from models.alignment import Features
     from models.objective import Objective
 
@@ -37,7 +38,7 @@ def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
     widths = known.patch_width, known.class_width
     c, p, s = torch.randn(batch, widths[1]), torch.randn(batch, n, widths[0]), torch.rand(batch, n)
     teacher = Features(machine.put(c), machine.put(p), machine.put(s))
-    perceptual = roles.perceptual(config, machine)
+    perceptual = Roles(experiment).perceptual(machine)
     objective = Objective(config, size, widths, perceptual).to(machine.device)
     optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], fused=True)
     step = _training_step(objective, optimizer, x, teacher, machine)
@@ -216,7 +217,7 @@ def _machinery(experiment: Experiment) -> list[dict[str, Any]]:
         runs = [t.run_in(Store(Path(place))) for t in planned[:MANY]]
         for run in runs:
             run.begin({}, {})
-            run.log_metrics(1, {"train/loss": 1.0})
+            run.curves.log(1, {"train/loss": 1.0})
             run.end("failed", "made up")
         began = time.perf_counter()
         status.shown(status.describe(dict.fromkeys(runs, "")), every=True)

@@ -42,7 +42,7 @@ R = TypeVar("R")
 Size = tuple[int, int]
 
 
-class Statistics(NamedTuple):
+class FeatureStatistics(NamedTuple):
     """Means and covariances of Inception features in float64: pooled (D,), (D, D), and spatial (E,), (E, E) if any."""
 
     mu: np.ndarray
@@ -63,7 +63,7 @@ class ImageSet(ABC):
     count: int
     size: Size
     names: tuple[str, ...] | None
-    statistics: Statistics | None
+    statistics: FeatureStatistics | None
 
     def __len__(self) -> int:
         return self.count
@@ -194,7 +194,7 @@ def _upright_size(file: Path) -> Size:
 
     try:
         with Image.open(file) as image:
-            # Asked for what its header does not have, Pillow would read a PNG to its end.
+            # Request for what its header does not have, Pillow would read a PNG to its end.
             turned = "exif" in image.info and image.getexif().get(Base.Orientation, 1) >= 5
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception:  # damaged files make decoders raise nearly anything
@@ -258,7 +258,7 @@ def _open_npz(path: Path, side: int | None) -> Npz:
             held = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
     except zipfile.BadZipFile:
         raise Mistake(f"{path} is cut off or no npz file: a folder of image files or an npz file is needed") from None
-    arrays = tuple(name for name in (IMAGES, *Statistics._fields) if name in held)
+    arrays = tuple(name for name in (IMAGES, *FeatureStatistics._fields) if name in held)
     if not arrays:
         has = ", ".join(held[:5]) + (", ..." if len(held) > 5 else "")
         raise Mistake(f"{path} has {has or 'no array'}: {WANTED} is needed")
@@ -294,7 +294,7 @@ def _read_statistic(path: Path, name: str) -> np.ndarray:
         return values.reshape(array.shape, order="F" if array.fortran else "C").astype(np.float64)
 
 
-def _checked(path: Path, given: dict[str, np.ndarray]) -> Statistics:
+def _checked(path: Path, given: dict[str, np.ndarray]) -> FeatureStatistics:
     """Raises `Mistake` where these are not means and covariances."""
     import numpy as np
 
@@ -313,7 +313,7 @@ def _checked(path: Path, given: dict[str, np.ndarray]) -> Statistics:
                 raise Mistake(f"{name} of {path} has values that are NaN or infinite: compute the statistics again")
         if np.abs(sigma - sigma.T).max() > ASYMMETRY * np.abs(sigma).max():
             raise Mistake(f"{covariance} of {path} is not symmetric, so no covariance: compute the statistics again")
-    return Statistics(**given)
+    return FeatureStatistics(**given)
 
 
 def write_samples(path: Path, batches: Iterable[np.ndarray], count: int, size: Size) -> None:
@@ -326,7 +326,7 @@ def write_samples(path: Path, batches: Iterable[np.ndarray], count: int, size: S
 
 
 def write_reference(
-    path: Path, statistics: Statistics, batches: Iterable[np.ndarray] = (), count: int = 0, size: Size = (0, 0)
+    path: Path, statistics: FeatureStatistics, batches: Iterable[np.ndarray] = (), count: int = 0, size: Size = (0, 0)
 ) -> None:
     """Writes statistics, and images as `write_samples` does where `count` is not 0, atomically.
 

@@ -41,7 +41,7 @@ REPLACEMENTS = 10  # images of its class that are tried in place of one that can
 
 
 @dataclass(frozen=True)
-class Found:
+class EncodedImage:
     """An encoded image: its name, its label, and its `length` bytes from `first` on in a shard or a file of its own."""
 
     name: str
@@ -60,7 +60,7 @@ def build(
     data: Data,
     folder: Path,
     root: Path,
-    splits: dict[str, list[Found]],
+    splits: dict[str, list[EncodedImage]],
     quiet: bool,
     check_stop: Callable[[], None],
 ) -> list[str]:
@@ -89,7 +89,7 @@ def build(
 def _digests(
     data: Data,
     root: Path,
-    found: list[Found],
+    found: list[EncodedImage],
     progress: tqdm[Any],
     check_stop: Callable[[], None],
 ) -> list[bytes]:
@@ -118,7 +118,9 @@ def _digests(
     return digests
 
 
-def _write(folder: Path, split: str, shards: list[str], images: Sequence[Found], digests: Sequence[bytes]) -> None:
+def _write(
+    folder: Path, split: str, shards: list[str], images: Sequence[EncodedImage], digests: Sequence[bytes]
+) -> None:
     number = {shard: k for k, shard in enumerate(shards)}
     arrays = {
         "index": np.array([(number.get(i.shard, OWN_FILE), i.first, i.length) for i in images], dtype=np.int64),

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from harness.data.image_sets import ImageSet
 from harness.evaluation.fidelity import BATCH
-from harness.evaluation.frechet import Moments, moments
+from harness.evaluation.frechet import FeatureMoments, moments
 from harness.experiments.keys import key_of
 from harness.system.errors import Mistake
 from harness.system.files import replacing
@@ -33,7 +33,7 @@ CHUNK = 1024  # features that moments take at once
 
 
 @dataclass(frozen=True)
-class Looked:
+class SeenImages:
     """Features (n, D), logits (n, C) if any, in files that are read as needed; and the moments of sFID's, if any."""
 
     folder: Path
@@ -48,18 +48,18 @@ class Looked:
         return _mapped(path) if path.exists() else None
 
     @cached_property
-    def moments(self) -> Moments:
+    def moments(self) -> FeatureMoments:
         """Of the features."""
         return moments(part for part in self.features.split(CHUNK))
 
     @cached_property
-    def spatial(self) -> Moments | None:
+    def spatial(self) -> FeatureMoments | None:
         """Of the features that keep their places."""
         path = self.folder / "spatial.npz"
         if not path.exists():
             return None
         stored = np.load(path)
-        return Moments(int(stored["n"]), torch.from_numpy(stored["mean"]), torch.from_numpy(stored["scatter"]))
+        return FeatureMoments(int(stored["n"]), torch.from_numpy(stored["mean"]), torch.from_numpy(stored["scatter"]))
 
 
 def _mapped(path: Path) -> Tensor:
@@ -67,7 +67,7 @@ def _mapped(path: Path) -> Tensor:
     return torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
-def look(images: ImageSet, network: Callable[[Tensor], Seen], identity: object, store: Path, quiet: bool) -> Looked:
+def look(images: ImageSet, network: Callable[[Tensor], Seen], identity: object, store: Path, quiet: bool) -> SeenImages:
     """What `network`, which `identity` stands for, sees of all images; from the store where it is there.
 
     Raises `Mistake` where a feature is not finite.
@@ -84,13 +84,13 @@ def look(images: ImageSet, network: Callable[[Tensor], Seen], identity: object, 
                 temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return Looked(folder)
+    return SeenImages(folder)
 
 
 def _write(folder: Path, images: ImageSet, network: Callable[[Tensor], Seen], quiet: bool) -> None:
     """Batch by batch, so that memory does not grow with the number of images."""
     arrays: dict[str, np.memmap] = {}
-    spatial: Moments | None = None
+    spatial: FeatureMoments | None = None
     start = 0
     with tqdm(total=len(images), unit="image", desc=images.about, disable=quiet or None) as bar:
         for batch in images.batches(BATCH):
@@ -105,7 +105,7 @@ def _write(folder: Path, images: ImageSet, network: Callable[[Tensor], Seen], qu
                     arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
                 arrays[name][start : start + len(batch)] = part.numpy()
             if seen.spatial is not None:
-                of_batch = Moments.of(seen.spatial)
+                of_batch = FeatureMoments.of(seen.spatial)
                 spatial = of_batch if spatial is None else spatial + of_batch
             start += len(batch)
             bar.update(len(batch))

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
-from harness.experiments.experiment import Evaluation
+from harness.experiments.experiment import DEFAULT_NETWORK, Evaluation
 from harness.networks.frozen import Seen
-from harness.networks.measures import lite2
 from harness.system import plugins
 from harness.system.machine import Machine
 
@@ -26,19 +25,19 @@ BLOCK = 1024  # features whose distances are in memory at once, squared
 
 
 def features(images: Tensor, metrics_px: int, machine: Machine) -> Tensor:
-    """The features alone (n, 120), by Lite2, of uint8 images (n, 3, H, W): it spares the deeper stages."""
-    return seen(images, lite2.load(machine, metrics_px, logits=False)).features
+    """The features alone (n, 120), by the default network, of uint8 images (n, 3, H, W)."""
+    measure = plugins.load("harness.networks.measures", DEFAULT_NETWORK, "measure")
+    return seen(images, measure.load(machine, metrics_px, logits=False)).features
 
 
 def network(evaluation: Evaluation, machine: Machine, logits: bool = True) -> Callable[[Tensor], Seen]:
-    """The network of an evaluation, for features, and logits where it has them; Lite2 without these where not wanted.
+    """The network of an evaluation, for features, and for logits where it has them and they are wanted.
 
     Features that keep their places, which no metric of a stage takes, are left out. Raises `Mistake` for weights that
     are missing.
     """
-    if evaluation.measure is None:
-        return lite2.load(machine, evaluation.metrics_px, logits=logits)
-    see = plugins.load("harness.networks.measures", evaluation.measure, "measure").load(machine)
+    measure = plugins.load("harness.networks.measures", evaluation.network, "measure")
+    see = measure.load(machine, evaluation.side_px, logits=logits)
     return lambda images: see(images)._replace(spatial=None)
 
 

@@ -35,7 +35,7 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class Moments:
+class FeatureMoments:
     """How many features were seen, their mean (D,) and their scatter about it (D, D), float64; parts add up."""
 
     n: int
@@ -43,18 +43,18 @@ class Moments:
     scatter: Tensor
 
     @classmethod
-    def of(cls, features: Tensor) -> Moments:
+    def of(cls, features: Tensor) -> FeatureMoments:
         """The moments of features (n, D)."""
         x = features.double()
         mean = x.mean(0)
         centred = x - mean
         return cls(len(x), mean, centred.T @ centred)
 
-    def __add__(self, other: Moments) -> Moments:
+    def __add__(self, other: FeatureMoments) -> FeatureMoments:
         """The moments of both parts together (Chan et al. 1983)."""
         n, between = self.n + other.n, other.mean - self.mean
         scatter = self.scatter + other.scatter + torch.outer(between, between) * (self.n * other.n / n)
-        return Moments(n, self.mean + between * (other.n / n), scatter)
+        return FeatureMoments(n, self.mean + between * (other.n / n), scatter)
 
     @cached_property
     def gaussian(self) -> Gaussian:
@@ -64,11 +64,11 @@ class Moments:
         return Gaussian(self.mean, self.scatter / (self.n - 1))
 
 
-def moments(parts: Iterable[Tensor]) -> Moments:
+def moments(parts: Iterable[Tensor]) -> FeatureMoments:
     """The moments of features that come in parts (n, D), in memory that does not grow with their number."""
-    found: Moments | None = None
+    found: FeatureMoments | None = None
     for part in parts:
-        found = Moments.of(part) if found is None else found + Moments.of(part)
+        found = FeatureMoments.of(part) if found is None else found + FeatureMoments.of(part)
     if found is None:
         raise ValueError("no features")
     return found
@@ -83,7 +83,7 @@ def distance(a: Gaussian, b: Gaussian) -> float:
 
 def of_features(images: Tensor, reference: Tensor) -> float:
     """The Fréchet distance of Gaussians fitted to features (n, D) and (m, D)."""
-    return distance(Moments.of(images).gaussian, Moments.of(reference).gaussian)
+    return distance(FeatureMoments.of(images).gaussian, FeatureMoments.of(reference).gaussian)
 
 
 class Infinite(NamedTuple):

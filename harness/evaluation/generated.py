@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from harness.evaluation.reference import Reference
+from harness.evaluation.reference import TrainingFeatures
 from harness.experiments.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Generated:
     paired = False  # the images and those of the reference are compared as sets
 
     def __init__(
-        self, looked_at: Seen, reference: Reference, experiment: Experiment, split: str, how: str, step: int = 0
+        self, looked_at: Seen, reference: TrainingFeatures, experiment: Experiment, split: str, how: str, step: int = 0
     ):
         self.looked_at, self.reference, self.experiment = looked_at, reference, experiment
         self.split, self.how, self.step = split, how, step
@@ -48,9 +48,9 @@ class Generated:
     @cached_property
     def reference_gaussian(self) -> Gaussian:
         """The Gaussian fitted to the features of the training images."""
-        from harness.evaluation.frechet import Moments
+        from harness.evaluation.frechet import FeatureMoments
 
-        return (self.reference.moments or Moments.of(self.reference.features)).gaussian
+        return (self.reference.moments or FeatureMoments.of(self.reference.features)).gaussian
 
     @property
     def neighbours(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ CLASSIFIER = f"logistic regression, l2 penalty with C = {PENALTY_C}"
 
 
 def accuracy(
-    m: Measured, fit: Callable[[np.ndarray, np.ndarray], Pipeline], pool: Callable[[Tensor], np.ndarray]
+    m: Reconstructed, fit: Callable[[np.ndarray, np.ndarray], Pipeline], pool: Callable[[Tensor], np.ndarray]
 ) -> Value:
     """The share of the images that a classifier gets right, in %, which is fitted on training images.
 
@@ -44,7 +44,7 @@ def fit(features: np.ndarray, labels: np.ndarray) -> Pipeline:
     )
 
 
-def features(m: Measured, pooling: str) -> str:
+def features(m: Reconstructed, pooling: str) -> str:
     """What a classifier sees, and what it is fitted on."""
     return (
         f"on posterior means, {pooling}, standardised by those it is fitted on, the first {len(m.train_latents[0])} "

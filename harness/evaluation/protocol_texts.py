@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 
 from harness.evaluation.generated import Generated
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.experiments.experiment import Evaluation, Experiment
+from harness.networks.weight_files import short_checksum
 from harness.system import plugins
 
 
@@ -26,7 +27,37 @@ def estimator(evaluation: Evaluation, count: int) -> str:
 BACKEND = "Fréchet distance in float64 by singular values"
 
 
-def reference(m: Measured) -> str:
+def frechet_of_reconstructions(m: Reconstructed) -> str:
+    """How the Fréchet distance of reconstructions is computed."""
+    return f"{BACKEND}; {features(m.experiment)}, {reference(m)}"
+
+
+def frechet_of_generated(m: Generated) -> str:
+    """How the Fréchet distance of generated images is computed."""
+    return f"{BACKEND}; {compared(m)}"
+
+
+def extrapolation() -> str:
+    """How a distance is extrapolated to infinitely many images."""
+    from harness.evaluation.frechet import HALVINGS, REPLICATES
+
+    return (
+        f"2 FD(N) - FD(N / 2), {HALVINGS} random halvings (Chong & Forsyth 2020), 95 % interval by the standard error "
+        f"of {REPLICATES} bootstrap replicates"
+    )
+
+
+def neighbourhoods(m: Generated) -> str:
+    """How precision and recall are computed."""
+    from harness.evaluation.fidelity import NEIGHBOURS
+
+    return (
+        f"{NEIGHBOURS} nearest neighbours (Kynkäänniemi et al. 2019); {features(m.experiment)}, reference: "
+        f"{m.neighbours} training images, evenly spaced over the training set; {m.how}"
+    )
+
+
+def reference(m: Reconstructed) -> str:
     """Which images are compared."""
     return f"reference: the {len(m)} originals of the same split; {m.decoded}"
 
@@ -42,13 +73,13 @@ def features(experiment: Experiment) -> str:
 
 def measure_of(experiment: Experiment) -> ModuleType:
     """The measure of an experiment, a module of `harness.networks.measures`."""
-    return plugins.load("harness.networks.measures", experiment.evaluation.measure or "lite2", "measure")
+    return plugins.load("harness.networks.measures", experiment.evaluation.network, "measure")
 
 
 def weights(experiment: Experiment) -> str:
     """The weights of its network, by their checksum."""
     network = measure_of(experiment)
-    return f"weights {network.checksum(network.weights_file())}"
+    return f"weights {short_checksum(network.weights_file())}"
 
 
 def looked_at(experiment: Experiment) -> str:

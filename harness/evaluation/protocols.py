@@ -97,7 +97,7 @@ PROTOCOLS = {
 }
 
 
-def protocol(name: str) -> Protocol:
+def protocol_called(name: str) -> Protocol:
     """The protocol called `name`; raises `Mistake`."""
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)

@@ -35,7 +35,7 @@ class Compared(NamedTuple):
     originals: Tensor
 
 
-class Measured:
+class Reconstructed:
     """What metrics look at: one tokenizer on one split, everything computed on first use and once.
 
     Reconstructions and originals are never all in memory: they come in `pairs`.
@@ -68,6 +68,13 @@ class Measured:
     def posterior(self) -> Posterior:
         """The posterior of every image, (n, L, Z)."""
         return self._encode(self.images.images)
+
+    @cached_property
+    def kl(self) -> float | None:
+        """KL divergence of the posterior from N(0, I), nats per image; None of a deterministic bottleneck."""
+        if self.posterior.log_variance is None:
+            return None
+        return self.posterior.kl().sum((1, 2)).mean().item()
 
     @cached_property
     def noise(self) -> Tensor:

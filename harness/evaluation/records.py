@@ -7,7 +7,8 @@ from types import ModuleType
 
 from harness.evaluation import protocols
 from harness.evaluation.generated import Generated
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
+from harness.experiments.experiment import DEFAULT_NETWORK
 from harness.experiments.keys import key_of
 from harness.store.records import Record
 from harness.system import plugins
@@ -35,14 +36,14 @@ def protocol_id(name: str, metric: str, protocol: str, split: str, n: int) -> st
     return f"{name}-{key_of([metric, protocol, split, n])[:8]}"
 
 
-def protocol_of(m: Measured | Generated, metric: ModuleType, n: int) -> str:
+def protocol_of(m: Reconstructed | Generated, metric: ModuleType, n: int) -> str:
     """The protocol that a number over `n` images meets, the name of the measure where it meets none."""
-    measure = m.experiment.evaluation.measure
-    if measure is None or not hasattr(metric, "names"):
+    network = m.experiment.evaluation.network
+    if network == DEFAULT_NETWORK or not hasattr(metric, "names"):
         return PROTOCOL
     data, published = m.experiment.data, metric.names[1]
-    met = protocols.met(measure, m.paired, data.image_size, data.crop, n, m.reference_images) if published else None
-    return met or measure
+    met = protocols.met(network, m.paired, data.image_size, data.crop, n, m.reference_images) if published else None
+    return met or network
 
 
 def title(name: str, protocol: str) -> str:
@@ -57,10 +58,50 @@ def full_title(name: str, protocol: str) -> str:
     if not hasattr(metric, "names"):
         return str(metric.title)
     alone, published = metric.names
-    measure = "lite2" if protocol == PROTOCOL else protocol
+    measure = DEFAULT_NETWORK if protocol == PROTOCOL else protocol
     if measure not in plugins.names("harness.networks.measures"):
         return str(published)
     return f"{alone} ({plugins.load('harness.networks.measures', measure, 'measure').short})"
+
+
+def heading(name: str, protocol: str = PROTOCOL) -> str:
+    """Title, unit and direction of a metric, for the head of a column of numbers by the protocol of this name."""
+    return title(name, protocol) + unit_and_arrow(name)
+
+
+def unit_and_arrow(name: str) -> str:
+    """The unit of a metric in brackets, where it has one, and an arrow to where it is better."""
+    metric = plugins.load("harness.evaluation.metrics", name, "metric")
+    arrow = {"higher": " ↑", "lower": " ↓", "": ""}[metric.better]
+    return f"{f' ({metric.unit})' if metric.unit else ''}{arrow}"
+
+
+def digits_of(name: str, protocol: str = PROTOCOL) -> int:
+    """The decimals of a metric's numbers by the protocol of this name; those of a distance are its network's."""
+    digits: int | str = plugins.load("harness.evaluation.metrics", name, "metric").digits
+    if isinstance(digits, int):
+        return digits
+    network = protocols.PROTOCOLS[protocol].network if protocol in protocols.PROTOCOLS else protocol
+    return int(getattr(plugins.load("harness.networks.measures", network, "measure"), digits))
+
+
+def text_of(record: Record) -> str:
+    """A number as tables print it, with what is known of its error."""
+    digits = digits_of(record.metric, protocol_in(record.protocol_id))
+    return number(record.value, digits, record.deviation, record.interval)
+
+
+def number(
+    value: float,
+    digits: int,
+    deviation: float | None = None,
+    interval: tuple[float, float] | None = None,
+    sign: bool = False,
+) -> str:
+    """A value with so many decimals, ± its deviation and [low, high] its interval where there are any."""
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    text += "" if deviation is None else f" ± {deviation:.{digits}f}"
+    return text if interval is None else f"{text} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
 
 
 def protocol_in(protocol_id: str) -> str:
@@ -68,7 +109,7 @@ def protocol_in(protocol_id: str) -> str:
     return protocol_id.rpartition("-")[0] or PROTOCOL
 
 
-def records(m: Measured | Generated, names: list[str] | None = None) -> list[Record]:
+def records(m: Reconstructed | Generated, names: list[str] | None = None) -> list[Record]:
     """The records of the metrics `names` (default: all) that are defined on the split of `m`."""
     found = []
     for name in names or plugins.names("harness.evaluation.metrics"):

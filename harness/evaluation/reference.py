@@ -9,17 +9,17 @@ from harness.store.runs import Run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.evaluation.frechet import Moments
+    from harness.evaluation.frechet import FeatureMoments
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Reference(NamedTuple):
+class TrainingFeatures(NamedTuple):
     """Features (N, D) of the training images; of many a part, evenly spaced, beside the moments of all."""
 
     features: Tensor
-    moments: Moments | None = None
+    moments: FeatureMoments | None = None
 
     @property
     def images(self) -> int:
@@ -30,7 +30,7 @@ class Reference(NamedTuple):
 FEATURES, MOMENTS = "features.npy", "moments.npz"
 
 
-def save(run: Run, reference: Reference) -> None:
+def save(run: Run, reference: TrainingFeatures) -> None:
     """Writes what `load` reads."""
     import numpy as np
 
@@ -39,16 +39,16 @@ def save(run: Run, reference: Reference) -> None:
         np.savez(run.folder / MOMENTS, n=m.n, mean=m.mean.numpy(), scatter=m.scatter.numpy())
 
 
-def load(run: Run) -> Reference:
+def load(run: Run) -> TrainingFeatures:
     """What a finished run says of the training images."""
     import numpy as np
     import torch
 
-    from harness.evaluation.frechet import Moments
+    from harness.evaluation.frechet import FeatureMoments
 
     features = torch.from_numpy(np.load(run.file(FEATURES)))
     if MOMENTS not in run.result()["files"]:
-        return Reference(features)
+        return TrainingFeatures(features)
     stored = np.load(run.file(MOMENTS))
     mean, scatter = (torch.from_numpy(stored[name]) for name in ("mean", "scatter"))
-    return Reference(features, Moments(int(stored["n"]), mean, scatter))
+    return TrainingFeatures(features, FeatureMoments(int(stored["n"]), mean, scatter))

@@ -10,68 +10,73 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.data.image_sets import ImageSet, Statistics, write_reference, write_samples
+from harness.data.image_sets import FeatureStatistics, ImageSet, write_reference, write_samples
 from harness.evaluation import fidelity, frechet, protocol_texts
-from harness.evaluation.feature_cache import Looked, look, pairs
+from harness.evaluation.feature_cache import SeenImages, look, pairs
 from harness.evaluation.frechet import Gaussian
-from harness.evaluation.metrics.psnr import of_errors
-from harness.evaluation.metrics.ssim import of_images
+from harness.evaluation.pixels import psnr, ssim
 from harness.evaluation.protocols import SMALL, Protocol
-from harness.evaluation.records import Value, protocol_id
+from harness.evaluation.records import Value, number, protocol_id
 from harness.networks import lpips as lpips_distance
-from harness.networks.weight_files import checksum
+from harness.networks.weight_files import short_checksum
 from harness.store.records import Record
 from harness.system import plugins
 from harness.system.machine import this_machine
 
 KID_SUBSETS = 100
 BETTER = {"fd": "↓", "fd_infinity": "↓", "sfd": "↓", "kd": "↓", "lpips": "↓"}  # of all others higher is better
-DIGITS = {"precision": 3, "recall": 3, "ssim": 4, "lpips": 4, "kd": 5}  # of all others 2
+DIGITS = {"precision": 3, "recall": 3, "ssim": 4, "lpips": 4}  # of all others 2, but of distances
+DISTANCES = {  # and the attribute of a measure that has their digits
+    "fd": "frechet_digits",
+    "fd_infinity": "frechet_digits",
+    "sfd": "frechet_digits",
+    "kd": "kernel_digits",
+}
 
 
 def score(
-    options: argparse.Namespace, asked: Protocol, images: ImageSet, reference: ImageSet
+    options: argparse.Namespace, protocol: Protocol, images: ImageSet, reference: ImageSet
 ) -> tuple[list[Record], str]:
     """Every number of the protocol, each with its own text and id, and what these texts share."""
-    measure = plugins.load("harness.networks.measures", asked.network, "measure")
+    measure = plugins.load("harness.networks.measures", protocol.network, "measure")
     weights = measure.weights_file(options.weights)
-    vgg = lpips_distance.weights_file(options.lpips_weights) if "lpips" in asked.titles else None
+    vgg = lpips_distance.weights_file(options.lpips_weights) if "lpips" in protocol.titles else None
     machine = this_machine()
-    network = measure.load(machine, asked.px, options.weights)
+    network = measure.load(machine, protocol.px, options.weights)
     lpips = lpips_distance.load(machine, vgg) if vgg else None
-    identity = [asked.network, checksum(weights), asked.px]
+    identity = [protocol.network, short_checksum(weights), protocol.px]
 
-    def looked_at(them: ImageSet) -> Looked | None:
+    def looked_at(them: ImageSet) -> SeenImages | None:
         return look(them, network, identity, options.runs, options.quiet) if len(them) else None
 
     read = [them.digest for them in (images, reference)]  # all of both, before anything long begins
     seen = looked_at(images)
     assert seen is not None
-    statistics = None if asked.paired else reference.statistics
-    found = of_sets(asked, seen, Reference.of(looked_at(reference), statistics))
+    statistics = None if protocol.paired else reference.statistics
+    found = of_sets(protocol, seen, ReferenceSet.of(looked_at(reference), statistics))
     if lpips is not None:
         found |= of_pairs(pairs(images, reference), lpips)
     save(options, images, seen)
-    px = asked.px or measure.default_px
+    px = protocol.px or measure.default_px
     common = (
-        f"{measure.title}, weights {checksum(weights)}, {px} px {measure.resizing}, 8-bit; {len(images)} images; "
+        f"{measure.title}, weights {short_checksum(weights)}, {px} px {measure.resizing}, 8-bit; {len(images)} images; "
         f"reference: {reference.about}, content {read[1][:12]}; {options.how}"
     )
-    of_lpips = f"{lpips_distance.title}, weights {checksum(vgg)}; " if vgg else ""
+    of_lpips = f"{lpips_distance.title}, weights {short_checksum(vgg)}; " if vgg else ""
     records = []
     for name, value in found.items():
-        text = f"{of_lpips if name == 'lpips' else ''}{_way(name, asked, value.n)}{common}"
-        named, error = title(name, asked, value.n), (value.deviation, value.interval)
-        whole = asked.images in (None, value.n)
+        text = f"{of_lpips if name == 'lpips' else ''}{_way(name, protocol, value.n)}{common}"
+        named, error = title(name, protocol, value.n), (value.deviation, value.interval)
+        whole = protocol.images in (None, value.n)
         by = options.protocol if whole else f"{options.protocol}-at-{value.n}"
         stands_for = protocol_id(by, name, text, "images", value.n)
         records.append(Record(named, value.value, value.n, 0, "images", text, *error, stands_for))
     return records, common
 
 
-def _way(name: str, asked: Protocol, n: int) -> str:
+def _way(name: str, protocol: Protocol, n: int) -> str:
     """How a number is computed, where there is a choice."""
-    size = min(asked.kid_subset_images, n // 2)
+    size = min(protocol.kid_subset_images, n // 2)
     ways = {
         "fd": f"{protocol_texts.BACKEND}; ",
         "sfd": "Fréchet distance in float64 of the spatial features; ",
@@ -86,24 +91,23 @@ def _way(name: str, asked: Protocol, n: int) -> str:
     return ways.get(name, "")
 
 
-def title(name: str, asked: Protocol, n: int) -> str:
+def title(name: str, protocol: Protocol, n: int) -> str:
     """How a number is called: as in the protocol only for as many images as that takes."""
-    of = asked.titles["fd"] + "∞" if name == "fd_infinity" else asked.titles[name]
-    return of if asked.images in (None, n) else f"{of} (N = {n:,})"
+    of = protocol.titles["fd"] + "∞" if name == "fd_infinity" else protocol.titles[name]
+    return of if protocol.images in (None, n) else f"{of} (N = {n:,})"
 
 
-def table(asked: Protocol, records: Sequence[Record]) -> str:
+def table(protocol: Protocol, records: Sequence[Record]) -> str:
     """The numbers with their errors, N and protocol id."""
     from tabulate import tabulate
 
-    names = {title(name, asked, records[0].n): name for name in (*asked.titles, "fd_infinity")}
+    measure = plugins.load("harness.networks.measures", protocol.network, "measure")
+    names = {title(name, protocol, records[0].n): name for name in (*protocol.titles, "fd_infinity")}
     lines = []
     for r in records:
         name = names[r.metric]
-        digits = DIGITS.get(name, 2)
-        text = f"{r.value:.{digits}f}"
-        text += f" ± {r.deviation:.{digits}f}" if r.deviation is not None else ""
-        text += f" [{r.interval[0]:.{digits}f}, {r.interval[1]:.{digits}f}]" if r.interval is not None else ""
+        digits = getattr(measure, DISTANCES[name]) if name in DISTANCES else DIGITS.get(name, 2)
+        text = number(r.value, digits, r.deviation, r.interval)
         lines.append((f"{r.metric} {BETTER.get(name, '↑')}", text, f"{r.n:,}", r.protocol_id))
     found = tabulate(lines, headers=("metric", "value", "N", "protocol"), disable_numparse=True)
     if records[0].n < SMALL and "kd" in {names[record.metric] for record in records}:
@@ -111,7 +115,7 @@ def table(asked: Protocol, records: Sequence[Record]) -> str:
     return found
 
 
-def save(options: argparse.Namespace, images: ImageSet, seen: Looked) -> None:
+def save(options: argparse.Namespace, images: ImageSet, seen: SeenImages) -> None:
     """Writes what `--save-npz` and `--save-reference` ask for."""
     if options.save_npz:
         write_samples(options.save_npz, images.batches(fidelity.BATCH), len(images), images.size)
@@ -120,11 +124,11 @@ def save(options: argparse.Namespace, images: ImageSet, seen: Looked) -> None:
         parts: list[Any] = [pooled.mean.numpy(), pooled.covariance.numpy()]
         parts += [spatial.mean.numpy(), spatial.covariance.numpy()] if spatial else []
         images_too = images.batches(fidelity.BATCH), len(images), images.size
-        write_reference(options.save_reference, Statistics(*parts), *images_too)
+        write_reference(options.save_reference, FeatureStatistics(*parts), *images_too)
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceSet:
     """What images are compared with: a Gaussian, one of sFID's features if any, features (m, D) if it has images."""
 
     gaussian: Gaussian
@@ -132,7 +136,7 @@ class Reference:
     features: Tensor | None
 
     @classmethod
-    def of(cls, looked: Looked | None, statistics: Statistics | None) -> Reference:
+    def of(cls, looked: SeenImages | None, statistics: FeatureStatistics | None) -> ReferenceSet:
         """From images that were looked at, from statistics, which count more where there are any, or from both."""
         features = None if looked is None else looked.features
         if statistics is not None:
@@ -147,7 +151,7 @@ def _gaussian(mean: object, covariance: object) -> Gaussian:
     return Gaussian(torch.as_tensor(mean), torch.as_tensor(covariance))
 
 
-def of_sets(protocol: Protocol, images: Looked, reference: Reference) -> dict[str, Value]:
+def of_sets(protocol: Protocol, images: SeenImages, reference: ReferenceSet) -> dict[str, Value]:
     """The metrics of a protocol that look at features; those that the reference has nothing for are left out."""
     features, n, found = images.features, len(images.features), {}
     few = n < SMALL
@@ -178,8 +182,8 @@ def of_pairs(pairs: Iterable[tuple[Tensor, Tensor]], lpips: object) -> dict[str,
     sums, n = {"psnr": 0.0, "ssim": 0.0, "lpips": 0.0}, 0
     for a, b in pairs:
         errors = ((a.double() - b.double()) / 127.5).square().mean((1, 2, 3))
-        sums["psnr"] += float(of_errors(errors).sum())
-        sums["ssim"] += sum(of_images(a.numpy(), b.numpy()))
+        sums["psnr"] += float(psnr(errors).sum())
+        sums["ssim"] += sum(ssim(a.numpy(), b.numpy()))
         sums["lpips"] += float(lpips(a, b).double().sum())  # type: ignore[operator]
         n += len(a)
     return {name: Value(total / n, n) for name, total in sums.items()}

@@ -90,11 +90,11 @@ class Job:
         """Runs the task and ends the process with an exit code that says how it went."""
         from submitit import JobEnvironment
 
-        asked: set[int] = set()
+        received: set[int] = set()
         # Submitit's own handler would save and requeue in the middle of a step. It is called once the step is over.
         requeue = signal.getsignal(signal.SIGUSR2)
         for number in (signal.SIGUSR2, signal.SIGTERM):
-            signal.signal(number, lambda given, frame: asked.add(given))
+            signal.signal(number, lambda given, frame: received.add(given))
         job = JobEnvironment()
         _tell_torch(job)
         store = Store(self.root)
@@ -110,18 +110,18 @@ class Job:
             patience = LOCK_SECONDS if job.cluster == "slurm" else math.inf
             machine = this_machine()
             place = Place(
-                machine, lambda: bool(asked), processes, self.execution, quiet=True, patience_seconds=patience
+                machine, lambda: bool(received), processes, self.execution, quiet=True, patience_seconds=patience
             )
             if processes.first:
                 print(f"{self.task.stage} {self.task.key} of {self.label}: {machine}", flush=True)
             state = perform(self.task, store, self.label, place)
-            told, to_requeue = processes.any(bool(asked)), processes.any(signal.SIGUSR2 in asked)
+            told, to_requeue = processes.any(bool(received)), processes.any(signal.SIGUSR2 in received)
         if state == "done" or job.global_rank > 0:  # how it went is for the first process to say
             return
         print(f"{self.task.stage} {self.task.key}: {state}, {run.status()['reason']}", flush=True)
         if told and state not in (*FINAL, "failed"):
             if job.cluster == "slurm" and not to_requeue:
-                _wait_for(signal.SIGUSR2, asked)
+                _wait_for(signal.SIGUSR2, received)
                 to_requeue = True
             if to_requeue:
                 self._requeue(requeue, run)
@@ -151,13 +151,13 @@ class Job:
         return DelayedSubmission(self)
 
 
-def _wait_for(number: int, asked: set[int]) -> None:
+def _wait_for(number: int, received: set[int]) -> None:
     """Waits for the end of the job, or of its time: a termination without more may be a preemption.
 
     Slurm puts a preempted job back into the queue when it has to end it, not when the job ends by itself; a cancelled
     one it ends in seconds either way.
     """
-    while number not in asked:
+    while number not in received:
         time.sleep(1)
 
 

@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 from harness.experiments.experiment import Experiment
 from harness.experiments.fields import with_fields
-from harness.experiments.requests import AskedAblation
+from harness.experiments.requests import AblationRequest
 from harness.networks.random_weights import written
 from harness.planning.task import Task, tasks
 from harness.store.runs import Run, Store
@@ -53,15 +53,15 @@ def rehearsed(experiment: Experiment) -> Experiment:
     return with_fields(experiment, least)
 
 
-def run(asked: AskedAblation, quiet: bool) -> int:
+def run(request: AblationRequest, quiet: bool) -> int:
     """Rehearses every row and prints what it took; 0 where all stages ended and every loss is finite."""
     from harness.execution.worker import Place, perform
     from harness.system.machine import matrix_product_peak, this_machine
 
-    experiments = {row.name: rehearsed(asked.experiment(row)) for row in asked.chosen_rows()}
+    experiments = {row.name: rehearsed(request.experiment(row)) for row in request.chosen_rows()}
     labels: dict[Task, str] = {}
     for name, experiment in experiments.items():
-        for task in tasks([experiment], asked.stages(experiment)):
+        for task in tasks([experiment], request.stages(experiment)):
             labels[task] = f"{labels[task]}, {name}" if task in labels else name
     machine = this_machine()
     peak = matrix_product_peak(machine, machine.dtype)
@@ -77,9 +77,9 @@ def run(asked: AskedAblation, quiet: bool) -> int:
                 lines.append({"stage": task.stage, "rows": _shortened(label), "state": state, **line})
                 gc.collect()
     print(
-        f"\n{asked.name} at {asked.scale.experiment.scale} on {machine}, whose matrix products reach {peak / 1e9:.0f} "
-        f"GFLOP/s.\n{STEPS} steps of {BATCH} images in every training, the faster one timed; random weights, "
-        f"{2 * IMAGES} embedded images.\n"
+        f"\n{request.name} at {request.scale.experiment.scale} on {machine}, whose matrix products reach "
+        f"{peak / 1e9:.0f} GFLOP/s.\n{STEPS} steps of {BATCH} images in every training, the faster one timed; random "
+        f"weights, {2 * IMAGES} embedded images.\n"
     )
     print(tabulate(lines, headers="keys", floatfmt=".2f", missingval="–"))
     return 0 if all(line["state"] == "done" and line["losses"] != NOT_FINITE for line in lines) else 1
@@ -108,11 +108,8 @@ def _line(task: Task, run: Run, seconds: float, peak: float) -> dict[str, Any]:
 
 def _losses(run: Run) -> str:
     """The terms of the last step of a training, and whether all that was logged is finite."""
-    path = run.folder / "metrics.csv"
-    if not path.exists():
-        return ""
-    logged = [line.split(",") for line in path.read_text().splitlines()[1:]]
-    if not all(math.isfinite(float(value)) for _, _, value in logged):
+    logged = list(run.curves.every())
+    if not all(math.isfinite(value) for _, _, value in logged):
         return NOT_FINITE
-    last = {name: float(value) for _, name, value in logged if name.startswith("train/")}
+    last = {name: value for _, name, value in logged if name.startswith("train/")}
     return " ".join(f"{name.removeprefix('train/')} {value:.4g}" for name, value in last.items())

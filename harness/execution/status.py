@@ -12,7 +12,6 @@ from harness.store.runs import Run
 from harness.system.errors import Trouble
 from harness.system.progress import progress_of
 
-TAIL_BYTES = 4096  # of the curves
 SHOWN = ("train/loss", "val/velocity", "val/psnr", "val/active_units")  # of the last metrics, where there are any
 
 
@@ -57,7 +56,7 @@ def _line(run: Run, rows: str, scheduler: str) -> Line:
         state = "queued"  # a run that was killed may be back in the queue
     line = Line(run.stage, run.key, rows, state, status["reason"], max(0, len(status["attempts"]) - 1))
     line.seconds = sum(attempt["seconds"] for attempt in status["attempts"])
-    line.metrics = _last_metrics(run)
+    line.metrics = run.curves.last()
     if job is not None:
         line.job, line.log, line.scheduler = f"{job.executor} {job.id}", job.log, scheduler
     if state in ("failed", "damaged", "killed"):
@@ -70,25 +69,6 @@ def _line(run: Run, rows: str, scheduler: str) -> Line:
             line.rate = (progress["done"] - progress["begun"]) / seconds
             line.left_seconds = (progress["total"] - progress["done"]) / line.rate
     return line
-
-
-def _last_metrics(run: Run) -> dict[str, float]:
-    """The last value of every metric at the end of the curves."""
-    try:
-        with (run.folder / "metrics.csv").open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()[1:]  # the first may be cut, or the header
-    except OSError:
-        return {}
-    found = {}
-    for line in lines:
-        name, _, value = line.partition(",")[2].partition(",")
-        try:
-            found[name] = float(value)
-        except ValueError:  # it is being written
-            continue
-    return found
 
 
 def shown(lines: list[Line], every: bool) -> str:

@@ -34,6 +34,11 @@ class Axis:
     relative: bool = False
 
     @property
+    def values(self) -> tuple[Number, ...]:
+        """The values of the grid and the ends of the range."""
+        return (*self.grid, *(end for end in (self.low, self.high) if end is not None))
+
+    @property
     def continuous(self) -> bool:
         """Whether it has a range."""
         return self.low is not None

@@ -17,6 +17,7 @@ from harness.system.errors import unknown
 from models.config import STRICT, Positive, Share, Tokenizer, Transformer, Weight
 from models.variants import VARIANTS, fields_of
 
+DEFAULT_NETWORK = "lite2"  # it measures where nothing else is named; its weights are installed
 Steps = Annotated[int, Field(ge=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Several = Annotated[int, Field(ge=16)]  # fewer images say nothing
@@ -206,7 +207,7 @@ class Evaluation:
     """
 
     latents: Literal["mode", "sample"] = "mode"
-    measure: Annotated[str | None, BeforeValidator(lambda name: None if name == "lite2" else name)] = None
+    measure: Annotated[str | None, BeforeValidator(lambda name: None if name == DEFAULT_NETWORK else name)] = None
     metrics_px: Positive = 128
     kid_subset_images: Several = 100
     kid_subsets: Positive = 100
@@ -215,6 +216,11 @@ class Evaluation:
     def __post_init__(self) -> None:
         if self.measure is not None and self.measure not in (names := plugins.names("harness.networks.measures")):
             raise unknown("measure", self.measure, names)
+
+    @property
+    def network(self) -> str:
+        """The name of the network that measures, in `harness.networks.measures`."""
+        return self.measure or DEFAULT_NETWORK
 
     @property
     def side_px(self) -> int | None:
@@ -249,9 +255,14 @@ class Experiment:
 
 def with_variant(experiment: Experiment, name: str) -> Experiment:
     """`experiment` with the fields of the variant `name` laid over it; raises `Mistake`."""
+    return with_fields(experiment, variant_fields(name))
+
+
+def variant_fields(name: str) -> dict[str, object]:
+    """The fields of an experiment that the variant `name` sets, by dotted path; raises `Mistake`."""
     if name not in VARIANTS:
         raise unknown("variant", name, VARIANTS)
-    return with_fields(experiment, {f"tokenizer.{path}": value for path, value in fields_of(name).items()})
+    return {f"tokenizer.{path}": value for path, value in fields_of(name).items()}
 
 
 def full_path(path: str) -> str:

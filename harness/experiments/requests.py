@@ -7,25 +7,30 @@ import functools
 import itertools
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.experiments.axis import Axis, Number, axis
-from harness.experiments.experiment import Experiment, full_path, heeded, with_variant
+from harness.experiments.experiment import Experiment, full_path, heeded, variant_fields
 from harness.experiments.fields import differences, flat, with_fields
 from harness.experiments.keys import key_of
 from harness.experiments.objectives import Objective, objectives, stages
-from harness.experiments.scales import Scale
+from harness.experiments.scales import Scale, scale
 from harness.experiments.study import Ablation, Row, Study
 from harness.experiments.sweep import Sweep
 from harness.system import plugins
 from harness.system.errors import Mistake, unknown
 
+OF_OPTIONS = ("seed", "scale", "data.name", "data.argument")  # fields that --seeds, --scale and --data set
+
 
 @dataclass(frozen=True)
-class Asked(ABC):
-    """What a user asked of a study: at which scale, on which data, with which fields set, which rows and seeds."""
+class Request(ABC):
+    """A study by its name, a scale, data, fields that are set, rows by name or variant, and the number of seeds.
+
+    `data` is None for the data set of the scale. `fields` are pairs of a dotted path and a value as text.
+    """
 
     name: str
     study: Study
@@ -43,7 +48,7 @@ class Asked(ABC):
     @property
     @abstractmethod
     def command(self) -> str:
-        """What asks the same again."""
+        """The command that makes the same request again."""
 
     @abstractmethod
     def experiments(self) -> dict[Row, list[Experiment]]:
@@ -51,11 +56,11 @@ class Asked(ABC):
 
     @abstractmethod
     def stages(self, experiment: Experiment) -> tuple[str, ...]:
-        """The stages whose results it reads; all others follow from them."""
+        """The stages whose results its page reads; all others follow from them."""
 
     @property
     def options(self) -> list[str]:
-        """What the options that every study has were."""
+        """The command-line options that every study has."""
         words = ["--scale", self.scale.experiment.scale]
         words += ["--data", self.data] if self.data else []
         words += ["--rows", ",".join(self.rows)] if self.rows else []
@@ -65,55 +70,78 @@ class Asked(ABC):
         return words
 
     def chosen_rows(self) -> list[Row]:
-        """The declared rows that were asked for, by name or else by variant; raises `Mistake`."""
+        """The declared rows that the request names, by name or else by variant; all where it names none.
+
+        Raises `Mistake` for a name that no row has.
+        """
         rows = self.study.rows
-        found: set[str] = set()
+        chosen: set[str] = set()
         for name in self.rows:
             named = {r.name for r in rows if r.name == name} or {r.name for r in rows if r.variant == name}
             if not named:
                 raise unknown("row", name, [row.name for row in rows])
-            found |= named
-        return [row for row in rows if not self.rows or row.name in found]
+            chosen |= named
+        return [row for row in rows if not self.rows or row.name in chosen]
 
-    def experiment(self, row: Row) -> Experiment:
-        """The experiment of one row, seed 0."""
-        return with_fields(self._as_declared(row), dict(self._full_fields()))
+    def experiment(self, row: Row, values: Mapping[str, object] | None = None) -> Experiment:
+        """The experiment of a row with seed 0, `values` set on top of it; raises `Mistake`.
 
-    def _as_declared(self, row: Row) -> Experiment:
-        experiment = with_fields(with_variant(self._base(), row.variant), self.scale.rungs(row.rungs))
-        experiment = with_fields(experiment, self.study.fields | row.fields)
-        return with_fields(experiment, multiplied(experiment, row.times))
+        The fields of scale, variant, row and user are laid over one another and set once, so that only the experiment
+        that is meant is checked, and nothing on the way to it.
+        """
+        return with_fields(self.scale.experiment, self._declared(row) | dict(self._set_fields()) | dict(values or {}))
 
-    def _base(self) -> Experiment:
-        base = self.scale.experiment
-        if self.data is None:
-            return base
-        name, _, argument = self.data.partition(":")
-        plugins.load("harness.data.sets", name, "data set")
-        return with_fields(base, {"data.name": name, "data.argument": argument})
+    def _declared(self, row: Row) -> dict[str, object]:
+        """What data, variant, rungs, study and row set on the scale's experiment."""
+        fields: dict[str, object] = {}
+        if self.data is not None:
+            name, _, argument = self.data.partition(":")
+            plugins.load("harness.data.sets", name, "data set")
+            fields = {"data.name": name, "data.argument": argument}
+        fields |= variant_fields(row.variant) | self.scale.rungs(row.rungs) | self.study.fields | row.fields
+        of_scale: dict[str, Any] = flat(self.scale.experiment)
+        known = of_scale | fields
+        return fields | {path: known.get(path, 0.0) * factor for path, factor in row.times.items()}
 
-    def _full_fields(self) -> list[tuple[str, str]]:
-        """The fields that were set, those of the tokenizer with its name in front."""
+    def _set_fields(self) -> list[tuple[str, str]]:
+        """The fields that the user set, those of the tokenizer with its name in front."""
         full = []
         for path, value in self.fields:
-            if path in ("seed", "scale", "data.name", "data.argument"):
+            if path in OF_OPTIONS:
                 raise Mistake(f"{path} is set by --seeds, --scale or --data")
             full.append((full_path(path), value))
         return full
 
-    def check_fields(self, by_row: dict[Row, Experiment]) -> None:
-        """A setting that no row heeds would be a silent mistake."""
-        of_rows: set[str] = set()
+    def check_fields(self, by_row: Mapping[Row, Experiment]) -> None:
+        """Raises `Mistake` for a setting that no row heeds: it would be ignored in silence.
+
+        A setting that switches a part off is heeded, and so is a setting of that part.
+        """
+        every: set[str] = set()
         for row, experiment in by_row.items():
-            of_rows |= {*heeded(experiment), *heeded(self._as_declared(row))}
-        for path, _ in self._full_fields():
-            if path not in of_rows:
+            every |= heeded(experiment).keys()
+            effective = {path: value for path, value in self._set_fields() if path in every}
+            every |= heeded(with_fields(self.scale.experiment, self._declared(row) | effective)).keys()
+        for path, _ in self._set_fields():
+            if path not in every:
                 raise Mistake(f"{path} has no influence on any of these rows: what it belongs to is off")
+
+    def to_json(self) -> dict[str, Any]:
+        """The request as JSON can hold it; `request_from_json` is the inverse."""
+        return {
+            "study": self.name,
+            "scale": self.scale.experiment.scale,
+            "data": self.data,
+            "fields": self.fields,
+            "rows": self.rows,
+            "seeds": self.seeds,
+            "command": self.command,
+        }
 
 
 @dataclass(frozen=True)
-class AskedAblation(Asked):
-    """What was asked of a table."""
+class AblationRequest(Request):
+    """A request for a table."""
 
     study: Ablation
 
@@ -144,13 +172,7 @@ class AskedAblation(Asked):
         return {row: of_seeds(experiment, self.seeds) for row, experiment in by_row.items()}
 
     def stages(self, experiment: Experiment) -> tuple[str, ...]:
-        return wanted(experiment)
-
-
-def multiplied(experiment: Experiment, times: dict[str, float]) -> dict[str, object]:
-    """The fields that `times` names, times that; where a whole number comes to a fraction it is refused when set."""
-    of: dict[str, Any] = flat(experiment)
-    return {path: of[path] * factor for path, factor in times.items()}
+        return stages_of_row(experiment)
 
 
 def of_seeds(experiment: Experiment, seeds: int) -> list[Experiment]:
@@ -158,22 +180,28 @@ def of_seeds(experiment: Experiment, seeds: int) -> list[Experiment]:
     return [dataclasses.replace(experiment, seed=seed) for seed in range(seeds)]
 
 
+def stages_of_row(experiment: Experiment) -> tuple[str, ...]:
+    """The stages that a row of a table reads; all others follow from them."""
+    of_generator = ("generator_snapshots", "generation") if experiment.generator.on else ()
+    return ("difficulty", "snapshots", "evaluation", *of_generator)
+
+
 ROW = "row"  # how Optuna calls the choice between several rows
 
 
 @dataclass(frozen=True)
 class Point:
-    """A place in a space: a row, and a value for every field that is swept."""
+    """A point of a space: a row, and a value for every field that is swept."""
 
     row: str
     values: tuple[tuple[str, Number], ...]
 
 
 @dataclass(frozen=True)
-class AskedSweep(Asked):
-    """What was asked of a sweep: also its space where it is not the declared one, its objectives, its points so far.
+class SweepRequest(Request):
+    """A request for a sweep: also its space where it is not the declared one, its objectives, and its points so far.
 
-    `words` are what else the command said: sampler, pruner, trials, storage.
+    `words` are the other words of the command: sampler, pruner, trials, storage.
     """
 
     study: Sweep
@@ -184,7 +212,7 @@ class AskedSweep(Asked):
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """What is looked for."""
+        """The objectives, by the request or else by the study."""
         return objectives(self.objective or self.study.objective)
 
     @property
@@ -213,7 +241,7 @@ class AskedSweep(Asked):
 
     @functools.cached_property
     def axes(self) -> tuple[Axis, ...]:
-        """The space in absolute values; raises `Mistake` where a row does not heed it or refuses its ends."""
+        """The space in absolute values; raises `Mistake` where a row does not heed an axis or refuses a value of it."""
         declared = tuple(map(axis, self.space)) or self.study.space
         if not declared:
             raise Mistake(f"{self.name} has no space of its own: --space FIELD=LOW:HIGH or FIELD=A,B,C names one")
@@ -221,19 +249,35 @@ class AskedSweep(Asked):
             raise Mistake("--space names a field twice")
         bases = {row: self.experiment(row) for row in self.chosen_rows()}
         self.check_fields(bases)
-        found = tuple(a.of(next(iter(bases.values()))) for a in declared)
-        for a, (row, base) in itertools.product(found, bases.items()):
-            if a.field in ("seed", "scale", "data.name", "data.argument"):
+        axes = tuple(a.of(next(iter(bases.values()))) for a in declared)
+        for a in axes:
+            if a.field in OF_OPTIONS:
                 raise Mistake(f"{a.field} is set by --seeds, --scale or --data")
             if any(a.field == full_path(path) for path, _ in self.fields):
                 raise Mistake(f"{a.field} is swept: --set cannot fix it")
-            for value in (*a.grid, a.low, a.high):
-                if value is not None and a.field not in heeded(with_fields(base, {a.field: value})):
-                    raise Mistake(f"{a.field} has no influence on the row {row.name!r}: what it belongs to is off")
-        return found
+        for a, row in itertools.product(axes, bases):
+            for value in a.values:
+                self._require_heeded(row, a, value, axes)
+        return axes
+
+    def _require_heeded(self, row: Row, a: Axis, value: Number, axes: Sequence[Axis]) -> None:
+        """Raises `Mistake` where `row` does not heed a value of an axis, or refuses it whatever the others are."""
+        others = [[(b.field, v) for v in b.values] for b in axes if b is not a]
+        refusal: Mistake | None = None
+        for combination in ((), *itertools.product(*others)):
+            try:
+                experiment = self.experiment(row, {**dict(combination), a.field: value})
+            except Mistake as mistake:
+                refusal = refusal or mistake
+                continue
+            if a.field not in heeded(experiment):
+                raise Mistake(f"{a.field} has no influence on the row {row.name!r}: what it belongs to is off")
+            return
+        if refusal is not None:
+            raise refusal
 
     def grid(self) -> list[Point]:
-        """Every place of the grid once, row by row; raises `Mistake` where an axis names no values."""
+        """Every point of the grid once, row by row; raises `Mistake` where an axis names no values."""
         axes = self.axes
         for a in axes:
             if not a.grid:
@@ -243,17 +287,17 @@ class AskedSweep(Asked):
         return [Point(row.name, chosen) for row in self.chosen_rows() for chosen in of_fields]
 
     def parameters(self, point: Point) -> dict[str, Any]:
-        """A point as Optuna has it."""
+        """The parameters of a point by the names that Optuna knows them by."""
         row = {ROW: point.row} if len(self.chosen_rows()) > 1 else {}
         return row | {a.name: value for a, (_, value) in zip(self.axes, point.values, strict=True)}
 
     def point(self, parameters: Mapping[str, Any]) -> Point:
-        """What `parameters` gives for a point."""
+        """The inverse of `parameters`."""
         row = parameters[ROW] if len(self.chosen_rows()) > 1 else self.chosen_rows()[0].name
         return Point(row, tuple((a.field, parameters[a.name]) for a in self.axes))
 
     def middle(self) -> Point:
-        """A place in the middle, to tell what a trial takes."""
+        """A point in the middle of the space, from which the cost of a trial is estimated."""
         values = [
             a.grid[len(a.grid) // 2] if a.low is None or a.high is None else type(a.low)((a.low + a.high) / 2)
             for a in self.axes
@@ -261,12 +305,12 @@ class AskedSweep(Asked):
         fields = (a.field for a in self.axes)
         return Point(self.chosen_rows()[0].name, tuple(zip(fields, values, strict=True)))
 
-    def trying(self, point: Point) -> AskedSweep:
-        """The same with one more point."""
+    def with_point(self, point: Point) -> SweepRequest:
+        """The same request with one more point."""
         return self if point in self.points else dataclasses.replace(self, points=(*self.points, point))
 
     def row_of(self, point: Point) -> Row:
-        """The row of a page that a point is."""
+        """The row of the page that stands for a point."""
         names = {a.field: a.name for a in self.axes}
         named = [f"{names[path]} = {value:.6g}" for path, value in point.values]
         row = self.study.row(point.row)
@@ -275,20 +319,42 @@ class AskedSweep(Asked):
 
     def experiments_of(self, point: Point) -> list[Experiment]:
         """The experiments of a point, one a seed; raises `Mistake` where its values do not go together."""
-        base = self.experiment(self.study.row(point.row))
-        return of_seeds(with_fields(base, dict(point.values)), self.seeds)
+        return of_seeds(self.experiment(self.study.row(point.row), dict(point.values)), self.seeds)
 
     def experiments(self) -> dict[Row, list[Experiment]]:
         return {self.row_of(point): self.experiments_of(point) for point in self.points}
 
-
-def wanted(experiment: Experiment) -> tuple[str, ...]:
-    """The stages that a row of a table reads; all others follow from them."""
-    of_generator = ("generator_snapshots", "generation") if experiment.generator.on else ()
-    return ("difficulty", "snapshots", "evaluation", *of_generator)
+    def to_json(self) -> dict[str, Any]:
+        return super().to_json() | {
+            "space": self.space,
+            "objective": self.objective,
+            "points": [{"row": point.row, "values": dict(point.values)} for point in self.points],
+        }
 
 
 def study_called(name: str) -> Ablation | Sweep:
     """The study that a file in `ablations/` declares; raises `Mistake`."""
     study: Ablation | Sweep = plugins.load("ablations", name, "study").study
     return study
+
+
+def new_request(name: str, at: Scale, **parts: Any) -> AblationRequest | SweepRequest:
+    """A request for the study called `name` at a scale; `parts` are the other fields of its class. Raises `Mistake`."""
+    study = study_called(name)
+    if isinstance(study, Sweep):
+        return SweepRequest(name, study, at, **parts)
+    return AblationRequest(name, study, at, **parts)
+
+
+def request_from_json(content: Mapping[str, Any]) -> AblationRequest | SweepRequest:
+    """The inverse of `Request.to_json`; raises `Mistake`, or KeyError and the like where `content` is no request."""
+    parts: dict[str, Any] = {
+        "data": content["data"],
+        "fields": tuple((path, value) for path, value in content["fields"]),
+        "rows": tuple(content["rows"]),
+        "seeds": content["seeds"],
+    }
+    if isinstance(study_called(content["study"]), Sweep):
+        points = tuple(Point(point["row"], tuple(point["values"].items())) for point in content["points"])
+        parts |= {"space": tuple(content["space"]), "objective": content["objective"], "points": points}
+    return new_request(content["study"], scale(content["scale"]), **parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.evaluation import records as metrics
+from harness.evaluation.records import full_title, protocol_in, text_of
 from harness.store.records import Record
 from harness.system import plugins
 
@@ -14,18 +14,12 @@ CARD = Path(__file__).with_name("model_card.md.j2")
 def number(record: Record) -> dict[str, str]:
     """A number as the card's table shows it."""
     metric = plugins.load("harness.evaluation.metrics", record.metric, "metric")
-    value = f"{record.value:.{metric.digits}f}"
-    if record.deviation is not None:
-        value += f" ± {record.deviation:.{metric.digits}f}"
-    if record.interval is not None:
-        low, high = record.interval
-        value += f" [{low:.{metric.digits}f}, {high:.{metric.digits}f}]"
     unit = f" ({metric.unit})" if metric.unit else ""
-    return {"title": _title(record) + unit, "value": value, "id": record.protocol_id}
+    return {"title": _title(record) + unit, "value": text_of(record), "id": record.protocol_id}
 
 
 def _title(record: Record) -> str:
-    return metrics.full_title(record.metric, metrics.protocol_in(record.protocol_id))
+    return full_title(record.metric, protocol_in(record.protocol_id))
 
 
 def protocols(records: tuple[Record, ...]) -> dict[str, list[str]]:

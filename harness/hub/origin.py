@@ -6,7 +6,7 @@ from harness.experiments.experiment import Experiment, finetuning_schedule, with
 from harness.experiments.fields import differences
 from harness.experiments.scales import scale
 from harness.hub.config import Origin, Source
-from harness.latents.statistics import STATISTICS, Statistics, load_statistics
+from harness.latents.statistics import STATISTICS, LatentStatistics, load_statistics
 from harness.planning.task import experiment_of
 from harness.store.records import Record
 from harness.store.runs import Run, Store
@@ -16,7 +16,7 @@ from models.variants import VARIANTS
 MEASURING = ("evaluation", "snapshots")  # of a tokenizer alone
 
 
-def origin_of(store: Store, run: Run) -> tuple[Origin, Statistics | None]:
+def origin_of(store: Store, run: Run) -> tuple[Origin, LatentStatistics | None]:
     """Where the tokenizer that `run` trained comes from, and the statistics of its latents; raises `Damaged`.
 
     Of the store's numbers it takes those that were measured of exactly these weights.

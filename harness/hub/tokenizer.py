@@ -26,7 +26,7 @@ from harness.experiments.scales import scale
 from harness.hub.card import CARD, number, protocols
 from harness.hub.config import PretrainedConfig, checked
 from harness.hub.origin import origin_of
-from harness.latents.statistics import Statistics
+from harness.latents.statistics import LatentStatistics
 from harness.networks import weights
 from harness.planning.task import experiment_of
 from harness.store.runs import Run, Store
@@ -133,10 +133,10 @@ class PretrainedTokenizer(
         return super().generate_model_card(*args, **made | values)
 
     @property
-    def statistics(self) -> Statistics | None:
+    def statistics(self) -> LatentStatistics | None:
         """Of the latents, to normalise and denormalise them for a generator; None where they were not measured."""
         mean, std = self.config.latent_mean, self.config.latent_std
-        return None if mean is None or std is None else Statistics(torch.tensor(mean), torch.tensor(std))
+        return None if mean is None or std is None else LatentStatistics(torch.tensor(mean), torch.tensor(std))
 
     @property
     def weights_sha256(self) -> str:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from harness.experiments.experiment import Experiment, Guide, Sampling
-from harness.latents.statistics import Statistics, load_statistics
+from harness.latents.samples import SAMPLES
+from harness.latents.statistics import LatentStatistics, load_statistics
 from harness.networks import weights
 from harness.planning.stage import Outcome, Work
 from harness.store.runs import Run
+from harness.system.files import replacing
 from harness.system.machine import Machine
 from harness.system.randomness import generator
 from models.flow import guided
 from models.samplers import SAMPLERS, times
 
 BATCH = 256
+PART = 1024  # images; a multiple of the batch, so that batches fall where they would
 Map = Callable[[Callable[[Sequence[int]], Tensor], Iterable[Sequence[int]]], Iterable[Tensor]]
 
 
@@ -45,7 +50,7 @@ class Source:
 
     experiment: Experiment
     network: nn.Module
-    statistics: Statistics
+    statistics: LatentStatistics
     classes: int
     machine: Machine
 
@@ -97,23 +102,12 @@ def how(experiment: Experiment, guide: Guide) -> str:
     return f"{sampling.sampler}, {sampling.steps} steps{shifted}, {guided_by}, {labels}"
 
 
-SAMPLES = "samples.npy"
-PART = 1024  # images; a multiple of the batch, so that batches fall where they would
-
-
 def draw(work: Work, guide: Guide) -> Outcome:
     """Writes samples.npy, float32 (n, L, Z).
 
     Images depend on their index alone, so what was drawn before a stop is kept, part by part.
     """
-    import shutil
-
-    import numpy as np
-
-    from harness.latents import sampling
-    from harness.system.files import replacing
-
-    source, images = sampling.load(work.experiment, work.inputs, work.machine), work.experiment.sampling.images
+    source, images = load(work.experiment, work.inputs, work.machine), work.experiment.sampling.images
     folder = work.run.folder / "parts"
     folder.mkdir(exist_ok=True)
     paths = {start: folder / f"{start}.npy" for start in range(0, images, PART)}
@@ -129,4 +123,4 @@ def draw(work: Work, guide: Guide) -> Outcome:
     if work.processes.first:  # the others do not have the parts of earlier attempts
         np.save(work.run.folder / SAMPLES, np.concatenate([np.load(path) for path in paths.values()]))
         shutil.rmtree(folder)
-    return Outcome(facts={"how": sampling.how(work.experiment, guide)})
+    return Outcome(facts={"how": how(work.experiment, guide)})

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.latents.statistics import Moments, load_statistics
+from harness.latents.statistics import LatentMoments, load_statistics
 from harness.store.runs import Run
 from harness.system.files import checksums, read_json, replacing, write_json
 from harness.system.randomness import WHOLE, Part
@@ -49,7 +49,7 @@ class Shard:
         """The names of all its files."""
         return {self.last, *map(self.array, PARAMETERS)}
 
-    def write(self, folder: Path, arrays: Mapping[str, np.ndarray], sums: Moments, made_from: str) -> None:
+    def write(self, folder: Path, arrays: Mapping[str, np.ndarray], sums: LatentMoments, made_from: str) -> None:
         """Writes the arrays, by parameter, and last what `read` goes by."""
         for parameter, array in arrays.items():
             with replacing(folder / self.array(parameter)) as temporary, temporary.open("wb") as file:
@@ -59,7 +59,7 @@ class Shard:
         told = {"images": len(self), "made_from": made_from, "sha256": found, "sums": sums.told()}
         write_json(folder / self.last, told)
 
-    def read(self, folder: Path, made_from: str) -> Moments | None:
+    def read(self, folder: Path, made_from: str) -> LatentMoments | None:
         """The sums over the shard; None where it is not there, not whole or made from something else."""
         try:
             told = read_json(folder / self.last)
@@ -67,7 +67,7 @@ class Shard:
         except (FileNotFoundError, ValueError):
             return None
         expected = {"images": len(self), "made_from": made_from, "sha256": found, "sums": told["sums"]}
-        return Moments.from_told(told["sums"]) if told == expected else None
+        return LatentMoments.from_told(told["sums"]) if told == expected else None
 
 
 class Sharded:

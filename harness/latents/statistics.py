@@ -14,7 +14,7 @@ from models.tokenizer import Posterior
 STATISTICS = "statistics.npz"
 
 
-class Statistics(NamedTuple):
+class LatentStatistics(NamedTuple):
     """Mean and standard deviation (Z,) of every latent channel over training images, tokens and posterior samples."""
 
     mean: Tensor
@@ -28,12 +28,12 @@ class Statistics(NamedTuple):
         """The inverse of `normalise`."""
         return z * self.std + self.mean
 
-    def to(self, device: str) -> Statistics:
+    def to(self, device: str) -> LatentStatistics:
         """The same on a device."""
-        return Statistics(self.mean.to(device), self.std.to(device))
+        return LatentStatistics(self.mean.to(device), self.std.to(device))
 
 
-class Moments:
+class LatentMoments:
     """The statistics of posteriors seen part by part, in closed form: E z = E mean, E z² = E mean² + E sigma²."""
 
     def __init__(self, channels: int):
@@ -49,7 +49,7 @@ class Moments:
         if posterior.log_variance is not None:
             self.second += posterior.log_variance.double().flatten(0, -2).exp().sum(0)
 
-    def merge(self, other: Moments) -> None:
+    def merge(self, other: LatentMoments) -> None:
         """Takes in what `other` took in."""
         self.count += other.count
         self.first += other.first
@@ -60,20 +60,20 @@ class Moments:
         return {"count": self.count, "first": self.first.tolist(), "second": self.second.tolist()}
 
     @classmethod
-    def from_told(cls, told: dict[str, Any]) -> Moments:
+    def from_told(cls, told: dict[str, Any]) -> LatentMoments:
         """The inverse of `told`."""
         found = cls(len(told["first"]))
         found.count = told["count"]
         found.first, found.second = (torch.tensor(told[name], dtype=torch.float64) for name in ("first", "second"))
         return found
 
-    def statistics(self) -> Statistics:
+    def statistics(self) -> LatentStatistics:
         """Of all that was taken in."""
         mean = self.first / self.count
-        return Statistics(mean.float(), (self.second / self.count - mean**2).clamp(min=1e-12).sqrt().float())
+        return LatentStatistics(mean.float(), (self.second / self.count - mean**2).clamp(min=1e-12).sqrt().float())
 
 
-def load_statistics(run: Run) -> Statistics:
+def load_statistics(run: Run) -> LatentStatistics:
     """The statistics stored with the latents of `run`."""
     stored = np.load(run.file(STATISTICS))
-    return Statistics(torch.from_numpy(stored["mean"]), torch.from_numpy(stored["std"]))
+    return LatentStatistics(torch.from_numpy(stored["mean"]), torch.from_numpy(stored["std"]))

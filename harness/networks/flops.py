@@ -221,9 +221,9 @@ def drawing(experiment: Experiment, guide: Guide = UNGUIDED) -> float:
 
 def measure(evaluation: Evaluation) -> float:
     """What an image takes that the experiment's measure looks at."""
-    if evaluation.measure == "inception":
+    if evaluation.network == "inception":
         return INCEPTION
-    if evaluation.measure == "dinov2":
+    if evaluation.network == "dinov2":
         return vit(DINOV2["dinov2_vitl14"], 16**2, DINOV2_PATCH)  # at 224 px
     return efficientnet_lite(2, evaluation.metrics_px, parts=9) + EFFICIENTNET_CLASSIFIER
 

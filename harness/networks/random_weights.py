@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.experiments.experiment import Experiment
-from harness.networks.weight_files import DINO, DINOV2, FOLDER_VARIABLE
+from harness.networks.weight_files import DINO, DINOV2, FOLDER_VARIABLE, INCEPTION, VGG
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,8 +23,6 @@ def written(experiments: list[Experiment], folder: Path) -> Iterator[None]:
     from safetensors.torch import save_file
 
     from harness.networks import frozen
-    from harness.networks.lpips import FILE as VGG
-    from harness.networks.measures.inception import FILE as INCEPTION
     from harness.system.randomness import seeded
 
     folder.mkdir(parents=True)
@@ -32,9 +30,9 @@ def written(experiments: list[Experiment], folder: Path) -> Iterator[None]:
         for name in sorted({name for experiment in experiments for name in _vits(experiment)}):
             save_file(_vit(frozen.VITS[name]), folder / _file(name))
         if any(e.tokenizer.perceptual.on and e.tokenizer.perceptual.lpips for e in experiments):
-            torch.save(_vgg(), folder / VGG)
-        if any(e.evaluation.measure == "inception" for e in experiments):
-            torch.save(_inception(), folder / INCEPTION)
+            torch.save(_vgg(), folder / VGG.names[0])
+        if any(e.evaluation.network == "inception" for e in experiments):
+            torch.save(_inception(), folder / INCEPTION.names[0])
     before = os.environ.get(FOLDER_VARIABLE)
     os.environ[FOLDER_VARIABLE] = str(folder)
     try:
@@ -57,7 +55,7 @@ def _vits(experiment: Experiment) -> Iterator[str]:
         yield ENCODERS[tokenizer.encoder]
     if tokenizer.adversarial.on and tokenizer.adversarial.features == "dino_vits16":
         yield "dino_vits16"
-    if experiment.evaluation.measure == "dinov2":
+    if experiment.evaluation.network == "dinov2":
         yield "dinov2_vitl14"
 
 

@@ -121,7 +121,22 @@ DINO = WeightsFile(
 )
 
 
-def checksum(path: Path) -> str:
+VGG = WeightsFile(
+    "LPIPS (the VGG-16 trunk)",
+    ("vgg16-397923af.pth",),
+    "torchvision's vgg16-397923af.pth",
+    command="python -c \"from torchvision.models import vgg16; vgg16(weights='IMAGENET1K_V1')\"",
+    option="--lpips-weights",
+)
+INCEPTION = WeightsFile(
+    "Inception-v3 (TensorFlow 2015-12-05)",
+    ("weights-inception-2015-12-05-6726825d.pth",),
+    "torch-fidelity's release file weights-inception-2015-12-05-6726825d.pth",
+    option="--weights",
+)
+
+
+def short_checksum(path: Path) -> str:
     """The first 12 hexadecimal digits of the SHA-256 of a file, which is read again only where it has changed."""
     stat = path.stat()
     return _checksum(path.resolve(), stat.st_size, stat.st_mtime_ns)

@@ -78,10 +78,11 @@ class Cluster:
 
     def resources(self, stage: str, scale: str) -> Resources:
         """What a job of `stage` at `scale` gets; one process where the stage cannot be shared."""
-        found = Resources()
-        for table in (self.tables.get(name, {}) for name in ("default", stage, scale)):
-            found = with_fields(found, {name: value for name, value in table.items() if not isinstance(value, dict)})
-        found = with_fields(found, self.tables.get(scale, {}).get(stage, {}))
+        tables = [self.tables.get(name, {}) for name in ("default", stage, scale)]
+        fields: dict[str, object] = {}
+        for table in (*tables, self.tables.get(scale, {}).get(stage, {})):
+            fields |= {name: value for name, value in table.items() if not isinstance(value, dict)}
+        found = with_fields(Resources(), fields)  # all at once: only what is meant is checked
         shared = getattr(plugins.load("harness.stages", stage, "stage"), "parallel", False)
         return found if shared else dataclasses.replace(found, nodes=1, processes=1)
 

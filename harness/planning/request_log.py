@@ -6,82 +6,67 @@ A run that no remembered request wants under the present code is one that `harne
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from harness.experiments.requests import Asked, AskedAblation, AskedSweep, Point, study_called
-from harness.experiments.scales import scale
-from harness.experiments.sweep import Sweep
-from harness.planning.plan import Planned, plan_of
+from harness.experiments.requests import Request, SweepRequest, request_from_json
+from harness.planning.plan import Plan, plan_of
 from harness.store.runs import Run, Store
 from harness.system.errors import Mistake
 from harness.system.files import read_json, write_json
 
 FOLDER = "asked"
+UNREADABLE = (ValueError, KeyError, TypeError, Mistake)  # what a damaged file, or one of other code, raises
 
 
-def remember(asked: Asked, store: Store) -> None:
-    """Writes what was asked, and that it was now; of the same with fewer and more seeds the most, with points all."""
-    path = store.root / FOLDER / f"{asked.page}.json"
+def remember(request: Request, store: Store) -> None:
+    """Records the request. Seeds and points of earlier requests for the same page are kept.
+
+    A record that no longer reads is kept beside the new one, and the user is told: its runs stay until it is forgotten.
+    """
+    path = store.root / FOLDER / f"{request.page}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        before = _asked(read_json(path))
-    except (FileNotFoundError, ValueError, KeyError, TypeError, Mistake):  # the first time, or as good as
-        path.parent.mkdir(parents=True, exist_ok=True)
+        before = request_from_json(read_json(path))
+    except FileNotFoundError:
+        pass
+    except UNREADABLE:
+        _keep_aside(path)
     else:
-        asked = dataclasses.replace(asked, seeds=max(asked.seeds, before.seeds))
-        if isinstance(asked, AskedSweep) and isinstance(before, AskedSweep):
-            asked = dataclasses.replace(asked, points=tuple(dict.fromkeys((*before.points, *asked.points))))
-    content: dict[str, Any] = {
-        "study": asked.name,
-        "scale": asked.scale.experiment.scale,
-        "data": asked.data,
-        "fields": asked.fields,
-        "rows": asked.rows,
-        "seeds": asked.seeds,
-        "command": asked.command,
-        "at": time.time(),
-    }
-    if isinstance(asked, AskedSweep):
-        content |= {
-            "space": asked.space,
-            "objective": asked.objective,
-            "points": [{"row": point.row, "values": dict(point.values)} for point in asked.points],
-        }
-    write_json(path, content)
+        request = dataclasses.replace(request, seeds=max(request.seeds, before.seeds))
+        if isinstance(request, SweepRequest) and isinstance(before, SweepRequest):
+            request = dataclasses.replace(request, points=tuple(dict.fromkeys((*before.points, *request.points))))
+    write_json(path, request.to_json() | {"at": time.time()})
 
 
-def _asked(content: dict[str, Any]) -> Asked:
-    """What a remembered request asked; raises `Mistake`, or KeyError and the like where it is damaged."""
-    study = study_called(content["study"])
-    common: dict[str, Any] = {
-        "name": content["study"],
-        "study": study,
-        "scale": scale(content["scale"]),
-        "data": content["data"],
-        "fields": tuple((field, value) for field, value in content["fields"]),
-        "rows": tuple(content["rows"]),
-        "seeds": content["seeds"],
-    }
-    if not isinstance(study, Sweep):
-        return AskedAblation(**common)
-    points = tuple(Point(point["row"], tuple(point["values"].items())) for point in content["points"])
-    return AskedSweep(**common, space=tuple(content["space"]), objective=content["objective"], points=points)
+def _keep_aside(path: Path) -> None:
+    """Renames a record that does not read; it counts as a request of its own from then on."""
+    names = (path.with_name(f"{path.stem}.unreadable-{number}.json") for number in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    path.rename(aside)
+    print(
+        f"warning: {path} does not read under this code and is kept as {aside.name}; harness.prune removes nothing "
+        f"until it is mended or forgotten: --forget {aside.stem}",
+        file=sys.stderr,
+    )
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """A request that the store remembers, when it was last made (Unix time), and what it wants.
+    """A request that the store remembers, and when it was last made (Unix time).
 
-    `planned` is None where that cannot be told: its file is damaged, its data is absent, or what it names is no more.
+    `plan` is None where there is none: the file is damaged, the data is absent, or the file names what no longer
+    exists. `trouble` says which.
     """
 
     path: Path
     study: str
     command: str
     at: float
-    planned: Planned | None
+    plan: Plan | None
     trouble: str = ""
 
     @property
@@ -91,7 +76,7 @@ class Remembered:
 
     def runs(self, store: Store) -> list[Run]:
         """The runs that it wants, made or not."""
-        return [t.run_in(store) for t in self.planned.tasks] if self.planned is not None else []
+        return [t.run_in(store) for t in self.plan.tasks] if self.plan is not None else []
 
 
 def remembered(store: Store) -> list[Remembered]:
@@ -99,15 +84,15 @@ def remembered(store: Store) -> list[Remembered]:
     return [_read(path) for path in sorted((store.root / FOLDER).glob("[!.]*.json"))]
 
 
-def wanted_elsewhere(asked: Asked, store: Store) -> set[Path]:
-    """The folders of runs that other requests want."""
-    others = (request for request in remembered(store) if request.page != asked.page)
-    return {run.folder for request in others for run in request.runs(store)}
+def wanted_elsewhere(request: Request, store: Store) -> set[Path]:
+    """The folders of runs that requests for other pages want."""
+    others = (other for other in remembered(store) if other.page != request.page)
+    return {run.folder for other in others for run in other.runs(store)}
 
 
-def remembered_of(asked: Asked, store: Store) -> Remembered | None:
-    """The request of the same page that the store remembers, if it does."""
-    path = store.root / FOLDER / f"{asked.page}.json"
+def remembered_of(request: Request, store: Store) -> Remembered | None:
+    """The request for the same page that the store remembers, if there is one."""
+    path = store.root / FOLDER / f"{request.page}.json"
     return _read(path) if path.is_file() else None
 
 
@@ -115,10 +100,10 @@ def _read(path: Path) -> Remembered:
     try:
         content = read_json(path)
         study, command, at = content["study"], content["command"], float(content["at"])
-        planned = plan_of(_asked(content))
-        planned.require_data()
+        plan = plan_of(request_from_json(content))
+        plan.require_data()
     except Mistake as mistake:
         return Remembered(path, study, command, at, None, str(mistake))
     except (ValueError, KeyError, TypeError):
         return Remembered(path, "", "", path.stat().st_mtime, None, f"{path} is damaged")
-    return Remembered(path, study, command, at, planned)
+    return Remembered(path, study, command, at, plan)

@@ -46,6 +46,12 @@ def require_even(batches: tuple[int, ...], processes: int, accumulate: int) -> N
             )
 
 
+def tokenizer_batches(experiment: Experiment) -> tuple[int, ...]:
+    """The images of a batch of a tokenizer's training, and of the part that the perceptual distance looks at."""
+    images, perceptual = experiment.training.batch_images, experiment.tokenizer.perceptual
+    return (images, round(perceptual.batch_share * images)) if perceptual.on else (images,)
+
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

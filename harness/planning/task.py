@@ -10,7 +10,7 @@ from typing import Any
 from harness.experiments.experiment import Experiment
 from harness.experiments.fields import with_fields
 from harness.experiments.keys import canonical, key_of
-from harness.experiments.requests import wanted
+from harness.experiments.requests import stages_of_row
 from harness.experiments.scales import scale
 from harness.store.runs import Run, Store
 from harness.system import plugins
@@ -51,7 +51,7 @@ def task(stage: str, experiment: Experiment) -> Task:
 
 
 def tasks(experiments: list[Experiment], stages: tuple[str, ...] = ()) -> list[Task]:
-    """All tasks that `stages` (default: those wanted) of `experiments` take, each once, inputs before their readers."""
+    """All tasks of `stages` (default: those of a table's row) and of their inputs, each once, inputs first."""
     ordered: dict[Task, None] = {}
 
     def add(t: Task) -> None:
@@ -60,7 +60,7 @@ def tasks(experiments: list[Experiment], stages: tuple[str, ...] = ()) -> list[T
         ordered[t] = None
 
     for experiment in experiments:
-        for stage in stages or wanted(experiment):
+        for stage in stages or stages_of_row(experiment):
             add(task(stage, experiment))
     return list(ordered)
 

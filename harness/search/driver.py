@@ -7,6 +7,7 @@ was killed leaves trials behind that are not told: the next one takes them up wh
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -17,16 +18,13 @@ from filelock import FileLock, Timeout
 
 from harness.experiments.experiment import Experiment
 from harness.experiments.objectives import PROXY_STAGE, Objective
-from harness.experiments.requests import AskedSweep, Point
+from harness.experiments.requests import Point, SweepRequest
 from harness.planning import request_log
 from harness.planning.task import Task, task, tasks
 from harness.search.progress import TrialLines
 from harness.search.samplers import Search
-from harness.search.storage import (
-    lock_of,
-)
+from harness.search.storage import lock_of
 from harness.search.trials import Trials, can_retry, state_of
-from harness.store.curves import curve_of
 from harness.store.runs import Run, Store
 from harness.system.errors import Mistake
 from harness.system.progress import progress_of
@@ -62,7 +60,7 @@ class Driver:
 
     def __init__(
         self,
-        asked: AskedSweep,
+        request: SweepRequest,
         search: Search,
         study: optuna.Study,
         store: Store,
@@ -70,10 +68,12 @@ class Driver:
         retry_failed: bool,
         lines: TrialLines,
     ):
-        self.asked, self.search, self.study, self.store = asked, search, study, store
+        self.search, self.study, self.store = search, study, store
         self.at_once, self.retry_failed, self.lines = at_once, retry_failed, lines
         self.labels: dict[Task, str] = {}
-        self.trials = Trials(study, asked, search)
+        self.trials = Trials(study, request, search)
+        self._request = dataclasses.replace(request, points=())
+        self._points: dict[Point, None] = {}
         self._running: dict[int, Trial] = {}
         self._gone: dict[Task, None] = {}
         self._live: dict[Task, None] = {}
@@ -81,12 +81,32 @@ class Driver:
         self._looked = 0.0
         self._took_seconds: list[float] = []
         self._broken: Exception | None = None
-        for frozen in self.trials.told():
-            self._restore(frozen)
-        for trial, reported in self.trials.running():
-            self._begin(trial, reported)
-        request_log.remember(self.asked, store)
-        self.trials.enqueue(retry_failed)
+
+    @classmethod
+    def open(
+        cls,
+        request: SweepRequest,
+        search: Search,
+        study: optuna.Study,
+        store: Store,
+        at_once: int | None,
+        retry_failed: bool,
+        lines: TrialLines,
+    ) -> Driver:
+        """The driver of a study as it stands: its trials are taken up where they are, and what is left is enqueued."""
+        driver = cls(request, search, study, store, at_once, retry_failed, lines)
+        for frozen in driver.trials.told():
+            driver._restore(frozen)
+        for trial, reported in driver.trials.running():
+            driver._begin(trial, reported)
+        request_log.remember(driver.request, store)
+        driver.trials.enqueue(retry_failed)
+        return driver
+
+    @property
+    def request(self) -> SweepRequest:
+        """The request, with the points of all trials so far."""
+        return dataclasses.replace(self._request, points=tuple(self._points))
 
     def wanted(self) -> list[Task]:
         """Tells the trials that have ended and asks for as many as there is room for; the tasks of all that run."""
@@ -148,13 +168,13 @@ class Driver:
     def _begin(self, trial: optuna.Trial, reported: int = -1) -> None:
         """Takes up a trial that was asked for, its curve reported up to a step: its place, the tasks that it takes."""
         point = self.trials.place(trial)
-        name = self.asked.row_of(point).name
+        name = self._request.row_of(point).name
         try:
             planned, targets = self._plan(point)
         except Mistake as mistake:  # values that do not go together
             self._tell_bad(trial, name, "undefined", str(mistake))
             return
-        request_log.remember(self.asked, self.store)
+        request_log.remember(self.request, self.store)
         for t in planned:
             # Once: what fails again in this command stays so.
             if self.retry_failed and t not in self._reset and t.run_in(self.store).state == "failed":
@@ -165,12 +185,12 @@ class Driver:
 
     def _plan(self, point: Point) -> tuple[list[Task], list[list[Task]]]:
         """The tasks that a place takes, and those with its values, by objective and seed; raises `Mistake`."""
-        experiments, name = self.asked.experiments_of(point), self.asked.row_of(point).name
-        self.asked = self.asked.trying(point)
-        planned = tasks(experiments, self.asked.stages(experiments[0]))
+        experiments, name = self._request.experiments_of(point), self._request.row_of(point).name
+        self._points[point] = None
+        planned = tasks(experiments, self._request.stages(experiments[0]))
         for t in planned:
             self.labels[t] = name if self.labels.get(t, name) == name else "several trials"
-        return planned, [[task(o.stage, e) for e in experiments] for o in self.asked.objectives]
+        return planned, [[task(o.stage, e) for e in experiments] for o in self._request.objectives]
 
     def _restore(self, trial: optuna.trial.FrozenTrial) -> None:
         """Remembers a trial that is told, and has its runs made again, to the same numbers, where they are gone."""
@@ -192,7 +212,7 @@ class Driver:
             return False
         by_seed = [
             [value_of(t.run_in(self.store), o, t.experiment) for t in target]
-            for o, target in zip(self.asked.objectives, trial.targets, strict=True)
+            for o, target in zip(self._request.objectives, trial.targets, strict=True)
         ]
         if any(value is None for values in by_seed for value in values):
             self._tell_bad(trial.optuna, trial.name, "undefined", "the objective is not defined for it")
@@ -204,7 +224,7 @@ class Driver:
         if not trial.cached:
             self._took_seconds.append(time.monotonic() - trial.began)
         del self._running[trial.optuna.number]
-        shown = ", ".join(f"{o.title} {mean:.6g}" for o, mean in zip(self.asked.objectives, means, strict=True))
+        shown = ", ".join(f"{o.title} {mean:.6g}" for o, mean in zip(self._request.objectives, means, strict=True))
         self._say(trial.optuna, trial.name, f"{shown}; {self._so_far()}")
         return True
 
@@ -214,7 +234,7 @@ class Driver:
 
         trial.set_user_attr("outcome", outcome)
         trial.set_user_attr("reason", reason)
-        pruned = outcome == "diverged" and len(self.asked.objectives) == 1
+        pruned = outcome == "diverged" and len(self._request.objectives) == 1
         self.study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
         self._running.pop(trial.number, None)
         self._say(trial, name, f"{outcome}, {reason}")
@@ -226,8 +246,8 @@ class Driver:
         """
         from optuna.trial import TrialState
 
-        objective, run = self.asked.objectives[0], trial.training.run_in(self.store)
-        for step, value in curve_of(run, objective.proxy):
+        objective, run = self._request.objectives[0], trial.training.run_in(self.store)
+        for step, value in run.curves.of(objective.proxy):
             if step <= trial.reported or not math.isfinite(value):
                 continue
             trial.optuna.report(value, step)
@@ -235,7 +255,7 @@ class Driver:
             if run.state == "done" or not trial.optuna.should_prune():
                 continue
             if trial.shared is None:
-                trial.shared = run.folder in request_log.wanted_elsewhere(self.asked, self.store)
+                trial.shared = run.folder in request_log.wanted_elsewhere(self._request, self.store)
             if trial.shared:
                 continue
             self.study.tell(trial.optuna, state=TrialState.PRUNED)
@@ -247,11 +267,11 @@ class Driver:
         """The best trial, how many are done, and the time that the others take."""
         done = [t for t in self.trials.told() if state_of(t) == "done"]
         left = self.trials.left() + len(self._running)
-        if len(self.asked.objectives) > 1:
+        if len(self._request.objectives) > 1:
             text = f"{len(self.study.best_trials)} on the Pareto front of {len(done)}"
         else:
             best = self.study.best_trial
-            name = self.asked.row_of(self.asked.point(best.params)).name
+            name = self._request.row_of(self._request.point(best.params)).name
             text = f"best so far {name} with {best.value:.6g}, of {len(done)}"
         if left:
             text += f"; {left} left"
@@ -285,15 +305,15 @@ def _at(trial: Trial, store: Store) -> str:
 
 
 @contextlib.contextmanager
-def alone(asked: AskedSweep, search: Search, store: Store) -> Iterator[None]:
+def alone(request: SweepRequest, search: Search, store: Store) -> Iterator[None]:
     """As the one driver of a study; raises `Mistake` where there is another."""
-    path = lock_of(search.storage, store.root, asked.page)
+    path = lock_of(search.storage, store.root, request.page)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise Mistake(f"another command drives {asked.page}; python -m harness.status tells how far it is") from None
+        raise Mistake(f"another command drives {request.page}; python -m harness.status tells how far it is") from None
     try:
         yield
     finally:

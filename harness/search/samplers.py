@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.experiments.keys import key_of
-from harness.experiments.requests import AskedSweep
+from harness.experiments.requests import SweepRequest
 from harness.system.errors import Mistake, unknown
 
 if TYPE_CHECKING:
@@ -48,16 +48,16 @@ class Search:
         """Whether what is suggested does not depend on results, so that all trials may run at a time."""
         return self.sampler in INDEPENDENT
 
-    def require(self, asked: AskedSweep) -> None:
+    def require(self, request: SweepRequest) -> None:
         """Raises `Mistake` where sampler or pruner do not suit the space and the objectives."""
         for kind, name, choices in (("sampler", self.sampler, SAMPLERS), ("pruner", self.pruner, PRUNERS)):
             if name not in choices:
                 raise unknown(kind, name, choices)
-        axes, several = asked.axes, len(asked.objectives) > 1
+        axes, several = request.axes, len(request.objectives) > 1
         if self.sampler == "grid":
-            asked.grid()
+            request.grid()
         ranges = len(axes) > 1 and all(a.continuous for a in axes)
-        if self.sampler == "cmaes" and (several or len(asked.chosen_rows()) > 1 or not ranges):
+        if self.sampler == "cmaes" and (several or len(request.chosen_rows()) > 1 or not ranges):
             raise Mistake("--sampler cmaes takes one objective, one row and two ranges or more; tpe takes any")
         if self.pruner != "none" and self.sampler == "gp":
             raise Mistake(f"--pruner {self.pruner}: --sampler gp learns nothing from what was given up; tpe does")

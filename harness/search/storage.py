@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.experiments.requests import AskedSweep
+from harness.experiments.requests import SweepRequest
 from harness.store.runs import Store
 from harness.system.errors import Mistake, Trouble
 
@@ -144,7 +144,7 @@ def trouble_of(place: str) -> Iterator[None]:
         raise Trouble(told) from None
 
 
-def known_study(asked: AskedSweep, place: str, store: Store) -> Study | None:
+def known_study(request: SweepRequest, place: str, store: Store) -> Study | None:
     """The Optuna study of what was asked, if there is one; raises `Mistake` where it is about something else."""
     import optuna
 
@@ -152,24 +152,24 @@ def known_study(asked: AskedSweep, place: str, store: Store) -> Study | None:
         return None
     try:
         with quiet():
-            study = optuna.load_study(storage=storage_at(place), study_name=asked.page)
+            study = optuna.load_study(storage=storage_at(place), study_name=request.page)
     except KeyError:
         return None
-    mine = described(asked, place, store)
+    mine = described(request, place, store)
     theirs: dict[str, str] = study.user_attrs.get("about", {})
     if not theirs and study.get_trials(deepcopy=False):
-        raise Mistake(f"the study {asked.page!r} in that storage was made by something else")
+        raise Mistake(f"the study {request.page!r} in that storage was made by something else")
     for name in dict.fromkeys([*theirs, *mine]) if theirs else ():
         there, here = (about.get(name, "nothing") for about in (theirs, mine))
         if there != here:
             raise Mistake(
-                f"the study {asked.page!r} in that storage holds another {name}: {there} there, {here} here; "
+                f"the study {request.page!r} in that storage holds another {name}: {there} there, {here} here; "
                 "--storage names another place"
             )
     return study
 
 
-def open_study(asked: AskedSweep, place: str, store: Store) -> Study:
+def open_study(request: SweepRequest, place: str, store: Store) -> Study:
     """The same, made if there is none; for its one driver.
 
     The end of a line of a journal that a killed driver did not finish is cut off.
@@ -181,28 +181,28 @@ def open_study(asked: AskedSweep, place: str, store: Store) -> Study:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
             os.truncate(path, content.rfind(b"\n") + 1)
-    study = known_study(asked, place, store)
+    study = known_study(request, place, store)
     if study is None:
-        directions = [o.direction for o in asked.objectives]
-        study = optuna.create_study(storage=storage_at(place), study_name=asked.page, directions=directions)
-    study.set_user_attr("about", described(asked, place, store))
+        directions = [o.direction for o in request.objectives]
+        study = optuna.create_study(storage=storage_at(place), study_name=request.page, directions=directions)
+    study.set_user_attr("about", described(request, place, store))
     return study
 
 
-def described(asked: AskedSweep, place: str, store: Store) -> dict[str, str]:
+def described(request: SweepRequest, place: str, store: Store) -> dict[str, str]:
     """What the values of a study depend on, in words."""
     from harness.planning.task import task
 
-    base = asked.experiment(asked.chosen_rows()[0])
+    base = request.experiment(request.chosen_rows()[0])
     # Trials mean nothing without their store; the default place is in it, whatever it is called.
-    elsewhere = place != default_storage(store.root, asked.page)
+    elsewhere = place != default_storage(store.root, request.page)
     return {
         **({"store": f"{platform.node()}:{store.root.absolute()}"} if elsewhere else {}),
-        **{f"space of {a.name}": str(a) for a in asked.axes},
-        "choice of rows": ", ".join(row.name for row in asked.chosen_rows()),
-        "objective": ", ".join(o.metric for o in asked.objectives),
-        "number of seeds": str(asked.seeds),
+        **{f"space of {a.name}": str(a) for a in request.axes},
+        "choice of rows": ", ".join(row.name for row in request.chosen_rows()),
+        "objective": ", ".join(o.metric for o in request.objectives),
+        "number of seeds": str(request.seeds),
         "configuration or revision of a stage (key of the base)": ", ".join(
-            task(stage, base).key for stage in asked.stages(base)
+            task(stage, base).key for stage in request.stages(base)
         ),
     }

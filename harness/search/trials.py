@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from harness.experiments.requests import ROW, AskedSweep, Point
+from harness.experiments.requests import ROW, Point, SweepRequest
 from harness.search.samplers import Search
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def can_retry(trial: FrozenTrial) -> bool:
 class Trials:
     """What is left to try. A trial that is tried again names the one before it, which counts no more."""
 
-    def __init__(self, study: Study, asked: AskedSweep, search: Search):
-        self.study, self.asked, self.search, self.axes = study, asked, search, asked.axes
+    def __init__(self, study: Study, request: SweepRequest, search: Search):
+        self.study, self.request, self.search, self.axes = study, request, search, request.axes
 
     def _every(self, *states: str) -> list[FrozenTrial]:
         """All trials, or those in `states`, that were not tried again."""
@@ -49,11 +49,11 @@ class Trials:
         """Puts every place of the grid into Optuna's queue, each once, and what is to be tried again."""
         again = list(filter(can_retry, self.bad())) if retry_failed else []
         if self.search.sampler == "grid":
-            points = self.asked.grid()[: self.search.trials]
+            points = self.request.grid()[: self.search.trials]
             if self.search.pruner == "none":
                 again += [t for t in self._every("PRUNED") if state_of(t) == "given up early" and self.at(t) in points]
             for point in points:
-                self.study.enqueue_trial(self.asked.parameters(point), skip_if_exists=True)
+                self.study.enqueue_trial(self.request.parameters(point), skip_if_exists=True)
         for t in again:
             self.study.enqueue_trial(t.params, user_attrs={"again": t.number})
 
@@ -89,18 +89,18 @@ class Trials:
     def at(self, trial: FrozenTrial) -> Point | None:
         """The place of a trial, if it has got that far."""
         whole = all(a.name in trial.params for a in self.axes)
-        return self.asked.point(trial.params) if whole else None
+        return self.request.point(trial.params) if whole else None
 
     def place(self, trial: Trial) -> Point:
         """The place of a trial, suggested where it has none yet.
 
         Each axis has a seed of its own: a trial that was killed between two suggestions goes on as it would have.
         """
-        rows = [row.name for row in self.asked.chosen_rows()]
+        rows = [row.name for row in self.request.chosen_rows()]
         trial.relative_params  # noqa: B018  what is suggested for all axes together, by the seed of the trial
         self.study.sampler = self.search.sampler_of(self.study, trial.number, ROW)
         parameters: dict[str, Any] = {ROW: trial.suggest_categorical(ROW, rows)} if len(rows) > 1 else {}
         for axis in self.axes:
             self.study.sampler = self.search.sampler_of(self.study, trial.number, axis.name)
             parameters |= {axis.name: axis.suggested(trial)}
-        return self.asked.point(parameters)
+        return self.request.point(parameters)

@@ -34,9 +34,9 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 @functools.cache  # all rows ask, and a folder's recipe looks at every file
-def _identity(asked: Data) -> dict[str, Any]:
-    module = plugins.load("harness.data.sets", asked.name, "data set")
-    return {"name": asked.name, "revision": module.revision, "recipe": module.recipe(asked)}
+def _identity(data: Data) -> dict[str, Any]:
+    module = plugins.load("harness.data.sets", data.name, "data set")
+    return {"name": data.name, "revision": module.revision, "recipe": module.recipe(data)}
 
 
 def run(work: Work) -> Outcome:

@@ -30,11 +30,11 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    from harness.evaluation.reconstructed import Measured
+    from harness.evaluation.reconstructed import Reconstructed
     from harness.evaluation.records import records
     from harness.networks import weights
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
     tokenizer = weights.load_tokenizer(experiment, work.inputs["tokenizer"])
-    measured = Measured(tokenizer, experiment, work.machine, folder, "val", experiment.training.steps)
+    measured = Reconstructed(tokenizer, experiment, work.machine, folder, "val", experiment.training.steps)
     return Outcome(records(measured, METRICS))

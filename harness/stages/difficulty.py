@@ -31,16 +31,16 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    data, asked = experiment.data, online(experiment) is not None
-    seen = 2 * data.val_images + asked * min(data.train_images, experiment.evaluation.probe_images)
+    data, is_online = experiment.data, online(experiment) is not None
+    seen = 2 * data.val_images + is_online * min(data.train_images, experiment.evaluation.probe_images)
     work = seen * flops.of_teacher(experiment)
     return Size(data.train_images + 2 * data.val_images, 10_000, work)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
     name = online(experiment)
-    asked = {"teacher": name, "patches": patches(experiment)} if name else {}
-    return {"probe_images": experiment.evaluation.probe_images, **asked}
+    teacher = {"teacher": name, "patches": patches(experiment)} if name else {}
+    return {"probe_images": experiment.evaluation.probe_images, **teacher}
 
 
 def run(work: Work) -> Outcome:

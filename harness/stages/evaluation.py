@@ -13,7 +13,7 @@ from harness.store.records import Record
 if TYPE_CHECKING:
     import numpy as np
 
-    from harness.evaluation.reconstructed import Measured
+    from harness.evaluation.reconstructed import Reconstructed
 
 revision = 2
 about = "all metrics, and what reports show of it: reconstructions and latents"
@@ -58,7 +58,9 @@ def run(work: Work) -> Outcome:
     with work.progress(len(splits), "split") as bar:
         for split in splits:
             work.check_stop()
-            m = reconstructed.Measured(tokenizer, experiment, work.machine, folder, split, experiment.training.steps)
+            m = reconstructed.Reconstructed(
+                tokenizer, experiment, work.machine, folder, split, experiment.training.steps
+            )
             records += metrics.records(m)
             originals, reconstructions = (images[:SHOWN].permute(0, 2, 3, 1).numpy() for images in next(m.pairs()))
             shown |= {split: reconstructions, f"{split} originals": originals}
@@ -71,11 +73,11 @@ def run(work: Work) -> Outcome:
     return Outcome(records)
 
 
-def pictures(m: Measured) -> dict[str, Any]:
+def pictures(m: Reconstructed) -> dict[str, Any]:
     """What reports draw of the latents.
 
     `kl`, float32 (L, Z): KL divergence from the prior in nats, mean over images; absent of a deterministic bottleneck.
-    `dropped_errors`, float32 (L,): see `Measured.dropped_errors`. `interpolations`, uint8 (PAIRS, STEPS, H, W, 3).
+    `dropped_errors`, float32 (L,): see `Reconstructed.dropped_errors`. `interpolations`, uint8 (PAIRS, STEPS, H, W, 3).
     """
     found = {"dropped_errors": m.dropped_errors.float().numpy(), "interpolations": interpolations(m)}
     if m.posterior.log_variance is not None:
@@ -83,7 +85,7 @@ def pictures(m: Measured) -> dict[str, Any]:
     return found
 
 
-def interpolations(m: Measured) -> np.ndarray:
+def interpolations(m: Reconstructed) -> np.ndarray:
     """Images decoded on straight lines between the posterior means of pairs of images, uint8 (PAIRS, STEPS, H, W, 3).
 
     The pairs are the first images, each with the one that follows it.

@@ -7,16 +7,14 @@ from typing import Any
 
 from harness.experiments.experiment import Experiment, finetuning_schedule
 from harness.networks import flops
-from harness.planning.stage import Outcome, Size, Work
-from harness.stages import tokenizer as tokenizer_stage
-from harness.training import adversary
+from harness.planning.stage import Outcome, Size, Work, tokenizer_batches
 from models.config import Alignment
 
 revision = 1
 about = "the decoder trained further on frozen latents"
 parallel = True
 resumes = True
-batches = tokenizer_stage.batches
+batches = tokenizer_batches
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -38,16 +36,18 @@ def config(experiment: Experiment) -> dict[str, Any]:
 def run(work: Work) -> Outcome:
     from harness.data.splits import open_split
     from harness.evaluation.validation import Validation
-    from harness.networks import roles, weights
+    from harness.networks import weights
+    from harness.networks.roles import Roles
+    from harness.training.adversary import adversary
     from harness.training.batches import Batches
-    from harness.training.loop import train
+    from harness.training.loop import Learner, train
     from models.objective import DecoderObjective, Objective
 
     experiment, machine, training = work.experiment, work.machine, finetuning_schedule(work.experiment)
     folder = work.inputs["data"].checked_folder()
     images = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "finetuning", machine)
     without_alignment = dataclasses.replace(experiment.tokenizer, alignment=Alignment())
-    perceptual = roles.perceptual(experiment.tokenizer, machine)
+    perceptual = Roles(experiment).perceptual(machine)
     objective = Objective(without_alignment, experiment.data.image_size, perceptual=perceptual).to(machine.device)
     tokenizer = objective.tokenizer
     tokenizer.load_state_dict(weights.load_tokenizer(experiment, work.inputs["tokenizer"]).state_dict())
@@ -55,16 +55,15 @@ def run(work: Work) -> Outcome:
     for parameter in tokenizer.decoder_parameters():
         parameter.requires_grad_(True)
 
-    trained = train(
-        work,
-        training,
-        model=DecoderObjective(objective),
+    learner = Learner(
+        objective=DecoderObjective(objective),
         averaged=tokenizer,
-        batch=lambda step, part: (images(step, part).x, images.draws(step, part)),
+        batch=lambda step, part: {"x": images(step, part).x, "draws": images.draws(step, part)},
         weights=lambda step: objective.weights(experiment.training.steps + step),  # warm-ups go on where they were
         validate=Validation(open_split(folder, "val").images, machine),
-        batches=batches(experiment),
-        adversary=adversary.adversary(work, tokenizer, training, experiment.training.steps),
+        batches=tokenizer_batches(experiment),
+        opponent=adversary(work, tokenizer, training, experiment.training.steps),
     )
+    trained = train(work, training, learner)
     weights.save(work.run, weights.WEIGHTS, trained.averaged)
     return Outcome(facts=trained.facts | work.damaged(images.damaged))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.experiments.experiment import Experiment
-from harness.latents import sampling
+from harness.latents.samples import SAMPLES
 from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work, decoder
 
@@ -46,7 +46,7 @@ def run(work: Work) -> Outcome:
     sets = {"prior": (prior, "latents N(0, I), denormalised: from no generator")}
     for split, stage in {"samples": "samples", "guided": "guided_samples"}.items():
         if stage in work.inputs:
-            z = torch.from_numpy(np.load(work.inputs[stage].file(sampling.SAMPLES)))
+            z = torch.from_numpy(np.load(work.inputs[stage].file(SAMPLES)))
             sets[split] = (z, work.inputs[stage].result()["facts"]["how"])
     judge = DecodedLatents(work)
     records = []

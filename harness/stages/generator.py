@@ -69,7 +69,7 @@ def run(work: Work) -> Outcome:
     from harness.networks import weights
     from harness.system.randomness import seeded
     from harness.training.batches import Order
-    from harness.training.loop import train
+    from harness.training.loop import Learner, train
     from models import flow
 
     experiment, machine, training = work.experiment, work.machine, work.experiment.generator.training
@@ -86,21 +86,21 @@ def run(work: Work) -> Outcome:
         network, generator.label_dropout, classes, generator.logit_normal, direction, repa
     ).to(machine.device)
 
-    def batch(step: int, part: Part) -> tuple[Any, ...]:
-        features = (teacher.features(step, part),) if teacher else ()
-        return (*latents.batch(order, step, part), order.draws(step, part), *features)
+    def batch(step: int, part: Part) -> dict[str, Any]:
+        x_0, y = latents.batch(order, step, part)
+        features = teacher.features(step, part) if teacher else None
+        return {"x_0": x_0, "y": y, "draws": order.draws(step, part), "teacher": features}
 
     factors = {"velocity": 1.0, "direction": generator.direction_weight or 0.0, "repa": generator.repa.weight}
-    train(
-        work,
-        training,
-        model=objective,
+    learner = Learner(
+        objective=objective,
         averaged=network,
         batch=batch,
         weights=lambda step: factors,
         validate=_validation(work),
         snapshot=weights.keep_snapshots(work.run, training.steps),
     )
+    train(work, training, learner)
     facts = teacher.teaching.facts if teacher else {}
     return Outcome(facts={"parameters": sum(p.numel() for p in network.parameters()), **facts})
 
@@ -112,7 +112,7 @@ class _Teacher:
         from harness.data.splits import open_split
         from harness.training.batches import Batches
 
-        self.generator, self.teaching = work.experiment.generator, teaching.Teaching(work)
+        self.generator, self.teaching = work.experiment.generator, teaching.TeacherFeatures(work)
         images = open_split(work.inputs["data"].checked_folder(), "train").images
         training, seed = self.generator.training, work.experiment.seed
         self.images = Batches(images, training.batch_images, seed, "generator", work.machine)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from harness.latents.shards import Shard
-    from harness.latents.statistics import Moments
+    from harness.latents.statistics import LatentMoments
     from models.tokenizer import Tokenizer
 
 revision = 1
@@ -60,7 +60,7 @@ def run(work: Work) -> Outcome:
     import numpy as np
 
     from harness.data.splits import open_split
-    from harness.latents.statistics import STATISTICS, Moments
+    from harness.latents.statistics import STATISTICS, LatentMoments
     from harness.networks import weights
     from harness.system.files import digest
 
@@ -70,7 +70,7 @@ def run(work: Work) -> Outcome:
     shards = [shard for split, images in splits.items() for shard in _shards(split, len(images))]
     made_from = digest([work.inputs[name].result()["files"] for name in inputs(work.experiment)])
 
-    def made(shard: Shard) -> Moments | None:
+    def made(shard: Shard) -> LatentMoments | None:
         """The sums over a shard, which is on disk then; None where asked to stop."""
         if there := shard.read(work.shared, made_from):
             return there
@@ -82,7 +82,7 @@ def run(work: Work) -> Outcome:
 
     if work.processes.first:  # the others wait for it before their first shard
         _remove_all_but(shards, work.shared)
-    train = Moments(channels)
+    train = LatentMoments(channels)
     with work.progress(sum(VIEWS[shard.split] * len(shard) for shard in shards), "image") as bar:
         for shard, sums in zip(shards, work.map(made, shards), strict=True):
             if sums is None:
@@ -107,15 +107,19 @@ def _shards(split: str, images: int) -> list[Shard]:
 
 def _encoded(
     work: Work, network: Tokenizer, images: np.ndarray, shard: Shard
-) -> tuple[dict[str, np.ndarray], Moments] | None:
+) -> tuple[dict[str, np.ndarray], LatentMoments] | None:
     """The arrays of a shard, by parameter of the posterior, and the sums over it; None where asked to stop."""
     import numpy as np
 
     from harness.latents.autoencode import encode
     from harness.latents.shards import PARAMETERS
-    from harness.latents.statistics import Moments
+    from harness.latents.statistics import LatentMoments
 
-    tokenizer, views, sums = work.experiment.tokenizer, VIEWS[shard.split], Moments(work.experiment.tokenizer.channels)
+    tokenizer, views, sums = (
+        work.experiment.tokenizer,
+        VIEWS[shard.split],
+        LatentMoments(work.experiment.tokenizer.channels),
+    )
     shape = (len(shard), views, tokenizer.tokens, tokenizer.channels)
     arrays = {name: np.empty(shape, np.float16) for name in PARAMETERS[: 1 + tokenizer.gaussian.on]}
     done = 0

@@ -30,7 +30,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 def size(experiment: Experiment) -> Size:
     images = experiment.data.train_images + 3 * experiment.data.val_images
     work = images * flops.measure(experiment.evaluation)
-    width: int = plugins.load("harness.networks.measures", experiment.evaluation.measure or "lite2", "measure").features
+    width: int = plugins.load("harness.networks.measures", experiment.evaluation.network, "measure").features
     return Size(images, 4 * width * min(KEPT, experiment.data.train_images), work)
 
 
@@ -46,10 +46,10 @@ def run(work: Work) -> Outcome:
     from harness.data.splits import open_split
     from harness.data.tensors import channels_first
     from harness.evaluation import fidelity
-    from harness.evaluation.frechet import Moments
+    from harness.evaluation.frechet import FeatureMoments
     from harness.evaluation.generated import Generated
     from harness.evaluation.records import records
-    from harness.evaluation.reference import Reference
+    from harness.evaluation.reference import TrainingFeatures
     from harness.networks.frozen import Seen
     from harness.system.randomness import Draws
 
@@ -70,15 +70,15 @@ def run(work: Work) -> Outcome:
 
     total, parts, every = np.zeros(shape), [], split_up(len(train))
     places = np.arange(min(KEPT, len(train))) * len(train) // min(KEPT, len(train))
-    of_all: Moments | None = None
+    of_all: FeatureMoments | None = None
     with work.progress(len(train), "image") as bar:
         for rows, (pixels, features) in zip(every, work.map(look_at_train, every), strict=True):
             total += pixels
             parts.append(features[places[(rows.start <= places) & (places < rows.stop)] - rows.start])
             if len(train) > KEPT:
-                of_all = Moments.of(features) if of_all is None else of_all + Moments.of(features)
+                of_all = FeatureMoments.of(features) if of_all is None else of_all + FeatureMoments.of(features)
             bar.update(rows.stop - rows.start)
-    reference = Reference(torch.cat(parts), of_all)
+    reference = TrainingFeatures(torch.cat(parts), of_all)
     save(work.run, reference)
 
     mean = look((total / len(train)).round().astype(np.uint8)[None])

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from harness.experiments.experiment import UNGUIDED, Experiment, Guide
-from harness.latents.sampling import draw
-from harness.networks import flops
+from harness.experiments.experiment import UNGUIDED, Experiment
+from harness.latents.samples import samples_config, samples_size
 from harness.planning.stage import Outcome, Size, Work
 
 revision = 2
 about = "latents drawn from the generator without guidance"
-
 parallel = True
 resumes = True
+config = samples_config
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -21,27 +18,10 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    return size_of(experiment, UNGUIDED)
-
-
-def size_of(experiment: Experiment, guide: Guide) -> Size:
-    """What drawing with a guide takes."""
-    images, dimensions = experiment.sampling.images, experiment.tokenizer.tokens * experiment.tokenizer.channels
-    work = images * flops.drawing(experiment, guide)
-    return Size(images * experiment.sampling.steps, 4 * images * dimensions, work, images)
-
-
-def config(experiment: Experiment) -> dict[str, Any]:
-    sampling = experiment.sampling
-    return {
-        "images": sampling.images,
-        "sampler": sampling.sampler,
-        "steps": sampling.steps,
-        "time_shift": sampling.time_shift,
-        "labels": sampling.labels,
-        "seed": experiment.seed,
-    }
+    return samples_size(experiment, UNGUIDED)
 
 
 def run(work: Work) -> Outcome:
+    from harness.latents.sampling import draw
+
     return draw(work, UNGUIDED)

@@ -33,7 +33,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    from harness.evaluation.reconstructed import Measured
+    from harness.evaluation.reconstructed import Reconstructed
     from harness.evaluation.records import records
     from harness.networks import weights
 
@@ -45,6 +45,6 @@ def run(work: Work) -> Outcome:
         for step in snapshot_steps(steps):
             work.check_stop()
             tokenizer = weights.load_tokenizer(experiment, work.inputs["tokenizer"], snapshot_file(step, steps))
-            found += records(Measured(tokenizer, experiment, work.machine, folder, "val", step), METRICS)
+            found += records(Reconstructed(tokenizer, experiment, work.machine, folder, "val", step), METRICS)
             bar.update()
     return Outcome(found)

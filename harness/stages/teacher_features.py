@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.experiments.experiment import Experiment
 from harness.networks import flops, teachers
-from harness.networks.weight_files import checksum
+from harness.networks.weight_files import short_checksum
 from harness.planning.stage import Outcome, Size, Work
 from harness.training.teacher import patches
 
@@ -64,4 +64,4 @@ def run(work: Work) -> Outcome:
             bar.update(len(found["c"]))
     for array in arrays.values():
         array.flush()
-    return Outcome(facts={"teacher": known.about, "weights": checksum(known.weights())})
+    return Outcome(facts={"teacher": known.about, "weights": short_checksum(known.weights())})

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.experiments.experiment import Experiment
 from harness.networks import flops
-from harness.networks.weight_files import checksum
 from harness.networks.weights import snapshot_steps
-from harness.planning.stage import Outcome, Size, Work
-from harness.training.adversary import DISCRIMINATOR, adversary
-from harness.training.teacher import Teaching, needed, online
+from harness.planning.stage import Outcome, Size, Work, tokenizer_batches
+from harness.training.teacher import TeacherFeatures, needed, online
 
 if TYPE_CHECKING:
     from harness.system.randomness import Part
@@ -21,6 +19,7 @@ revision = 1
 about = "the tokenizer, its curves and its weights at five moments"
 parallel = True
 resumes = True
+batches = tokenizer_batches
 
 SHOWN = 10  # images whose masks are kept for the report
 
@@ -37,59 +36,55 @@ def size(experiment: Experiment) -> Size:
 
 def config(experiment: Experiment) -> dict[str, Any]:
     tokenizer, training = experiment.tokenizer, experiment.training
-    asked = {"teacher": online(experiment)} if tokenizer.wants_teacher else {}
-    return {"tokenizer": tokenizer, "training": training, "seed": experiment.seed, **asked}
-
-
-def batches(experiment: Experiment) -> tuple[int, ...]:
-    images, perceptual = experiment.training.batch_images, experiment.tokenizer.perceptual
-    return (images, round(perceptual.batch_share * images)) if perceptual.on else (images,)
+    teacher = {"teacher": online(experiment)} if tokenizer.wants_teacher else {}
+    return {"tokenizer": tokenizer, "training": training, "seed": experiment.seed, **teacher}
 
 
 def run(work: Work) -> Outcome:
     from harness.data.splits import open_split
     from harness.evaluation.validation import Validation
-    from harness.networks import roles, weights
+    from harness.networks import weights
+    from harness.networks.roles import Roles
     from harness.system.randomness import seeded
+    from harness.training.adversary import DISCRIMINATOR, adversary
     from harness.training.batches import Batches
-    from harness.training.loop import train
+    from harness.training.loop import Learner, train
     from models.objective import Objective
 
     experiment, machine, training = work.experiment, work.machine, work.experiment.training
     folder = work.inputs["data"].checked_folder()
     images = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "tokenizer", machine)
-    teacher = Teaching(work) if experiment.tokenizer.wants_teacher else None
-    perceptual = roles.perceptual(experiment.tokenizer, machine)  # before seeding: building it draws numbers
+    teacher = TeacherFeatures(work) if experiment.tokenizer.wants_teacher else None
+    roles = Roles(experiment)
+    perceptual = roles.perceptual(machine)  # before seeding: building it draws numbers
     with seeded(experiment.seed, "tokenizer", "initialisation"):
         objective = Objective(
             experiment.tokenizer, experiment.data.image_size, teacher.widths if teacher else None, perceptual
         )
-    if experiment.tokenizer.dinov2_encoder:
-        roles.initialise_encoder(objective.tokenizer, experiment.tokenizer)
+    roles.initialise_encoder(objective.tokenizer)
     objective.to(machine.device)
-    of_files = {f"{of}_weights": checksum(find()) for of, find in roles.files(experiment.tokenizer).items()}
-    facts = of_files | (teacher.facts if teacher else {})
+    facts = roles.facts() | (teacher.facts if teacher else {})
 
-    def batch(step: int, part: Part) -> tuple[Any, ...]:
+    def batch(step: int, part: Part) -> dict[str, Any]:
         chosen = images(step, part)
-        return chosen.x, images.draws(step, part), teacher.features(chosen) if teacher else None
+        features = teacher.features(chosen) if teacher else None
+        return {"x": chosen.x, "draws": images.draws(step, part), "teacher": features}
 
     if experiment.tokenizer.masking.on:
         _save_masks(work, images, teacher)
     opponent = adversary(work, objective.tokenizer, training)
 
-    trained = train(
-        work,
-        training,
-        model=objective,
+    learner = Learner(
+        objective=objective,
         averaged=objective.tokenizer,
         batch=batch,
         weights=objective.weights,
         validate=Validation(open_split(folder, "val").images, machine),
         snapshot=weights.keep_snapshots(work.run, training.steps),
-        batches=batches(experiment),
-        adversary=opponent,
+        batches=tokenizer_batches(experiment),
+        opponent=opponent,
     )
+    trained = train(work, training, learner)
     if opponent is not None:
         weights.save(work.run, DISCRIMINATOR, opponent.discriminator)
     parameters = sum(p.numel() for p in objective.tokenizer.parameters())
@@ -98,7 +93,7 @@ def run(work: Work) -> Outcome:
     return Outcome(facts={"parameters": parameters, "reduction": reduction, **facts})
 
 
-def _save_masks(work: Work, batches: Batches, teacher: Teaching | None) -> None:
+def _save_masks(work: Work, batches: Batches, teacher: TeacherFeatures | None) -> None:
     """Writes masks.npz for reports: images of the first step (uint8) and what was hidden of them (bool)."""
     import numpy as np
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.experiments.keys import key_of
+from harness.store.curves import CURVES
 from harness.store.runs import Run, Store
 from harness.system.errors import Mistake
 from harness.system.files import digest, replacing, write_json
 
 JSON = ("config", "experiment", "status", "result")
-CURVES = "metrics.csv"
 
 
 def export(by_seed: dict[int, list[Run]], folder: Path) -> dict[Path, int]:

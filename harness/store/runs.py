@@ -19,8 +19,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
-import hashlib
-import os
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -29,7 +27,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from harness.store.curves import METRICS_HEADER
+from harness.store.curves import CURVES, Curves
 from harness.store.records import Record, record_from
 from harness.system.errors import Mistake, Trouble
 from harness.system.files import checksums, read_json, write_json
@@ -78,6 +76,11 @@ class Run:
                 return False
         except Timeout:
             return True
+
+    @property
+    def curves(self) -> Curves:
+        """The metrics over time that it has logged."""
+        return Curves(self.folder / CURVES)
 
     def status(self) -> dict[str, Any]:
         """{"state": waiting | running | stopped | failed | diverged | damaged | done, "reason", "attempts"}."""
@@ -214,28 +217,6 @@ class Run:
         """The folder, after checking every file of the result; raises `Damaged`."""
         self.files(list(self.result()["files"]))
         return self.folder
-
-    def log_metrics(self, step: int, values: dict[str, float]) -> None:
-        """Appends to metrics.csv."""
-        path = self.folder / "metrics.csv"
-        lines = [f"{step},{name},{float(value)!r}\n" for name, value in values.items()]
-        with path.open("a") as file:
-            file.writelines(lines if file.tell() else [METRICS_HEADER, *lines])
-
-    def metrics_mark(self) -> dict[str, Any]:
-        """What a checkpoint remembers of metrics.csv: how long it is by then, and the checksum of that."""
-        path = self.folder / "metrics.csv"
-        content = path.read_bytes() if path.exists() else b""
-        return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-    def rewind_metrics(self, mark: dict[str, Any] | None = None) -> None:
-        """Forgets what was logged after a mark, or all; raises ValueError where what was logged before is damaged."""
-        path, size = self.folder / "metrics.csv", mark["bytes"] if mark else 0
-        content = path.read_bytes() if path.exists() else b""
-        if mark and hashlib.sha256(content[:size]).hexdigest() != mark["sha256"]:
-            raise ValueError(f"{path} is not what was written")
-        if len(content) > size:
-            os.truncate(path, size)
 
 
 class Store:

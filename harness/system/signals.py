@@ -13,18 +13,18 @@ from types import FrameType
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
     """The first interrupt or termination asks to stop at the next step, the second stops at once."""
-    asked = threading.Event()
+    stop_requested = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
+        if stop_requested.is_set():
             raise KeyboardInterrupt
-        asked.set()
+        stop_requested.set()
         # Not print: the signal may have come in the middle of one.
         os.write(2, b"\nstopping at the next step; once more stops at once\n")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked.is_set
+        yield stop_requested.is_set
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -13,7 +13,7 @@ from harness.experiments.experiment import Training
 from harness.planning.stage import Diverged, Work
 from harness.system.machine import Machine
 from harness.system.processes import Processes
-from harness.training.optimizer import learning_rate
+from harness.training.optimizer import adamw, learning_rate
 from models import discriminator as losses
 from models.config import Adversarial
 from models.diffaug import augmented
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from models.tokenizer import Tokenizer
 
 
+BALANCED = ("reconstruction", "perceptual")  # the terms that compare images (Esser et al. 2021)
 VIEWS = ("first view", "second view")  # the augmentations; the second is for consistency alone
 
 
@@ -31,7 +32,7 @@ class Adversary:
     """A discriminator, its optimiser and the moving averages of its logits, as `config` has them.
 
     Betas, weight decay, clipping and the shape of the learning rate are those of the tokenizer's `training`; `last` is
-    the weight of the decoder's last layer. In a step the order is `term`, `adaptive_weight`, `learn` of every part,
+    the weight of the decoder's last layer. In a step the order is `term`, `balance`, `learn` of every part,
     `update`.
     """
 
@@ -45,13 +46,7 @@ class Adversary:
     ):
         self.config, self.discriminator, self.machine, self.last = config, discriminator, machine, last
         self.training = dataclasses.replace(training, learning_rate=config.learning_rate)
-        self.optimizer = torch.optim.AdamW(
-            discriminator.parameters(),
-            lr=config.learning_rate,
-            betas=(training.beta1, training.beta2),
-            weight_decay=training.weight_decay,
-            fused=True,
-        )
+        self.optimizer = adamw(self.training, list(discriminator.parameters()))
         self.averages: tuple[float, float] | None = None  # of the mean logits of images and of reconstructions
 
     def started(self, step: int) -> bool:
@@ -71,14 +66,15 @@ class Adversary:
             (gradient,) = torch.autograd.grad(value, leaf)
         return value.detach() + (gradient * (reconstruction - leaf.detach())).sum()  # the same value: it adds 0
 
-    def adaptive_weight(self, reconstruction_loss: Tensor, term: Tensor) -> Tensor:
-        """The factor of `term` that makes it pull at the last layer as the reconstruction does; 1 where it is fixed.
+    def balance(self, weighted: dict[str, Tensor], term: Tensor) -> Tensor:
+        """The factor of `term` that makes it pull at the last layer as the `BALANCED` terms do; 1 where it is fixed.
 
-        Both losses can still be differentiated afterwards.
+        `weighted` are the terms of the loss times their weights. All can still be differentiated afterwards.
         """
         if not self.config.adaptive:
             return torch.ones_like(term)
-        gradients = (torch.autograd.grad(loss, self.last, retain_graph=True)[0] for loss in (reconstruction_loss, term))
+        of_images = torch.stack([weighted[name] for name in BALANCED if name in weighted]).sum()
+        gradients = (torch.autograd.grad(loss, self.last, retain_graph=True)[0] for loss in (of_images, term))
         return losses.adaptive_weight(*gradients)
 
     def learn(self, x: Tensor, reconstruction: Tensor, draws: Draws, parts: int) -> dict[str, Tensor]:
@@ -160,14 +156,14 @@ def adversary(work: Work, tokenizer: Tokenizer, training: Training, steps_before
 
     from safetensors.torch import load_file
 
-    from harness.networks import roles
+    from harness.networks.roles import Roles
     from harness.system.randomness import seeded
     from models.discriminator import Discriminator
 
     config = work.experiment.tokenizer.adversarial
     if not config.on:
         return None
-    features = roles.discriminator_features(config.features, work.machine)  # before seeding, as it draws numbers
+    features = Roles(work.experiment).discriminator_features(work.machine)  # before seeding, as it draws numbers
     with seeded(work.experiment.seed, "tokenizer", "discriminator"):
         discriminator = Discriminator(features).to(work.machine.device)
     if "tokenizer" in work.inputs:

@@ -23,20 +23,40 @@ if TYPE_CHECKING:
 CHECKPOINT_SECONDS = 60.0  # at least so long between two, and so that they take a twentieth of the time at most
 
 
-class Learning(NamedTuple):
-    """All that changes in a training."""
+class TrainingState(NamedTuple):
+    """All that changes in a training: what is trained, its optimiser, its moving average, and a discriminator."""
 
-    model: nn.Module
+    objective: nn.Module
     optimizer: torch.optim.Optimizer
     ema: nn.Module
-    adversary: Adversary | None
+    opponent: Adversary | None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as tensors and plain values, without parameters that are frozen."""
+        return {
+            "model": {name: p for name, p in self.objective.named_parameters() if p.requires_grad},
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict(),
+            "adversary": self.opponent.state_dict() if self.opponent is not None else None,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Goes back to where `state_dict` was taken."""
+        with torch.no_grad():
+            for name, p in self.objective.named_parameters():
+                if p.requires_grad:
+                    p.copy_(saved["model"][name])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.ema.load_state_dict(saved["ema"])
+        if self.opponent is not None:
+            self.opponent.load_state_dict(saved["adversary"])
 
 
 class Saving:
     """Checkpoints of everything that resuming takes; no random state, as every draw is a function of the step."""
 
-    def __init__(self, work: Work, learning: Learning):
-        self.work, self.learning = work, learning
+    def __init__(self, work: Work, state: TrainingState):
+        self.work, self.state = work, state
         self.seconds, self.at = 0.0, time.monotonic()
 
     @property
@@ -47,34 +67,20 @@ class Saving:
     def __call__(self, step: int) -> None:
         began = time.monotonic()
         if self.work.processes.first:
-            model, optimizer, ema, adversary = self.learning
-            state = {
-                "step": step,
-                "model": {name: p for name, p in model.named_parameters() if p.requires_grad},
-                "optimizer": optimizer.state_dict(),
-                "ema": ema.state_dict(),
-                "adversary": adversary.state_dict() if adversary is not None else None,
-                "metrics": self.work.run.metrics_mark(),
-            }
-            write_checkpoint(self.work.run.folder / "checkpoint.pt", state)
+            content = {"step": step, **self.state.state_dict(), "metrics": self.work.run.curves.mark()}
+            write_checkpoint(self.work.run.folder / "checkpoint.pt", content)
         self.at = time.monotonic()
         self.seconds = self.at - began
 
 
-def restore(work: Work, learning: Learning) -> int:
-    """The step to go on at."""
-    state = work.processes.from_first(_saved(work.run) if work.processes.first else None)
-    if state is None:
+def restore(work: Work, state: TrainingState) -> int:
+    """Brings `state` to where the checkpoint of the run left it, if there is one; the step to go on at."""
+    saved = work.processes.from_first(_saved(work.run) if work.processes.first else None)
+    if saved is None:
         return 0
-    with torch.no_grad():
-        for name, p in learning.model.named_parameters():
-            if p.requires_grad:
-                p.copy_(state["model"][name])
-    learning.optimizer.load_state_dict(state["optimizer"])
-    learning.ema.load_state_dict(state["ema"])
-    if learning.adversary is not None:
-        learning.adversary.load_state_dict(state["adversary"])
-    return state["step"]
+    state.load_state_dict(saved)
+    step: int = saved["step"]
+    return step
 
 
 def _saved(run: Run) -> dict[str, Any] | None:
@@ -84,7 +90,7 @@ def _saved(run: Run) -> dict[str, Any] | None:
         return None
     try:
         state = read_checkpoint(path)
-        run.rewind_metrics(state["metrics"])
+        run.curves.rewind(state["metrics"])
     except ValueError:
         print(f"{path} is damaged: training starts again from step 0", file=sys.stderr)
         return None

@@ -10,6 +10,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -20,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from harness.experiments.experiment import Training
 from harness.planning.stage import Diverged, Stopped, Work, require_even
 from harness.system.randomness import Part
-from harness.training.checkpoints import Learning, Saving, restore
+from harness.training.checkpoints import Saving, TrainingState, restore
 from harness.training.optimizer import adamw, learning_rate
 from models.adaptive import AdaptiveBlock
 from models.transformer import Block
@@ -42,82 +43,132 @@ class Trained(NamedTuple, Generic[Model]):
     facts: dict[str, Any]
 
 
-def train(
-    work: Work,
-    training: Training,
-    model: nn.Module,
-    averaged: Model,
-    batch: Callable[[int, Part], tuple[Any, ...]],
-    weights: Callable[[int], dict[str, float]],
-    validate: Callable[[Model], dict[str, float]],
-    snapshot: Callable[[int, Model], None] | None = None,
-    batches: tuple[int, ...] = (),
-    adversary: Adversary | None = None,
-) -> Trained[Model]:
-    """Trains the parameters of `model` that require gradients; the fact is `step_seconds`, the median of this attempt.
+@dataclass(frozen=True)
+class Learner(Generic[Model]):
+    """What a training trains, and on what.
 
-    `averaged` is `model` or a part of it: what is validated, snapshotted and kept. `model(*batch(step, part))` is the
-    loss of a part of the global batch, whose terms are means over it, and `weights(step)` their factors. `adversary`
-    adds a term of its own and learns beside it; a batch then begins with its images and draws. The processes share the
-    parts (data parallelism) and each takes its own one after another (accumulation), so their number changes results by
-    rounding only. `batches`, as in `harness.stages`, default to the whole one.
+    `objective(**batch(step, part))` gives the loss of a part of the global batch, whose terms are means over that part,
+    and `weights(step)` their factors. `averaged` is the objective or a part of it: what is validated, snapshotted and
+    kept. `batches`, as in `harness.stages`, default to the whole one. `opponent` adds a term of its own and learns
+    beside the objective; the inputs of a batch then hold the images `x` and the `draws`.
+    """
+
+    objective: nn.Module
+    averaged: Model
+    batch: Callable[[int, Part], dict[str, Any]]
+    weights: Callable[[int], dict[str, float]]
+    validate: Callable[[Model], dict[str, float]]
+    snapshot: Callable[[int, Model], None] | None = None
+    batches: tuple[int, ...] = ()
+    opponent: Adversary | None = None
+
+
+def train(work: Work, training: Training, learner: Learner[Model]) -> Trained[Model]:
+    """Trains the parameters of the objective that require gradients; the fact is `step_seconds`, the median here.
+
+    The processes share the parts of a batch (data parallelism), and each takes its own one after another
+    (accumulation): how many there are changes results by rounding only.
 
     Raises `Stopped` after saving a checkpoint, `Diverged`, and `Mistake` where a batch cannot be shared evenly.
     """
-    processes = work.processes
-    accumulate = work.execution.accumulate
-    require_even(batches or (training.batch_images,), processes.size, accumulate)
-    parts = [Part(processes.rank * accumulate + k, processes.size * accumulate) for k in range(accumulate)]
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = adamw(training, parameters)
-    ema = copy.deepcopy(averaged)
-    _economise(work, model)
-    forward = _distributed(model) if processes.size > 1 else model
-    ema.requires_grad_(False).eval()
-    learning = Learning(model, optimizer, ema, adversary)
-    start = restore(work, learning)
+    loop = _Loop(work, training, learner)
+    start = restore(work, loop.state)
     if start == 0:
-        work.run.rewind_metrics()
-        work.run.log_metrics(0, validate(ema))
-    interval = max(1, training.steps // VALIDATIONS)
-    save, seconds = Saving(work, learning), []
+        work.run.curves.rewind()
+        work.run.curves.log(0, learner.validate(loop.ema))
+    save, seconds = Saving(work, loop.state), []
     with work.progress(training.steps, "step", start) as bar:
         for step in range(start, training.steps):
-            if processes.any(work.should_stop()):
+            if work.processes.any(work.should_stop()):
                 save(step)
                 raise Stopped
             began = time.perf_counter()
-            opponent = adversary if adversary is not None and adversary.started(step) else None
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(training, step)
-            values = [
-                _backward(work, forward, batch(step, part), weights(step), part is parts[-1], opponent)
-                for part in parts
-            ]
-            terms = dict(zip(values[0], processes.mean(_mean(values)).tolist(), strict=True))
-            norm = nn.utils.clip_grad_norm_(parameters, training.clip_norm)
-            if not math.isfinite(sum(terms.values()) + norm.item()):
-                raise Diverged(f"the loss or its gradient is not finite at step {step}")
-            optimizer.step()
-            optimizer.zero_grad()
-            _average(ema, averaged, training.ema_decay)
-            if opponent is not None:
-                opponent.update(step, terms, processes)
+            terms = loop.step(step)
             seconds.append(time.perf_counter() - began)
-
             done = step + 1
-            if done % LOG_STEPS == 0 or done == training.steps:
-                logged = {f"train/{name}": value for name, value in terms.items()}
-                work.run.log_metrics(done, logged | {"train/gradient_norm": norm.item()})
+            if loop.record(done, terms):
                 bar.show({"loss": f"{terms['loss']:.4f}"})
-            if done % interval == 0 or done == training.steps:
-                work.run.log_metrics(done, validate(ema))
-            if snapshot is not None:
-                snapshot(done, ema)
             if save.due:
                 save(done)
             bar.update()
-    return Trained(ema, {"step_seconds": statistics.median_low(seconds)} if seconds else {})
+    return Trained(loop.ema, {"step_seconds": statistics.median_low(seconds)} if seconds else {})
+
+
+class _Loop(Generic[Model]):
+    """A training between two steps."""
+
+    def __init__(self, work: Work, training: Training, learner: Learner[Model]):
+        self.work, self.training, self.learner = work, training, learner
+        size, accumulate = work.processes.size, work.execution.accumulate
+        require_even(learner.batches or (training.batch_images,), size, accumulate)
+        self.parts = [Part(work.processes.rank * accumulate + k, size * accumulate) for k in range(accumulate)]
+        self.parameters = [p for p in learner.objective.parameters() if p.requires_grad]
+        self.optimizer = adamw(training, self.parameters)
+        self.ema = copy.deepcopy(learner.averaged)
+        _economise(work, learner.objective)
+        self.forward = _distributed(learner.objective) if size > 1 else learner.objective
+        self.ema.requires_grad_(False).eval()
+
+    @property
+    def state(self) -> TrainingState:
+        """All that changes."""
+        return TrainingState(self.learner.objective, self.optimizer, self.ema, self.learner.opponent)
+
+    def step(self, step: int) -> dict[str, float]:
+        """One step of the optimiser; the terms of the loss before their weights, the loss and its gradient's norm."""
+        learner, training, processes = self.learner, self.training, self.work.processes
+        opponent = learner.opponent if learner.opponent is not None and learner.opponent.started(step) else None
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(training, step)
+        values = [self._backward(step, part, opponent) for part in self.parts]
+        terms = dict(zip(values[0], processes.mean(_mean(values)).tolist(), strict=True))
+        norm = nn.utils.clip_grad_norm_(self.parameters, training.clip_norm).item()
+        if not math.isfinite(sum(terms.values()) + norm):
+            raise Diverged(f"the loss or its gradient is not finite at step {step}")
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        _average(self.ema, learner.averaged, training.ema_decay)
+        if opponent is not None:
+            opponent.update(step, terms, processes)
+        return terms | {"gradient_norm": norm}
+
+    def _backward(self, step: int, part: Part, opponent: Adversary | None) -> dict[str, Tensor]:
+        """Adds the gradients of one part of a step, and those of other processes with the last; its terms and loss."""
+        inputs, factors = self.learner.batch(step, part), self.learner.weights(step)
+        accumulate = self.work.execution.accumulate
+        with self._alone(part):
+            with self.work.machine.autocast():
+                terms, reconstruction = self.forward(**inputs)
+                if opponent is not None:
+                    terms = {**terms, "adversarial": opponent.term(reconstruction, inputs["draws"])}
+            weighted = {name: factors[name] * value for name, value in terms.items()}
+            logged = dict(terms)
+            if opponent is not None:
+                logged["adaptive_weight"] = opponent.balance(weighted, terms["adversarial"])
+                weighted["adversarial"] = weighted["adversarial"] * logged["adaptive_weight"]
+            logged["loss"] = torch.stack(list(weighted.values())).sum()
+            (logged["loss"] / accumulate).backward()
+        if opponent is not None:
+            logged |= opponent.learn(inputs["x"], reconstruction, inputs["draws"], accumulate)
+        return {name: value.detach() for name, value in logged.items()}
+
+    def _alone(self, part: Part) -> contextlib.AbstractContextManager[Any]:
+        """Without an exchange of gradients between processes, for all parts but the last."""
+        if isinstance(self.forward, DistributedDataParallel) and part is not self.parts[-1]:
+            return self.forward.no_sync()
+        return contextlib.nullcontext()
+
+    def record(self, done: int, terms: dict[str, float]) -> bool:
+        """Logs, validates and snapshots after so many steps, each as often as it is due; whether terms were logged."""
+        learner, last = self.learner, self.training.steps
+        logs = done % LOG_STEPS == 0 or done == last
+        if logs:
+            self.work.run.curves.log(done, {f"train/{name}": value for name, value in terms.items()})
+        if done % max(1, last // VALIDATIONS) == 0 or done == last:
+            self.work.run.curves.log(done, learner.validate(self.ema))
+        if learner.snapshot is not None:
+            learner.snapshot(done, self.ema)
+        return logs
 
 
 def _distributed(model: nn.Module) -> nn.Module:
@@ -137,34 +188,6 @@ def _economise(work: Work, model: nn.Module) -> None:
         if execution.checkpointing:
             forward = functools.partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)
         block.forward = forward  # type: ignore[method-assign]
-
-
-def _backward(
-    work: Work,
-    forward: nn.Module,
-    batch: tuple[Any, ...],
-    factors: dict[str, float],
-    last: bool,
-    opponent: Adversary | None,
-) -> dict[str, Tensor]:
-    """Adds the gradients of one part of a step, and of other processes with the last; returns its terms and loss."""
-    alone = forward.no_sync() if isinstance(forward, DistributedDataParallel) and not last else contextlib.nullcontext()
-    with alone:
-        with work.machine.autocast():
-            terms, reconstruction = forward(*batch)
-            if opponent is not None:
-                terms = {**terms, "adversarial": opponent.term(reconstruction, batch[1])}
-        weighted = {name: factors[name] * value for name, value in terms.items()}
-        told = dict(terms)
-        if opponent is not None:
-            of_images = [weighted[name] for name in ("reconstruction", "perceptual") if name in weighted]
-            told["adaptive_weight"] = opponent.adaptive_weight(torch.stack(of_images).sum(), terms["adversarial"])
-            weighted["adversarial"] = weighted["adversarial"] * told["adaptive_weight"]
-        told["loss"] = torch.stack(list(weighted.values())).sum()
-        (told["loss"] / work.execution.accumulate).backward()
-    if opponent is not None:
-        told |= opponent.learn(batch[0], reconstruction, batch[1], work.execution.accumulate)
-    return {name: value.detach() for name, value in told.items()}
 
 
 def _mean(values: list[dict[str, Tensor]]) -> Tensor:

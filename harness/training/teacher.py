@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.experiments.experiment import Experiment
 from harness.networks import teachers
-from harness.networks.weight_files import checksum
+from harness.networks.weight_files import short_checksum
 from harness.planning.stage import Work
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def needed(experiment: Experiment) -> tuple[str, ...]:
-    """The stages that `Teaching` reads; raises `Mistake` for an unknown teacher."""
+    """The stages that `TeacherFeatures` reads; raises `Mistake` for an unknown teacher."""
     return ("teacher_features",) if teachers.teacher(experiment.teacher).cached else ()
 
 
@@ -30,7 +30,7 @@ def patches(experiment: Experiment) -> int:
     return experiment.data.image_size // experiment.tokenizer.patch_size
 
 
-class Teaching:
+class TeacherFeatures:
     """The teacher of a stage whose inputs are, among others, those `needed`.
 
     `widths` are those of its patch tokens and class token; `facts` is what the stage has to remember of it. Making it
@@ -40,7 +40,9 @@ class Teaching:
     def __init__(self, work: Work):
         known = teachers.teacher(work.experiment.teacher)
         self.widths = known.patch_width, known.class_width
-        self.facts = {} if known.cached else {"teacher": known.about, "teacher_weights": checksum(known.weights())}
+        self.facts = (
+            {} if known.cached else {"teacher": known.about, "teacher_weights": short_checksum(known.weights())}
+        )
         self._features = _cached(work) if known.cached else _online(work)
 
     def features(self, batch: Batch) -> Features:

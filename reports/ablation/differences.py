@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
 
-from harness.system import plugins
+from harness.evaluation.records import digits_of, heading
 from reports.results import Result, protocol_of, rows_of
 from reports.statistics import intervals
-from reports.tables import header, markdown
+from reports.tables import markdown
 
 Where = tuple[str, str, str]  # metric, split, stage
 
@@ -66,7 +66,7 @@ class Differences:
 
     def _table(self, text: Callable[[str, str, int], str]) -> str:
         lines = []
-        heads = {metric: header(metric, protocol_of(self.results, metric, *where)) for metric, *where in self.metrics}
+        heads = {metric: heading(metric, protocol_of(self.results, metric, *where)) for metric, *where in self.metrics}
         for name, seeds in self.rows.items():
             line = {"row": name, "minus": seeds[0].row.base or ""}
             for metric, head in heads.items():
@@ -74,18 +74,18 @@ class Differences:
             lines.append(line)
         return markdown(lines) if lines else ""
 
+    def _digits(self, metric: str) -> int:
+        where = next(where for name, *where in self.metrics if name == metric)
+        return digits_of(metric, protocol_of(self.results, metric, *where))
+
     def _shown(self, name: str, metric: str, seeds: int) -> str:
         values = self.found[name, metric]
         if not values:
             return "–"
-        text = (intervals.shown(values, _digits(metric), sign=True) + self.marks[name, metric]).rstrip()
+        text = (intervals.shown(values, self._digits(metric), sign=True) + self.marks[name, metric]).rstrip()
         return text if len(values) == seeds else f"{text} ({len(values)} of {seeds} seeds)"
 
     def _detectable(self, name: str, metric: str, seeds: int) -> str:
         values = self.found[name, metric]
         least = intervals.smallest_detectable(values) if values else None
-        return "–" if least is None else f"{least:.{_digits(metric)}f}"
-
-
-def _digits(metric: str) -> int:
-    return int(plugins.load("harness.evaluation.metrics", metric, "metric").digits)
+        return "–" if least is None else f"{least:.{self._digits(metric)}f}"

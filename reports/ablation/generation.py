@@ -12,11 +12,10 @@ from harness.evaluation import records
 from harness.experiments.experiment import Guide
 from harness.experiments.published import published
 from harness.experiments.study import Ablation
-from harness.system import plugins
 from reports import figures
 from reports.ablation.figures import generator_curves, probe_against_gfd
 from reports.results import Result, protocol_of, rows_of, shared
-from reports.tables import cell, header, headers, markdown, statuses
+from reports.tables import cell, headers, markdown, statuses
 
 METRICS = ("gkid", "gfd", "gfd_infinity", "classifier_score", "precision", "recall")  # below 10,000 images KID leads
 PAPER = {"gfd": ("gfid", "paper gFID"), "classifier_score": ("is", "paper IS")}
@@ -92,9 +91,9 @@ class Generation:
         run = shared(list(self.results), "reference")
         lines: dict[str, dict[str, str]] = {}
         for r in run.records() if run else []:
-            digits = plugins.load("harness.evaluation.metrics", r.metric, "metric").digits
             line = lines.setdefault(r.split, {"row": f"*{COMPARED[r.split]} (N = {r.n})*"})
-            line[header(r.metric, records.protocol_in(r.protocol_id))] = f"{r.value:.{digits}f}"
+            protocol = records.protocol_in(r.protocol_id)
+            line[records.heading(r.metric, protocol)] = records.number(r.value, records.digits_of(r.metric, protocol))
         return list(lines.values())
 
     def guidance_note(self) -> str:

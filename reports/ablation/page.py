@@ -13,9 +13,10 @@ import numpy as np
 from harness.data.splits import SPLITS
 from harness.evaluation import collapse, validation
 from harness.evaluation.reconstructed import DROPPED_IMAGES
+from harness.evaluation.records import heading
 from harness.experiments.fields import differences
 from harness.experiments.published import published
-from harness.experiments.requests import AskedAblation
+from harness.experiments.requests import AblationRequest
 from harness.experiments.study import Ablation
 from harness.store.runs import Store
 from models.variants import VARIANTS
@@ -27,7 +28,7 @@ from reports.claims import table
 from reports.claims.judge import judged
 from reports.provenance import Provenance
 from reports.results import Result, load, mixtures, rows_of, shared
-from reports.tables import cell, header, headers, markdown, rendered, seeds_note, statuses
+from reports.tables import cell, headers, markdown, rendered, seeds_note, statuses
 
 QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # of fewer than 10,000 images KID leads
 INFORMATION = (
@@ -41,9 +42,9 @@ DIFFERENCES_OF_GENERATION = ("gfd", "classifier_score")
 SHOWN = 5  # reconstructions of each validation split
 
 
-def write(asked: AskedAblation, store: Store, out: Path) -> str:
+def write(request: AblationRequest, store: Store, out: Path) -> str:
     """Writes the page and its figures below `out`; returns what a terminal shows of it: tables and the path."""
-    page, name = Page(asked, load(asked.experiments(), store)), asked.page
+    page, name = Page(request, load(request.experiments(), store)), request.page
     path = rendered("ablation/page.md.j2", out / f"{name}.md", page=page, name=name, drawn=page.draw(out / name))
     return "\n\n".join(
         [
@@ -61,12 +62,12 @@ def write(asked: AskedAblation, store: Store, out: Path) -> str:
 class Page:
     """What the template asks for, each a piece of Markdown."""
 
-    asked: AskedAblation
+    request: AblationRequest
     results: list[Result]
 
     @property
     def study(self) -> Ablation:
-        return self.asked.study
+        return self.request.study
 
     @property
     def provenance(self) -> Provenance:
@@ -79,7 +80,7 @@ class Page:
 
     @property
     def seeds_note(self) -> str:
-        return seeds_note(self.asked.seeds)
+        return seeds_note(self.request.seeds)
 
     @property
     def generation(self) -> Generation:
@@ -120,7 +121,7 @@ class Page:
             row = seeds[0].row
             change = "stands alone"
             if row.base is not None:
-                base = self.asked.experiment(self.study.row(row.base))
+                base = self.request.experiment(self.study.row(row.base))
                 changed = differences(base, experiments[name])
                 change = ", ".join(f"`{path}`: {a} → {b}" for path, (a, b) in changed.items())
             about = VARIANTS[row.variant].about
@@ -168,7 +169,7 @@ class Page:
     def _table(self, metrics: Sequence[str]) -> str:
         lines = []
         for name, seeds in self.rows.items():
-            line = {"row": name} | {header(metric): cell(seeds, metric, "val") for metric in metrics}
+            line = {"row": name} | {heading(metric): cell(seeds, metric, "val") for metric in metrics}
             line["status"] = statuses(seeds)
             lines.append(line)
         return markdown(lines)

@@ -96,7 +96,7 @@ def _of_pairs(
 ) -> Judgement:
     """The judgement of row minus another, paired by seed."""
     differences, than = [a - b for a, b in pairs], _mean([b for _, b in pairs])
-    digits = quantities.digits(claim.quantity)
+    digits = quantities.digits(claim.quantity, results)
     here = f"{quantities.title(claim.quantity)} {intervals.shown(differences, digits, sign=True)}"
     if than and claim.quantity not in quantities.DERIVED:
         here += f" ({_mean(differences) / abs(than):+.1%})"
@@ -111,7 +111,7 @@ def _(claim: Level, results: Sequence[Result], published: Published) -> Judgemen
     if not values:
         return _no_data(claim, results, (claim.row,), published)
     apart = [value - claim.threshold for value in values]
-    interval, digits = intervals.paired(apart), quantities.digits(claim.quantity)
+    interval, digits = intervals.paired(apart), quantities.digits(claim.quantity, results)
     verdict = intervals.verdict(interval, claim.side)
     sign = ">" if claim.side > 0 else "<"
     here = f"{quantities.title(claim.quantity)} {intervals.shown(values, digits)}, claimed {sign} {claim.threshold:g}"

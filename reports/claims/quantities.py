@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
 import pandas as pd
 
 from harness.evaluation import collapse
+from harness.evaluation.records import digits_of
 from harness.system import plugins
 from reports.results import Result
 
@@ -20,7 +21,7 @@ class Derived:
     """A quantity that is no metric: how it is called, its decimals, and its value for one row and seed."""
 
     title: str
-    digits: int
+    digits: int | str  # or the metric whose decimals it has
     of: Callable[[Result], float | None]
 
 
@@ -66,7 +67,7 @@ DERIVED = {
     "units_kept": Derived("share of the units once active that are at the end", 2, _kept("val/active_units")),
     "kl_lost_at": Derived(f"step from which {LESS} of the rise of KL is left", 0, _lost_at("val/kl")),
     "units_lost_at": Derived(f"step from which {LESS} of the units once active are", 0, _lost_at("val/active_units")),
-    "gfd_unguided": Derived("gFD without guidance", 1, _unguided),
+    "gfd_unguided": Derived("gFD without guidance", "gfd", _unguided),
 }
 
 
@@ -95,10 +96,7 @@ def title(name: str) -> str:
     )
 
 
-def digits(name: str) -> int:
-    """Its decimals."""
-    return (
-        DERIVED[name].digits
-        if name in DERIVED
-        else int(plugins.load("harness.evaluation.metrics", name, "metric").digits)
-    )
+def digits(name: str, results: Sequence[Result]) -> int:
+    """The decimals of a quantity of these results."""
+    digits = DERIVED[name].digits if name in DERIVED else name
+    return digits if isinstance(digits, int) else digits_of(digits, results[0].experiment.evaluation.network)

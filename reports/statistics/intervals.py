@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Literal
 
+from harness.evaluation.records import number
+
 LEVEL = 0.05
 POWER = 0.8
 
@@ -48,8 +50,7 @@ def half_width(values: Sequence[float]) -> float | None:
 def shown(values: Sequence[float], digits: int, sign: bool = False) -> str:
     """The mean of `values` and, where there are several, half of their 95 % t interval."""
     mean, half = sum(values) / len(values), half_width(values)
-    text = f"{mean:{'+' if sign else ''}.{digits}f}"
-    return text if half is None else f"{text} ± {half:.{digits}f}"
+    return number(mean, digits, half, sign=sign)
 
 
 def paired(differences: Sequence[float]) -> Interval | None:

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.evaluation.records import digits_of
 from harness.experiments.axis import Number
 from harness.experiments.claims import Best, Claim, Wider
 from harness.experiments.objectives import Objective
 from harness.experiments.published import published
-from harness.system import plugins
 from reports.claims.judge import judge
+from reports.results import protocol_of
 from reports.statistics import intervals
 from reports.sweep.points import Places, Tried
 from reports.tables import markdown
@@ -29,14 +30,14 @@ class Answer:
     @property
     def seeds(self) -> int:
         """How many every place has."""
-        return self.places.asked.seeds
+        return self.places.request.seeds
 
     def lines(self) -> list[str]:
         """Where the objectives are best, how sure that is, and whether the paper's claims hold."""
         if not self.places.done:
             return ["No trial is finished."]
         found = []
-        objectives = self.places.asked.objectives
+        objectives = self.places.request.objectives
         if len(objectives) > 1:
             front = "; ".join(self.places.front)
             found.append(
@@ -45,7 +46,7 @@ class Answer:
         for objective in objectives:
             found += [self.optimum(objective, places) for places in self.places.by_row.values()]
             found += self.noise(objective)
-        found += [self.verdict(claim) for claim in self.places.asked.study.claims]
+        found += [self.verdict(claim) for claim in self.places.request.study.claims]
         for objective in objectives:
             if curve := self.paper_curve(objective):
                 at = objective.best(curve, key=lambda value: curve[value])
@@ -55,7 +56,7 @@ class Answer:
     def optimum(self, objective: Objective, places: Sequence[Tried]) -> str:
         """The best of places, and where else the optimum may lie as far as the seeds tell."""
         best = self.places.best(objective, places)
-        value = intervals.shown(best.of(objective), _digits(objective))
+        value = intervals.shown(best.of(objective), self._digits(objective, best))
         at, of = self.places.named(best.point), f"of {len(places)} places"
         text = f"**{objective.title}** is best at **{at}**: {value}, {of}."
         if self.seeds == 1:
@@ -74,6 +75,10 @@ class Answer:
             f"among them, {', '.join(ends)}."
         )
 
+    def _digits(self, objective: Objective, tried: Tried) -> int:
+        split = objective.split(tried.results[0].experiment)
+        return digits_of(objective.metric, protocol_of(tried.results, objective.metric, split, objective.stage))
+
     def noise(self, objective: Objective) -> list[str]:
         """How much seeds differ, beside how much places do."""
         noise = self.places.noise(objective)
@@ -87,10 +92,10 @@ class Answer:
 
     def verdict(self, claim: Claim) -> str:
         """Whether what the paper says holds here."""
-        asked, told = self.places.asked, f"Claim of the paper ({claim.source}): {claim.says}."
-        if isinstance(claim, Best | Wider) and (len(asked.axes) > 1 or asked.axes[0].field != claim.field):
+        request, told = self.places.request, f"Claim of the paper ({claim.source}): {claim.says}."
+        if isinstance(claim, Best | Wider) and (len(request.axes) > 1 or request.axes[0].field != claim.field):
             return f"{told} **Not tested**: another space."
-        if asked.fields:
+        if request.fields:
             return f"{told} **Not tested**: other fields."
         found = judge(claim, [r for tried in self.places.done for r in tried.results], {})
         over = f" over {found.n} {'seed' if found.n == 1 else 'seeds'}" if found.n else ""
@@ -98,16 +103,16 @@ class Answer:
 
     def paper_curve(self, objective: Objective) -> dict[Number, float]:
         """The paper's numbers over the one axis; empty where it has none."""
-        asked = self.places.asked
-        own = asked.space or asked.fields or len(self.places.axes) > 1
-        if own or objective.metric not in PAPER or not asked.study.published:
+        request = self.places.request
+        own = request.space or request.fields or len(self.places.axes) > 1
+        if own or objective.metric not in PAPER or not request.study.published:
             return {}
-        rows, (column, _) = published(asked.study.published_table), PAPER[objective.metric]
-        return {at: float(rows[name][column]) for at, name in asked.study.published.items() if rows[name][column]}
+        rows, (column, _) = published(request.study.published_table), PAPER[objective.metric]
+        return {at: float(rows[name][column]) for at, name in request.study.published.items() if rows[name][column]}
 
     def paper_title(self, objective: Objective) -> str:
         """How the paper's curve is called."""
-        return f"{PAPER[objective.metric][1]} of the paper's Table {self.places.asked.study.published_table}"
+        return f"{PAPER[objective.metric][1]} of the paper's Table {self.places.request.study.published_table}"
 
     def ranges(self) -> str:
         """For every row the values at which its latents are active or not, and how wide the active range is."""
@@ -129,8 +134,3 @@ class Answer:
             return "none"
         low, high = min(values), max(values)
         return f"a factor of {high / low:.3g}" if self.places.axes[0].log else f"{high - low:.3g}"
-
-
-def _digits(objective: Objective) -> int:
-    digits: int = plugins.load("harness.evaluation.metrics", objective.metric, "metric").digits
-    return digits

@@ -28,7 +28,7 @@ def objective(places: Places, answer: Answer, path: Path) -> bool:
     """Every objective over the one axis, the paper's curve beside it, or over the first two axes."""
     if not places.done:
         return False
-    objectives = places.asked.objectives
+    objectives = places.request.objectives
     papers = [answer.paper_curve(o) for o in objectives]
     columns = 1 + any(papers)
     made, axes = figure(

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.evaluation import collapse
+from harness.evaluation.records import heading
 from harness.experiments.objectives import OBJECTIVES, PROXY_STAGE
 from harness.experiments.published import published
-from harness.experiments.requests import AskedSweep
+from harness.experiments.requests import SweepRequest
 from harness.search.storage import shown_place
 from harness.search.trials import state_of
 from harness.store.runs import Store
@@ -22,7 +23,7 @@ from reports.statistics import intervals
 from reports.sweep import figures
 from reports.sweep.answer import PAPER, Answer
 from reports.sweep.points import Places, Tried
-from reports.tables import cell, header, headers, markdown, rendered, seeds_note, statuses
+from reports.tables import cell, headers, markdown, rendered, seeds_note, statuses
 
 if TYPE_CHECKING:
     import optuna
@@ -31,9 +32,9 @@ TOKENIZER = ("rfd", "psnr", "ssim", "probe", "kl", "linear_gaussian_kl", "active
 GENERATION = ("gfd", "classifier_score")
 
 
-def write(asked: AskedSweep, study: optuna.Study, storage: str, store: Store, out: Path) -> str:
+def write(request: SweepRequest, study: optuna.Study, storage: str, store: Store, out: Path) -> str:
     """Writes the page and its figures below `out`; returns what a terminal shows of it: table, answer, path."""
-    page, name = Page(Places(asked, study, store), storage), asked.page
+    page, name = Page(Places(request, study, store), storage), request.page
     path = rendered("sweep/page.md.j2", out / f"{name}.md", page=page, name=name, drawn=page.draw(out / name))
     answer = [f"{page.objectives_note} {page.seeds_note}", *(f"- {line}" for line in page.answer.lines())]
     return "\n\n".join([page.table(), "\n".join(answer), f"{page.dashboard}\n{path}"])
@@ -47,9 +48,9 @@ class Page:
     storage: str
 
     @property
-    def asked(self) -> AskedSweep:
+    def request(self) -> SweepRequest:
         """What was asked."""
-        return self.places.asked
+        return self.places.request
 
     @cached_property
     def answer(self) -> Answer:
@@ -64,17 +65,17 @@ class Page:
     @property
     def command(self) -> str:
         """What asks the same again."""
-        return str(self.places.study.user_attrs.get("command", self.asked.command))
+        return str(self.places.study.user_attrs.get("command", self.request.command))
 
     @property
     def objectives_note(self) -> str:
         """What is looked for."""
-        told = [f"{o.title} ({o.better} is better)" for o in self.asked.objectives]
+        told = [f"{o.title} ({o.better} is better)" for o in self.request.objectives]
         return f"Objective: {' and '.join(told)}."
 
     @property
     def seeds_note(self) -> str:
-        return seeds_note(self.asked.seeds)
+        return seeds_note(self.request.seeds)
 
     @property
     def warnings(self) -> list[str]:
@@ -93,15 +94,15 @@ class Page:
 
     def table(self) -> str:
         """The objective at every place, what else is known of it, and the paper's values."""
-        several, results = len(self.asked.chosen_rows()) > 1, self.places.results
+        several, results = len(self.request.chosen_rows()) > 1, self.places.results
         heads = headers(TOKENIZER, results) | self._heads_of_generation(results)
         lines = []
         for tried in self.places.tried:
             line = {"row": tried.point.row} if several else {}
             values = zip(self.places.axes, tried.point.values, strict=True)
             line |= {a.name: f"{value:.6g}" for a, (_, value) in values}
-            for o in self.asked.objectives:
-                line[heads.get(o.metric) or header(o.metric)] = self._cell(tried, o.metric, o.stage)
+            for o in self.request.objectives:
+                line[heads.get(o.metric) or heading(o.metric)] = self._cell(tried, o.metric, o.stage)
                 if self.answer.paper_curve(o):
                     line[f"paper {PAPER[o.metric][1]}"] = self._printed(tried, PAPER[o.metric][0])
             for metric in (*TOKENIZER, *GENERATION):
@@ -112,7 +113,7 @@ class Page:
         return markdown([{name: line[name] for name in known} for line in lines]) if lines else "No trial has begun."
 
     def _heads_of_generation(self, results: Sequence[Result]) -> dict[str, str]:
-        split = OBJECTIVES["gfd"].split(self.asked.experiment(self.asked.chosen_rows()[0]))
+        split = OBJECTIVES["gfd"].split(self.request.experiment(self.request.chosen_rows()[0]))
         return headers(GENERATION, results, split, "generation")
 
     def _cell(self, tried: Tried, metric: str, stage: str = "") -> str:
@@ -124,13 +125,13 @@ class Page:
 
     def _printed(self, tried: Tried, column: str) -> str:
         """What the paper's table has for a place."""
-        rows, study = published(self.asked.study.published_table), self.asked.study
+        rows, study = published(self.request.study.published_table), self.request.study
         return rows.get(study.published.get(tried.value, ""), {}).get(column) or "–"
 
     @property
     def measured_features(self) -> bool:
         """Whether the page has Fréchet distances."""
-        return "evaluation" in self.asked.stages(self.asked.scale.experiment)
+        return "evaluation" in self.request.stages(self.request.scale.experiment)
 
     @property
     def status_rules(self) -> str:
@@ -138,7 +139,7 @@ class Page:
 
     def proxy(self) -> str:
         """What pruning looked at, where it did, and how that went with the objective."""
-        objective = self.asked.objectives[0]
+        objective = self.request.objectives[0]
         watched = [t for t in self.places.trials if t.intermediate_values]
         if not watched:
             return ""
@@ -157,12 +158,12 @@ class Page:
 
     def trials_table(self) -> str:
         """Every trial in the order in which they were asked for."""
-        stage = self.asked.objectives[-1].stage
+        stage = self.request.objectives[-1].stage
         runs = {tried.number: [r.runs[stage].key for r in tried.results] for tried in self.places.tried}
         lines = [
             {
                 "trial": str(t.number),
-                "place": self.places.named(self.asked.point(t.params)),
+                "place": self.places.named(self.request.point(t.params)),
                 "state": state_of(t),
                 "value": ", ".join(f"{value:.6g}" for value in t.values or []) if state_of(t) == "done" else "–",
                 f"runs of {stage}": ", ".join(f"`{key}`" for key in runs.get(t.number, [])),
@@ -176,5 +177,5 @@ class Page:
         return {
             "objective": figures.objective(self.places, self.answer, folder / "objective.png"),
             "latents": figures.latents(self.places, folder / "latents.png"),
-            **figures.of_optuna(self.places.study, self.asked.objectives, folder),
+            **figures.of_optuna(self.places.study, self.request.objectives, folder),
         }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.experiments.axis import Axis, Number
 from harness.experiments.objectives import Objective
-from harness.experiments.requests import AskedSweep, Point
+from harness.experiments.requests import Point, SweepRequest
 from harness.search.trials import state_of
 from harness.store.runs import Store
 from harness.system.errors import Mistake
@@ -72,14 +72,14 @@ class Tried:
 class Places:
     """The trials of a study, with their numbers from the store."""
 
-    asked: AskedSweep
+    request: SweepRequest
     study: optuna.Study
     store: Store
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
         """The space."""
-        return self.asked.axes
+        return self.request.axes
 
     @cached_property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
@@ -90,8 +90,8 @@ class Places:
     @cached_property
     def tried(self) -> list[Tried]:
         """Every place that was tried, row by row, by its values; the last trial speaks for it."""
-        rows = [row.name for row in self.asked.chosen_rows()]
-        last = {self.asked.point(t.params): t for t in self.trials}
+        rows = [row.name for row in self.request.chosen_rows()]
+        last = {self.request.point(t.params): t for t in self.trials}
         found = []
         for point in sorted(last, key=lambda point: (rows.index(point.row), point.values)):
             t = last[point]
@@ -100,10 +100,10 @@ class Places:
 
     def _results(self, point: Point) -> list[Result]:
         try:
-            experiments = self.asked.experiments_of(point)
+            experiments = self.request.experiments_of(point)
         except Mistake:  # values that do not go together: the trial failed by that
             return []
-        return load({self.asked.row_of(point): experiments}, self.store, self.asked.stages)
+        return load({self.request.row_of(point): experiments}, self.store, self.request.stages)
 
     @cached_property
     def done(self) -> list[Tried]:
@@ -125,7 +125,7 @@ class Places:
 
     def named(self, point: Point) -> str:
         """How a place is called."""
-        return self.asked.row_of(point).name
+        return self.request.row_of(point).name
 
     def best(self, objective: Objective, places: Sequence[Tried]) -> Tried:
         """The place of the best mean."""
@@ -148,5 +148,5 @@ class Places:
     def front(self) -> list[str]:
         """The places that no other beats in one objective without losing in another."""
         numbers = {tried.number for tried in self.done}
-        on_it = [self.asked.point(t.params) for t in self.study.best_trials if t.number in numbers]
+        on_it = [self.request.point(t.params) for t in self.study.best_trials if t.number in numbers]
         return list(dict.fromkeys(map(self.named, on_it)))

@@ -33,6 +33,7 @@ from harness.evaluation.protocols import PROTOCOLS
 from harness.networks import lpips
 from harness.networks.frozen import Seen
 from harness.networks.measures import dinov2, inception, lite2
+from harness.networks.weight_files import VGG, short_checksum
 from harness.system import plugins
 from harness.system.machine import Machine
 from tests.commands.test_cli import command
@@ -301,7 +302,7 @@ def test_lite_gives_the_numbers_of_torch_fidelity(sets, images, originals, by_to
     with torch.no_grad():
         see = Lite2("lite2-of-the-tests", ["features"])
         (of_images,), (of_originals,) = see(tensor(images)), see(tensor(originals))
-    infinite = frechet.infinite(of_images, frechet.Moments.of(of_originals).gaussian)
+    infinite = frechet.infinite(of_images, frechet.FeatureMoments.of(of_originals).gaussian)
     assert found["FD (Lite2)∞"]["value"] == pytest.approx(infinite.value, rel=1e-3)
     assert found["FD (Lite2)∞"]["interval"] == pytest.approx(infinite.interval, rel=1e-3)
 
@@ -394,7 +395,7 @@ def test_what_was_seen_is_kept_in_the_order_of_the_images(sets, quick, small, ca
             array = np.load(folder / f"{name}.npy")
             assert array.dtype == np.float32
             np.testing.assert_allclose(array, seen[name].numpy(), rtol=1e-5, atol=1e-5)
-        moments = feature_cache.Looked(folder).spatial
+        moments = feature_cache.SeenImages(folder).spatial
         assert moments.n == len(pixels)
         expected = np.cov(seen["spatial"].double().numpy(), rowvar=False)
         np.testing.assert_allclose(moments.gaussian.covariance.numpy(), expected, rtol=1e-5, atol=1e-5)
@@ -639,7 +640,7 @@ def test_fid_by_the_protocol_of_adm_is_that_of_torch_fidelity(weights, tmp_path,
     assert found["FID (N = 8)"]["value"] == pytest.approx(expected["frechet_inception_distance"], rel=1e-4)
     assert found["KID (N = 8)"]["value"] == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-4)
     text = found["FID (N = 8)"]["protocol"]
-    for part in (inception.title, inception.checksum(weights["inception"]), "299 px", "TensorFlow", "8 images"):
+    for part in (inception.title, short_checksum(weights["inception"]), "299 px", "TensorFlow", "8 images"):
         assert part in text
 
 
@@ -691,7 +692,7 @@ def test_reconstructions_are_compared_with_their_originals(sets, quick, reconstr
     features = [quick.see(tensor(pixels))["features"] for pixels in (images, originals)]
     infinite = found[f"rFID∞ (N = {M})"]
     in_pairs, apart = (
-        frechet.infinite(features[0], of) for of in (features[1], frechet.Moments.of(features[1]).gaussian)
+        frechet.infinite(features[0], of) for of in (features[1], frechet.FeatureMoments.of(features[1]).gaussian)
     )
     assert (infinite["value"], *infinite["interval"]) == pytest.approx((in_pairs.value, *in_pairs.interval), rel=1e-3)
     assert infinite["value"] != pytest.approx(apart.value, rel=1e-3)
@@ -727,7 +728,7 @@ def test_lpips_is_that_of_its_authors(sets, weights, quick, reconstructions, ori
     images = np.load(reconstructions.with_suffix(".npz"))["arr_0"]
     assert found["value"] == pytest.approx(lpips_by_hand(tensor(images), tensor(originals), weights["lpips"]), rel=1e-4)
     assert found["value"] > 1e-3
-    assert found["protocol"].startswith(f"{lpips.title}, weights {inception.checksum(weights['lpips'])}; ")
+    assert found["protocol"].startswith(f"{lpips.title}, weights {short_checksum(weights['lpips'])}; ")
 
 
 @pytest.mark.parametrize("what", ["name", "fewer", "more"])
@@ -824,7 +825,7 @@ WHOLE_IMAGES = ("a damaged image in the reference", "a damaged npz of the refere
 def test_a_mistake_is_one_line_and_leaves_no_file(case, sets, broken, quick, small, capsys, monkeypatch):
     protocol, images, reference, expected = MISTAKES[case]
     if case in WHOLE_IMAGES:  # what was seen of them stays
-        identity = ["lite2", lite2.checksum(lite2.weights_file()), 64]
+        identity = ["lite2", short_checksum(lite2.weights_file()), 64]
         feature_cache.look(open_images(sets / "images"), quick, identity, Path("runs"), True)
     words = asking(sets, protocol, broken / (images or sets / "images"), broken / (reference or sets / "originals"))
     assert expected in refused(monkeypatch, capsys, *words, *["--fewer"] * (PROTOCOLS[protocol].images is not None))
@@ -884,7 +885,7 @@ def test_missing_weights_are_named_with_where_to_put_them(name, sets, small, cap
         words = words[: words.index("--lpips-weights")]
         line = refused(monkeypatch, capsys, *words, "--fewer", "--weights", sets / "weights.pth")
         assert "LPIPS" in line
-        assert lpips.FILE in line
+        assert VGG.names[0] in line
     assert not any(Path().iterdir())
 
 

@@ -21,7 +21,7 @@ from harness import ablate, cli, compare, prune, runs
 from harness.execution import jobs
 from harness.execution.executors import inline, local, slurm
 from harness.experiments.fields import differences, flat
-from harness.experiments.requests import AskedAblation
+from harness.experiments.requests import AblationRequest
 from harness.experiments.scales import scale
 from harness.planning.plan import plan_of
 from harness.planning.request_log import remember, remembered
@@ -50,8 +50,8 @@ MACTOK, FOIL = ("mactok",), ("KL-VAE",)
 SIZE = 3 * 2**20
 
 
-def asked_of(rows: tuple[str, ...] = MACTOK, **options: object) -> AskedAblation:
-    return AskedAblation(
+def asked_of(rows: tuple[str, ...] = MACTOK, **options: object) -> AblationRequest:
+    return AblationRequest(
         "table5", plugins.load("ablations", "table5", "study").study, scale("smoke"), rows=rows, **options
     )
 
@@ -66,7 +66,7 @@ def make(task: Task, store: Store, records: list[Record] | None = None, **enviro
     return run
 
 
-def filled(root: Path, *requests: AskedAblation, remembering: bool = True) -> Store:
+def filled(root: Path, *requests: AblationRequest, remembering: bool = True) -> Store:
     """A store with all that was asked."""
     store = Store(root)
     for asked in requests:
@@ -81,7 +81,7 @@ def states(store: Store) -> dict[str, str]:
     return {f"{run.stage}/{run.key}": run.state for run in store.runs()}
 
 
-def keys(asked: AskedAblation) -> set[str]:
+def keys(asked: AblationRequest) -> set[str]:
     return {f"{task.stage}/{task.key}" for task in plan_of(asked).tasks}
 
 
@@ -148,8 +148,8 @@ def test_what_was_asked_comes_back(options, tmp_path):
     store, asked = Store(tmp_path), asked_of(**options)
     remember(asked, store)
     (found,) = remembered(store)
-    assert found.planned is not None
-    assert found.planned.asked == asked
+    assert found.plan is not None
+    assert found.plan.request == asked
     assert (found.page, found.study, found.command) == (asked.page, "table5", asked.command)
     assert abs(found.at - time.time()) < 60
 
@@ -159,7 +159,7 @@ def test_of_the_same_with_several_seeds_the_most_are_remembered(tmp_path):
     for seeds, most in ((1, 1), (3, 3), (2, 3)):
         remember(asked_of(seeds=seeds), store)
         (found,) = remembered(store)
-        assert found.planned.asked.seeds == most
+        assert found.plan.request.seeds == most
         assert ("--seeds 3" in found.command) == (most == 3)
 
 
@@ -330,7 +330,7 @@ def test_where_nobody_can_be_asked_nothing_is_removed(tmp_path):
     words = ["harness.prune", "--runs", str(tmp_path), "--forget", asked_of(FOIL).page]
     done = command(*words, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
-    assert "nobody is there to be asked; --yes answers" in done.stdout
+    assert "nobody is there to answer; --yes answers" in done.stdout
     assert states(store) == before
     assert len(remembered(store)) == 2
 

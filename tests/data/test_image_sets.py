@@ -21,8 +21,8 @@ from PIL import Image
 from harness.data.image_sets import (
     CHUNK_BYTES,
     CHUNK_FILES,
+    FeatureStatistics,
     ImageSet,
-    Statistics,
     open_images,
     write_reference,
     write_samples,
@@ -41,10 +41,10 @@ def crops(n: int, side: int = SIDE) -> np.ndarray:
     return np.stack([source[6 * i : 6 * i + side, 5 * i : 5 * i + side] for i in range(n)])
 
 
-def statistics(d: int = 6, e: int = 5) -> Statistics:
+def statistics(d: int = 6, e: int = 5) -> FeatureStatistics:
     draws = np.random.default_rng(0)
     x, y = draws.normal(size=(20, d)), draws.normal(size=(20, e))
-    return Statistics(x.mean(0), np.cov(x, rowvar=False), y.mean(0), np.cov(y, rowvar=False))
+    return FeatureStatistics(x.mean(0), np.cov(x, rowvar=False), y.mean(0), np.cov(y, rowvar=False))
 
 
 def samples(path: Path, images: np.ndarray, save: Callable[..., None] = np.savez, **more: Any) -> Path:

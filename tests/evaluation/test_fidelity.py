@@ -20,7 +20,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from harness.evaluation import fidelity, frechet
 from harness.evaluation.generated import Generated
 from harness.evaluation.records import records
-from harness.evaluation.reference import Reference
+from harness.evaluation.reference import TrainingFeatures
 from harness.networks import frozen
 from harness.networks.frozen import Seen
 from harness.networks.measures import lite2
@@ -382,7 +382,7 @@ def test_images_that_all_look_alike_have_a_score_of_1():
 def generated(count: int, looked_at: tuple[Seen, Seen]) -> Generated:
     images, reference = looked_at
     few = Seen(images.features[:count], images.logits[:count])
-    return Generated(few, Reference(reference.features), experiment(), "samples", "drawn")
+    return Generated(few, TrainingFeatures(reference.features), experiment(), "samples", "drawn")
 
 
 def test_precision_takes_as_many_training_images_as_there_are_images_from_the_whole_set(looked_at):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.evaluation import frechet
-from harness.evaluation.frechet import Gaussian, Infinite, Moments, distance, infinite, of_features
+from harness.evaluation.frechet import FeatureMoments, Gaussian, Infinite, distance, infinite, of_features
 
 ROOT = Path(__file__).resolve().parents[2]
 D = 12
@@ -49,10 +49,10 @@ def rotation(d: int = D, seed: int = 0) -> Tensor:
     return torch.linalg.qr(drawn(d, d, seed=seed)).Q
 
 
-# Moments
+# FeatureMoments
 
 
-def close(found: Moments, expected: Moments, tolerance: float = 1e-12) -> None:
+def close(found: FeatureMoments, expected: FeatureMoments, tolerance: float = 1e-12) -> None:
     assert found.n == expected.n
     for ours, theirs in ((found.mean, expected.mean), (found.scatter, expected.scatter)):
         assert ours.dtype == torch.float64
@@ -66,9 +66,9 @@ def test_moments_add_up_in_any_split(sizes, mean, dtype):
     x = features(sum(sizes), 3, mean).to(dtype)
     about, covariance = by_numpy(x)
     found = frechet.moments(x.split(sizes))
-    close(found, Moments(150, torch.from_numpy(about), 149 * torch.from_numpy(covariance)))
+    close(found, FeatureMoments(150, torch.from_numpy(about), 149 * torch.from_numpy(covariance)))
     if len(sizes) > 1:  # the order of the parts and of the additions
-        parts = [Moments.of(part) for part in x.split(sizes)]
+        parts = [FeatureMoments.of(part) for part in x.split(sizes)]
         close(parts[-1] + sum(parts[1:-1], parts[0]), found)
     torch.testing.assert_close(found.gaussian.covariance, torch.from_numpy(covariance), rtol=1e-10, atol=1e-9)
 
@@ -83,13 +83,13 @@ def test_a_large_mean_of_float32_features_swallows_nothing():
 
 
 def test_a_gaussian_takes_two_images_and_moments_take_one():
-    one = Moments.of(features(1, 0))
+    one = FeatureMoments.of(features(1, 0))
     assert not one.scatter.any()
     with pytest.raises(ValueError, match="at least two"):
         _ = one.gaussian
     with pytest.raises(ValueError, match="no features"):
         frechet.moments([])
-    two = (one + Moments.of(features(1, 1))).gaussian
+    two = (one + FeatureMoments.of(features(1, 1))).gaussian
     assert torch.linalg.matrix_rank(two.covariance) == 1
 
 
@@ -214,8 +214,8 @@ SIMULATED = {
 
 def plain(images: Tensor, reference: Gaussian | Tensor) -> float:
     """The distance of the images as many as they are."""
-    against = reference if isinstance(reference, Gaussian) else Moments.of(reference).gaussian
-    return distance(Moments.of(images).gaussian, against)
+    against = reference if isinstance(reference, Gaussian) else FeatureMoments.of(reference).gaussian
+    return distance(FeatureMoments.of(images).gaussian, against)
 
 
 @pytest.mark.parametrize("case", SIMULATED)
@@ -274,7 +274,7 @@ def test_pairs_are_resampled_as_pairs():
     found = infinite(originals, originals, replicates=5)
     trace = originals.var(0).sum().item()
     assert found == pytest.approx((0, 0), abs=1e-6 * trace)
-    as_a_gaussian = infinite(originals, Moments.of(originals).gaussian, replicates=5)
+    as_a_gaussian = infinite(originals, FeatureMoments.of(originals).gaussian, replicates=5)
     assert as_a_gaussian.error > 1e-3 * trace
 
 

@@ -17,7 +17,7 @@ from harness.data.splits import Split
 from harness.evaluation import collapse
 from harness.evaluation import validation as validation_of_collapse
 from harness.evaluation.metrics import knn, probe, probe_mean
-from harness.evaluation.reconstructed import DROPPED_IMAGES, Measured, squared_errors
+from harness.evaluation.reconstructed import DROPPED_IMAGES, Reconstructed, squared_errors
 from harness.evaluation.records import records
 from harness.stages import diagnosis, snapshots
 from harness.stages.evaluation import PAIRS, STEPS, pictures
@@ -271,8 +271,8 @@ def made(variant: str) -> Tokenizer:
         return tokenizer
 
 
-def measured_on(data: Path, variant: str, tokenizer: Tokenizer | None = None) -> Measured:
-    return Measured(tokenizer or made(variant), experiment(variant), CPU, data, "val", 0)
+def measured_on(data: Path, variant: str, tokenizer: Tokenizer | None = None) -> Reconstructed:
+    return Reconstructed(tokenizer or made(variant), experiment(variant), CPU, data, "val", 0)
 
 
 def test_a_dropped_token_is_replaced_by_its_mean(data):
@@ -322,7 +322,7 @@ def test_pictures_are_of_the_same_latents_as_the_metrics(data):
 
 @pytest.mark.parametrize("variant", ["kl_vae", "autoencoder"])
 def test_the_look_at_latents_alone_decodes_nothing(variant, data, monkeypatch):
-    monkeypatch.delattr(Measured, "_decode")
+    monkeypatch.delattr(Reconstructed, "_decode")
     found = {r.metric for r in records(measured_on(data, variant), diagnosis.METRICS)}
     of_gaussians = {m for m in diagnosis.METRICS if m.startswith("kl") or m == "linear_gaussian_kl"}
     of_gaussians |= {"mutual_information", "gaussian_rate"}

@@ -160,7 +160,7 @@ def test_the_curves_are_read_from_their_end(tmp_path):
     run = Store(tmp_path).run("tokenizer", "0123")
     run.begin({}, {})
     for step in range(1000):
-        run.log_metrics(step, {"train/loss": step / 2, "val/kl": step})
+        run.curves.log(step, {"train/loss": step / 2, "val/kl": step})
     with (run.folder / "metrics.csv").open("a") as file:
         file.write("1000,train/lo")  # it is being written
     (line,) = status.describe({run: ""})

@@ -8,7 +8,7 @@ import pytest
 
 from harness.experiments.fields import differences, flat, with_fields
 from harness.experiments.keys import canonical, key_of
-from harness.experiments.requests import wanted
+from harness.experiments.requests import stages_of_row
 from harness.experiments.scales import SCALES
 from harness.planning.task import task, tasks
 from harness.system import plugins
@@ -157,7 +157,7 @@ def test_rows_share_what_does_not_depend_on_them():
     planned = tasks([experiment(name) for name in VARIANTS])
     assert sum(t.stage == "data" for t in planned) == sum(t.stage == "teacher_features" for t in planned) == 1
     assert sum(t.stage == "tokenizer" for t in planned) == len(VARIANTS)
-    assert {t.stage for t in planned} >= set(wanted(experiment()))
+    assert {t.stage for t in planned} >= set(stages_of_row(experiment()))
     places = {t: place for place, t in enumerate(planned)}
     assert all(places[needed] < places[t] for t in planned for needed in t.inputs.values())
 

@@ -8,12 +8,11 @@ import torch
 from harness.execution import rehearsal
 from harness.experiments.fields import differences
 from harness.experiments.published import published
-from harness.experiments.requests import AskedAblation, study_called
+from harness.experiments.requests import AblationRequest, study_called
 from harness.experiments.scales import SCALES, scale
 from harness.experiments.study import Ablation
-from harness.networks import lpips, roles
-from harness.networks.measures import inception
-from harness.networks.weight_files import DINO, DINOV2, FOLDER_VARIABLE
+from harness.networks.roles import Roles
+from harness.networks.weight_files import DINO, DINOV2, FOLDER_VARIABLE, INCEPTION, VGG
 from harness.planning.plan import plan_of
 from harness.system import plugins
 from harness.system.errors import Mistake
@@ -30,7 +29,7 @@ PUBLISHED = {"S": 45e6, "B": 176e6, "BL": 391e6}
 @pytest.mark.parametrize("name", SCALES)
 @pytest.mark.parametrize("study", ABLATIONS)
 def test_every_table_can_be_planned_at_every_scale(study, name):
-    planned = plan_of(AskedAblation(study, study_called(study), scale(name)))
+    planned = plan_of(AblationRequest(study, study_called(study), scale(name)))
     assert planned.tasks
     assert all(t.module.size(t.experiment).bytes >= 0 for t in planned.tasks)
 
@@ -50,7 +49,7 @@ def test_a_rung_that_is_not_there_is_refused():
 
 
 def test_a_rung_sets_what_it_names():
-    asked = AskedAblation("table7", study_called("table7"), scale("paper256"))
+    asked = AblationRequest("table7", study_called("table7"), scale("paper256"))
     found = {row.name: experiment for row, (experiment, *_) in asked.experiments().items()}
     sit, lightning = found["MacTok-128 + SiT-XL"], found["MacTok-64 + LightningDiT-XL"]
     assert (sit.generator.name, sit.generator.training.steps) == ("sit", 4_000_000)
@@ -98,7 +97,7 @@ def test_tokenizers_have_the_published_size(name, side, tokens):
 
 @pytest.mark.parametrize("name", OF_THE_PAPER)
 def test_the_ladder_of_sizes_is_the_papers(name):
-    asked = AskedAblation("table6b", study_called("table6b"), scale(name))
+    asked = AblationRequest("table6b", study_called("table6b"), scale(name))
     for row, (experiment, *_) in asked.experiments().items():
         assert experiment.tokenizer.parameters(experiment.data.image_size) == pytest.approx(
             PUBLISHED[row.name], rel=0.04
@@ -118,12 +117,12 @@ def test_512_px_is_256_px_but_for_what_the_paper_changes():
 def test_every_row_finds_its_weights_where_there_are_any(study, name, monkeypatch, tmp_path):
     """No row asks for an encoder, or for any other weights, that nobody has."""
     files = [weights.names[0] for weights in (DINO, *DINOV2.values())]
-    for file in (*files, lpips.FILE, inception.FILE):
+    for file in (*files, VGG.names[0], INCEPTION.names[0]):
         (tmp_path / file).touch()
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
-    asked = AskedAblation(study, study_called(study), scale(name))
+    asked = AblationRequest(study, study_called(study), scale(name))
     for experiments in asked.experiments().values():
-        roles.require(experiments[0])
+        Roles(experiments[0]).require()
 
 
 # Rehearsed
@@ -148,7 +147,7 @@ def test_a_rehearsal_runs_every_stage_and_leaves_nothing(tmp_path):
     done = command("harness.ablate", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if " done " in line}
-    experiment = AskedAblation("table5", study_called("table5"), scale("smoke"), rows=("mactok",))
+    experiment = AblationRequest("table5", study_called("table5"), scale("smoke"), rows=("mactok",))
     assert set(lines) == {t.stage for t in plan_of(experiment).tasks}
     for term in ("reconstruction", "perceptual", "kl", "alignment", "adversarial", "lecam", "loss"):
         assert f"{term} " in lines["tokenizer"]
@@ -157,7 +156,7 @@ def test_a_rehearsal_runs_every_stage_and_leaves_nothing(tmp_path):
 
 def test_a_loss_that_is_not_finite_is_told(tmp_path):
     run = rehearsal.Run(tmp_path)
-    run.log_metrics(1, {"train/loss": 0.5, "val/error": 0.1})
+    run.curves.log(1, {"train/loss": 0.5, "val/error": 0.1})
     assert rehearsal._losses(run) == "loss 0.5"
-    run.log_metrics(2, {"train/kl": float("nan")})
+    run.curves.log(2, {"train/kl": float("nan")})
     assert rehearsal._losses(run) == rehearsal.NOT_FINITE

@@ -14,10 +14,10 @@ from harness.experiments.axis import Axis, axis
 from harness.experiments.claims import Best, Wider
 from harness.experiments.fields import flat
 from harness.experiments.published import published
-from harness.experiments.requests import AskedAblation, AskedSweep, Point, study_called
+from harness.experiments.requests import AblationRequest, Point, SweepRequest, study_called
 from harness.experiments.scales import SCALES, scale
 from harness.experiments.sweep import Sweep
-from harness.planning.plan import Planned, plan_of
+from harness.planning.plan import Plan, plan_of
 from harness.planning.request_log import remember, remembered
 from harness.planning.task import task
 from harness.store.runs import Store
@@ -30,11 +30,11 @@ M = "tokenizer.masking.max_ratio"
 SHARE = "tokenizer.masking.semantic_share"
 
 
-def asked_of(name: str, at: str = "tiny", **options: object) -> AskedSweep:
-    return AskedSweep(name, study_called(name), scale(at), **options)
+def asked_of(name: str, at: str = "tiny", **options: object) -> SweepRequest:
+    return SweepRequest(name, study_called(name), scale(at), **options)
 
 
-def gridded(name: str, at: str = "tiny", **options: object) -> AskedSweep:
+def gridded(name: str, at: str = "tiny", **options: object) -> SweepRequest:
     """With every place of its grid."""
     asked = asked_of(name, at, **options)
     return dataclasses.replace(asked, points=tuple(asked.grid()))
@@ -82,7 +82,7 @@ def test_every_end_of_a_range_is_an_experiment(name, at):
     for corner in itertools.product(*ends):
         values = tuple(zip((a.field for a in asked.axes), corner, strict=True))
         for row in asked.chosen_rows():
-            assert plan_of(asked.trying(Point(row.name, values))).tasks
+            assert plan_of(asked.with_point(Point(row.name, values))).tasks
 
 
 @pytest.mark.parametrize("name", SWEEPS)
@@ -103,7 +103,7 @@ def test_what_a_sweep_says_of_the_paper_fits_its_space(name):
         assert set(study.published.values()) <= set(published(study.published_table))
 
 
-def counts(planned: Planned, keys: set[str]) -> Counter[str]:
+def counts(planned: Plan, keys: set[str]) -> Counter[str]:
     return Counter(t.stage for t in planned.tasks if t.key in keys)
 
 
@@ -114,7 +114,7 @@ def test_what_table4_has_made_is_not_made_again(name, left_out):
     points = [point for point in asked.grid() if point.values[0][1] not in left_out]
     assert {point.values[0][1] for point in points} == set(asked.study.published)
     planned = plan_of(dataclasses.replace(asked, points=tuple(points)))
-    of_table = {t.key for t in plan_of(AskedAblation("table4", study_called("table4"), scale("tiny"))).tasks}
+    of_table = {t.key for t in plan_of(AblationRequest("table4", study_called("table4"), scale("tiny"))).tasks}
     every = Counter(t.stage for t in planned.tasks)
     assert counts(planned, of_table) == every
     assert every["tokenizer"] == every["generator"] == every["generation"] == len(points)
@@ -281,7 +281,7 @@ def test_the_command_of_what_was_asked_asks_the_same(case):
     cli.add_sweep(parser)
     words = shlex.split(asked.command)
     assert words[:3] == ["python", "-m", "harness.sweep"]
-    assert cli.asked(parser.parse_args(words[3:])) == asked
+    assert cli.request_of(parser.parse_args(words[3:])) == asked
 
 
 @pytest.mark.parametrize("case", ASKED)
@@ -292,9 +292,9 @@ def test_what_was_asked_comes_back_with_all_its_points(case, tmp_path):
     for tried in (points[:2], points[1:]):
         remember(dataclasses.replace(asked, points=tuple(tried)), store)
     (found,) = remembered(store)
-    assert found.planned is not None, found.trouble
-    assert found.planned.asked == dataclasses.replace(asked, points=tuple(points))
+    assert found.plan is not None, found.trouble
+    assert found.plan.request == dataclasses.replace(asked, points=tuple(points))
     assert (found.page, found.command) == (asked.page, asked.command)
-    wanted = {t.key for t in found.planned.tasks if t.stage == "tokenizer"}
+    wanted = {t.key for t in found.plan.tasks if t.stage == "tokenizer"}
     assert wanted == {task("tokenizer", e).key for point in points for e in asked.experiments_of(point)}
     assert len(wanted) == 3 * asked.seeds

@@ -20,7 +20,7 @@ from harness.data.splits import open_split
 from harness.execution.worker import Place, perform
 from harness.latents import autoencode
 from harness.latents.shards import PARAMETERS, Latents, Shard, Sharded
-from harness.latents.statistics import STATISTICS, Moments, Statistics, load_statistics
+from harness.latents.statistics import STATISTICS, LatentMoments, LatentStatistics, load_statistics
 from harness.networks import weights
 from harness.planning.task import task, tasks
 from harness.stages import latents as stage
@@ -45,14 +45,14 @@ def posterior(images: int = 300) -> Posterior:
     return Posterior(mean, DRAWS.normal("log_variance", images, L, Z) - 1)
 
 
-def statistics_of(*parts: Posterior) -> Statistics:
-    moments = Moments(Z)
+def statistics_of(*parts: Posterior) -> LatentStatistics:
+    moments = LatentMoments(Z)
     for part in parts:
         moments.add(part)
     return moments.statistics()
 
 
-# Statistics
+# LatentStatistics
 
 
 def test_moments_are_those_of_drawn_samples():
@@ -331,7 +331,7 @@ def test_a_shard_that_is_gone_is_told(alone, tmp_path):
 
 
 def test_a_shard_counts_where_it_is_whole_and_made_from_the_same(tmp_path):
-    shard, sums = Shard("train", 32, 48), Moments(Z)
+    shard, sums = Shard("train", 32, 48), LatentMoments(Z)
     sums.add(posterior())
     arrays = {name: DRAWS.normal(name, 16, 2, L, Z).numpy().astype(np.float16) for name in PARAMETERS}
     assert shard.read(tmp_path, "this") is None

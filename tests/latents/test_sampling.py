@@ -13,7 +13,7 @@ from torch import Tensor
 from harness.evaluation import fidelity, frechet, records, reference
 from harness.experiments.experiment import UNGUIDED, Experiment, Guide
 from harness.experiments.fields import with_fields
-from harness.experiments.requests import AskedAblation
+from harness.experiments.requests import AblationRequest
 from harness.experiments.scales import SCALES, scale
 from harness.latents import autoencode, sampling
 from harness.latents import sampling as samples
@@ -404,7 +404,7 @@ def test_the_search_shares_no_noise_and_no_label_draws_with_what_is_judged(searc
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(field, value, expected):
-    asked = AskedAblation(
+    asked = AblationRequest(
         "table5", plugins.load("ablations", "table5", "study").study, scale("smoke"), fields=((field, value),)
     )
     with pytest.raises(Mistake) as error:
@@ -431,7 +431,7 @@ def test_intervals_are_written_low_high(text, expected):
 def test_a_search_can_be_asked_for_on_the_command_line():
     fields = (("guidance.scales", "1,2,4"), ("guidance.intervals", "0:0.7,0:1"), ("guidance.search_images", "40"))
     study = plugins.load("ablations", "table5", "study").study
-    asked = AskedAblation("table5", study, scale("smoke"), fields=fields)
+    asked = AblationRequest("table5", study, scale("smoke"), fields=fields)
     of_rows = [made for of_row in asked.experiments().values() for made in of_row]
     assert {tuple(made.guidance.grid) for made in of_rows} == {tuple(GRID)}
 

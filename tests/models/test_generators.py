@@ -304,7 +304,7 @@ def test_repa_asks_the_teacher_of_the_images_whose_latents_are_trained_on(monkey
     pixels = np.arange(100, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
     monkeypatch.setattr("harness.data.sets.splits.open_split", lambda *_: SimpleNamespace(images=pixels))
     told = SimpleNamespace(features=lambda batch: batch, widths=(11, 13))
-    monkeypatch.setattr(teaching, "Teaching", lambda _: told)
+    monkeypatch.setattr(teaching, "TeacherFeatures", lambda _: told)
     data = SimpleNamespace(checked_folder=lambda: None)
     teacher = generator._Teacher(SimpleNamespace(experiment=made, machine=machine, inputs={"data": data}))
     order = Order(100, made.generator.training.batch_images, made.seed, "generator", machine)

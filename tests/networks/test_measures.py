@@ -35,6 +35,7 @@ from harness.experiments.experiment import Evaluation
 from harness.networks import frozen, lpips, measures
 from harness.networks.frozen import Seen
 from harness.networks.measures import dinov2, inception, lite2
+from harness.networks.weight_files import INCEPTION, VGG, short_checksum
 from harness.system import plugins
 from harness.system.errors import Mistake
 from harness.system.machine import Machine
@@ -105,8 +106,8 @@ def inception_file(folder: Path) -> Path:
     """Like torch-fidelity's: no counters of batch normalisation."""
     state = drawn(Bare()).state_dict()
     state["fc.weight"] *= 3  # the score is furthest from 1 then
-    torch.save({key: x for key, x in state.items() if "num_batches" not in key}, folder / inception.FILE)
-    return folder / inception.FILE
+    torch.save({key: x for key, x in state.items() if "num_batches" not in key}, folder / INCEPTION.names[0])
+    return folder / INCEPTION.names[0]
 
 
 def dinov2_file(folder: Path) -> Path:
@@ -123,8 +124,8 @@ def vgg_file(folder: Path) -> Path:
     """Like torchvision's, with a part of the classifier, which LPIPS leaves alone."""
     trunk = drawn(vgg.make_layers(vgg.cfgs["D"]))
     state = {f"features.{key}": x for key, x in trunk.state_dict().items()}
-    torch.save(state | {"classifier.6.bias": torch.zeros(1000)}, folder / lpips.FILE)
-    return folder / lpips.FILE
+    torch.save(state | {"classifier.6.bias": torch.zeros(1000)}, folder / VGG.names[0])
+    return folder / VGG.names[0]
 
 
 @pytest.fixture(scope="session")
@@ -276,7 +277,6 @@ def test_lite2_without_logits_spares_the_deeper_stages(images, seen):
 
 def test_lite2_has_weights_of_its_own_and_has_to_be_told_a_side(tmp_path):
     assert lite2.weights_file() == frozen.weights_file(frozen.MEASURE)
-    assert lite2.checksum(lite2.weights_file()) == frozen.weights_checksum(frozen.MEASURE)
     with pytest.raises(Mistake, match="come with its package"):
         lite2.load(MACHINE, PX, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="told which"):
@@ -578,10 +578,10 @@ def test_a_network_looks_at_no_side_that_it_was_not_made_for(files):
 def test_a_checksum_is_that_of_the_file_as_it_is_now(tmp_path, monkeypatch):
     path = tmp_path / "weights.pth"
     path.write_bytes(b"one")
-    assert measures.checksum(path) == hashlib.sha256(b"one").hexdigest()[:12]
+    assert short_checksum(path) == hashlib.sha256(b"one").hexdigest()[:12]
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", None)
-        assert measures.checksum(path) == hashlib.sha256(b"one").hexdigest()[:12]  # read once
+        assert short_checksum(path) == hashlib.sha256(b"one").hexdigest()[:12]  # read once
     path.write_bytes(b"another")
-    assert measures.checksum(path) == hashlib.sha256(b"another").hexdigest()[:12]
+    assert short_checksum(path) == hashlib.sha256(b"another").hexdigest()[:12]
     assert all(module.checksum is measures.checksum for module in (lite2, *FROM_FILES.values()))

@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness.experiments.experiment import Experiment
-from harness.networks import frozen, lpips, roles, teachers
-from harness.networks.weight_files import DINO, DINOV2, IN_HUB, WeightsFile
+from harness.networks import frozen, lpips, teachers
+from harness.networks.roles import ENCODERS, Roles
+from harness.networks.weight_files import DINO, DINOV2, IN_HUB, VGG, WeightsFile
 from harness.system.errors import Mistake
 from harness.system.machine import Machine
-from models import config
 from models.config import Perceptual, Transformer
 from models.dinov2 import normalised, positions
 from models.efficientnet import PerceptualDistance
@@ -152,7 +152,7 @@ def test_a_teacher_says_what_its_network_is(name):
         net = timm.create_model(frozen.VITS[name])
     assert known.patch_width == known.class_width == net.num_features
     size = Transformer(net.num_features, len(net.blocks), net.blocks[0].attn.num_heads)
-    assert roles.ENCODERS[size] == name
+    assert ENCODERS[size] == name
     assert net.patch_embed.patch_size == (14, 14)
     assert DINOV2[name].of in known.about
     assert DINOV2[name].of in line(lambda: known.load(PATCHES, MACHINE))
@@ -196,9 +196,8 @@ def of_vit_s(**fields: object) -> Experiment:
 
 
 def test_an_encoder_starts_from_the_file_of_its_size(weights):
-    tokenizer = of_vit_s().tokenizer
-    network = Tokenizer(tokenizer, 32)
-    roles.initialise_encoder(network, tokenizer)
+    network = Tokenizer(of_vit_s().tokenizer, 32)
+    Roles(of_vit_s()).initialise_encoder(network)
     state = DINOV2["dinov2_vits14"].read(weights / "dinov2_vits14.safetensors")
     assert torch.equal(network.encoder[11].qkv.weight, state["blocks.11.attn.qkv.weight"])
     assert torch.equal(network.encoder[12].bias, state["norm.bias"])
@@ -208,10 +207,10 @@ def test_an_encoder_starts_from_the_file_of_its_size(weights):
 def test_an_encoder_of_a_size_that_no_dinov2_has_is_refused_with_the_sizes():
     small = experiment(tokenizer__dinov2_encoder=True)
     network = Tokenizer(small.tokenizer, 32)
-    told = line(lambda: roles.initialise_encoder(network, small.tokenizer))
+    told = line(lambda: Roles(small).initialise_encoder(network))
     for part in ("tokenizer.dinov2_encoder", "32/1/2", "384/12/6", "768/12/12", "1024/24/16"):
         assert part in told
-    assert "DINOv2 ViT-S/14 are missing" in line(lambda: roles.initialise_encoder(network, of_vit_s().tokenizer))
+    assert "DINOv2 ViT-S/14 are missing" in line(lambda: Roles(of_vit_s()).initialise_encoder(network))
 
 
 # LPIPS
@@ -219,7 +218,7 @@ def test_an_encoder_of_a_size_that_no_dinov2_has_is_refused_with_the_sizes():
 
 @pytest.fixture(scope="module")
 def distance(published: Path) -> Lpips:
-    return Lpips(lpips.network(published / lpips.FILE))
+    return Lpips(lpips.network(published / VGG.names[0]))
 
 
 @pytest.fixture(scope="module")
@@ -228,15 +227,16 @@ def package(published: Path) -> lpips_package.LPIPS:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torchvision, about how the package calls it
         net = lpips_package.LPIPS(net="vgg", version="0.1", pnet_rand=True, verbose=False)
-    state = torch.load(published / lpips.FILE, weights_only=True)
+    state = torch.load(published / VGG.names[0], weights_only=True)
     with torch.no_grad():
         for name, parameter in net.net.named_parameters():
             parameter.copy_(state["features." + name.partition(".")[2]])
     return net
 
 
-def with_perceptual(**fields: object) -> config.Tokenizer:
-    return dataclasses.replace(experiment().tokenizer, perceptual=Perceptual(**fields))
+def with_perceptual(**fields: object) -> Roles:
+    tokenizer = dataclasses.replace(experiment().tokenizer, perceptual=Perceptual(**fields))
+    return Roles(dataclasses.replace(experiment(), tokenizer=tokenizer))
 
 
 def pair(count: int = 2) -> tuple[Tensor, Tensor]:
@@ -287,32 +287,36 @@ def test_lpips_under_autocast_is_close_and_float32(distance):
 
 
 def test_perceptual_distances_are_those_that_are_asked_for(published, monkeypatch):
-    asked = with_perceptual(on=True, lpips=True, batch_share=0.5)
-    assert "LPIPS" in line(lambda: roles.perceptual(asked, MACHINE))
+    wanted = with_perceptual(on=True, lpips=True, batch_share=0.5)
+    assert "LPIPS" in line(lambda: wanted.perceptual(MACHINE))
     monkeypatch.setenv("TOKENIZER_WEIGHTS", str(published))
-    found = roles.perceptual(asked, MACHINE)
+    found = wanted.perceptual(MACHINE)
     assert (type(found), found.batch_share) == (Lpips, 0.5)
-    assert isinstance(roles.perceptual(with_perceptual(on=True), MACHINE), PerceptualDistance)
-    assert roles.perceptual(with_perceptual(lpips=True), MACHINE) is None
+    assert isinstance(with_perceptual(on=True).perceptual(MACHINE), PerceptualDistance)
+    assert with_perceptual(lpips=True).perceptual(MACHINE) is None
 
 
 # Discriminators
 
 
+def reading(features: str) -> Roles:
+    return Roles(experiment(tokenizer__adversarial__features=features))
+
+
 def test_a_discriminator_reads_the_network_that_is_named(weights):
     from models.discriminator import DinoReadouts, LiteReadouts
 
-    dino = roles.discriminator_features("dino_vits16", MACHINE)
+    dino = reading("dino_vits16").discriminator_features(MACHINE)
     assert isinstance(dino, DinoReadouts)
     held, stored = dino.net.state_dict(), DINO.read(weights / "dino_vits16.safetensors")
     assert set(held) == set(stored)
     assert all(torch.equal(held[name], stored[name]) for name in stored)
     assert [level.shape for level in dino(images(1))] == [(1, 384, 14 * 14)] * 5
-    assert isinstance(roles.discriminator_features("efficientnet_lite0", MACHINE), LiteReadouts)
+    assert isinstance(reading("efficientnet_lite0").discriminator_features(MACHINE), LiteReadouts)
 
 
 def test_missing_weights_of_dino_are_a_mistake():
-    assert "DINO ViT-S/16" in line(lambda: roles.discriminator_features("dino_vits16", MACHINE))
+    assert "DINO ViT-S/16" in line(lambda: reading("dino_vits16").discriminator_features(MACHINE))
 
 
 # What an experiment needs
@@ -330,19 +334,19 @@ NEEDS = {
 @pytest.mark.parametrize("name", NEEDS)
 def test_what_is_missing_of_an_experiment_is_told(name):
     fields, words = NEEDS[name]
-    assert words in line(lambda: roles.require(experiment(**fields)))
+    assert words in line(lambda: Roles(experiment(**fields)).require())
 
 
 def test_parts_that_are_off_need_no_weights():
-    roles.require(experiment())
-    roles.require(experiment(tokenizer__perceptual__on=False, tokenizer__perceptual__lpips=True))
-    roles.require(experiment(tokenizer__adversarial__features="dino_vits16"))
+    Roles(experiment()).require()
+    Roles(experiment(tokenizer__perceptual__on=False, tokenizer__perceptual__lpips=True)).require()
+    Roles(experiment(tokenizer__adversarial__features="dino_vits16")).require()
 
 
 def test_an_experiment_is_let_through_with_the_weights_that_it_needs(weights):
-    roles.require(of_vit_s(teacher="dinov2_vits14", tokenizer__perceptual__lpips=True))
-    roles.require(of_vit_s(tokenizer__adversarial__on=True, tokenizer__adversarial__features="dino_vits16"))
+    Roles(of_vit_s(teacher="dinov2_vits14", tokenizer__perceptual__lpips=True)).require()
+    Roles(of_vit_s(tokenizer__adversarial__on=True, tokenizer__adversarial__features="dino_vits16")).require()
 
 
 def test_missing_weights_of_an_encoder_are_told():
-    assert "DINOv2 ViT-S/14" in line(lambda: roles.require(of_vit_s()))
+    assert "DINOv2 ViT-S/14" in line(lambda: Roles(of_vit_s()).require())

@@ -8,7 +8,7 @@ import pytest
 
 from harness.experiments.fields import flat
 from harness.experiments.objectives import OBJECTIVES
-from harness.experiments.requests import AskedSweep, Point, study_called
+from harness.experiments.requests import Point, SweepRequest, study_called
 from harness.experiments.scales import scale
 from reports.statistics import intervals
 from reports.statistics.bootstrap import optimum
@@ -37,7 +37,7 @@ class Made(Places):
 def answer(means: dict[float, float], noise: tuple[float, ...] = NOISE, path: str = FIELD, **options: object) -> Answer:
     """Of mask_ratio by gFD, with so much noise around the means."""
     common = {"objective": "gfd", "seeds": len(noise)} | options
-    asked = AskedSweep("mask_ratio", study_called("mask_ratio"), scale("tiny"), **common)
+    asked = SweepRequest("mask_ratio", study_called("mask_ratio"), scale("tiny"), **common)
     name = {"gfd": "gfd_unguided"}.get(common["objective"], common["objective"])
     made = []
     for k, (at, mean) in enumerate(means.items()):
@@ -117,7 +117,7 @@ WEIGHTS = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 def widths(of_kl_vae: list[int], of_mactok: list[int]) -> tuple[str, str]:
     """What is said of two rows that are active at so many of the weights, one number a seed; and the table."""
     seeds = len(of_mactok)
-    asked = AskedSweep("kl_weight", study_called("kl_weight"), scale("tiny"), seeds=seeds, rows=("KL-VAE", "mactok"))
+    asked = SweepRequest("kl_weight", study_called("kl_weight"), scale("tiny"), seeds=seeds, rows=("KL-VAE", "mactok"))
     made = []
     for row, counts in (("KL-VAE", of_kl_vae), ("mactok", of_mactok)):
         results = ranges({row: counts}, WEIGHTS)

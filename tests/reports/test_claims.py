@@ -29,7 +29,7 @@ from harness.experiments.experiment import Experiment
 from harness.experiments.fields import differences, flat, with_fields
 from harness.experiments.objectives import OBJECTIVES
 from harness.experiments.published import PUBLISHED, published
-from harness.experiments.requests import AskedAblation, AskedSweep, study_called
+from harness.experiments.requests import AblationRequest, SweepRequest, study_called
 from harness.experiments.scales import SCALES, scale
 from harness.experiments.study import Ablation, Row
 from harness.experiments.sweep import Sweep
@@ -237,7 +237,7 @@ def test_the_figure_of_the_probe_shows_what_is_claimed():
 @pytest.mark.parametrize("at", SCALES)
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_every_row_of_every_study_is_an_experiment_at_every_scale(name, at):
-    asked = AskedAblation(name, STUDIES[name], scale(at), seeds=2)
+    asked = AblationRequest(name, STUDIES[name], scale(at), seeds=2)
     by_row = asked.experiments()
     assert [row.name for row in by_row] == [row.name for row in asked.study.rows]
     every = [e for experiments in by_row.values() for e in experiments]
@@ -250,7 +250,7 @@ def test_every_row_of_every_study_is_an_experiment_at_every_scale(name, at):
     ("name", "row"), [(name, row) for name in ABLATIONS for row in STUDIES[name].rows if row.times], ids=str
 )
 def test_fields_are_multiplied_and_whole_numbers_stay_whole(name, row, at):
-    asked = AskedAblation(name, STUDIES[name], scale(at))
+    asked = AblationRequest(name, STUDIES[name], scale(at))
     plain, multiplied = (asked.experiment(r) for r in (dataclasses.replace(row, times={}), row))
     assert set(differences(plain, multiplied)) == set(row.times)
     before, after = flat(plain), flat(multiplied)
@@ -993,13 +993,13 @@ def make(stage: str, of: Experiment, store: Store, records: Sequence[Record] = (
     run = planned.run_in(store)
     run.begin(planned.identity, {})
     for step, values in enumerate(zip(*curves.values(), strict=True)):
-        run.log_metrics(STEP * step, {name.replace("__", "/"): v for name, v in zip(curves, values, strict=True)})
+        run.curves.log(STEP * step, {name.replace("__", "/"): v for name, v in zip(curves, values, strict=True)})
     run.finish(list(records), {})
     return run
 
 
 def experiments_of(row: str, seeds: int, at: str = "smoke") -> list[Experiment]:
-    asked = AskedAblation("table5", STUDIES["table5"], scale(at), seeds=seeds)
+    asked = AblationRequest("table5", STUDIES["table5"], scale(at), seeds=seeds)
     return asked.experiments()[asked.study.row(row)]
 
 
@@ -1132,7 +1132,7 @@ def test_a_training_that_has_not_ended_proves_no_collapse(tmp_path, capsys):
 
 def test_the_seeds_are_those_of_any_row(tmp_path):
     store = Store(tmp_path)
-    asked = AskedAblation("table5", STUDIES["table5"], scale("smoke"))
+    asked = AblationRequest("table5", STUDIES["table5"], scale("smoke"))
     assert claims.seeds_in(asked, store) == 0
     runs = collapsing(store, seeds=3)
     assert claims.seeds_in(asked, store) == 3
@@ -1144,7 +1144,7 @@ def test_the_seeds_are_those_of_any_row(tmp_path):
 
 def test_the_grid_of_a_sweep_is_judged_where_it_is_all_there(tmp_path, capsys):
     store, study = Store(tmp_path), STUDIES["mix_ratio"]
-    asked = AskedSweep("mix_ratio", study, scale("tiny"), seeds=2)
+    asked = SweepRequest("mix_ratio", study, scale("tiny"), seeds=2)
     drawn = random.Random(0)
     for point in asked.grid():
         share = point.values[0][1]
@@ -1161,7 +1161,7 @@ def test_the_grid_of_a_sweep_is_judged_where_it_is_all_there(tmp_path, capsys):
 
 
 def test_fields_of_rows_are_multiples_of_what_the_data_and_the_scale_say():
-    asked = AskedAblation("table3", STUDIES["table3"], scale("tiny"))
+    asked = AblationRequest("table3", STUDIES["table3"], scale("tiny"))
     (full,), (half,) = asked.experiments().values()
     assert full.tokenizer.tokens == 2 * half.tokenizer.tokens == scale("tiny").experiment.tokenizer.tokens
     asked = dataclasses.replace(asked, fields=(("training.steps", "900"),))

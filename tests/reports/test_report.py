@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from harness.experiments.published import PUBLISHED, published
-from harness.experiments.requests import AskedAblation, study_called
+from harness.experiments.requests import AblationRequest, study_called
 from harness.experiments.scales import scale
 from harness.experiments.study import Ablation
 from harness.store.records import Record
@@ -34,8 +34,8 @@ from tests.conftest import experiment
 STUDIES = [n for n in plugins.names("ablations") if isinstance(study_called(n), Ablation)]
 
 
-def asked_of(name: str, at: str, **options: object) -> AskedAblation:
-    return AskedAblation(name, plugins.load("ablations", name, "study").study, scale(at), **options)
+def asked_of(name: str, at: str, **options: object) -> AblationRequest:
+    return AblationRequest(name, plugins.load("ablations", name, "study").study, scale(at), **options)
 
 
 def table(page: str, title: str) -> list[dict[str, str]]:
@@ -112,10 +112,10 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
 
 def test_where_the_paper_has_no_such_table_nothing_is_left_open_for_it(runs, tmp_path):
     """The row is there: GAN off is the MacTok of every table."""
-    asked = AskedAblation("gan", study_called("gan"), scale("smoke"), rows=("MacTok",))
+    asked = AblationRequest("gan", study_called("gan"), scale("smoke"), rows=("MacTok",))
     assert not re.search("paper [rgIPS]", write(asked, Store(runs), tmp_path))
     assert "beside the paper" not in (tmp_path / f"{asked.page}.md").read_text()
-    write(AskedAblation("table5", study_called("table5"), scale("smoke"), rows=("mactok",)), Store(runs), tmp_path)
+    write(AblationRequest("table5", study_called("table5"), scale("smoke"), rows=("mactok",)), Store(runs), tmp_path)
     assert "beside the paper" in next(tmp_path.glob("table5*.md")).read_text()
 
 
@@ -127,7 +127,7 @@ def test_a_report_needs_neither_torch_nor_the_data(runs, tmp_path):
 
 
 def test_two_seeds_have_a_mean_and_a_deviation(runs, tmp_path):
-    asked = AskedAblation(
+    asked = AblationRequest(
         "table5", plugins.load("ablations", "table5", "study").study, scale("smoke"), rows=("mactok",), seeds=2
     )
     write(asked, Store(runs), tmp_path)

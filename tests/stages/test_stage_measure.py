@@ -18,21 +18,22 @@ from harness.data import splits
 from harness.data.tensors import channels_first
 from harness.evaluation import fidelity, generated, reconstructed
 from harness.evaluation import records as metrics
-from harness.evaluation.frechet import Moments
+from harness.evaluation.frechet import FeatureMoments
 from harness.evaluation.generated import Generated
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import records
-from harness.evaluation.reference import Reference
+from harness.evaluation.reference import TrainingFeatures
 from harness.evaluation.reference import load as load_reference
 from harness.execution.worker import Place, perform
 from harness.experiments.experiment import Experiment
 from harness.experiments.fields import with_fields
-from harness.experiments.requests import AskedAblation, study_called
+from harness.experiments.requests import AblationRequest, study_called
 from harness.experiments.scales import scale
 from harness.experiments.study import Row
 from harness.networks import weight_files
 from harness.networks.frozen import Seen
 from harness.networks.measures import dinov2, inception
+from harness.networks.weight_files import INCEPTION, short_checksum
 from harness.planning.task import task, tasks
 from harness.stages import reference
 from harness.store.records import Record
@@ -144,8 +145,8 @@ def test_stages_measure_by_the_network_that_is_asked_for(measure, store):
     module = plugins.load("harness.networks.measures", measure, "measure")
     for part in (f"{module.default_px} px {module.resizing}", "crop center", "the 24 training images", "no guidance"):
         assert part in text
-    file = {"inception": inception.FILE, "dinov2": "dinov2_vitl14.safetensors"}[measure]
-    assert weight_files.checksum(store.root.parent / file) in text
+    file = {"inception": INCEPTION.names[0], "dinov2": "dinov2_vitl14.safetensors"}[measure]
+    assert short_checksum(store.root.parent / file) in text
 
 
 def test_what_no_network_sees_does_not_depend_on_the_measure(store):
@@ -200,7 +201,7 @@ def test_missing_weights_are_told_in_a_line(tmp_path, monkeypatch, capsys, store
     assert run(elsewhere, asked, "reference")["reference"] == "failed"
     told = capsys.readouterr().err.strip()
     assert "\n" not in told
-    assert f"the weights of {inception.title} are missing: no {inception.FILE}" in told
+    assert f"the weights of {inception.title} are missing: no {INCEPTION.names[0]}" in told
     assert not (task("reference", asked).run_in(elsewhere).folder / "error.txt").exists()
 
 
@@ -276,8 +277,8 @@ def test_every_protocol_that_is_met_can_be_met_and_the_id_is_called_by_it(monkey
     monkeypatch.setattr(inception, "weights_file", lambda given=None: Path(__file__))
     asked = experiment("mactok", **PAPER)
     features = torch.from_numpy(np.random.default_rng(0).normal(size=(50_000, 4)).astype(np.float32))
-    moments = Moments(1_281_167, torch.zeros(4).double(), torch.eye(4).double())
-    m = Generated(Seen(features, features), Reference(features[:30], moments), asked, "samples", "drawn")
+    moments = FeatureMoments(1_281_167, torch.zeros(4).double(), torch.eye(4).double())
+    m = Generated(Seen(features, features), TrainingFeatures(features[:30], moments), asked, "samples", "drawn")
     found = {r.metric: r for r in records(m, ["gfd", "classifier_score", "gkid"])}
     named = {metric: r.protocol_id.rpartition("-")[0] for metric, r in found.items()}
     assert named == {"gfd": "adm256", "classifier_score": "adm256", "gkid": "inception"}
@@ -306,7 +307,7 @@ def test_a_column_is_called_fid_only_where_all_of_it_is():
 def test_a_page_names_the_network_and_calls_nothing_fid(store, tmp_path):
     fields = tuple((path.replace("__", "."), _text(value)) for path, value in FEW.items())
     fields += (("evaluation.measure", "inception"),)
-    asked = AskedAblation("table5", study_called("table5"), scale("smoke"), fields=fields, rows=("mactok",))
+    asked = AblationRequest("table5", study_called("table5"), scale("smoke"), fields=fields, rows=("mactok",))
     write(asked, store, tmp_path)
     page = next(tmp_path.glob("*.md")).read_text()
     for name in ("rFD", "rFD∞", "gFD", "KID", "gKID", "precision", "classifier score"):
@@ -358,7 +359,7 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Counte
 
 def measured(folder: Path) -> list[Record]:
     names = ["rfd", "kid", "psnr", "ssim", "shuffled_error", "dropped_token", "probe_mean"]
-    return records(Measured(made("kl_vae"), experiment("kl_vae"), CPU, folder, "val", 0), names)
+    return records(Reconstructed(made("kl_vae"), experiment("kl_vae"), CPU, folder, "val", 0), names)
 
 
 def test_chunks_of_any_size_give_the_same_bits(counted, tmp_path, monkeypatch):
@@ -381,7 +382,7 @@ def test_no_more_images_than_a_chunk_are_asked_for_at_once_and_none_often(counte
 
 def test_shuffled_errors_are_those_of_the_latents_of_the_image_before(counted, tmp_path, monkeypatch):
     monkeypatch.setattr(reconstructed, "CHUNK", 128)
-    m = Measured(made("kl_vae"), experiment("kl_vae"), CPU, tmp_path, "val", 0)
+    m = Reconstructed(made("kl_vae"), experiment("kl_vae"), CPU, tmp_path, "val", 0)
     pairs = [torch.cat(images) for images in zip(*m.pairs(), strict=True)]
     difference = (pairs[0].double() - pairs[1].roll(1, 0).double()) / 127.5
     expected = difference.square().mean((1, 2, 3))
@@ -389,7 +390,9 @@ def test_shuffled_errors_are_those_of_the_latents_of_the_image_before(counted, t
     assert not torch.allclose(m.shuffled_errors, m.errors, rtol=0, atol=1e-3)
 
 
-def kept(store: Store, asked: Experiment, count: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Reference]:
+def kept(
+    store: Store, asked: Experiment, count: int, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], TrainingFeatures]:
     monkeypatch.setattr(reference, "KEPT", count)
     monkeypatch.setattr(reference, "CHUNK", 10)
     assert run(store, asked, "reference")["reference"] == "done"
@@ -407,7 +410,7 @@ def test_of_many_training_images_all_moments_and_some_features_are_kept(tmp_path
     expected = fidelity.seen(channels_first(train[:]), fidelity.network(asked.evaluation, CPU)).features
     torch.testing.assert_close(every.features, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(some.features, expected[places], rtol=1e-4, atol=1e-4)
-    expected = Moments.of(every.features)
+    expected = FeatureMoments.of(every.features)
     torch.testing.assert_close(some.moments.mean, expected.mean)
     torch.testing.assert_close(some.moments.scatter, expected.scatter)
     of_all, of_some = (
@@ -423,7 +426,7 @@ def test_precision_takes_no_more_training_images_than_adm_does(monkeypatch):
     assert generated.REFERENCE_IMAGES == 10_000
     monkeypatch.setattr(generated, "REFERENCE_IMAGES", 12)
     features = torch.from_numpy(np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32))
-    m = Generated(Seen(features[:30]), Reference(features[30:]), experiment(), "samples", "drawn")
+    m = Generated(Seen(features[:30]), TrainingFeatures(features[30:]), experiment(), "samples", "drawn")
     assert m.precision_recall == fidelity.precision_recall(features[:30], features[30:][torch.arange(12) * 30 // 12])
     protocol = next(r.protocol for r in records(m, ["precision"]))
     assert "12 training images" in protocol

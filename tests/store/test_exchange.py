@@ -8,7 +8,7 @@ import pytest
 
 from harness import runs as command
 from harness.ablate import main as ablate
-from harness.experiments.requests import AskedAblation, study_called
+from harness.experiments.requests import AblationRequest, study_called
 from harness.experiments.scales import scale
 from harness.planning.plan import plan_of
 from harness.planning.request_log import remember
@@ -18,7 +18,7 @@ from harness.system.errors import Mistake
 from reports.ablation.page import write
 from tests.conftest import ROW
 
-ASKED = AskedAblation("table5", study_called("table5"), scale("smoke"), rows=("mactok",))
+ASKED = AblationRequest("table5", study_called("table5"), scale("smoke"), rows=("mactok",))
 
 
 @pytest.fixture

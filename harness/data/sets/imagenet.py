@@ -52,12 +52,14 @@ def build(
 ) -> dict[str, Any]:
     """Writes the index of `harness.data.indexed` into `folder`; limits and unreadable files as in the set `folder`."""
     from harness.data import indexed
-    from harness.data.indexed import Found
+    from harness.data.indexed import EncodedImage
 
     splits = _scan(data)
     caps = {"train": data.train_images, "val": data.val_images}
     found = {
-        split: [Found(file.name, label, file.size) for file, label in class_folders.take_turns(classes, caps[split])]
+        split: [
+            EncodedImage(file.name, label, file.size) for file, label in class_folders.take_turns(classes, caps[split])
+        ]
         for split, classes in splits.items()
     }
     unreadable = indexed.build(data, folder, _place(data), found, quiet, check_stop)

@@ -26,7 +26,7 @@ from harness.system.errors import Mistake, Trouble
 from harness.system.machine import cores
 
 if TYPE_CHECKING:
-    from harness.data.indexed import Found
+    from harness.data.indexed import EncodedImage
 
 revision = 1
 about = "tar shards, decoded as they are read: webdataset:PATH with train-*.tar and val-*.tar of images and labels"
@@ -169,14 +169,14 @@ def _label(kind: str, text: bytes) -> int:
     return value if type(value) is int else -1
 
 
-def _chosen(samples: list[list[Sample]], shards: list[str], classes: int, most: int) -> list[Found]:
+def _chosen(samples: list[list[Sample]], shards: list[str], classes: int, most: int) -> list[EncodedImage]:
     """At most `most` images of a split, the classes taking turns."""
-    from harness.data.indexed import Found
+    from harness.data.indexed import EncodedImage
 
-    by_class: dict[str, list[Found]] = {str(label): [] for label in range(classes)}
+    by_class: dict[str, list[EncodedImage]] = {str(label): [] for label in range(classes)}
     for shard, of_shard in zip(shards, samples, strict=True):
         for name, first, length, label in of_shard:
-            by_class[str(label)].append(Found(f"{shard}/{name}", label, length, shard, first))
+            by_class[str(label)].append(EncodedImage(f"{shard}/{name}", label, length, shard, first))
     for of_class in by_class.values():
         of_class.sort(key=lambda found: class_folders.by_hash(found.name))
     return [found for found, _ in class_folders.take_turns(by_class, most)]

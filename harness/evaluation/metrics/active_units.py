@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.evaluation import collapse
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "active units"
@@ -14,9 +14,9 @@ digits = 0
 splits = ("val",)
 
 
-def measure(m: Measured) -> Value:
+def measure(m: Reconstructed) -> Value:
     return Value(100 * collapse.active_units(m.posterior.mean).float().mean().item(), len(m.posterior.mean))
 
 
-def protocol(m: Measured) -> str:
+def protocol(m: Reconstructed) -> str:
     return f"variance over images of the posterior mean above {collapse.ACTIVE_VARIANCE} (Burda et al. 2016)"

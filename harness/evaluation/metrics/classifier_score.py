@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.evaluation.generated import Generated
 from harness.evaluation.protocol_texts import looked_at, measure_of, weights
 from harness.evaluation.records import Value
+from harness.experiments.experiment import DEFAULT_NETWORK
 
 title = "Lite2 score"
 about = "classifier score exp(E KL(p(y | x) || p(y))) of generated images, by a network"
@@ -29,7 +30,7 @@ def protocol(m: Generated) -> str:
     from harness.evaluation.fidelity import SPLITS
 
     by = measure_of(m.experiment)
-    lite = m.experiment.evaluation.measure is None
+    lite = m.experiment.evaluation.network == DEFAULT_NETWORK
     classes = "1000 ImageNet classes of EfficientNet-Lite2" if lite else f"{by.classes} classes of {by.title}"
     return (
         f"{classes} ({weights(m.experiment)}), {looked_at(m.experiment)}, shuffled, in float64, mean and "

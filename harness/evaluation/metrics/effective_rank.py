@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.evaluation import collapse
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "effective rank"
@@ -14,12 +14,12 @@ digits = 1
 splits = ("val",)
 
 
-def measure(m: Measured) -> Value | None:
+def measure(m: Reconstructed) -> Value | None:
     found = collapse.effective_rank(m.eigenvalues)
     return None if found is None else Value(found, len(m.posterior.mean))
 
 
-def protocol(m: Measured) -> str:
+def protocol(m: Reconstructed) -> str:
     return (
         f"exp of the entropy of the normalised eigenvalues of the covariance over N images of the posterior means, "
         f"flattened over L x Z = {m.posterior.mean[0].numel()}, nothing masked; blind to how much they vary"

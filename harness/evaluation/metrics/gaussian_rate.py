@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.evaluation import collapse
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "Gaussian rate"
@@ -14,13 +14,13 @@ digits = 1
 splits = ("val",)
 
 
-def measure(m: Measured) -> Value | None:
+def measure(m: Reconstructed) -> Value | None:
     if m.posterior.log_variance is None:
         return None
     return Value(collapse.gaussian_rate(m.posterior), len(m.posterior.mean))
 
 
-def protocol(m: Measured) -> str:
+def protocol(m: Reconstructed) -> str:
     images, dimensions = len(m.posterior.mean), m.posterior.mean[0].numel()
     return (
         "closed form, the Gaussian has mean and full covariance of the aggregated posterior of N images, nothing "

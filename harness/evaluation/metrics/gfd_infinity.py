@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from harness.evaluation.generated import Generated
-from harness.evaluation.metrics import gfd
-from harness.evaluation.metrics.rfd_infinity import extrapolation
+from harness.evaluation.protocol_texts import extrapolation, frechet_of_generated
 from harness.evaluation.records import Value
 
 title = "gFD∞"
 about = "gFD extrapolated to infinitely many generated images, on a network's features"
 unit = ""
 better = "lower"
-digits = 1
+digits = "frechet_digits"
 splits = ("samples", "guided")
 names = ("gFD∞", "gFID∞")
 
@@ -26,4 +25,4 @@ def measure(m: Generated) -> Value | None:
 
 
 def protocol(m: Generated) -> str:
-    return f"{extrapolation()}; {gfd.protocol(m)}"
+    return f"{extrapolation()}; {frechet_of_generated(m)}"

@@ -10,7 +10,7 @@ title = "gKID (Lite2)"
 about = "kernel distance (the KID estimator) of generated from training images, on a network's features"
 unit = ""
 better = "lower"
-digits = 1
+digits = "kernel_digits"
 splits = ("samples", "guided")
 names = ("gKID", None)
 

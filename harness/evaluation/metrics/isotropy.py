@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.evaluation import collapse
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "isotropy"
@@ -14,12 +14,12 @@ digits = 3
 splits = ("val",)
 
 
-def measure(m: Measured) -> Value | None:
+def measure(m: Reconstructed) -> Value | None:
     found = collapse.isotropy(m.eigenvalues, m.posterior.mean[0].numel())
     return None if found is None else Value(found, len(m.posterior.mean))
 
 
-def protocol(m: Measured) -> str:
+def protocol(m: Reconstructed) -> str:
     return (
         "(sum of λ)² / (L x Z sum of λ²), λ the eigenvalues of the covariance over N images of the posterior means, "
         "flattened over L x Z, nothing masked; blind to how much they vary"

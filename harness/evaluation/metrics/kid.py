@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from harness.evaluation.protocol_texts import estimator, features, reference
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "KID (Lite2)"
 about = "kernel distance (the KID estimator) of reconstructions from originals, on a network's features"
 unit = ""
 better = "lower"
-digits = 1
+digits = "kernel_digits"
 splits = ("val", "val_unseen")
 names = ("KID", None)
 
 
-def measure(m: Measured) -> Value:
+def measure(m: Reconstructed) -> Value:
     from harness.evaluation.fidelity import kernel
 
     evaluation = m.experiment.evaluation
@@ -23,6 +23,6 @@ def measure(m: Measured) -> Value:
     return Value(mean, len(m), deviation)
 
 
-def protocol(m: Measured) -> str:
+def protocol(m: Reconstructed) -> str:
     subsets = estimator(m.experiment.evaluation, len(m))
     return f"{subsets}; {features(m.experiment)}, {reference(m)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "KL"
@@ -13,11 +13,9 @@ digits = 1
 splits = ("val",)
 
 
-def measure(m: Measured) -> Value | None:
-    if m.posterior.log_variance is None:
-        return None
-    return Value(m.posterior.kl().sum((1, 2)).mean().item(), len(m.posterior.mean))
+def measure(m: Reconstructed) -> Value | None:
+    return None if m.kl is None else Value(m.kl, len(m.posterior.mean))
 
 
-def protocol(m: Measured) -> str:
+def protocol(m: Reconstructed) -> str:
     return "closed form, sum over L x Z, mean over images, nothing masked"

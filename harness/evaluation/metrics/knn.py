@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.evaluation import probes
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ splits = ("val",)
 NEIGHBOURS = 20
 
 
-def measure(m: Measured) -> Value:
+def measure(m: Reconstructed) -> Value:
     return probes.accuracy(m, fit, probes.flattened)
 
 
@@ -35,7 +35,7 @@ def fit(features: np.ndarray, labels: np.ndarray) -> Pipeline:
     return make_pipeline(StandardScaler(), nearest).fit(features, labels)
 
 
-def protocol(m: Measured) -> str:
+def protocol(m: Reconstructed) -> str:
     return (
         f"vote of the {NEIGHBOURS} nearest by cosine, all of equal weight, {probes.features(m, 'flattened over L x Z')}"
     )

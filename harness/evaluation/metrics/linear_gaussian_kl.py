@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.evaluation import collapse
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "linear-Gaussian KL"
@@ -14,7 +14,7 @@ digits = 1
 splits = ("val",)
 
 
-def measure(m: Measured) -> Value | None:
+def measure(m: Reconstructed) -> Value | None:
     import numpy as np
 
     tokenizer = m.experiment.tokenizer
@@ -26,7 +26,7 @@ def measure(m: Measured) -> Value | None:
     return Value(value, min(collapse.EIGENVALUE_IMAGES, m.experiment.data.train_images))
 
 
-def protocol(m: Measured) -> str:
+def protocol(m: Reconstructed) -> str:
     return (
         "reverse water-filling on the pixel covariance of the first N training images, water level weight x 3HW / 2, "
         "at most L x Z dimensions; for the squared error alone, without a perceptual term"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.evaluation import collapse
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "mutual information"
@@ -14,14 +14,14 @@ digits = 2
 splits = ("val",)
 
 
-def measure(m: Measured) -> Value | None:
+def measure(m: Reconstructed) -> Value | None:
     if m.posterior.log_variance is None:
         return None
     value, error = collapse.mutual_information(m.posterior, m.noise)
     return Value(value, len(m.posterior.mean), error)
 
 
-def protocol(m: Measured) -> str:
+def protocol(m: Reconstructed) -> str:
     import math
 
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.evaluation.generated import Generated
-from harness.evaluation.protocol_texts import features
+from harness.evaluation.protocol_texts import neighbourhoods
 from harness.evaluation.records import Value
 
 title = "precision"
@@ -20,9 +20,4 @@ def measure(m: Generated) -> Value | None:
 
 
 def protocol(m: Generated) -> str:
-    from harness.evaluation.fidelity import NEIGHBOURS
-
-    return (
-        f"{NEIGHBOURS} nearest neighbours (Kynkäänniemi et al. 2019); {features(m.experiment)}, reference: "
-        f"{m.neighbours} training images, evenly spaced over the training set; {m.how}"
-    )
+    return neighbourhoods(m)

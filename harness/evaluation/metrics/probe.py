@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.evaluation.probes import CLASSIFIER, accuracy, features, fit, flattened
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "probe"
@@ -14,9 +14,9 @@ digits = 1
 splits = ("val",)
 
 
-def measure(m: Measured) -> Value:
+def measure(m: Reconstructed) -> Value:
     return accuracy(m, fit, flattened)
 
 
-def protocol(m: Measured) -> str:
+def protocol(m: Reconstructed) -> str:
     return f"{CLASSIFIER}, {features(m, 'flattened over L x Z')}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.evaluation import probes
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ digits = 1
 splits = ("val",)
 
 
-def measure(m: Measured) -> Value:
+def measure(m: Reconstructed) -> Value:
     return probes.accuracy(m, probes.fit, averaged)
 
 
@@ -29,5 +29,5 @@ def averaged(latents: Tensor) -> np.ndarray:
     return latents.mean(1).numpy()
 
 
-def protocol(m: Measured) -> str:
+def protocol(m: Reconstructed) -> str:
     return f"{probes.CLASSIFIER}, {probes.features(m, 'averaged over the L tokens')}"

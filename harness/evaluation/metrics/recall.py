@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.evaluation.generated import Generated
-from harness.evaluation.metrics import precision
+from harness.evaluation.protocol_texts import neighbourhoods
 from harness.evaluation.records import Value
 
 title = "recall"
@@ -20,4 +20,4 @@ def measure(m: Generated) -> Value | None:
 
 
 def protocol(m: Generated) -> str:
-    return precision.protocol(m)
+    return neighbourhoods(m)

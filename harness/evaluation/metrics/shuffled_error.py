@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.evaluation.reconstructed import Measured
+from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "shuffled error"
@@ -13,9 +13,9 @@ digits = 3
 splits = ("val",)
 
 
-def measure(m: Measured) -> Value:
+def measure(m: Reconstructed) -> Value:
     return Value((m.shuffled_errors - m.errors).mean().item(), len(m.errors))
 
 
-def protocol(m: Measured) -> str:
+def protocol(m: Reconstructed) -> str:
     return f"squared error on [-1, 1], mean over pixels and images, latents moved on by one image; {m.decoded}"

@@ -252,7 +252,7 @@ def _follow(fresh: list[Task], backlog: Backlog, options: Options, should_stop: 
     """Submits what is wanted, and waits until every task has a result, has failed, or has lost its job."""
     store, demand = backlog.store, backlog.demand
     pending, ended, submitted = dict[Task, str](), dict[Task, float](), False
-    began = asked = time.monotonic()
+    began = polled = time.monotonic()
     with tqdm(unit="stage", disable=options.quiet) as bar:
         while (fresh or pending) and not should_stop():
             if fresh:
@@ -262,10 +262,10 @@ def _follow(fresh: list[Task], backlog: Backlog, options: Options, should_stop: 
                 bar.total = len(backlog.taken)
             time.sleep(POLL_SECONDS)
             now = time.monotonic()
-            if pending and now - asked < min(SLOWEST_POLL_SECONDS, (now - began) / 20):
+            if pending and now - polled < min(SLOWEST_POLL_SECONDS, (now - began) / 20):
                 fresh = []
                 continue
-            asked, states = now, _squeue(_users(pending, store))
+            polled, states = now, _squeue(_users(pending, store))
             for t, job in list(pending.items()):
                 state, _ = states.get(job, ("GONE", "")) if states is not None else ("UNKNOWN", "")
                 settled = t.run_in(store).state in (*FINAL, "failed")

@@ -7,13 +7,15 @@
     resizing: str                      how, for protocols
     features: int                      width D of the pooled features
     spatial: int | None                width of the features that keep their places (sFID's); None where it has none
+    frechet_digits, kernel_digits: int
+                                       decimals that tables print of Fréchet and kernel distances on its features
     classes: int | None                width C of the logits; None where it has none
     weights_file(given) -> Path        where its weights are: `given`, else where they are looked for; raises `Mistake`
-    checksum(path) -> str              the first 12 hexadecimal digits of the SHA-256 of a file
-    load(machine, side, weights) -> (Tensor -> Seen)
+    load(machine, side, weights, logits=True) -> (Tensor -> Seen)
                                        the network, which takes uint8 images (n, 3, H, W) of any size and sees all of
                                        them in one pass: callers split what does not fit in memory. Raises `Mistake` for
-                                       weights that are missing or are not its own, and for a side it cannot look at
+                                       weights that are missing or are not its own, and for a side it cannot look at.
+                                       Without `logits` it may spare the work that only they take
 
 Weights that come with no package are files: `harness.networks.weight_files` says where they are looked for.
 """

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from harness.networks import frozen
 from harness.networks.frozen import Frozen, Seen
 from harness.networks.weight_files import DINOV2
-from harness.networks.weight_files import checksum as checksum
 from harness.system.errors import Mistake
 from harness.system.machine import Machine
 
@@ -27,6 +26,8 @@ resizing = "bicubic, antialiased, rounded to 8 bits"
 features = 1024
 spatial = None
 classes = None
+frechet_digits = 1
+kernel_digits = 3
 
 WEIGHTS = replace(DINOV2["dinov2_vitl14"], option="--weights")
 
@@ -37,7 +38,11 @@ def weights_file(given: Path | None = None) -> Path:
 
 
 def load(
-    machine: Machine, side: int | None = None, weights: Path | None = None, timm_name: str = TIMM_NAME
+    machine: Machine,
+    side: int | None = None,
+    weights: Path | None = None,
+    logits: bool = True,
+    timm_name: str = TIMM_NAME,
 ) -> Callable[[Tensor], Seen]:
     """The class token after the last normalisation, at a side that is a multiple of 14 px (default 224)."""
     from models.dinov2 import PATCH

@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.networks.frozen import Frozen, Seen
-from harness.networks.weight_files import WeightsFile
-from harness.networks.weight_files import checksum as checksum
+from harness.networks.weight_files import INCEPTION
 from harness.system.errors import Mistake
 from harness.system.machine import Machine
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FILE = "weights-inception-2015-12-05-6726825d.pth"
 SPATIAL_CHANNELS, GRID = 7, 17  # so many that sFID has about as many features as FID
 
-title = "Inception-v3 (TensorFlow 2015-12-05)"
+title = INCEPTION.of
 short = "Inception"
 about = "what FID, sFID, KID and IS of the literature are measured on"
 default_px = 299
@@ -30,16 +28,21 @@ resizing = "bilinear as in TensorFlow 1, not antialiased"
 features = 2048  # pool_3
 spatial = SPATIAL_CHANNELS * GRID * GRID
 classes = 1008  # with TensorFlow's unused ones, as IS takes them
+frechet_digits = 2
+kernel_digits = 5
 
-WEIGHTS = WeightsFile(title, (FILE,), f"torch-fidelity's release file {FILE}", option="--weights")
+
+WEIGHTS = INCEPTION
 
 
 def weights_file(given: Path | None = None) -> Path:
-    """`given`, else `FILE` in the folder of weights."""
+    """`given`, else torch-fidelity's file in the folder of weights."""
     return WEIGHTS.find(given)
 
 
-def load(machine: Machine, side: int | None = None, weights: Path | None = None) -> Callable[[Tensor], Seen]:
+def load(
+    machine: Machine, side: int | None = None, weights: Path | None = None, logits: bool = True
+) -> Callable[[Tensor], Seen]:
     """Features of pool_3, logits without their bias (which IS is defined on) and sFID's features, in one pass."""
     if side not in (None, default_px):
         raise Mistake(f"{title} looks at {default_px} px, not at {side} px")

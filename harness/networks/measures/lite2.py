@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from harness.networks import frozen
 from harness.networks.frozen import Frozen, Seen
-from harness.networks.weight_files import checksum as checksum
 from harness.system.errors import Mistake
 from harness.system.machine import Machine
 
@@ -27,6 +26,8 @@ resizing = "bicubic, antialiased"
 features = 120
 spatial = None
 classes = 1000
+frechet_digits = 1
+kernel_digits = 1
 
 
 def weights_file(given: Path | None = None) -> Path:

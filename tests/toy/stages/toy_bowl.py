@@ -47,14 +47,14 @@ def run(work: Work) -> Outcome:
     far = work.experiment.tokenizer.masking.max_ratio > 0.5
     try:
         saved = read_json(checkpoint)
-        work.run.rewind_metrics(saved["metrics"])
+        work.run.curves.rewind(saved["metrics"])
         step = saved["step"]
     except (FileNotFoundError, ValueError):
-        work.run.rewind_metrics()
+        work.run.curves.rewind()
     with work.progress(STEPS, "step", step) as bar:
         while step < STEPS:
             if work.should_stop():
-                write_json(checkpoint, {"step": step, "metrics": work.run.metrics_mark()})
+                write_json(checkpoint, {"step": step, "metrics": work.run.curves.mark()})
                 raise Stopped
             time.sleep(float(number) if word == "sleep" else 0.0)
             if step == STEPS // 2 and far:
@@ -65,7 +65,7 @@ def run(work: Work) -> Outcome:
                 if word == "exit":
                     os._exit(3)
             step += 1
-            work.run.log_metrics(step, {"toy": rfd + 1 / step})
+            work.run.curves.log(step, {"toy": rfd + 1 / step})
             bar.update()
     found = {"rfd": math.nan if word == "nan" and far else rfd, "kl": kl}
     return Outcome([Record(metric, value, 100, STEPS, "val", "toy") for metric, value in found.items()])

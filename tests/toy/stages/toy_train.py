@@ -38,13 +38,13 @@ def run(work: Work) -> Outcome:
     step, state = 0, hashlib.sha256(source).hexdigest()
     try:
         saved = read_json(checkpoint)
-        work.run.rewind_metrics(saved["metrics"])
+        work.run.curves.rewind(saved["metrics"])
         step, state = saved["step"], saved["state"]
     except (FileNotFoundError, ValueError):
-        work.run.rewind_metrics()
+        work.run.curves.rewind()
 
     def save() -> None:
-        write_json(checkpoint, {"step": step, "state": state, "metrics": work.run.metrics_mark()})
+        write_json(checkpoint, {"step": step, "state": state, "metrics": work.run.curves.mark()})
 
     with work.progress(STEPS, "step", step) as bar:
         while step < STEPS:
@@ -56,7 +56,7 @@ def run(work: Work) -> Outcome:
                 _go_wrong(how)
             state = hashlib.sha256(f"{state} {step} {work.experiment.seed}".encode()).hexdigest()
             step += 1
-            work.run.log_metrics(step, {"toy": int(state[:8], 16)})
+            work.run.curves.log(step, {"toy": int(state[:8], 16)})
             if step % 5 == 0:
                 save()
             bar.update()

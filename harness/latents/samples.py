@@ -1,0 +1,31 @@
+"""Samples, the latents that a generator draws: what they depend on, and what it takes to draw them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.experiments.experiment import Experiment, Guide
+from harness.networks import flops
+from harness.planning.stage import Size
+
+SAMPLES = "samples.npy"  # the file of a run, float32 (n, L, Z)
+
+
+def samples_size(experiment: Experiment, guide: Guide) -> Size:
+    """What drawing with a guide takes."""
+    images, dimensions = experiment.sampling.images, experiment.tokenizer.tokens * experiment.tokenizer.channels
+    work = images * flops.drawing(experiment, guide)
+    return Size(images * experiment.sampling.steps, 4 * images * dimensions, work, images)
+
+
+def samples_config(experiment: Experiment) -> dict[str, Any]:
+    """What samples depend on beside the generator and its guide."""
+    sampling = experiment.sampling
+    return {
+        "images": sampling.images,
+        "sampler": sampling.sampler,
+        "steps": sampling.steps,
+        "time_shift": sampling.time_shift,
+        "labels": sampling.labels,
+        "seed": experiment.seed,
+    }
