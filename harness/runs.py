@@ -14,7 +14,6 @@ from tabulate import tabulate
 from harness import cli
 from harness.planning.plan import Plan
 from harness.planning.request_log import Remembered, remembered
-from harness.planning.task import tasks
 from harness.store.exchange import export, take
 from harness.store.runs import Run, Store
 from harness.store.usage import GIB, MIB, Usage, age, usage
@@ -72,19 +71,10 @@ def exported(options: argparse.Namespace, requests: list[Remembered], store: Sto
         raise Mistake(f"--export takes one page: {pages}")
     if requests[0].plan is None:
         raise Mistake(f"{requests[0].page}: its runs cannot be told: {requests[0].trouble}")
-    written = export(runs_by_seed(requests[0].plan, store), options.export)
+    written = export(requests[0].plan.runs_by_seed(store), options.export)
     if not written:
         raise Mistake(f"nothing of {requests[0].page} is done in {store.root}")
     return written
-
-
-def runs_by_seed(plan: Plan, store: Store) -> dict[int, list[Run]]:
-    """The runs that every seed of a plan takes, made or not."""
-    by_seed: dict[int, list[Run]] = {}
-    for experiment in (e for of_row in plan.by_row.values() for e in of_row):
-        for t in tasks([experiment], plan.request.stages(experiment)):
-            by_seed.setdefault(experiment.seed, []).append(t.run_in(store))
-    return by_seed
 
 
 def lines(plan: Plan, store: Store, held: dict[Path, Usage]) -> list[dict[str, Any]]:

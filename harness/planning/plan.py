@@ -8,6 +8,7 @@ from harness.experiments.experiment import Experiment
 from harness.experiments.requests import Point, Request, SweepRequest
 from harness.experiments.study import Row
 from harness.planning.task import Task, task, tasks
+from harness.store.runs import Run, Store
 from harness.system import plugins
 from harness.system.errors import Mistake
 
@@ -26,6 +27,14 @@ class Plan:
     def tasks(self) -> list[Task]:
         """Every task once, inputs before their readers."""
         return list(self.labels)
+
+    def runs_by_seed(self, store: Store) -> dict[int, list[Run]]:
+        """The runs of every seed, made or not."""
+        by_seed: dict[int, list[Run]] = {}
+        for experiment in (e for of_row in self.by_row.values() for e in of_row):
+            runs = [t.run_in(store) for t in tasks([experiment], self.request.stages(experiment))]
+            by_seed.setdefault(experiment.seed, []).extend(runs)
+        return by_seed
 
     def require_data(self) -> None:
         """Raises `Mistake` where the data is not on this machine; the keys are provisional then."""
