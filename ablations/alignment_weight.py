@@ -1,11 +1,11 @@
-"""How strongly the latents should be aligned with the teacher."""
+"""How strongly the latents should be aligned with the teacher's features."""
 
 from harness.experiments.axis import Axis
 from harness.experiments.study import Row
 from harness.experiments.sweep import Sweep
 
 study = Sweep(
-    title="Weight of the alignment",
+    title="Alignment weight",
     question="How strongly should the latents be aligned with the teacher's features?",
     rows=(Row("mactok", "mactok"),),
     space=(
@@ -15,5 +15,5 @@ study = Sweep(
     ),
     objective="gfd",
     fields={"finetuning.on": False, "guidance.on": False},
-    notes=("The paper fixes it at 0.1 and does not vary it.",),
+    notes=("The paper uses 0.1 everywhere and does not vary it.",),
 )

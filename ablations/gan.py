@@ -16,7 +16,7 @@ study = Ablation(
         Row("MacTok + GAN", "mactok", base="MacTok", fields=ON),
     ),
     notes=(
-        "The paper always trains with a discriminator and prints no row without it. At `tiny` EfficientNet-Lite0 "
-        "stands in for the frozen DINO-S; the networks that measure are others, but its siblings.",
+        "The paper always trains with a discriminator and prints no row without it. At `tiny`, EfficientNet-Lite0 "
+        "replaces the frozen DINO-S; the networks that measure are other members of the same family.",
     ),
 )

@@ -4,7 +4,7 @@ from harness.experiments.study import Ablation, Row
 
 study = Ablation(
     title="Generators on the same latents: SiT and LightningDiT",
-    question="What do the network, the times and the loss of LightningDiT bring over SiT, and what does REPA?",
+    question="How much do the network, the times and the loss of LightningDiT improve on SiT, and how much does REPA?",
     published_table="",
     rows=(
         Row("SiT", "autoencoder"),
@@ -28,9 +28,9 @@ study = Ablation(
         ),
     ),
     notes=(
-        "All rows share one tokenizer for each seed, the plain autoencoder: at `tiny` the latents of the Gaussian rows "
-        "have partly collapsed, and there a generator has little to add.",
-        "Optimiser, steps and guidance are those of SiT in every row. LightningDiT with its own, as published, stands "
-        "in `table7`.",
+        "All rows share one tokenizer per seed, the plain autoencoder: at `tiny` the latents of Gaussian tokenizers "
+        "partly collapse, and a generator can add little to them.",
+        "Every row has the optimiser, the steps and the guidance of SiT. `table7` has LightningDiT with its published "
+        "settings.",
     ),
 )

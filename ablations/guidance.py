@@ -1,10 +1,10 @@
-"""The search for the scale of guidance that the paper makes for every row of its Table 5."""
+"""A search for the best guidance scale of every row of Table 5 of MacTok."""
 
 from harness.experiments.study import Ablation, Row
 
 study = Ablation(
-    title="Guidance: the best scale of every row of Table 5",
-    question="Does every tokenizer want the same guidance, and does the order of the rows hold at the best of each?",
+    title="Guidance: the best scale for every row of Table 5",
+    question="Do all tokenizers need the same guidance, and does the order of the rows hold at the best scale of each?",
     published_table="5",
     rows=(
         Row("KL-VAE", "kl_vae"),
@@ -15,7 +15,7 @@ study = Ablation(
     ),
     fields={"guidance.scales": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0), "guidance.intervals": ((0.0, 0.7), (0.0, 1.0))},
     notes=(
-        "The paper chooses the scale by a grid search on gFID and IS over 10,000 samples; here the least gFD of the "
-        "grid is taken, and the scores stand beside it.",
+        "The paper chooses the scale by a grid search on gFID and IS over 10,000 samples. Here the search takes the "
+        "scale with the lowest gFD, and the page shows the scores beside it.",
     ),
 )

@@ -36,7 +36,7 @@ study = Sweep(
     ),
     fields={"finetuning.on": False, "guidance.on": False},
     notes=(
-        "The weights are multiples of the scale's own. The KL is largest at the least weight by its nature: what tells "
-        "the rows apart is how far up the range it, and the active units, hold.",
+        "The weights are multiples of the scale's KL weight. The KL is always largest at the smallest weight; the rows "
+        "differ in the largest weight at which the KL and the active units still hold.",
     ),
 )

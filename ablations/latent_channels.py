@@ -11,5 +11,5 @@ study = Sweep(
     space=(Axis("tokenizer.channels", "Z", grid=(0.25, 0.5, 1, 2), relative=True),),
     objective="gfd",
     fields={"finetuning.on": False, "guidance.on": False},
-    notes=("The numbers are multiples of the scale's own; the paper has Z = 32 throughout.",),
+    notes=("The numbers are multiples of the scale's Z; the paper always has Z = 32.",),
 )

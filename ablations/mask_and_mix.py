@@ -7,7 +7,7 @@ from harness.experiments.sweep import Sweep
 
 study = Sweep(
     title="Mask ratio M and mix ratio together",
-    question="Is the best mask ratio another one where the masks follow the object?",
+    question="Does the best mask ratio change if the masks follow the object?",
     rows=(Row("mixed masks", "mactok"),),
     space=(
         Axis("tokenizer.masking.max_ratio", "M", grid=(0.4, 0.6, 0.8), low=0.0, high=0.9),

@@ -8,15 +8,15 @@ OURS = ("MacTok-128", "MacTok-64")
 
 study = Ablation(
     title="Table 3: against other tokenizers",
-    question="Does MacTok, with as many tokens or half as many, generate better than other tokenizers?",
+    question="Does MacTok generate better than other tokenizers, with as many tokens and with half as many?",
     published_table="3",
     rows=(
         Row("MacTok-128", "mactok", published="MacTok-128"),
         Row("MacTok-64", "mactok", base="MacTok-128", published="MacTok-64", times={"tokenizer.tokens": 0.5}),
     ),
     notes=(
-        "`MacTok-128` stands for the tokens of the scale, `MacTok-64` for half of them. The other tokenizers of the "
-        "table are not built here: claims about them have no data.",
+        "`MacTok-128` has the scale's number of tokens, `MacTok-64` half of it. The other tokenizers of the table are "
+        "not built here, so claims about them have no data.",
     ),
     claims=tuple(
         Difference(f"{ours} has a lower gFID than {other}", "Table 3", "gfd", ours, other, side=-1)

@@ -6,9 +6,9 @@ from harness.experiments.study import Ablation, Row
 RANDOM: dict[str, object] = {"tokenizer.masking.semantic_share": 0.0}
 
 NOTES = (
-    "`dino` is the paper's name for semantic masks; which teacher finds them here stands under Protocol.",
+    "`dino` is the paper's name for semantic masks; the section Protocol names the teacher that finds them here.",
     "The published rows: ImageNet at 256 px, L = 128, ViT-B for 250,000 steps, SiT-B for 500,000. Published rFID "
-    "and gFID are on Inception features over 50,000 images: they stand beside ours for order, not size.",
+    "and gFID use Inception features of 50,000 images: compare their order with ours, not their size.",
 )
 
 study = Ablation(
@@ -27,14 +27,14 @@ study = Ablation(
     ),
     fields={"finetuning.on": False, "guidance.on": False},
     notes=(
-        "Both alignments are on in every row, random masks unless the row says otherwise; no guidance, and no decoder "
-        "fine-tuning but in the last row. The paper does not say so of the alignments: its last row has the rFID, PSNR "
-        "and SSIM of the full model of Table 5.",
+        "In every row both alignments are on and guidance is off. The masks are random unless the row names others. "
+        "Only the last row has decoder fine-tuning. The paper does not state that both alignments are on; we infer it "
+        "from its last row, which has the rFID, PSNR and SSIM of the full model of Table 5.",
         *NOTES,
     ),
     claims=(
-        Difference("half the masks semantic lower gFID", "Table 4", "gfd", "+ dino 50%", "M=0.7", side=-1),
-        Difference("all masks semantic raise gFID", "Table 4", "gfd", "+ dino 100%", "M=0.7", side=+1),
+        Difference("half of the masks semantic: lower gFID", "Table 4", "gfd", "+ dino 50%", "M=0.7", side=-1),
+        Difference("all masks semantic: higher gFID", "Table 4", "gfd", "+ dino 100%", "M=0.7", side=+1),
         Difference(
             "decoder fine-tuning lowers rFID", "Tables 4, 6a", "rfd", "+ decoder fine-tuning", "+ dino 50%", side=-1
         ),
@@ -45,7 +45,7 @@ study = Ablation(
             "+ decoder fine-tuning",
             "+ dino 50%",
             margin=0.017,
-            because="the least that the paper reads as a difference in this table, 14.59 to 14.84",
+            because="the smallest change in this table that the paper calls a difference, 14.59 to 14.84",
         ),
     ),
 )

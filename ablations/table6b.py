@@ -14,19 +14,20 @@ study = Ablation(
     ),
     fields={"finetuning.on": False, "generator.on": False},
     notes=(
-        "B is the size of the scale. At `tiny`, S has half the width and heads in both parts, BL a decoder of twice "
-        "the depth and 1.5 times the width. In the paper: ViT-S, ViT-B, and a ViT-B encoder with a ViT-L decoder.",
+        "B has the size of the scale. At `tiny`, S has half the width and half the heads in encoder and decoder, and "
+        "BL a decoder of twice the depth and 1.5 times the width. In the paper: ViT-S, ViT-B, and a ViT-B encoder with "
+        "a ViT-L decoder.",
     ),
     claims=(
         Difference("B has a lower rFID than S", "Table 6b", "rfd", "B", "S", side=-1),
         AlmostEqual(
-            "BL brings nothing more",
+            "BL has almost the same rFID as B",
             "Table 6b",
             "rfd",
             "BL",
             "B",
             margin=0.07,
-            because="a fifth of what S and B differ by, 0.78 to 0.57",
+            because="a fifth of the difference between S and B, 0.78 to 0.57",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Table 7 of MacTok, which holds its Table 1: whole systems at 256 px."""
+"""Table 7 of MacTok, which contains its Table 1: whole systems at 256 px."""
 
 from harness.experiments.study import Ablation, Row
 
@@ -23,7 +23,7 @@ study = Ablation(
         ),
     ),
     notes=(
-        "`128` and `64` stand for the tokens of the scale and half of them. Below `paper256` the generators have the "
+        "`128` stands for the scale's number of tokens, `64` for half of it. Below `paper256` the generators have the "
         "size, the steps and the guidance of the scale.",
     ),
 )

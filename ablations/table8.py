@@ -1,4 +1,4 @@
-"""Table 8 of MacTok, which holds its Table 2: whole systems at 512 px."""
+"""Table 8 of MacTok, which contains its Table 2: whole systems at 512 px."""
 
 from harness.experiments.study import Ablation, Row
 
@@ -15,5 +15,5 @@ study = Ablation(
             rungs={"size": "BL", "system": "sit_64"},
         ),
     ),
-    notes=("Meant for `paper512`; the rows are those of MacTok alone.",),
+    notes=("Meant for `paper512`; only the rows of MacTok are here.",),
 )

@@ -7,7 +7,7 @@ from harness.experiments.sweep import Sweep
 
 study = Sweep(
     title="Number of latent tokens L",
-    question="How few latent tokens will do, with and without masking and alignment?",
+    question="How few latent tokens are enough, with and without masking and alignment?",
     rows=(Row("KL-VAE", "kl_vae"), Row("mactok", "mactok")),
     space=(Axis("tokenizer.tokens", "L", grid=(0.25, 0.5, 1, 2), relative=True),),
     objective="gfd",
@@ -18,7 +18,7 @@ study = Sweep(
     ),
     fields={"finetuning.on": False, "guidance.on": False},
     notes=(
-        "The numbers are multiples of the scale's own. The KL weight multiplies a sum over all L x Z dimensions, so it "
-        "weighs the same for each of them whatever L is.",
+        "The numbers are multiples of the scale's L. The KL weight multiplies a sum over all L x Z dimensions, so "
+        "every dimension has the same weight for every L.",
     ),
 )

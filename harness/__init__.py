@@ -1,1 +1,1 @@
-"""The machine: experiments, studies, planning, the store of runs, stages, data, metrics, executors, entry points."""
+"""The benchmark: experiments, studies, planning, the store of runs, stages, data, metrics, executors and commands."""

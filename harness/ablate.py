@@ -1,4 +1,4 @@
-"""`python -m harness.ablate STUDY`: runs what is missing of an ablation and writes its report."""
+"""`python -m harness.ablate STUDY`: runs the missing stages of an ablation and writes its report."""
 
 from __future__ import annotations
 
@@ -24,9 +24,13 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_study(parser)
     cli.add_execution(parser)
     cli.add_price(parser)
-    parser.add_argument("--one-step", action="store_true", help="rehearse every stage at full size, here and now")
+    parser.add_argument(
+        "--one-step",
+        action="store_true",
+        help="rehearse every stage at full size on this machine, in a temporary store",
+    )
     options = parser.parse_args(arguments)
-    request, how, pace = cli.request_of(options), cli.options_of(options), cli.pace_of(options)
+    request, run_options, pace = cli.request_of(options), cli.options_of(options), cli.pace_of(options)
     if not isinstance(request, AblationRequest):
         raise Mistake(f"{request.name} is a sweep: python -m harness.sweep {request.name} runs it")
     if options.one_step:
@@ -34,9 +38,9 @@ def main(arguments: Sequence[str]) -> int:
     plan = plan_of(request)
     executor = plugins.load("harness.execution.executors", options.executor, "executor")
     store = Store(options.runs)
-    waiting = how.to_run(plan.tasks, store)
+    waiting = run_options.to_run(plan.tasks, store)
     if options.dry_run:
-        print(plan_table(plan.tasks, plan.labels, store, how.cluster, pace))
+        print(plan_table(plan.tasks, plan.labels, store, run_options.cluster, pace))
         try:
             plan.require_data()
         except Mistake as absent:
@@ -50,13 +54,13 @@ def main(arguments: Sequence[str]) -> int:
     processes = None if hasattr(executor, "queue") else world_size()
     if processes is None and world_size() > 1:
         raise Mistake(f"torchrun starts the processes of --executor inline; cluster.toml those of {options.executor}")
-    how.require_even(waiting, processes)
+    run_options.require_even(waiting, processes)
     if waiting and hasattr(executor, "require"):
-        executor.require(waiting, how)
+        executor.require(waiting, run_options)
     if leading():
         remember(request, store)
 
-    executor.execute(Fixed(plan.labels), store, how)
+    executor.execute(Fixed(plan.labels), store, run_options)
     if not leading():
         return 0
 
@@ -65,11 +69,11 @@ def main(arguments: Sequence[str]) -> int:
     print(write(request, store, options.out))
     states = {t: t.run_in(store).state for t in plan.tasks}
     for t, state in states.items():
-        if state not in ("done", "waiting"):  # what waits, waits for a stage that is named here
+        if state not in ("done", "waiting"):  # a waiting stage waits for one that is reported here
             reason = t.run_in(store).status()["reason"]
             print(f"{t.stage} {t.key} of {plan.labels[t]}: {state}, {reason}", file=sys.stderr)
     if "failed" in states.values():
-        print("--retry failed runs again what failed", file=sys.stderr)
+        print("--retry failed runs failed stages again", file=sys.stderr)
     return 0 if all(state == "done" for state in states.values()) else 1
 
 

@@ -1,8 +1,8 @@
-"""`python -m harness.bench`: images per second, model FLOP utilisation, what each choice for speed brings, and more.
+"""`python -m harness.bench`: images per second, model FLOP utilisation, the gain of each choice for speed, and more.
 
-FLOPs are counted by torch on the forward pass; a training step counts three times its network's forward pass. The
-peak is the best of several matrix products in the same dtype in the same run: utilisation is a share of what this
-machine did a moment ago, not of a data sheet.
+Torch counts the FLOPs of the forward pass; a training step counts three times those of its network. The peak is the
+best of several matrix products of the same dtype in the same process. So utilisation is relative to the measured speed
+of this machine, not to a data sheet.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ def main(arguments: Sequence[str]) -> int:
     peaks = ", ".join(f"{peak:.0f} GFLOP/s in {dtype}" for dtype, peak in measured["peak_gflops"].items())
     print(f"{options.variant} at {options.scale} on {machine}; matrix-product peak {peaks}\n")
     print(tabulate(measured["work"], headers="keys", floatfmt=("", "", ".1f", ".1f", ".4f", ".1f"), missingval="–"))
-    print("\nWhat a choice brings: time without it over time with it, measured in turn.\n")
+    print("\nThe gain of each choice: time without it over time with it, in alternating calls.\n")
     print(tabulate(measured["choices"], headers="keys", floatfmt=".2f"))
     print("\nDecoding, images per second.\n")
     print(tabulate(measured["loading"], headers="keys", floatfmt=".0f"))
     print("\nPeak memory of scoring.\n")
     print(tabulate(measured["memory"], headers="keys", floatfmt=".0f"))
-    print("\nHow often 95 % intervals that are no t intervals hold the truth, by simulation.\n")
+    print("\nHow often 95 % intervals other than t intervals hold the true value, by simulation.\n")
     print(tabulate(measured["intervals"], headers="keys", floatfmt=".3f"))
-    print("\nThe machinery, without torch.\n")
+    print("\nPlanning and status, without torch.\n")
     print(tabulate(measured["machinery"], headers="keys", floatfmt=".2f"))
     return 0
 

@@ -1,4 +1,4 @@
-"""`python -m harness.cancel STUDY`: ends the jobs of a study, after showing them and asking."""
+"""`python -m harness.cancel STUDY`: ends the jobs of a study, after listing them and asking."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     if not alive:
         print("no job of this study waits or runs")
         return 0
-    question = f"Cancel {len(alive)} jobs, which other studies may want too? What they did stays. [y/N] "
+    question = f"Cancel {len(alive)} jobs? Other studies may want them too. Their progress is kept. [y/N] "
     if not options.yes and not cli.agreed(question):
         print("nothing was cancelled")
         return 0

@@ -1,4 +1,4 @@
-"""`python -m harness.claims [STUDY ...]`: what the papers claim, judged on all that the store holds."""
+"""`python -m harness.claims [STUDY ...]`: judges the claims of the papers on all results in the store."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("claims", "what the papers claim, judged on all that the store holds")
+    parser = cli.parser("claims", "judges the claims of the papers on all results in the store")
     cli.add_store(parser)
-    parser.add_argument("study", nargs="*", help="default: every study that a claim stands beside")
-    parser.add_argument("--scale", help=f"{', '.join(SCALES)} (default: every one of them that has results, but smoke)")
-    parser.add_argument("--data", help="NAME or NAME:ARGUMENT (default: the data set of the scale)")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("study", nargs="*", help="names of studies (default: all studies with claims)")
+    parser.add_argument("--scale", help=f"{', '.join(SCALES)} (default: all scales with results, except smoke)")
+    parser.add_argument("--data", help="data set, NAME or NAME:ARGUMENT (default: that of the scale)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     names = options.study or plugins.names("ablations")
     scales = [scale(options.scale)] if options.scale else [known for name, known in SCALES.items() if name != "smoke"]
@@ -36,11 +36,11 @@ def main(arguments: Sequence[str]) -> int:
 
     from tabulate import tabulate
 
-    from reports.claims.judge import judged
+    from reports.claims.judge import judge_all
     from reports.claims.table import EXPLAINED, lines
     from reports.results import load
 
-    found = []
+    results = []
     for name, study in of_studies.items():
         if not study.claims:
             continue
@@ -49,17 +49,17 @@ def main(arguments: Sequence[str]) -> int:
         for request, seeds in with_results or [(requests[0], 1)]:
             several = dataclasses.replace(request, seeds=seeds)
             paper = published(study.published_table) if isinstance(study, Ablation) else {}
-            judgements = judged(study.claims, load(several.experiments(), store, request.stages), paper)
-            found.append((name, request.scale.experiment.scale, judgements))
+            judgements = judge_all(study.claims, load(several.experiments(), store, request.stages), paper)
+            results.append((name, request.scale.experiment.scale, judgements))
     if options.json:
-        print(json.dumps([_plain(name, at, j) for name, at, judgements in found for j in judgements], indent=1))
+        print(json.dumps([_plain(name, at, j) for name, at, judgements in results for j in judgements], indent=1))
         return 0
-    for name, of_scale, judgements in found:
+    for name, of_scale, judgements in results:
         table = [{key: value.strip("*") for key, value in line.items()} for line in lines(judgements)]
         print(f"{name} at {of_scale}\n")
         print(tabulate(table, headers="keys", maxcolwidths=[36, 60, 4, 18, 14, 14], disable_numparse=True), end="\n\n")
     if unclaimed := [name for name in options.study if not of_studies[name].claims]:
-        print(f"Nothing is claimed of {', '.join(unclaimed)}.\n")
+        print(f"There are no claims about {', '.join(unclaimed)}.\n")
     print(EXPLAINED)
     return 0
 
@@ -71,7 +71,7 @@ def whole_study(name: str, at: Scale, data: str | None) -> Request:
 
 
 def seeds_in(request: Request, store: Store) -> int:
-    """How many seeds, from 0 on, have a finished tokenizer of any row."""
+    """The number of seeds, from 0 on, with a finished tokenizer of any row."""
     experiments = [of_row[0] for of_row in request.experiments().values()]
 
     def ran(seed: int) -> bool:

@@ -1,6 +1,6 @@
-"""What all commands share: the options with one meaning everywhere, and exit codes.
+"""Shared by all commands: options with the same meaning everywhere, and exit codes.
 
-0 done; 1 something ran and failed, and which; 2 a mistake in what was asked; 130 interrupted, and how to go on.
+Exit codes: 0 done; 1 something failed while it ran; 2 a mistake in the request; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.experiments.sweep import Sweep
 from harness.planning.cluster import load as load_cluster
 from harness.planning.gpus import GPUS, Pace
 from harness.planning.plan import Plan, plan_of, require_influence
-from harness.planning.request_log import remembered_of
+from harness.planning.request_log import remembered_request
 from harness.planning.task import experiment_of
 from harness.search.samplers import PRUNERS, SAMPLERS
 from harness.store.runs import Damaged, Run, Store
@@ -35,17 +35,17 @@ TOKENIZING = ("generation", "evaluation", "finetuning", "tokenizer")  # stages w
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose mistakes are one line, like all others, with the nearest option."""
+    """A parser that reports a mistake in one line, with the nearest option."""
 
     def error(self, message: str) -> NoReturn:
         options = [name for action in self._actions for name in action.option_strings]
         given = next((word for word in message.split() if word.startswith("--")), "")
         near = difflib.get_close_matches(given, options, n=1, cutoff=0.6)
-        raise Mistake(f"{message}.{f' Did you mean {near[0]!r}?' if near else ''} --help names all options")
+        raise Mistake(f"{message}.{f' Did you mean {near[0]!r}?' if near else ''} --help lists all options")
 
 
 class List(argparse.Action):
-    """Like `--help`: names what can be given and ends the command."""
+    """Like `--help`: lists all possible names and ends the command."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         print(listing())
@@ -58,113 +58,140 @@ def parser(command: str, about: str) -> Parser:
     return Parser(prog=f"python -m {name}", description=about, allow_abbrev=False)
 
 
-def add_store(made: Parser) -> None:
-    """Where the store is."""
-    made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the store (default: runs/)")
-
-
-def add_study(made: Parser) -> None:
-    """STUDY, all that says which of its experiments are meant, and where the store and the reports are."""
-    add_store(made)
-    made.add_argument("--quiet", action="store_true", help="no progress")
-    made.add_argument("study", nargs="?", metavar="STUDY", help="a study; --list names them")
-    made.add_argument("--list", action=List, nargs=0, help="name what can be given")
-    made.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
-    made.add_argument("--data", metavar="NAME[:ARGUMENT]", help="a data set in place of the scale's")
-    made.add_argument("--rows", default="", metavar="A,B", help="only these rows, by name or variant")
-    made.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 .. N-1 of every row (default: 1)")
-    made.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="set a field of every experiment, checked"
+def add_store(parser: Parser) -> None:
+    """The option for the store."""
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of the store (default: runs/)"
     )
-    made.add_argument("--out", type=Path, default=Path("reports/out"), metavar="DIR", help="where reports go")
 
 
-def add_sweep(made: Parser) -> None:
-    """What is looked for in a sweep, and where."""
-    made.add_argument(
+def add_study(parser: Parser) -> None:
+    """STUDY, the options that choose its experiments, and the folders of the store and of the reports."""
+    add_store(parser)
+    parser.add_argument("--quiet", action="store_true", help="print no progress")
+    parser.add_argument("study", nargs="?", metavar="STUDY", help="name of a study; --list shows all names")
+    parser.add_argument(
+        "--list", action=List, nargs=0, help="list all studies, scales, variants, data sets, metrics and stages"
+    )
+    parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
+    parser.add_argument("--data", metavar="NAME[:ARGUMENT]", help="data set to use instead of the scale's")
+    parser.add_argument("--rows", default="", metavar="A,B", help="only these rows, by name or variant")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 .. N-1 of every row (default: 1)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="set a field of every experiment; may be given several times",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("reports/out"), metavar="DIR", help="folder for reports (default: reports/out)"
+    )
+
+
+def add_sweep(parser: Parser) -> None:
+    """The objective of a sweep and its space."""
+    parser.add_argument(
         "--objective",
         default="",
         metavar="A[,B]",
-        help=f"{', '.join(OBJECTIVES)}, or several; probe and kl cost a tokenizer and a look at its latents, rfd its "
-        "reconstructions too, gfd a generator (default: the sweep's own)",
+        help=f"one or several of {', '.join(OBJECTIVES)}; probe and kl train a tokenizer and measure its latents, rfd "
+        "also its reconstructions, gfd also trains a generator (default: the sweep's own)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--space",
         action="append",
         default=[],
         metavar="FIELD=LOW:HIGH[:log]",
-        help="a range, or FIELD=A,B,C for values, in place of the sweep's own space; may be given several times",
+        help="a range, or FIELD=A,B,C for values, instead of the sweep's own space; may be given several times",
     )
 
 
-def add_storage(made: Parser) -> None:
-    """Where a sweep's trials are recorded."""
-    made.add_argument("--storage", metavar="URL", help="a journal file or any URL of Optuna (default: in the store)")
+def add_storage(parser: Parser) -> None:
+    """The storage of a sweep's trials."""
+    parser.add_argument(
+        "--storage", metavar="URL", help="journal file or database URL for Optuna (default: a journal in the store)"
+    )
 
 
-def add_run(made: Parser) -> None:
-    """Which run of the store is meant, and where pictures go."""
-    add_store(made)
-    made.add_argument("--run", required=True, metavar="ID", help="a run, by its key or the first digits of it")
-    made.add_argument("--out", type=Path, default=Path("reports/out"), metavar="DIR", help="where pictures go")
+def add_run(parser: Parser) -> None:
+    """A run of the store, and the folder for pictures."""
+    add_store(parser)
+    parser.add_argument("--run", required=True, metavar="ID", help="key of a run, or its first digits")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("reports/out"),
+        metavar="DIR",
+        help="folder for pictures (default: reports/out)",
+    )
 
 
 def existing_store(options: argparse.Namespace) -> Store:
-    """The store at `--runs`; raises `Mistake` where there is none."""
+    """The store at `--runs`. Raises `Mistake` if it does not exist."""
     if not options.runs.is_dir():
         raise Mistake(f"no store at {options.runs}: --runs names its folder")
     return Store(options.runs)
 
 
-def add_execution(made: Parser) -> None:
-    """Where stages run, and what they get there."""
-    made.add_argument(
+def add_execution(parser: Parser) -> None:
+    """The executor and the resources of its jobs."""
+    parser.add_argument(
         "--executor",
         default="inline",
         help=f"{', '.join(plugins.names('harness.execution.executors'))} (default: inline)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--workers",
         type=int,
         default=2,
         metavar="N",
-        help="jobs at a time, of --executor local; and trials, of a sweep whose sampler learns from results",
+        help="jobs at a time with --executor local; trials at a time if the sampler learns from results (default: 2)",
     )
-    made.add_argument(
-        "--cluster", type=Path, metavar="FILE", help="what a job of each stage and scale gets (default: cluster.toml)"
+    parser.add_argument(
+        "--cluster",
+        type=Path,
+        metavar="FILE",
+        help="resources of the jobs of each stage and scale (default: cluster.toml)",
     )
-    made.add_argument("--retry", choices=["failed"], help="run again what failed before")
+    parser.add_argument("--retry", choices=["failed"], help="run failed stages again")
 
 
 def options_of(options: argparse.Namespace) -> Options:
-    """How the execution options say to run; raises `Mistake`."""
+    """The execution options as one value. Raises `Mistake`."""
     if options.workers < 1:
         raise Mistake(f"--workers {options.workers}: at least 1")
     return Options(load_cluster(options.cluster), options.workers, options.retry == "failed", options.quiet)
 
 
-def add_price(made: Parser) -> None:
-    """What a plan is told to take, and may."""
-    made.add_argument(
-        "--dry-run", action="store_true", help="show the stages, what is cached, GPU-hours, time and disk"
+def add_price(parser: Parser) -> None:
+    """The options for the cost of a plan, and for its limit."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="run nothing; show the stages, what is cached, GPU-hours, time and disk"
     )
-    made.add_argument("--gpu", default="h100", metavar="NAME", help=f"for GPU-hours: {', '.join(GPUS)} (default: h100)")
-    made.add_argument(
-        "--mfu", type=float, default=0.3, metavar="SHARE", help="model FLOPs over the GPU's peak (default: 0.3)"
+    parser.add_argument(
+        "--gpu", default="h100", metavar="NAME", help=f"GPU for the estimate: {', '.join(GPUS)} (default: h100)"
     )
-    made.add_argument("--max-gpu-hours", type=float, metavar="H", help="refuse a plan that takes more")
+    parser.add_argument(
+        "--mfu",
+        type=float,
+        default=0.3,
+        metavar="SHARE",
+        help="expected model FLOPs as a share of the GPU's peak (default: 0.3)",
+    )
+    parser.add_argument("--max-gpu-hours", type=float, metavar="H", help="refuse a plan that takes more GPU-hours")
 
 
 def pace_of(options: argparse.Namespace) -> Pace:
-    """The GPU that a plan is told for; raises `Mistake`."""
+    """The GPU and the utilisation for the estimate of a plan. Raises `Mistake`."""
     if options.max_gpu_hours is not None and not options.max_gpu_hours >= 0:
         raise Mistake(f"--max-gpu-hours {options.max_gpu_hours:g}: at least 0")
     return Pace.named(options.gpu, options.mfu)
 
 
 @dataclass(frozen=True)
-class Made:
-    """A finished run, the experiment that it was made for, and the runs that it rests on, itself included, by stage."""
+class FinishedRun:
+    """A finished run, its experiment, and the runs that it rests on, itself included, by stage."""
 
     run: Run
     experiment: Experiment
@@ -172,23 +199,23 @@ class Made:
 
     @property
     def decoder(self) -> Run:
-        """What decodes: the tokenizer, after fine-tuning where the run rests on that."""
+        """The run with the decoder: the fine-tuning if the run rests on one, else the tokenizer."""
         return self.runs.get("finetuning", self.runs["tokenizer"])
 
 
-def chosen_run(options: argparse.Namespace, stages: tuple[str, ...]) -> Made:
-    """What `--run ID` names; raises `Mistake` where it is no finished run of one of `stages`."""
+def chosen_run(options: argparse.Namespace, stages: tuple[str, ...]) -> FinishedRun:
+    """The run that `--run ID` names. Raises `Mistake` if it is not a finished run of one of `stages`."""
     store = Store(options.runs)
     run = store.find(options.run)
     if run.stage not in stages:
         raise Mistake(f"{run.key} is a run of the stage {run.stage}, and not of {' or '.join(stages)}")
     if run.state != "done":
         raise Mistake(f"{run.stage} {run.key} is not finished, but {run.state}")
-    return Made(run, experiment_of(run), store.rests_on(run))
+    return FinishedRun(run, experiment_of(run), store.lineage(run))
 
 
 def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
-    """The request that the study options make; raises `Mistake`."""
+    """The request that the study options describe. Raises `Mistake`."""
     objective, space = getattr(options, "objective", ""), tuple(getattr(options, "space", ()))
     if options.study is None and space:
         options.study = "own"
@@ -203,12 +230,13 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
             raise Mistake(f"--set {setting}: not of the form FIELD=VALUE")
         fields.append((path, value))
     data, colon, argument = (options.data or "").partition(":")
-    data += colon + (str(Path(argument).absolute()) if argument else "")  # a store is used from more than one folder
+    # Absolute, because commands for one store may run in several folders.
+    data += colon + (str(Path(argument).absolute()) if argument else "")
     of_sweep: dict[str, Any] = {}
     if isinstance(study_called(options.study), Sweep):
         of_sweep = {"objective": objective, "space": space}
     elif objective or space or getattr(options, "storage", None):
-        raise Mistake(f"{options.study} is a table: --objective, --space and --storage are of sweeps")
+        raise Mistake(f"{options.study} is an ablation: only sweeps take --objective, --space and --storage")
     return new_request(
         options.study,
         scale(options.scale),
@@ -221,23 +249,23 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
 
 
 def plan_from(options: argparse.Namespace) -> Plan:
-    """The plan of the request that the study options make; of a sweep, as far as it has come. Raises `Mistake`."""
+    """The plan of the request that the study options describe; for a sweep, of its trials so far. Raises `Mistake`."""
     request = request_of(options)
     if not isinstance(request, SweepRequest):
         return plan_of(request)
     require_influence(request)
-    before = remembered_of(request, Store(options.runs))
+    before = remembered_request(request, Store(options.runs))
     if before is None:
-        raise Mistake(f"nothing of {request.page} is in {options.runs}: {request.command} runs it")
+        raise Mistake(f"{options.runs} has no runs of {request.page}: {request.command} runs it")
     if before.plan is None:
         raise Mistake(before.trouble)
     return before.plan
 
 
 def agreed(question: str) -> bool:
-    """Whether the user at the terminal says yes; no, where nobody is there."""
+    """Whether the user at the terminal says yes. Without a terminal the answer is no."""
     if not sys.stdin.isatty():
-        print("nobody is there to answer; --yes answers")
+        print("there is no terminal to ask the question; --yes answers it")
         return False
     try:
         return input(question).strip().lower() in ("y", "yes")
@@ -246,7 +274,7 @@ def agreed(question: str) -> bool:
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
-    """Calls `main` with the command line and exits by the codes above; a bug keeps its traceback."""
+    """Calls `main` with the command line and exits with one of the codes above. A bug keeps its traceback."""
     try:
         code = main(sys.argv[1:])
     except Mistake as error:

@@ -1,4 +1,4 @@
-"""`python -m harness.compare A B`: what differs between two runs of a stage: machine, fields and numbers."""
+"""`python -m harness.compare A B`: compares two runs of a stage: machine, fields and numbers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from harness.system.errors import Mistake
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("compare", "what differs between two runs of a stage: machine, fields and numbers")
+    parser = cli.parser("compare", "compares two runs of a stage: machine, fields and numbers")
     cli.add_store(parser)
-    parser.add_argument("a", metavar="A", help="a run, by its key or the first digits of it")
-    parser.add_argument("b", metavar="B", help="another one of the same stage")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("a", metavar="A", help="key of a run, or its first digits")
+    parser.add_argument("b", metavar="B", help="another run of the same stage")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     store = cli.existing_store(options)
     a, b = store.find(options.a), store.find(options.b)
@@ -32,13 +32,13 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake(f"{a.key} is a run of the stage {a.stage} and {b.key} of {b.stage}: there is nothing to compare")
     if a.key == b.key:
         raise Mistake(f"{options.a} and {options.b} are the same run, {a.stage} {a.key}")
-    found = {"stage": a.stage, "facts": facts(a, b), "fields": fields(a, b), "numbers": numbers(a, b)}
-    print(json.dumps(found, indent=1) if options.json else shown(found))
+    comparison = {"stage": a.stage, "facts": facts(a, b), "fields": fields(a, b), "numbers": numbers(a, b)}
+    print(json.dumps(comparison, indent=1) if options.json else shown(comparison))
     return 0
 
 
 def facts(a: Run, b: Run) -> dict[str, tuple[str, str]]:
-    """Key, state and commit of both, and in what their revisions and machines differ."""
+    """Key, state and commit of both runs, and the differences of their revisions and machines."""
     of_a, of_b = environment(a), environment(b)
     always = {
         "key": (a.key, b.key),
@@ -52,7 +52,7 @@ def facts(a: Run, b: Run) -> dict[str, tuple[str, str]]:
 
 
 def environment(run: Run) -> dict[str, str]:
-    """What was recorded of the machine, every value of the attempts; versions by package, changes with the commit."""
+    """The machine of a run: the values of all attempts, with versions by package and a hash of uncommitted changes."""
     seen: dict[str, dict[str, None]] = {}
     for attempt in run.status()["attempts"]:
         recorded = dict(attempt["environment"])
@@ -67,31 +67,31 @@ def environment(run: Run) -> dict[str, str]:
 
 
 def fields(a: Run, b: Run) -> dict[str, tuple[object, object]]:
-    """The fields in which the experiments differ that the runs were made for; raises `Mistake`."""
+    """The fields in which the experiments of the runs differ. Raises `Mistake`."""
     try:
         return differences(experiment_of(a), experiment_of(b))
     except Mistake as mistake:
-        raise Mistake(f"one of the runs was made for an experiment that is none any more: {mistake}") from None
+        raise Mistake(f"the experiment of one of the runs is no longer valid: {mistake}") from None
 
 
 def numbers(a: Run, b: Run) -> list[dict[str, Any]]:
-    """The numbers that both recorded; `delta` is None where N or protocol differ: it would mean nothing."""
+    """The numbers that both runs recorded. `delta` is None if N or protocol differ: it would mean nothing."""
     of_a, of_b = by_moment(a), by_moment(b)
-    found = []
-    for moment, ours in of_a.items():
-        if (theirs := of_b.get(moment)) is not None:
-            alike = (ours.n, ours.protocol) == (theirs.n, theirs.protocol)
+    pairs = []
+    for moment, record_a in of_a.items():
+        if (record_b := of_b.get(moment)) is not None:
+            alike = (record_a.n, record_a.protocol) == (record_b.n, record_b.protocol)
             pair = {
-                "values": (ours.value, theirs.value),
-                "deviations": (ours.deviation, theirs.deviation),
-                "steps": (ours.step, theirs.step),
-                "n": (ours.n, theirs.n),
-                "protocols": (ours.protocol, theirs.protocol),
-                "protocol_ids": (ours.protocol_id, theirs.protocol_id),
-                "delta": theirs.value - ours.value if alike else None,
+                "values": (record_a.value, record_b.value),
+                "deviations": (record_a.deviation, record_b.deviation),
+                "steps": (record_a.step, record_b.step),
+                "n": (record_a.n, record_b.n),
+                "protocols": (record_a.protocol, record_b.protocol),
+                "protocol_ids": (record_a.protocol_id, record_b.protocol_id),
+                "delta": record_b.value - record_a.value if alike else None,
             }
-            found.append({"metric": ours.metric, "split": ours.split, **pair})
-    return found
+            pairs.append({"metric": record_a.metric, "split": record_a.split, **pair})
+    return pairs
 
 
 def by_moment(run: Run) -> dict[tuple[str, str, int | None], Record]:
@@ -103,20 +103,22 @@ def by_moment(run: Run) -> dict[tuple[str, str, int | None], Record]:
     return {(r.metric, r.split, None if r.step == last[r.metric, r.split] else r.step): r for r in records}
 
 
-def shown(found: dict[str, Any]) -> str:
-    """Three tables, those that have lines, and what to know of them."""
-    parts = [_table([(name, *pair) for name, pair in found["facts"].items()], (found["stage"], "A", "B"))]
-    if found["fields"]:
-        parts.append(_table([(path, *pair) for path, pair in found["fields"].items()], ("field", "A", "B")))
+def shown(comparison: dict[str, Any]) -> str:
+    """The facts, fields and numbers as tables, with notes."""
+    parts = [_table([(name, *pair) for name, pair in comparison["facts"].items()], (comparison["stage"], "A", "B"))]
+    if comparison["fields"]:
+        parts.append(_table([(path, *pair) for path, pair in comparison["fields"].items()], ("field", "A", "B")))
     else:
         parts.append("No field of their experiments differs.")
-    if found["numbers"]:
+    if comparison["numbers"]:
         heads = ("metric", "split", "step", "A", "B", "B - A", "N")
-        parts.append(_table([_number(number) for number in found["numbers"]], heads))
+        parts.append(_table([_number(number) for number in comparison["numbers"]], heads))
     else:
-        parts.append("There is no number that both recorded.")
-    if any(number["delta"] is None for number in found["numbers"]):
-        parts.append("No difference is taken between numbers of another protocol or N: --json shows the protocols.")
+        parts.append("The runs have no number in common.")
+    if any(number["delta"] is None for number in comparison["numbers"]):
+        parts.append(
+            "No difference is taken between numbers with different protocols or N; --json shows the protocols."
+        )
     return "\n\n".join(parts)
 
 
@@ -131,7 +133,7 @@ def _number(number: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _metric(name: str, protocols: list[str]) -> tuple[str, list[int]]:
-    """The head of a metric and its digits by each protocol; some stages record numbers that are no metrics."""
+    """The head of a metric and its digits by each protocol. Some stages record numbers that are not metrics."""
     if name not in plugins.names("harness.evaluation.metrics"):
         return name, [2 for _ in protocols]
     called = metrics.title if len(set(protocols)) == 1 else metrics.full_title

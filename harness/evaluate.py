@@ -1,4 +1,4 @@
-"""`python -m harness.evaluate IMAGES --reference IMAGES --protocol NAME`: scores images that were made anywhere."""
+"""`python -m harness.evaluate IMAGES --reference IMAGES --protocol NAME`: scores images from any source."""
 
 from __future__ import annotations
 
@@ -17,34 +17,47 @@ if TYPE_CHECKING:
     from harness.data.image_sets import FeatureStatistics, ImageSet
 
 
-FEWEST = 16  # images: fewer say nothing
+FEWEST = 16  # images: fewer give no meaningful numbers
 UNSAID = "how the images were made was not said"
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("evaluate", "score images that were made anywhere, by a protocol")
+    parser = cli.parser("evaluate", "scores images from any source by a named protocol")
     cli.add_store(parser)
-    parser.add_argument("images", type=Path, help="a folder of image files, or an npz with arr_0, as of ADM")
+    parser.add_argument("images", type=Path, help="folder of image files, or npz with arr_0 as in ADM")
     parser.add_argument(
-        "--reference", type=Path, required=True, metavar="IMAGES", help="the same, or an npz of ADM's statistics"
+        "--reference",
+        type=Path,
+        required=True,
+        metavar="IMAGES",
+        help="reference images in the same form, or npz with ADM's statistics",
     )
     parser.add_argument("--protocol", default="lite", help=f"{', '.join(PROTOCOLS)} (default: lite)")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="of the network, where they come with no package")
-    parser.add_argument("--lpips-weights", type=Path, metavar="FILE", help="of VGG-16, where the protocol has LPIPS")
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="weights of the network, if they come with no package"
+    )
+    parser.add_argument(
+        "--lpips-weights", type=Path, metavar="FILE", help="weights of VGG-16, for protocols with LPIPS"
+    )
     parser.add_argument(
         "--how", default=UNSAID, metavar="TEXT", help="how the images were made: labels, sampler, steps, guidance"
     )
-    parser.add_argument("--fewer", action="store_true", help="score fewer images than the protocol takes, named so")
-    parser.add_argument("--save-npz", type=Path, metavar="FILE", help="write the images as an npz of ADM's evaluator")
     parser.add_argument(
-        "--save-reference", type=Path, metavar="FILE", help="write their statistics, and the images, as its reference"
+        "--fewer", action="store_true", help="score fewer images than the protocol takes, and name their number"
     )
-    parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--save-npz", type=Path, metavar="FILE", help="write the images as an npz for ADM's evaluator")
+    parser.add_argument(
+        "--save-reference",
+        type=Path,
+        metavar="FILE",
+        help="write the images and their statistics as a reference for ADM's evaluator",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quiet", action="store_true", help="print no progress")
     options = parser.parse_args(arguments)
     protocol = protocol_called(options.protocol)
-    require_places(options, protocol)
-    images, reference = opened(options, protocol)
+    require_outputs(options, protocol)
+    images, reference = open_both(options, protocol)
     require_number(options, protocol, images, reference)
 
     from harness.evaluation.scoring import score, table
@@ -64,42 +77,47 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def require_places(options: argparse.Namespace, protocol: Protocol) -> None:
-    """Raises `Mistake` where what is to be saved has no place, or is no reference of ADM's evaluator."""
+def require_outputs(options: argparse.Namespace, protocol: Protocol) -> None:
+    """Raises `Mistake` if an output file cannot be written, or cannot be a reference for ADM's evaluator."""
     if options.save_reference and protocol.network != "inception":
-        raise Mistake(f"--save-reference writes statistics of Inception features: {options.protocol} looks by others")
+        raise Mistake(
+            f"--save-reference writes statistics of Inception features: {options.protocol} uses other features"
+        )
     for path in filter(None, (options.save_npz, options.save_reference)):
         if path.is_dir():
-            raise Mistake(f"{path} is a folder: the file to be written is needed")
+            raise Mistake(f"{path} is a folder: give the name of a file to write")
         if not path.parent.is_dir():
-            raise Mistake(f"{path} cannot be written: {path.parent} is not there or is not a folder")
+            raise Mistake(f"{path} cannot be written: {path.parent} does not exist or is not a folder")
 
 
-def opened(options: argparse.Namespace, protocol: Protocol) -> tuple[ImageSet, ImageSet]:
-    """The images and their reference; raises `Mistake` where these do not go together."""
+def open_both(options: argparse.Namespace, protocol: Protocol) -> tuple[ImageSet, ImageSet]:
+    """The images and their reference. Raises `Mistake` if they do not go together."""
     from harness.data.image_sets import open_images
 
     images = open_images(options.images, protocol.side)
     if not len(images):
-        raise Mistake(f"{options.images} has statistics and no images: IMAGES are those that are scored")
+        raise Mistake(f"{options.images} has statistics and no images: IMAGES must be images to score")
     if images.size[0] != images.size[1]:
         raise Mistake(f"{options.images}: images of {images.size[1]} x {images.size[0]} px are not square")
     folder = options.reference.expanduser().is_dir()
     reference = open_images(options.reference, images.size[0], protocol.crop if folder else "none")
     if protocol.paired and images.names is not None and reference.names is not None and images.names != reference.names:
-        odd = next(iter(sorted(set(images.names) ^ set(reference.names))), "the order")
-        raise Mistake(f"{options.protocol} compares files of the same names: {odd} is in one of both folders only")
+        odd = sorted(set(images.names) ^ set(reference.names))
+        difference = f"{odd[0]} is in one of the two folders only" if odd else "the order differs"
+        raise Mistake(f"{options.protocol} compares files with the same names: {difference}")
     if protocol.paired and len(images) != len(reference):
         raise Mistake(f"{options.protocol} compares pairs: {len(images)} images and {len(reference)} originals")
     if not protocol.paired and reference.statistics is not None and protocol.network != "inception":
-        raise Mistake(f"{options.reference} holds statistics of Inception features: {options.protocol} looks by others")
+        raise Mistake(
+            f"{options.reference} holds statistics of Inception features: {options.protocol} uses other features"
+        )
     if reference.statistics is not None:
         require_widths(options, protocol, reference.statistics)
     return images, reference
 
 
 def require_widths(options: argparse.Namespace, protocol: Protocol, statistics: FeatureStatistics) -> None:
-    """Raises `Mistake` for statistics of other features than the network's."""
+    """Raises `Mistake` for statistics of features of another network."""
     measure = plugins.load("harness.networks.measures", protocol.network, "measure")
     widths = {"mu": (statistics.mu, measure.features), "mu_s": (statistics.mu_s, measure.spatial)}
     for name, (mean, width) in widths.items():
@@ -108,10 +126,12 @@ def require_widths(options: argparse.Namespace, protocol: Protocol, statistics: 
 
 
 def require_number(options: argparse.Namespace, protocol: Protocol, images: ImageSet, reference: ImageSet) -> None:
-    """Raises `Mistake` for too few images, or for another number than the protocol's that was not asked for."""
-    for path, them in ((options.images, images), (options.reference, reference)):
-        if len(them) < FEWEST and (len(them) or them.statistics is None):  # a reference may be statistics alone
-            raise Mistake(f"{path} holds {len(them)} images: at least {FEWEST} are needed to say anything")
+    """Raises `Mistake` for too few images, or if their number differs from the protocol's without --fewer."""
+    for path, image_set in ((options.images, images), (options.reference, reference)):
+        if len(image_set) < FEWEST and (
+            len(image_set) or image_set.statistics is None
+        ):  # a reference may be statistics alone
+            raise Mistake(f"{path} holds {len(image_set)} images: at least {FEWEST} are needed")
     if protocol.images is None or len(images) == protocol.images:
         return
     if len(images) > protocol.images or not options.fewer:

@@ -1,8 +1,8 @@
-"""`python -m harness.prune`: removes what no remembered request wants, after showing it and asking.
+"""`python -m harness.prune`: removes the runs that no request in the store needs, after listing them and asking.
 
-That is: runs that no request plans under the present code, folders of jobs that no remaining run was submitted from,
-and copies of the code once nothing runs from one. A folder gets a hidden name before it is deleted, so that whatever
-is killed leaves no half of a run; the next call deletes the rest.
+It removes runs that no request plans under the present code, folders of jobs that no remaining run was submitted from,
+and copies of the code if nothing runs from any copy. A folder gets a hidden name before it is deleted: a killed command
+leaves no half of a run, and the next call deletes the rest.
 """
 
 from __future__ import annotations
@@ -18,25 +18,33 @@ from tabulate import tabulate
 
 from harness import cli
 from harness.execution import jobs
-from harness.planning.request_log import FOLDER, Remembered, remembered
+from harness.planning.request_log import FOLDER, RememberedRequest, remembered_requests
 from harness.store.runs import Damaged, Run, Store
 from harness.store.usage import GIB, MIB, Usage, age, usage
 from harness.system.errors import Mistake, unknown
 
-KEY = re.compile("[0-9a-f]{16}")  # whatever else somebody keeps beside the runs is not ours to remove
+KEY = re.compile("[0-9a-f]{16}")  # other files beside the runs are never removed
 LEFT = ".pruned"
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("prune", "removes what no remembered request wants, after showing it and asking")
+    parser = cli.parser("prune", "removes the runs that no request in the store needs, after listing them and asking")
     cli.add_store(parser)
-    parser.add_argument("--forget", action="append", default=[], metavar="PAGE", help="forget a request before")
+    parser.add_argument(
+        "--forget",
+        action="append",
+        default=[],
+        metavar="PAGE",
+        help="first forget this request; may be given several times",
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     options = parser.parse_args(arguments)
     store = cli.existing_store(options)
     if not (store.root / FOLDER).is_dir():
-        raise Mistake(f"{store.root} remembers no request, so every run would go: harness.ablate remembers what it did")
-    requests = {request.page: request for request in remembered(store)}
+        raise Mistake(
+            f"{store.root} remembers no request, so every run would be removed; harness.ablate records requests"
+        )
+    requests = {request.page: request for request in remembered_requests(store)}
     for page in options.forget:
         if page not in requests:
             raise unknown("request", page, requests)
@@ -53,8 +61,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     for request in forgotten:
         request.path.unlink(missing_ok=True)
-    with jobs.submitting(store):  # nobody submits meanwhile; and what was requested since then stays
-        runs, others, _ = removable(store, remembered(store))
+    with jobs.submitting(store):  # no job is submitted meanwhile, and runs of requests made since then stay
+        runs, others, _ = removable(store, remembered_requests(store))
         for folder in others:
             if folder in held:
                 remove(folder)
@@ -63,61 +71,61 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def removable(store: Store, requests: list[Remembered]) -> tuple[list[Run], list[Path], list[Run]]:
-    """Runs and other folders that can go, and runs that no request wants but that are in use; raises `Mistake`."""
+def removable(store: Store, requests: list[RememberedRequest]) -> tuple[list[Run], list[Path], list[Run]]:
+    """The runs and other folders to remove, and unwanted runs that are in use. Raises `Mistake`."""
     wanted: set[Path] = set()
     for request in requests:
         if request.plan is None:
             raise Mistake(
-                f"which runs {request.page} wants cannot be told: {request.trouble}. Nothing is removed before that "
-                f"is mended, or forgotten: --forget {request.page}"
+                f"the runs of {request.page} are unknown: {request.trouble}. Nothing is removed until that is "
+                f"mended or the request is forgotten: --forget {request.page}"
             )
         wanted |= {run.folder for run in request.runs(store)}
     every = [run for run in store.runs() if KEY.fullmatch(run.key)]
-    loose = [run for run in every if run.folder not in wanted]
+    unwanted = [run for run in every if run.folder not in wanted]
     busy = busy_runs(every)
-    in_use = needed(store, [run for run in loose if run.folder in busy])
-    going = [run for run in loose if run.folder not in in_use]
-    gone = {run.folder for run in going}
-    staying = [run for run in every if run.folder not in gone]
-    left = [path for path in sorted(store.root.glob(f"*/.*{LEFT}")) if path.is_dir()]
-    others = [*left, *unused_code(store, staying, bool(busy))]
-    return going, others, [run for run in loose if run.folder in in_use]
+    in_use = needed(store, [run for run in unwanted if run.folder in busy])
+    unused = [run for run in unwanted if run.folder not in in_use]
+    removed = {run.folder for run in unused}
+    kept = [run for run in every if run.folder not in removed]
+    leftovers = [path for path in sorted(store.root.glob(f"*/.*{LEFT}")) if path.is_dir()]
+    others = [*leftovers, *unused_code(store, kept, bool(busy))]
+    return unused, others, [run for run in unwanted if run.folder in in_use]
 
 
 def busy_runs(runs: list[Run]) -> set[Path]:
-    """Those that a process works on, or that have a job in a queue; raises `Trouble` where that cannot be told."""
+    """The runs that a process works on, or that have a job in a queue. Raises `Trouble` if that is unknown."""
     alive = jobs.alive(runs)
     return {run.folder for run in runs if run.locked or run in alive}
 
 
 def needed(store: Store, busy: list[Run]) -> set[Path]:
-    """The busy runs and all that they rest on; raises `Mistake` where that is not written down yet."""
-    found: set[Path] = set()
+    """The busy runs and the runs that they rest on. Raises `Mistake` if these are not recorded yet."""
+    folders: set[Path] = set()
     for run in busy:
         try:
-            found |= {r.folder for r in store.rests_on(run).values()}
+            folders |= {r.folder for r in store.lineage(run).values()}
         except Damaged:
             raise Mistake(
-                f"{run.stage} {run.key}, which no request wants, waits in a queue, and what it will read cannot "
-                "be told before it begins: nothing is removed until then, or until it is cancelled"
+                f"{run.stage} {run.key}, which no request wants, waits in a queue, and its inputs are unknown before "
+                "it begins: nothing is removed until then, or until it is cancelled"
             ) from None
-    return found
+    return folders
 
 
-def unused_code(store: Store, staying: list[Run], busy: bool) -> list[Path]:
-    """Job folders that no run of `staying` was submitted from, and copies of the code where nothing can run from one.
+def unused_code(store: Store, kept: list[Run], busy: bool) -> list[Path]:
+    """Job folders that no run of `kept` was submitted from, and copies of the code if nothing can run from any copy.
 
-    A run does not say which copy it was submitted with: all stay while a job or the command behind it lives.
+    A run does not record the copy of its job: all copies stay while a job or a command that may submit is alive.
     """
-    logs = {Path(job.log).parent.name for run in staying if (job := jobs.submitted(run)) is not None}
+    logs = {Path(job.log).parent.name for run in kept if (job := jobs.submitted(run)) is not None}
     folders = [path for path in sorted(store.root.glob("jobs/[!.]*")) if path.is_dir()]
-    alive = {path for path in folders if _lives(path)}
+    alive = {path for path in folders if _alive(path)}
     code = [] if busy or alive else [p for p in sorted(store.root.glob("code/*")) if KEY.fullmatch(p.name)]
     return [*code, *(path for path in folders if path not in alive and path.name not in logs)]
 
 
-def _lives(folder: Path) -> bool:
+def _alive(folder: Path) -> bool:
     """Whether the command that made a job folder, DATE-TIME-PID, may still submit from it."""
     try:
         return psutil.Process(int(folder.name.rpartition("-")[2])).create_time() <= folder.stat().st_mtime
@@ -126,7 +134,7 @@ def _lives(folder: Path) -> bool:
 
 
 def shown(runs: list[Run], held: dict[Path, Usage], in_use: list[Run]) -> str:
-    """A line for every folder that can go, and how many runs cannot."""
+    """A line for every folder to remove, and the number of unwanted runs in use."""
     states = {run.folder: run.state for run in runs}
     table = [
         (folder.parent.name, folder.name, states.get(folder, ""), f"{used.bytes / MIB:.1f}", age(used.at))
@@ -137,21 +145,23 @@ def shown(runs: list[Run], held: dict[Path, Usage], in_use: list[Run]) -> str:
         align = ("left", "left", "left", "right", "right")
         parts.append(tabulate(table, ("stage", "key", "state", "MiB", "age"), disable_numparse=True, colalign=align))
     if in_use:
-        parts.append(f"{len(in_use)} runs that no request wants stay: they run, wait in a queue, or are read by such.")
+        parts.append(
+            f"{len(in_use)} runs that no request wants stay: they run, wait in a queue, or are inputs of such runs."
+        )
     if not table:
-        parts.append("Nothing else is there that no request wants." if in_use else "All that is there is wanted.")
+        parts.append("All other runs are wanted." if in_use else "All runs are wanted.")
     return "\n\n".join(parts)
 
 
-def question(forgotten: list[Remembered], runs: list[Run], others: list[Path], held: dict[Path, Usage]) -> str:
-    """What is about to happen, on one line."""
+def question(forgotten: list[RememberedRequest], runs: list[Run], others: list[Path], held: dict[Path, Usage]) -> str:
+    """The question before the removal, on one line."""
     forget = f"Forget {', '.join(request.page for request in forgotten)}, remove" if forgotten else "Remove"
     besides = f" and {len(others)} other folders" if others else ""
     return f"{forget} {len(runs)} runs{besides}, {sum(u.bytes for u in held.values()) / GIB:.2f} GiB? [y/N] "
 
 
 def removed_run(run: Run) -> bool:
-    """Removes a run unless a process has begun to work on it. Its lock file stays: another may wait for it."""
+    """Removes a run unless a process has begun to work on it. Its lock file stays: another process may wait for it."""
     try:
         with run.lock.acquire(timeout=0):
             remove(run.folder)

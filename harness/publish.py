@@ -1,4 +1,4 @@
-"""`python -m harness.publish --run ID --out DIR`: a finished tokenizer as a pretrained model, with a model card."""
+"""`python -m harness.publish --run ID --out DIR`: writes a finished tokenizer as a pretrained model with a card."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("publish", __doc__.partition(": ")[2])
     cli.add_store(parser)
-    parser.add_argument("--run", required=True, metavar="ID", help="a run, by its key or the first digits of it")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder to write; new or empty")
-    parser.add_argument("--push", metavar="OWNER/NAME", help="upload it to this repository of the Hub, too")
+    parser.add_argument("--run", required=True, metavar="ID", help="key of a run, or its first digits")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write, new or empty")
+    parser.add_argument("--push", metavar="OWNER/NAME", help="also upload it to this repository of the Hub")
     options = parser.parse_args(arguments)
-    made = cli.chosen_run(options, cli.TOKENIZING)
+    finished_run = cli.chosen_run(options, cli.TOKENIZING)
     out = options.out.resolve()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise Mistake(f"--out {options.out} is there and is not an empty folder")
+        raise Mistake(f"--out {options.out} exists and is not an empty folder")
 
     from harness.hub.tokenizer import PretrainedTokenizer, require_hub_id
     from harness.store.runs import Store
 
     if options.push is not None:
         require_hub_id(options.push)
-    tokenizer = PretrainedTokenizer.of_run(Store(options.runs), made.decoder)
+    tokenizer = PretrainedTokenizer.of_run(Store(options.runs), finished_run.decoder)
     write(tokenizer, out)
     origin = tokenizer.config.origin
-    print(f"{made.decoder.stage} {made.decoder.key}, {origin.variant}, with {len(origin.records)} numbers:")
+    stage, key = finished_run.decoder.stage, finished_run.decoder.key
+    print(f"{stage} {key}, {origin.variant}, with {len(origin.records)} numbers:")
     for path in sorted(out.iterdir()):
         print(f"  {options.out / path.name}  {path.stat().st_size:,} bytes")
     if options.push is not None:
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def write(tokenizer: PretrainedTokenizer, out: Path) -> None:
-    """Writes the folder `out`, which is not there or empty, as a whole or not at all."""
+    """Writes the folder `out`, which is new or empty, completely or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
@@ -55,10 +56,10 @@ def write(tokenizer: PretrainedTokenizer, out: Path) -> None:
 
 
 def pushed(tokenizer: PretrainedTokenizer, repository: str, written: Path) -> str:
-    """Where the Hub has it now; raises `Trouble`."""
+    """Uploads the tokenizer and returns its URL. Raises `Trouble`."""
     try:
         return str(tokenizer.push_to_hub(repository))
-    except Exception as error:  # each HTTP library has its own
+    except Exception as error:  # each HTTP library has its own exceptions
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise Trouble(f"{written} is written, but {repository} of the Hub is not: {reason}") from error
 

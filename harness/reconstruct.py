@@ -1,4 +1,4 @@
-"""`python -m harness.reconstruct IMAGES --run ID`: image files through a finished tokenizer and back."""
+"""`python -m harness.reconstruct IMAGES --run ID`: encodes and decodes image files with a finished tokenizer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.data.decoding import EXTENSIONS, read
 from harness.experiments.keys import key_of
 from harness.system.errors import Mistake
 
-LINE = 10  # images that the overview shows
+LINE = 10  # number of images in the overview
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -19,8 +19,8 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_run(parser)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGES", help="image files, or folders of them")
     options = parser.parse_args(arguments)
-    made = cli.chosen_run(options, cli.TOKENIZING)
-    side = made.experiment.data.image_size
+    finished_run = cli.chosen_run(options, cli.TOKENIZING)
+    side = finished_run.experiment.data.image_size
     pixels = {}
     for path in files(options.images):
         image = read(path, side)
@@ -38,16 +38,16 @@ def main(arguments: Sequence[str]) -> int:
     from reports.figures import strips
 
     machine = this_machine()
-    tokenizer = weights.load_tokenizer(made.experiment, made.decoder).to(machine.device)
+    tokenizer = weights.load_tokenizer(finished_run.experiment, finished_run.decoder).to(machine.device)
     originals = np.stack(list(pixels.values()))
     decoded = autoencode.decode(tokenizer, autoencode.encode(tokenizer, originals, machine).mean, machine)
     images = decoded.permute(0, 2, 3, 1).numpy()
     request = key_of([shown(path) for path in pixels])[:6]
-    folder = options.out / f"reconstructed-{made.run.key}-{request}"
+    folder = options.out / f"reconstructed-{finished_run.run.key}-{request}"
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for number, (path, original, image) in enumerate(zip(pixels, originals, images, strict=True)):
-        name = folder / f"{number:04d}-{path.stem}.png"  # the same name may lie in two folders
+        name = folder / f"{number:04d}-{path.stem}.png"  # two folders may hold files of the same name
         Image.fromarray(image).save(name)
         error = np.square(image / 127.5 - original / 127.5).mean()
         lines.append((shown(path), shown(name), f"{10 * np.log10(4 / max(error, 1e-10)):.2f}"))
@@ -58,19 +58,19 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def files(given: list[Path]) -> list[Path]:
-    """The image files that are given or lie in given folders, at any depth, in order, each once; no hidden ones."""
-    found = []
+    """The given files, and the images in given folders at any depth, without hidden ones; in order, each once."""
+    images = []
     for path in given:
         if path.is_dir():
             inside = [below for below in sorted(path.rglob("*")) if _is_image(below)]
             if not inside:
                 raise Mistake(f"no images in {shown(path)}; looked for {' '.join(EXTENSIONS)}")
-            found += inside
+            images += inside
         elif path.exists():
-            found.append(path)
+            images.append(path)
         else:
-            raise Mistake(f"{shown(path)} is not there")
-    return list(dict.fromkeys(found))
+            raise Mistake(f"{shown(path)} does not exist")
+    return list(dict.fromkeys(images))
 
 
 def _is_image(path: Path) -> bool:
@@ -78,7 +78,7 @@ def _is_image(path: Path) -> bool:
 
 
 def shown(path: Path) -> str:
-    """The path as it can be printed: names of files need not be valid Unicode."""
+    """The path as printable text: file names may not be valid Unicode."""
     return os.fsencode(path).decode(errors="replace")
 
 

@@ -1,4 +1,4 @@
-"""`python -m harness.report STUDY`: rebuilds a report from the store alone; it runs nothing."""
+"""`python -m harness.report STUDY`: rebuilds a report from the store, without running anything."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     plan, store = cli.plan_from(options), Store(options.runs)
     request = plan.request
     if all(t.run_in(store).state == "waiting" for t in plan.tasks):
-        raise Mistake(f"nothing of this is in {store.root}: {request.command} runs it")
+        raise Mistake(f"{store.root} has no runs of {request.page}: {request.command} runs it")
     if isinstance(request, AblationRequest):
         from reports.ablation.page import write
 
@@ -28,12 +28,12 @@ def main(arguments: Sequence[str]) -> int:
         from harness.search.storage import default_storage, known_study, trouble_of
         from reports.sweep.page import write as write_sweep
 
-        place = options.storage or default_storage(store.root, request.page)
-        with trouble_of(place):
-            study = known_study(request, place, store)
+        location = options.storage or default_storage(store.root, request.page)
+        with trouble_of(location):
+            study = known_study(request, location, store)
             if study is None:
-                raise Mistake(f"no study {request.page!r} at {place}: {request.command} makes it")
-            print(write_sweep(request, study, place, store, options.out))
+                raise Mistake(f"no study {request.page!r} at {location}: {request.command} makes it")
+            print(write_sweep(request, study, location, store, options.out))
     return 0
 
 

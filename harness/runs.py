@@ -1,4 +1,4 @@
-"""`python -m harness.runs [STUDY]`: what the store holds of every request that it remembers, or every run of one."""
+"""`python -m harness.runs [STUDY]`: lists the requests in the store with the state and size of their runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from harness import cli
 from harness.planning.plan import Plan
-from harness.planning.request_log import Remembered, remembered
+from harness.planning.request_log import RememberedRequest, remembered_requests
 from harness.store.exchange import export, take
 from harness.store.runs import Run, Store
 from harness.store.usage import GIB, MIB, Usage, age, usage
@@ -21,20 +21,29 @@ from harness.system.errors import Mistake, unknown
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("runs", "what the store holds of every request that it remembers; of one, every run")
+    parser = cli.parser(
+        "runs", "lists the requests in the store with the state and size of their runs; with STUDY, every run"
+    )
     cli.add_store(parser)
-    parser.add_argument("study", nargs="?", metavar="STUDY", help="a study or the name of a page: its runs")
-    parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.add_argument("--export", type=Path, metavar="DIR", help="write its results there, a file a seed, no weights")
-    parser.add_argument("--take", type=Path, nargs="+", metavar="FILE", help="take such files into the store")
+    parser.add_argument("study", nargs="?", metavar="STUDY", help="list every run of this study or page")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--export",
+        type=Path,
+        metavar="DIR",
+        help="write the results of STUDY to this folder, one file per seed, without weights",
+    )
+    parser.add_argument(
+        "--take", type=Path, nargs="+", metavar="FILE", help="add the runs in files of --export to the store"
+    )
     options = parser.parse_args(arguments)
     if options.take:
         for path in options.take:
-            taken, there = take(path, Store(options.runs))
-            print(f"{path}: {taken} runs taken, {there} were there")
+            added, present = take(path, Store(options.runs))
+            print(f"{path}: {added} runs added, {present} were in the store already")
         return 0
     store = cli.existing_store(options)
-    requests = remembered(store)
+    requests = remembered_requests(store)
     if options.study:
         requests = named(options.study, requests, store)
     if options.export:
@@ -44,33 +53,33 @@ def main(arguments: Sequence[str]) -> int:
     held = {run.folder: usage(run.folder) for run in store.runs()}
     for request in requests:
         if request.plan is None:
-            print(f"{request.page}: its runs cannot be told: {request.trouble}", file=sys.stderr)
+            print(f"{request.page}: its runs are unknown: {request.trouble}", file=sys.stderr)
     if options.study:
         tables = {r.page: lines(r.plan, store, held) for r in requests if r.plan is not None}
         print(json.dumps(tables, indent=1) if options.json else "\n\n".join(map(shown, tables, tables.values())))
     else:
-        found = overview(requests, store, held)
-        print(json.dumps(found, indent=1) if options.json else shown_overview(found))
+        summary = overview(requests, store, held)
+        print(json.dumps(summary, indent=1) if options.json else shown_overview(summary))
     return 0
 
 
-def named(name: str, requests: list[Remembered], store: Store) -> list[Remembered]:
-    """The requests of a study, or the one of a page; raises `Mistake`."""
-    found = [request for request in requests if name in (request.page, request.study)]
+def named(name: str, requests: list[RememberedRequest], store: Store) -> list[RememberedRequest]:
+    """The requests of a study, or the one of a page. Raises `Mistake`."""
+    matches = [request for request in requests if name in (request.page, request.study)]
     if not requests:
         raise Mistake(f"{store.root} remembers no request: python -m harness.ablate STUDY makes one")
-    if not found:
+    if not matches:
         raise unknown("study or page", name, dict.fromkeys(n for r in requests for n in (r.study, r.page) if n))
-    return found
+    return matches
 
 
-def exported(options: argparse.Namespace, requests: list[Remembered], store: Store) -> dict[Path, int]:
-    """Writes the results of the one request that is meant; raises `Mistake` where that is not clear."""
+def exported(options: argparse.Namespace, requests: list[RememberedRequest], store: Store) -> dict[Path, int]:
+    """Writes the results of the chosen request. Raises `Mistake` if the options choose none or several."""
     if not options.study or len(requests) != 1:
         pages = ", ".join(request.page for request in requests)
         raise Mistake(f"--export takes one page: {pages}")
     if requests[0].plan is None:
-        raise Mistake(f"{requests[0].page}: its runs cannot be told: {requests[0].trouble}")
+        raise Mistake(f"{requests[0].page}: its runs are unknown: {requests[0].trouble}")
     written = export(requests[0].plan.runs_by_seed(store), options.export)
     if not written:
         raise Mistake(f"nothing of {requests[0].page} is done in {store.root}")
@@ -78,7 +87,7 @@ def exported(options: argparse.Namespace, requests: list[Remembered], store: Sto
 
 
 def lines(plan: Plan, store: Store, held: dict[Path, Usage]) -> list[dict[str, Any]]:
-    """Every run of a request, made or not."""
+    """All runs of a request, made or not."""
     return [
         {"stage": t.stage, "key": t.key, "rows": rows, "state": run.state, **measured([run], held)}
         for t, rows in plan.labels.items()
@@ -86,8 +95,8 @@ def lines(plan: Plan, store: Store, held: dict[Path, Usage]) -> list[dict[str, A
     ]
 
 
-def overview(requests: list[Remembered], store: Store, held: dict[Path, Usage]) -> dict[str, Any]:
-    """What every request has of the runs that it wants, what no request wants, and all of it."""
+def overview(requests: list[RememberedRequest], store: Store, held: dict[Path, Usage]) -> dict[str, Any]:
+    """The runs of every request, the runs that no request wants, and all runs: counts, sizes and times."""
     every, wanted, of_requests = store.runs(), set[Path](), []
     done = {run.folder for run in every if run.state == "done"}
     for request in (r for r in requests if r.plan is not None):
@@ -95,46 +104,46 @@ def overview(requests: list[Remembered], store: Store, held: dict[Path, Usage]) 
         wanted |= {run.folder for run in runs}
         counts = {"done": sum(run.folder in done for run in runs), "planned": len(runs)}
         of_requests.append({"page": request.page, **counts, **measured(runs, held), "requested": request.at})
-    loose = [run for run in every if run.folder not in wanted]
+    unwanted = [run for run in every if run.folder not in wanted]
     return {
         "requests": of_requests,
-        "no study": {"runs": len(loose), **measured(loose, held)},
+        "no study": {"runs": len(unwanted), **measured(unwanted, held)},
         "total": {"runs": len(every), **measured(every, held)},
     }
 
 
 def measured(runs: list[Run], held: dict[Path, Usage]) -> dict[str, Any]:
-    """The bytes of what there is of `runs`, and the last write to it (Unix time); None where there is nothing."""
-    found = [held[run.folder] for run in runs if run.folder in held]
-    return {"bytes": sum(u.bytes for u in found), "written": max((u.at for u in found), default=None)}
+    """The size of `runs` on disk in bytes, and the time of the last write (Unix time); None if there is none."""
+    existing = [held[run.folder] for run in runs if run.folder in held]
+    return {"bytes": sum(u.bytes for u in existing), "written": max((u.at for u in existing), default=None)}
 
 
-def shown(page: str, found: list[dict[str, Any]]) -> str:
+def shown(page: str, runs: list[dict[str, Any]]) -> str:
     """The runs of a request as a table."""
     table = [
         (line["stage"], line["key"], line["rows"], line["state"], f"{line['bytes'] / MIB:.1f}", _age(line["written"]))
-        for line in found
+        for line in runs
     ]
     heads = ("stage", "key", "rows", "state", "MiB", "age")
     text = tabulate(table, heads, disable_numparse=True, colalign=("left", "left", "left", "left", "right", "right"))
-    done, size = sum(line["state"] == "done" for line in found), sum(line["bytes"] for line in found)
-    return f"{page}\n\n{text}\n\n{done} of {len(found)} runs are done, {size / GIB:.2f} GiB"
+    done, size = sum(line["state"] == "done" for line in runs), sum(line["bytes"] for line in runs)
+    return f"{page}\n\n{text}\n\n{done} of {len(runs)} runs are done, {size / GIB:.2f} GiB"
 
 
-def shown_overview(found: dict[str, Any]) -> str:
-    """One line a request, one for what none wants, and the sum."""
+def shown_overview(summary: dict[str, Any]) -> str:
+    """One line per request, one for the runs that none wants, and the sum."""
     table = [
         (r["page"], f"{r['done']} of {r['planned']}", f"{r['bytes'] / GIB:.2f}", age(r["requested"]))
-        for r in found["requests"]
+        for r in summary["requests"]
     ]
     for name in ("no study", "total"):
-        rest = found[name]
+        rest = summary[name]
         table.append((name, str(rest["runs"]), f"{rest['bytes'] / GIB:.2f}", _age(rest["written"])))
     text = tabulate(
         table, ("page", "runs", "GiB", "age"), disable_numparse=True, colalign=("left", "right", "right", "right")
     )
-    parts = [found["no study"], *found["requests"]]
-    if sum(part["bytes"] for part in parts) > found["total"]["bytes"]:
+    parts = [summary["no study"], *summary["requests"]]
+    if sum(part["bytes"] for part in parts) > summary["total"]["bytes"]:
         text += "\n\nRuns that several requests want count in each of them, and once in the total."
     return text
 

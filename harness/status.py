@@ -1,4 +1,4 @@
-"""`python -m harness.status [STUDY]`: how far every stage is, and what went wrong."""
+"""`python -m harness.status [STUDY]`: shows how far every stage is, and what went wrong."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ WATCH_SECONDS = 2.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("status", "how far every stage is, and what went wrong; without STUDY, of all in the store")
+    parser = cli.parser(
+        "status", "shows how far every stage is, and what went wrong; without STUDY, for all runs in the store"
+    )
     cli.add_study(parser)
     cli.add_sweep(parser)
-    parser.add_argument("--watch", action="store_true", help="again and again, until all is settled or Ctrl-C")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--watch", action="store_true", help="repeat until no stage runs or is queued, or until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     store = Store(options.runs)
     if options.study:

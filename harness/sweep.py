@@ -1,4 +1,4 @@
-"""`python -m harness.sweep STUDY`: looks where in a space an objective is best, with Optuna, and writes its report."""
+"""`python -m harness.sweep STUDY`: searches a space for the best value of an objective, and writes its report."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from harness.search.storage import (
     known_study,
     open_study,
     quiet,
-    require_place,
-    shown_place,
+    require_writable,
     trouble_of,
+    without_password,
 )
 from harness.store.runs import Store
 from harness.system import plugins
@@ -41,19 +41,24 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sampler", metavar="NAME", help=f"{', '.join(SAMPLERS)} (default: the sweep's own)")
     parser.add_argument("--pruner", default="none", metavar="NAME", help=f"{', '.join(PRUNERS)} (default: none)")
     cli.add_storage(parser)
-    parser.add_argument("--trials", type=int, metavar="N", help="in all, those of earlier commands included")
+    parser.add_argument(
+        "--trials",
+        type=int,
+        metavar="N",
+        help="total number of trials, including those of earlier commands",
+    )
     cli.add_execution(parser)
     cli.add_price(parser)
     options = parser.parse_args(arguments)
-    request, how, store = request_of(options), cli.options_of(options), Store(options.runs)
+    request, run_options, store = request_of(options), cli.options_of(options), Store(options.runs)
     pace = cli.pace_of(options)
     search = search_of(options, request, store)
     request = dataclasses.replace(request, words=words_of(options))
     executor = plugins.load("harness.execution.executors", options.executor, "executor")
     plan, times = plan_ahead(request, search)
-    waiting = how.to_run(plan.tasks, store)
+    waiting = run_options.to_run(plan.tasks, store)
     if options.dry_run:
-        print(shown_plan(plan, search, store, how, pace))
+        print(shown_plan(plan, search, store, run_options, pace))
     else:
         require_data(request)
         require_weights(waiting)
@@ -64,16 +69,16 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake("a sweep does not run under torchrun: cluster.toml gives jobs several processes")
     base = request.experiment(request.chosen_rows()[0])
     sample = tasks([base], request.stages(base))
-    how.require_even(sample, None if hasattr(executor, "queue") else 1)
+    run_options.require_even(sample, None if hasattr(executor, "queue") else 1)
     if hasattr(executor, "require"):
-        executor.require(sample, how)
-    require_place(search.storage)
-    known_study(request, search.storage, store)  # whatever is wrong with it
+        executor.require(sample, run_options)
+    require_writable(search.storage)
+    known_study(request, search.storage, store)  # raises `Mistake` if another study is there
 
     from reports.sweep.page import write
 
     with trouble_of(search.storage), quiet():
-        driver = driven(request, search, executor, how, store)
+        driver = driven(request, search, executor, run_options, store)
         print(write(driver.request, driver.study, search.storage, store, options.out))
         troubles = driver.troubles()
     for line in troubles:
@@ -81,31 +86,31 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if troubles else 0
 
 
-def driven(request: SweepRequest, search: Search, executor: ModuleType, how: Options, store: Store) -> Driver:
-    """The driver of a search that has come as far as it can; raises `Mistake` where another one is at work."""
+def driven(request: SweepRequest, search: Search, executor: ModuleType, run_options: Options, store: Store) -> Driver:
+    """Runs a search as far as possible and returns its driver. Raises `Mistake` if another command drives it."""
     with alone(request, search, store):
         study = open_study(request, search.storage, store)
         study.pruner = search.pruner_of(request.experiment(request.chosen_rows()[0]).training.steps)
         study.set_user_attr("command", request.command)
-        at_once = executor.at_once(how) or (None if search.independent else how.workers)
-        with TrialLines(how.quiet, live=hasattr(executor, "queue")) as lines:
-            driver = Driver.open(request, search, study, store, at_once, how.retry_failed, lines)
-            executor.execute(driver, store, how)
+        at_once = executor.at_once(run_options) or (None if search.independent else run_options.workers)
+        with TrialLines(run_options.quiet, live=hasattr(executor, "queue")) as lines:
+            driver = Driver.open(request, search, study, store, at_once, run_options.retry_failed, lines)
+            executor.execute(driver, store, run_options)
             driver.settle()
     return driver
 
 
 def request_of(options: argparse.Namespace) -> SweepRequest:
-    """The request for a sweep that the options make; raises `Mistake`."""
+    """The request for a sweep that the options describe. Raises `Mistake`."""
     request = cli.request_of(options)
     if not isinstance(request, SweepRequest):
-        raise Mistake(f"{request.name} is a table: python -m harness.ablate {request.name} runs it")
+        raise Mistake(f"{request.name} is an ablation: python -m harness.ablate {request.name} runs it")
     require_influence(request)
     return request
 
 
 def search_of(options: argparse.Namespace, request: SweepRequest, store: Store) -> Search:
-    """How to search, by the command and, where it does not say, by the study; raises `Mistake`."""
+    """How to search: by the options, else by the defaults of the study. Raises `Mistake`."""
     if options.trials is not None and options.trials < 1:
         raise Mistake(f"--trials {options.trials}: at least 1")
     gridded = all(a.grid for a in request.axes)
@@ -117,30 +122,28 @@ def search_of(options: argparse.Namespace, request: SweepRequest, store: Store) 
 
 
 def words_of(options: argparse.Namespace) -> tuple[str, ...]:
-    """The options that say how to search, as they were given; a storage without its password."""
+    """The search options of the command line, with the storage without its password."""
     given = {
         "--sampler": options.sampler,
         "--trials": options.trials,
         "--pruner": options.pruner if options.pruner != "none" else None,
-        "--storage": options.storage and shown_place(options.storage),
+        "--storage": options.storage and without_password(options.storage),
     }
     return tuple(word for name, value in given.items() if value is not None for word in (name, str(value)))
 
 
 def plan_ahead(request: SweepRequest, search: Search) -> tuple[Plan, int]:
-    """The plan of every trial of a grid; of another sampler, which chooses places later, of one in the middle, and how
-    many like it there are.
-    """
+    """A plan and how often it is needed: all points of a grid, once; else the middle point, once for each trial."""
     if search.sampler == "grid":
         return plan_of(dataclasses.replace(request, points=tuple(request.grid()[: search.trials]))), 1
     return plan_of(dataclasses.replace(request, points=(request.middle(),))), search.trials
 
 
-def shown_plan(plan: Plan, search: Search, store: Store, how: Options, pace: Pace) -> str:
-    """What it takes, as text."""
-    text = plan_table(plan.tasks, plan.labels, store, how.cluster, pace)
+def shown_plan(plan: Plan, search: Search, store: Store, run_options: Options, pace: Pace) -> str:
+    """The cost of a plan, as text."""
+    text = plan_table(plan.tasks, plan.labels, store, run_options.cluster, pace)
     if search.sampler != "grid":
-        text = f"{search.trials} trials by {search.sampler}; one in the middle of the space:\n\n{text}"
+        text = f"{search.trials} trials by {search.sampler}; the cost of one in the middle of the space:\n\n{text}"
     try:
         plan.require_data()
     except Mistake as absent:

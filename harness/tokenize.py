@@ -1,8 +1,8 @@
-"""`python -m harness.tokenize FOLDER --tokenizer RUN_OR_HUB_ID`: the latents of all images of a folder.
+"""`python -m harness.tokenize FOLDER --tokenizer RUN_OR_HUB_ID`: encodes all images of a folder into latents.
 
-It writes FILE.npy, float32 (n, L, Z), which numpy maps into memory (`np.load(FILE, mmap_mode="r")`) and which can be
-written batch by batch: an npz can be neither, safetensors are written from memory alone. Beside it FILE.json has
-`names`, the paths of the n images in the folder, in the order of the latents, and where these come from.
+It writes FILE.npy, float32 (n, L, Z). This format can be mapped into memory (`np.load(FILE, mmap_mode="r")`) and
+written batch by batch. An npz allows neither, and safetensors are written from memory only. FILE.json beside it has
+`names`, the paths of the n images in the folder in the order of the latents, and the origin of the latents.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ if TYPE_CHECKING:
     from harness.system.machine import Machine
 
 CROP = "center"
-NAMED = 5  # damaged images that the terminal is told of; the JSON file names all
+NAMED = 5  # damaged images that the terminal names; the JSON file names all
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("tokenize", __doc__.partition(": ")[2].partition("\n")[0])
     cli.add_store(parser)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="images, at any depth")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of images, at any depth")
     parser.add_argument(
         "--tokenizer",
         dest="run",
         required=True,
         metavar="RUN_OR_HUB_ID",
-        help="a pretrained folder, else OWNER/NAME of the Hub, else a run, by the first digits of its key",
+        help="folder of a pretrained tokenizer, else OWNER/NAME on the Hub, else key of a run or its first digits",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="FILE.npy (default: reports/out/FOLDER-latents.npy)")
-    parser.add_argument("--sample", action="store_true", help="samples of the posteriors, not their modes")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--sample", action="store_true", help="write samples of the posteriors instead of their modes")
+    parser.add_argument("--quiet", action="store_true", help="print no progress")
     options = parser.parse_args(arguments)
     if not options.folder.is_dir():
-        raise Mistake(f"{shown(options.folder)} is no folder: one with images in it is needed")
+        raise Mistake(f"{shown(options.folder)} is not a folder: give a folder with images")
     name = shown(Path(options.folder.resolve().name))
     out = options.out or Path("reports/out") / f"{name}-latents.npy"
     require_new(out)
     images = files([options.folder])
-    tokenizer, identity = chosen(options)
+    tokenizer, identity = tokenizer_of(options)
     about = {
         "folder": name,
         "tokenizer": identity,
@@ -71,34 +71,36 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def require_new(out: Path) -> None:
-    """Raises `Mistake` where the latents cannot be written to `out`."""
+    """Raises `Mistake` if the latents cannot be written to `out`."""
     if out.suffix != ".npy":
         raise Mistake(f"--out {out}: a name that ends in .npy is needed")
     for path in (out, out.with_suffix(".json")):
         if path.exists():
-            raise Mistake(f"{path} is there already: --out names another file")
+            raise Mistake(f"{path} exists already: choose another file with --out")
 
 
-def chosen(options: argparse.Namespace) -> tuple[PretrainedTokenizer, str]:
-    """The tokenizer that is asked for, in words too; raises `Mistake` where there is none."""
+def tokenizer_of(options: argparse.Namespace) -> tuple[PretrainedTokenizer, str]:
+    """The chosen tokenizer, and its identity in words. Raises `Mistake` if there is none."""
     if os.path.isdir(options.run) or "/" in options.run:
         from harness.hub.tokenizer import PretrainedTokenizer
 
         return PretrainedTokenizer.from_pretrained(options.run), f"pretrained {options.run}"
-    made = cli.chosen_run(options, cli.TOKENIZING)
+    finished_run = cli.chosen_run(options, cli.TOKENIZING)
 
     from harness.hub.tokenizer import PretrainedTokenizer
     from harness.store.runs import Store
 
-    return PretrainedTokenizer.of_run(Store(options.runs), made.decoder), f"{made.decoder.stage} {made.decoder.key}"
+    return PretrainedTokenizer.of_run(
+        Store(options.runs), finished_run.decoder
+    ), f"{finished_run.decoder.stage} {finished_run.decoder.key}"
 
 
 def write(
     out: Path, tokenizer: PretrainedTokenizer, folder: Path, images: Sequence[Path], about: dict[str, Any], quiet: bool
 ) -> tuple[int, list[str]]:
-    """Writes both files or, where it ends early, neither; returns how many latents there are, and what did not open.
+    """Writes both files or, if it ends early, neither. Returns the number of latents and the names of damaged images.
 
-    Memory does not grow with the number of images. Raises `Trouble` where none opens.
+    Memory does not grow with the number of images. Raises `Trouble` if no image opens.
     """
     from tqdm import tqdm
 
@@ -122,7 +124,7 @@ def write(
                 names += whole
                 bar.update(len(paths))
             file.seek(0)
-            write_header(file, len(names), tokenizer)  # as long as it was: numpy leaves room for any number of rows
+            write_header(file, len(names), tokenizer)  # as long as before: numpy leaves room for any number of rows
         if not names:
             raise Trouble(f"none of the {len(images)} images in {shown(folder)} opens")
         about = about | {"machine": str(machine), "damaged": damaged, "names": names}
@@ -131,7 +133,7 @@ def write(
 
 
 def write_header(file: BinaryIO, n: int, tokenizer: PretrainedTokenizer) -> None:
-    """That of a .npy file of the latents of `n` images."""
+    """Writes the header of a .npy file with the latents of `n` images."""
     import numpy as np
 
     shape = (n, tokenizer.config.tokenizer.tokens, tokenizer.config.tokenizer.channels)
@@ -141,7 +143,7 @@ def write_header(file: BinaryIO, n: int, tokenizer: PretrainedTokenizer) -> None
 def latents(
     tokenizer: PretrainedTokenizer, images: dict[str, np.ndarray], sample: bool, machine: Machine
 ) -> np.ndarray:
-    """float32 (n, L, Z) of images by name, uint8 (S, S, 3) each; the noise of a sample is a function of the name."""
+    """float32 (n, L, Z) of images by name, uint8 (S, S, 3) each. The noise of a sample depends on the name only."""
     import numpy as np
     import torch
 
@@ -157,7 +159,7 @@ def latents(
 
 
 def batches(images: Sequence[Path], side: int) -> Iterator[tuple[Sequence[Path], Iterator[np.ndarray | None]]]:
-    """The images with their pixels, uint8 (S, S, 3), None where one does not open; threads read one batch ahead."""
+    """The images and their pixels, uint8 (S, S, 3) or None if one does not open. Threads read one batch ahead."""
     from harness.latents.autoencode import BATCH
     from harness.system.machine import cores
 

@@ -1,4 +1,4 @@
-"""The transformer that generators are made of: a condition shifts, scales and gates its blocks."""
+"""The transformer of the generators: a condition shifts, scales and gates its blocks."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.nn import functional
 from models.config import Transformer
 from models.transformer import positions_1d, self_attention, sinusoids
 
-FREQUENCIES = 256  # width of the sinusoids of t, which enters as it is, in [0, 1], as it was published
-Layer = Callable[[int], nn.Module]  # a layer of a width
+FREQUENCIES = 256  # width of the sinusoids of t in [0, 1], which is not rescaled, as in the published code
+Layer = Callable[[int], nn.Module]  # makes a layer of a given width
 
 
 class AdaptiveBlock(nn.Module):
     """Transformer block whose norms and residuals are shifted, scaled and gated by the condition (B, D).
 
-    `norm` and `mlp` make its layers, `qk_norm` those that queries and keys of every head go through, before `angles`
-    (L, d/2) turn them.
+    `norm` and `mlp` make its layers, `qk_norm` the norms of queries and keys in every head. `angles` (L, d/2) then
+    rotate queries and keys.
     """
 
     angles: Tensor | None
@@ -45,7 +45,7 @@ class AdaptiveBlock(nn.Module):
 
 
 class AdaptiveTransformer(nn.Module):
-    """Velocity of latents (B, L, Z): patch 1, fixed 1D positions, condition the sum of time and class embeddings.
+    """Velocity of latents (B, L, Z): patch size 1, fixed 1D positions; time and class embeddings sum to the condition.
 
     `block()` makes a block. The linear layers that modulate start at zero (adaLN-Zero: Peebles & Xie 2023).
     """
@@ -76,7 +76,7 @@ class AdaptiveTransformer(nn.Module):
         return velocity
 
     def read(self, x_t: Tensor, t: Tensor, y: Tensor, depth: int) -> tuple[Tensor, Tensor]:
-        """Velocity (B, L, Z), and the hidden tokens (B, L, D) behind block `depth`; 0 are those before the first."""
+        """Velocity (B, L, Z), and the hidden tokens (B, L, D) after block `depth`; 0 means before the first block."""
         condition = functional.silu(self.time(sinusoids(t, FREQUENCIES)) + self.label(y))
         h = hidden = self.embed(x_t) + self.positions
         for number, block in enumerate(self.blocks, start=1):

@@ -12,7 +12,7 @@ from models.config import Alignment
 
 
 class Features(NamedTuple):
-    """What a teacher says of images: class token c (B, D_c), patch tokens p (B, N, D_p), semantic score s (B, N)."""
+    """The features of a teacher: class token c (B, D_c), patch tokens p (B, N, D_p), semantic score s (B, N)."""
 
     c: Tensor
     p: Tensor
@@ -20,14 +20,14 @@ class Features(NamedTuple):
 
 
 def head(channels: int, hidden: int, out: int) -> nn.Sequential:
-    """The projection of latents to the teacher's width: three linear layers with SiLU between."""
+    """The projection of latents to the teacher's width: three linear layers with SiLU between them."""
     return nn.Sequential(
         nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, out)
     )
 
 
 class AlignmentLoss(nn.Module):
-    """L_RA, in [-1, 1]: minus the mean cosine over the N local terms and the global one, whichever are on."""
+    """L_RA, in [-1, 1]: minus the mean cosine over the N local terms and the global term, as far as they are on."""
 
     def __init__(self, alignment: Alignment, channels: int, patch_width: int, class_width: int):
         super().__init__()
@@ -40,7 +40,7 @@ class AlignmentLoss(nn.Module):
         """L_RA of latents z (B, L, Z), mean over the batch."""
         cosines = []
         if hasattr(self, "local_head"):
-            # The head works token by token, so it may come before the repetition: the same, N / L times cheaper.
+            # The head acts on single tokens, so it can come before the repetition: same result, N / L times cheaper.
             projected = self.local_head(z).float().repeat_interleave(teacher.p.shape[1] // z.shape[1], dim=1)
             cosines.append(functional.cosine_similarity(projected, teacher.p, dim=-1))
         if hasattr(self, "global_head"):

@@ -1,7 +1,7 @@
-"""What a tokenizer is: frozen, checked values. Importable without torch.
+"""The configuration of a tokenizer: frozen, checked values. Importable without torch.
 
-A *part* is a piece of the tokenizer that can be switched off. All parts are always present with their values, so that a
-variant only has to flip switches; a part that is off has no influence on anything, the key of a run included.
+A *part* of the tokenizer can be switched off. All parts are always present with their values, so a variant only flips
+switches. A part that is off influences nothing, not even the key of a run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 @dataclass(frozen=True, config=STRICT)
 class Transformer:
-    """Size of one vision transformer: width D, depth in blocks, attention heads."""
+    """Size of a vision transformer: width D, depth in blocks, attention heads."""
 
     width: Positive
     depth: Positive
@@ -32,11 +32,11 @@ class Transformer:
 
     @property
     def parameters(self) -> int:
-        """Weights and biases of the blocks and the final norm."""
+        """Number of weights and biases in the blocks and the final norm."""
         return self.depth * (12 * self.width**2 + 13 * self.width) + 2 * self.width
 
 
-SIZES = {  # of ViT (Dosovitskiy et al. 2021) and of DiT and its like (Peebles & Xie 2023), whose XL is its own
+SIZES = {  # of ViT (Dosovitskiy et al. 2021) and of DiT and similar models (Peebles & Xie 2023); only DiT has XL
     "S": Transformer(384, 12, 6),
     "B": Transformer(768, 12, 12),
     "L": Transformer(1024, 24, 16),
@@ -49,7 +49,7 @@ class Gaussian:
     """Gaussian bottleneck with a KL term (Kingma & Welling 2014); off: the bottleneck is deterministic.
 
     `kl_weight` multiplies the KL divergence to N(0, I) in nats, summed over the L x Z dimensions, mean over the batch.
-    It is relative to a reconstruction error that is a mean over pixels (MacTok Eq. 7).
+    The reconstruction error, which has weight 1, is a mean over pixels (MacTok Eq. 7).
     """
 
     on: bool = False
@@ -65,8 +65,8 @@ class Masking:
     """Image masking (MacTok Sec. 3.2): m ~ U[-0.1, M] clipped to [0, M]; floor(m N) image tokens are replaced.
 
     `max_ratio` is M. `semantic_share` is the probability that a draw hides the patches of highest semantic score
-    instead of random ones (the paper's mix ratio). `per` says whether m and that choice are drawn per image or per
-    batch, which the paper leaves open.
+    instead of random patches (the paper's mix ratio). `per` sets whether m and this choice are drawn per image or per
+    batch; the paper does not specify this.
     """
 
     on: bool = False
@@ -81,7 +81,7 @@ class Masking:
 
 @dataclass(frozen=True, config=STRICT)
 class LatentMasking:
-    """Masking of the latent tokens after sampling, by the law of image masking (the foil of MacTok Fig. 1 and 7)."""
+    """Masking of the latent tokens after sampling, like image masking (the alternative in MacTok Fig. 1 and 7)."""
 
     on: bool = False
     max_ratio: Share = 0.7
@@ -96,8 +96,8 @@ class LatentMasking:
 class Alignment:
     """Alignment of the latents with a frozen teacher (MacTok Sec. 3.3, Eq. 3-6).
 
-    `local_term`: every patch token p_i; `global_term`: the class token c. `hidden` is the width of the two heads;
-    `latents` says whether the sample or the posterior mean is aligned, which the paper leaves open.
+    `local_term` aligns with every patch token p_i, `global_term` with the class token c. `hidden` is the hidden width
+    of the two heads. `latents` sets whether the sample or the posterior mean is aligned; the paper does not specify it.
     """
 
     local_term: bool = False
@@ -115,8 +115,8 @@ class Alignment:
 class Perceptual:
     """Distance of frozen features between image and reconstruction, with a linear warm-up of its weight.
 
-    It is taken on the first `batch_share` of every batch, whose order is random: the same gradient in expectation.
-    `lpips`: LPIPS on VGG-16 (Zhang et al. 2018), else features of EfficientNet-Lite1.
+    It is computed on the first `batch_share` of every batch. Batches have a random order, so the expected gradient is
+    the same. `lpips`: LPIPS on VGG-16 (Zhang et al. 2018), otherwise features of EfficientNet-Lite1.
     """
 
     on: bool = False
@@ -132,12 +132,12 @@ class Perceptual:
 
 @dataclass(frozen=True, config=STRICT)
 class Adversarial:
-    """A discriminator that learns to tell reconstructions from images, and the term that asks to deceive it.
+    """A discriminator that learns to distinguish reconstructions from images, and the term that rewards deceiving it.
 
-    It reads frozen features of the network `features` at several depths. It learns, and its term counts, from
-    `start_step` on. `weight` is multiplied by the adaptive weight (Esser et al. 2021) where `adaptive` is set;
-    `learning_rate` is the peak of its own optimiser. `consistency` and `lecam` weigh the regularisers of the
-    discriminator (Zhang et al. 2020; Tseng et al. 2021), `lecam_decay` belongs to the moving averages of the latter.
+    It reads frozen features of the network `features` at several depths. From `start_step` on the discriminator learns
+    and its term counts. `weight` is multiplied by the adaptive weight (Esser et al. 2021) if `adaptive`. The peak of
+    the discriminator's learning rate is `learning_rate`. `consistency` and `lecam` weigh the regularisers of the
+    discriminator (Zhang et al. 2020; Tseng et al. 2021); `lecam_decay` is the decay of LeCAM's moving averages.
     """
 
     on: bool = False
@@ -159,8 +159,8 @@ class Adversarial:
 class Tokenizer:
     """A continuous 1D tokenizer: ViT encoder over [x; z], bottleneck, ViT decoder, and the parts that shape training.
 
-    `tokens` is L, `channels` is Z, `patch_size` is P in pixels. `rotary`: image tokens are turned by their row and
-    column in every attention, too. `dinov2_encoder`: the encoder starts from the weights of the DINOv2 of its size.
+    `tokens` is L, `channels` is Z, `patch_size` is P in pixels. `rotary`: every attention also rotates image tokens by
+    row and column. `dinov2_encoder`: the encoder starts from the weights of the DINOv2 of its size.
     """
 
     patch_size: Positive
@@ -179,11 +179,11 @@ class Tokenizer:
 
     def __post_init__(self) -> None:
         for size in (self.encoder, self.decoder) if self.rotary else ():
-            if size.width // size.heads % 4:  # an angle turns two dimensions, and there are two axes
+            if size.width // size.heads % 4:  # an angle rotates two dimensions, and there are two axes
                 raise ValueError(f"rotary: a head of {size.width} / {size.heads} dimensions is not a multiple of 4")
 
     def image_tokens(self, image_size: int) -> int:
-        """N, the number of image tokens of a square image of `image_size` pixels; refuses what does not divide."""
+        """N, the number of image tokens of a square image of `image_size` pixels. Raises ValueError for wrong sizes."""
         if image_size % self.patch_size:
             raise ValueError(f"image size {image_size} px is not a multiple of patch_size {self.patch_size} px")
         n = (image_size // self.patch_size) ** 2
@@ -192,7 +192,7 @@ class Tokenizer:
         return n
 
     def parameters(self, image_size: int) -> int:
-        """Parameters of encoder, bottleneck and decoder, positions and tokens included, alignment heads not."""
+        """Parameters of encoder, bottleneck and decoder, with positions and learned tokens, without alignment heads."""
         n, pixels = self.image_tokens(image_size), 3 * self.patch_size**2
         e, d = self.encoder.width, self.decoder.width
         encoder = (pixels + 1) * e + (n + self.tokens) * e + self.encoder.parameters
@@ -202,5 +202,5 @@ class Tokenizer:
 
     @property
     def wants_teacher(self) -> bool:
-        """Whether training reads the teacher's features: to align with them or to find the semantic patches."""
+        """Whether training needs the teacher's features, for alignment or for semantic masking."""
         return self.alignment.active or (self.masking.on and self.masking.semantic_share > 0)

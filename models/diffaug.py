@@ -1,4 +1,4 @@
-"""Differentiable augmentation of what a discriminator sees (Zhao et al. 2020): colour, translation, cut-out."""
+"""Differentiable augmentation of a discriminator's inputs (Zhao et al. 2020): colour, translation, cut-out."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from torch import Tensor
 
 from models.masking import Draws
 
-REACH = 1 / 8  # of the side, the farthest translation along either axis
-CUT_OUT = 0.2  # of the side, the side of the square that is cut out (MacTok App. B)
+REACH = 1 / 8  # the largest translation along either axis, as a share of the side
+CUT_OUT = 0.2  # the side of the cut-out square, as a share of the side (MacTok App. B)
 AXES = ("rows", "columns")
 
 
 def augmented(x: Tensor, draws: Draws, name: str) -> Tensor:
-    """Square images x (B, 3, H, H) in [-1, 1], each augmented as drawn for it; they may leave the range.
+    """Square images x (B, 3, H, H) in [-1, 1], each with its own random augmentation; they may leave the range.
 
-    The same `name` of the same draws is the same augmentation: of images and of their reconstructions, of a batch and
-    of its parts. Gradients flow to x. What is translated in, or cut out, is 0, which is grey.
+    The same `name` and draws give the same augmentation, for images and their reconstructions, for a batch and its
+    parts. Gradients flow to x. Pixels that are translated in or cut out are 0, which is grey.
     """
 
-    def u(what: str) -> Tensor:
-        return draws.uniform(f"{name}, {what}", len(x))
+    def u(quantity: str) -> Tensor:
+        return draws.uniform(f"{name}, {quantity}", len(x))
 
     side = x.shape[-1]
     reach, cut = round(REACH * side), round(CUT_OUT * side)
     shifts = (whole(u(f"translation of {axis}"), 2 * reach + 1) - reach for axis in AXES)
-    # Every place is as likely to be the middle of the square; what of it lies beyond the border is not cut out.
+    # Every pixel is equally likely to be the middle of the square; the square may extend beyond the border.
     corners = (whole(u(f"{axis} of cut-out"), side + 1 - cut % 2) - cut // 2 for axis in AXES)
     x = coloured(x, u("brightness") - 0.5, 2 * u("saturation"), u("contrast") + 0.5)
     return cut_out(translated(x, *shifts), cut, *corners)
 
 
 def whole(u: Tensor, n: int) -> Tensor:
-    """Whole numbers 0 .. n - 1, all as likely, from u ~ U[0, 1)."""
+    """Whole numbers 0 .. n - 1, equally likely, from u ~ U[0, 1)."""
     return (u * n).long()
 
 
 def coloured(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
-    """Images plus `brightness` (B,), their distances to grey times `saturation`, and to their mean times `contrast`."""
+    """Images plus `brightness` (B,), their distances from grey times `saturation`, from their mean times `contrast`."""
     x = x + _each(brightness)
     grey = x.mean(1, keepdim=True)
     x = grey + (x - grey) * _each(saturation)
@@ -50,15 +50,15 @@ def _each(factor: Tensor) -> Tensor:
 
 
 def translated(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Images moved down by `rows` (B,) and right by `columns` (B,) pixels, 0 where nothing came from.
+    """Images moved down by `rows` (B,) and right by `columns` (B,) pixels; uncovered pixels are 0.
 
-    As products with matrices of zeros and ones: exact in float32, and deterministic backwards on every device, which
-    gathering pixels is only at a price.
+    Computed as products with matrices of zeros and ones: exact in float32, with a deterministic gradient on every
+    device. Gathering pixels would be slower where it is deterministic.
     """
-    places = torch.arange(x.shape[-1], device=x.device)
+    positions = torch.arange(x.shape[-1], device=x.device)
 
     def shift(by: Tensor) -> Tensor:  # (B, 1, H, H)
-        return (places[:, None] - by[:, None, None] == places).to(x.dtype)[:, None]
+        return (positions[:, None] - by[:, None, None] == positions).to(x.dtype)[:, None]
 
     with torch.autocast(x.device.type, enabled=False):
         return shift(rows) @ x @ shift(columns).mT
@@ -66,9 +66,9 @@ def translated(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def cut_out(x: Tensor, side: int, row: Tensor, column: Tensor) -> Tensor:
     """Images with a square of `side` pixels set to 0, its upper left corner at `row` (B,) and `column` (B,)."""
-    places = torch.arange(x.shape[-1], device=x.device)
+    positions = torch.arange(x.shape[-1], device=x.device)
 
     def hidden(start: Tensor) -> Tensor:  # (B, H)
-        return (places >= start[:, None]) & (places < start[:, None] + side)
+        return (positions >= start[:, None]) & (positions < start[:, None] + side)
 
     return x.masked_fill((hidden(row)[:, :, None] & hidden(column)[:, None, :])[:, None], 0)

@@ -1,4 +1,4 @@
-"""DINOv2 (Oquab et al. 2024), timm's or its own: a frozen teacher, and the start of an encoder."""
+"""DINOv2 (Oquab et al. 2024), from timm or the original files: a frozen teacher, and the start of an encoder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.tokenizer import Tokenizer
 PATCH = 14  # px
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for values in [0, 1]
 POSITION_OFFSET = 0.1  # patches
-NAMES = {  # of a block's layers: timm's and ours
+NAMES = {  # layers of a block: timm's name to our name
     "norm1": "norm1",
     "attn.qkv": "qkv",
     "attn.proj": "proj",
@@ -28,16 +28,16 @@ NAMES = {  # of a block's layers: timm's and ours
 
 
 def normalised(x: Tensor) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1] on the scale that the network was trained on."""
+    """Images (B, 3, H, W) in [0, 1], normalised as in the network's training."""
     mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (MEAN, STD))
     return (x - mean) / std
 
 
 def positions(stored: Tensor, grid: int) -> Tensor:
-    """Position embeddings (1, 1 + g², D) for `grid` x `grid` patches, resampled as DINOv2's own code does.
+    """Position embeddings (1, 1 + g², D) for `grid` x `grid` patches, resampled as in DINOv2's own code.
 
-    It takes the bicubic filter without antialiasing, on a grid `POSITION_OFFSET` patches too wide: the network was
-    trained so on small crops, and published FD-DINOv2 rest on that. timm antialiases, which gives other features.
+    That code uses the bicubic filter without antialiasing, on a grid `POSITION_OFFSET` patches too wide. The network
+    was trained this way on small crops, and published FD-DINOv2 depend on it. timm antialiases: other features.
     """
     stored_grid = math.isqrt(stored.shape[1] - 1)
     if stored_grid == grid:
@@ -48,19 +48,19 @@ def positions(stored: Tensor, grid: int) -> Tensor:
 
 
 class Teacher(nn.Module):
-    """A frozen timm ViT without a head; p_i are its patch tokens after the last norm, c its class token."""
+    """A frozen timm ViT without a head. p_i are its patch tokens and c its class token, after the last norm."""
 
     def __init__(self, net: Any):
         super().__init__()
         self.net = net.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> Teacher:
-        """Stays in evaluation mode whatever module it is part of."""
+        """Always stays in evaluation mode, also as part of another module."""
         return super().train(False)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Features:
-        """Features, float32, of square images x (B, 3, H, H) in [-1, 1], at the side that the network was made for."""
+        """Features, float32, of square images x (B, 3, H, H) in [-1, 1], resized to the side of the network."""
         side, _ = self.net.patch_embed.img_size
         tokens = self.net.forward_features(normalised((resized(x, side) + 1) / 2))
         c, p = tokens[:, 0], tokens[:, 1:]
@@ -70,8 +70,8 @@ class Teacher(nn.Module):
 def resampled_kernel(kernel: Tensor, side: int) -> Tensor:
     """The kernel (D, 3, p, p) of a patch embedding for patches of `side` x `side` pixels (FlexiViT, Beyer et al. 2023).
 
-    With B the matrix of bicubic resizing from p to `side` it is the w' of least error in w'ᵀ B x = wᵀ x over patches x
-    of white noise: without any where `side` is p or more.
+    With B the matrix of bicubic resizing from p to `side`, the result w' has the least error in w'ᵀ B x = wᵀ x over
+    patches x of white noise. The error is zero if `side` is at least p.
     """
     p = kernel.shape[-1]
     if side == p:
@@ -83,12 +83,12 @@ def resampled_kernel(kernel: Tensor, side: int) -> Tensor:
 
 @torch.no_grad()
 def initialise_encoder(tokenizer: Tokenizer, state: dict[str, Tensor]) -> None:
-    """Sets the encoder of `tokenizer` to a DINOv2 of its size, of which `state` are the tensors by timm's names.
+    """Sets the encoder of `tokenizer` to a DINOv2 of its size; `state` has its tensors under timm's names.
 
-    The network's normalisation of images goes into the patch embedding, as ours are in [-1, 1], and its LayerScale
-    into the projections: both exact. Patch embedding and positions are resampled to our patches and grid. Latent
-    tokens, mask token and what follows the encoder keep what they have; the class token is dropped. What remains
-    different is the epsilon of the norms, 1e-5 here and 1e-6 there.
+    DINOv2's normalisation of images is folded into the patch embedding (our images are in [-1, 1]), its LayerScale
+    into the projections; both are exact. Patch embedding and positions are resampled to our patches and grid. Latent
+    tokens, mask token and the modules after the encoder are unchanged; the class token is dropped. One difference
+    remains: the epsilon of the norms is 1e-5 here and 1e-6 in DINOv2.
     """
     kernel = resampled_kernel(state["patch_embed.proj.weight"], tokenizer.patch)
     mean, std = (torch.tensor(values, device=kernel.device)[:, None, None] for values in (MEAN, STD))
@@ -96,17 +96,19 @@ def initialise_encoder(tokenizer: Tokenizer, state: dict[str, Tensor]) -> None:
     tokenizer.embed.bias.copy_(state["patch_embed.proj.bias"] + (kernel * (0.5 - mean) / std).sum((1, 2, 3)))
     tokenizer.image_positions.copy_(positions(state["pos_embed"], tokenizer.side)[:, 1:])
     *blocks, norm = tokenizer.encoder
-    for place, block in enumerate(blocks):
-        block.load_state_dict(_block(state, f"blocks.{place}."))
+    for number, block in enumerate(blocks):
+        block.load_state_dict(_block(state, f"blocks.{number}."))
     norm.load_state_dict({name: state[f"norm.{name}"] for name in ("weight", "bias")})
 
 
 def _block(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors of one block by our names."""
+    """The tensors of one block under our names."""
     kinds = ("weight", "bias")
-    found = {f"{name}.{kind}": state[f"{prefix}{theirs}.{kind}"] for theirs, name in NAMES.items() for kind in kinds}
+    tensors = {
+        f"{name}.{kind}": state[f"{prefix}{timm_name}.{kind}"] for timm_name, name in NAMES.items() for kind in kinds
+    }
     for name, scale in (("proj", "ls1"), ("mlp.2", "ls2")):
         gamma = state[f"{prefix}{scale}.gamma"]
-        found[f"{name}.weight"] = gamma[:, None] * found[f"{name}.weight"]
-        found[f"{name}.bias"] = gamma * found[f"{name}.bias"]
-    return found
+        tensors[f"{name}.weight"] = gamma[:, None] * tensors[f"{name}.weight"]
+        tensors[f"{name}.bias"] = gamma * tensors[f"{name}.bias"]
+    return tensors

@@ -1,7 +1,7 @@
 """The discriminator on frozen features at several depths, and the losses of both sides (MacTok Eq. 7 and App. B).
 
-Projected GANs (Sauer et al. 2021) discriminate so: a pretrained network is read at several depths and a small head
-for each of them is all that learns.
+The design is that of Projected GANs (Sauer et al. 2021): a pretrained network provides features at several depths,
+and only a small head per depth is trained.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Readouts(Protocol):
 
 
 class DinoReadouts:
-    """A timm ViT-S/16 at 224 px: the patch embedding with its positions, and the tokens behind four blocks.
+    """A timm ViT-S/16 at 224 px: the patch embedding with its positions, and the tokens after four blocks.
 
-    `net` is frozen here; class tokens are dropped.
+    Freezes `net`; class tokens are dropped.
     """
 
     SIDE, BLOCKS = 224, (2, 5, 8, 11)
@@ -40,7 +40,7 @@ class DinoReadouts:
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         net = self.net
-        x = normalised((resized(x, self.SIDE) + 1) / 2)  # DINO has the mean and deviation of DINOv2
+        x = normalised((resized(x, self.SIDE) + 1) / 2)  # DINO and DINOv2 share mean and standard deviation
         h = net.norm_pre(net._pos_embed(net.patch_embed(x)))
         readouts = [h]
         for i, block in enumerate(net.blocks[: self.BLOCKS[-1] + 1]):
@@ -53,9 +53,10 @@ class DinoReadouts:
 class LiteReadouts:
     """EfficientNet-Lite at 64 px or more: stages 1, 2 and 4, of strides 4, 8 and 16.
 
-    Smaller images are enlarged: the map of stage 4 has 16 places at 64 px, at 32 px it would have 4, each of which
-    sees the whole image. Stage 0 tells little beyond the pixels and has four times the places of stage 1, stage 3 has
-    the stride of stage 4, and behind that 4 places would be left. All places count alike, so the finer levels more.
+    Smaller images are enlarged: the map of stage 4 has 16 positions at 64 px; at 32 px it would have 4, each of which
+    covers the whole image. Stage 0 adds little to the pixels and has four times the positions of stage 1. Stage 3 has
+    the stride of stage 4, and later stages would have 4 positions. All positions have equal weight, so finer levels
+    count more.
     """
 
     SIDE, STAGES = 64, (1, 2, 4)
@@ -71,10 +72,10 @@ class LiteReadouts:
 
 
 def resized(x: Tensor, side: int) -> Tensor:
-    """Square images at another side: bicubic, antialiased, float32; they may leave the range.
+    """Square images resized to `side`: bicubic, antialiased, float32; they may leave the range.
 
-    As two products with the matrix of the interpolation, whose gradient is deterministic on CUDA too, where that of
-    torch's own is not. Not clipped, which would stop gradients.
+    Computed as two products with the interpolation matrix, because the gradient of torch's interpolation is not
+    deterministic on CUDA. Not clipped, because clipping would stop gradients.
     """
     if x.shape[-1] == side:
         return x
@@ -87,11 +88,11 @@ def resized(x: Tensor, side: int) -> Tensor:
 class Discriminator(nn.Module):
     """A head for each level of `features`: images (B, 3, H, H) in [-1, 1] -> logits (B, sum of T_i), float32.
 
-    High logits say "real". Each image is judged by itself, so it does not matter how a batch is split. The features
-    belong to whoever loaded them: they are no part of the parameters, of the state, nor of what `.to` moves.
+    High logits mean "real". Each image is judged separately, so splitting a batch changes nothing. The caller owns the
+    features: they are not in the parameters or the state, and `.to` does not move them.
 
-    The vectors of the spectral norms (Miyato et al. 2018) move in `power_iteration` alone, to be called once a step:
-    forwards change nothing, so that their number does not matter. There is no other mode than that of evaluation.
+    The vectors of the spectral norms (Miyato et al. 2018) change only in `power_iteration`, which is called once per
+    step. Forward passes change nothing, so their number does not matter. The module is always in evaluation mode.
     """
 
     def __init__(self, features: Readouts):
@@ -105,20 +106,20 @@ class Discriminator(nn.Module):
         return torch.cat([head(tokens).float() for head, tokens in pairs], dim=1)
 
     def train(self, mode: bool = True) -> Discriminator:
-        """Stays in evaluation mode, in which spectral norms do not move."""
+        """Stays in evaluation mode, in which spectral norms do not change."""
         return super().train(False)
 
     def power_iteration(self) -> None:
-        """One power iteration of every spectral norm, towards the largest singular value of its present weights."""
+        """One power iteration of every spectral norm, towards the largest singular value of the current weights."""
         for module in self.modules():
             if isinstance(module, Convolution):
                 module.power_iteration()
 
 
 class Head(nn.Module):
-    """Tokens (B, C, T), T >= 4, -> logits (B, T): a 1D convolution of one place, a residual one of nine, a logit.
+    """Tokens (B, C, T), T >= 4, -> logits (B, T): 1D convolutions with kernels 1 and 9 (residual), then a logit.
 
-    Norms are over groups of channels of one image (Wu & He 2018).
+    Norms are group norms (Wu & He 2018).
     """
 
     def __init__(self, width: int):
@@ -129,7 +130,7 @@ class Head(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         h = self.embed(tokens)
-        h = (h + self.mix(h)) / math.sqrt(2)  # the variance of one of them
+        h = (h + self.mix(h)) / math.sqrt(2)  # keeps the variance of one summand
         return self.to_logit(h)[:, 0]
 
 
@@ -145,27 +146,27 @@ class Convolution(nn.Conv1d):
     def forward(self, h: Tensor) -> Tensor:
         with torch.autocast(h.device.type, enabled=False):  # the norm needs float32, the convolution does not
             weight = self.weight
-            if h.device.type == "cpu":  # where gradients in bfloat16 take up to a hundred times as long
+            if h.device.type == "cpu":  # gradients in bfloat16 are up to a hundred times slower there
                 return self._conv_forward(h.float(), weight, self.bias)
         return self._conv_forward(h, weight, self.bias)
 
     @torch.no_grad()
     def power_iteration(self) -> None:
         norm: Any = self.parametrizations
-        norm.weight.train()()  # in training mode computing the weight makes one iteration
+        norm.weight.train()()  # in training mode, computing the weight runs one iteration
         norm.weight.eval()
 
 
-# Losses: of logits (B, T) of images and of their reconstructions
+# Losses on the logits (B, T) of images and of their reconstructions
 
 
 def hinge(real: Tensor, fake: Tensor) -> Tensor:
-    """What the discriminator minimises (Lim & Ye 2017): E[relu(1 - D(x))] + E[relu(1 + D(x̂))]."""
+    """The loss of the discriminator (Lim & Ye 2017): E[relu(1 - D(x))] + E[relu(1 + D(x̂))]."""
     return functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
 
 
 def generator_hinge(fake: Tensor) -> Tensor:
-    """What the generator, here the tokenizer, minimises (Lim & Ye 2017): -E[D(x̂)]."""
+    """The loss of the generator, here the tokenizer (Lim & Ye 2017): -E[D(x̂)]."""
     return -fake.mean()
 
 
@@ -177,7 +178,7 @@ def consistency(real: Tensor, fake: Tensor, real_again: Tensor, fake_again: Tens
 def lecam(real: Tensor, fake: Tensor, average_real: float, average_fake: float) -> Tensor:
     """LeCAM (Tseng et al. 2021): E[relu(D(x) - average_fake)²] + E[relu(average_real - D(x̂))²].
 
-    The averages are moving ones of the mean logits of images and of reconstructions.
+    The averages are moving averages of the mean logits of images and of reconstructions.
     """
     return functional.relu(real - average_fake).square().mean() + functional.relu(average_real - fake).square().mean()
 
@@ -185,8 +186,8 @@ def lecam(real: Tensor, fake: Tensor, average_real: float, average_fake: float) 
 def adaptive_weight(reconstruction_gradient: Tensor, adversarial_gradient: Tensor) -> Tensor:
     """The weight of the adversarial term (Esser et al. 2021, Eq. 7), in [0, 1e4].
 
-    The norm of the gradient of the reconstruction's terms over that of the adversarial one, both with respect to the
-    last layer of the decoder. Nothing flows back through it.
+    It is the gradient norm of the reconstruction's terms divided by that of the adversarial term, both with respect to
+    the last layer of the decoder. No gradient flows through it.
     """
     weight = reconstruction_gradient.norm() / (adversarial_gradient.norm() + 1e-4)
     return weight.clamp(0, 1e4).detach()

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite as a frozen feature network: teacher, perceptual distance and measure, each its own network."""
+"""EfficientNet-Lite as a frozen network: teacher, perceptual distance and measure, each with a separate network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EfficientNet(nn.Module):
         self.net = net.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> EfficientNet:
-        """Stays in evaluation mode whatever module it is part of: batch norm and dropout are frozen too."""
+        """Always stays in evaluation mode, also as part of another module: batch norm and dropout are frozen too."""
         return super().train(False)
 
     def stages(self, x: Tensor, last: int = DEEP_STAGE) -> list[Tensor]:
@@ -43,12 +43,12 @@ class EfficientNet(nn.Module):
 
 
 def network_input(x: Tensor) -> Tensor:
-    """[-1, 1] -> what EfficientNet-Lite was trained on: (value - 127) / 128 for values 0 .. 255."""
+    """Images in [-1, 1] -> the range of EfficientNet-Lite's training: (value - 127) / 128 for values 0 .. 255."""
     return ((x + 1) * 127.5 - 127) / 128
 
 
 def resized(x: Tensor, side: int) -> Tensor:
-    """Square images (B, 3, H, H) at another side: bicubic, antialiased."""
+    """Square images (B, 3, H, H) resized to `side`: bicubic, antialiased, clipped to [-1, 1]."""
     if x.shape[-1] == side:
         return x
     return functional.interpolate(x, size=(side, side), mode="bicubic", antialias=True).clamp(-1, 1)
@@ -57,8 +57,8 @@ def resized(x: Tensor, side: int) -> Tensor:
 def teacher_features(net: EfficientNet, x: Tensor, patches: int) -> Features:
     """Features of images x for a grid of `patches` x `patches` image tokens.
 
-    p_i is the stride-16 map of the image at 16 px a patch, c the 1280 pooled features. The class token of a classifier
-    does not point at the object as a ViT's does, so the semantic score is not cos(c, p_i) but `norm_score`.
+    p_i is the stride-16 map of the image at 16 px per patch, c the 1280 pooled features. Unlike a ViT's class token,
+    c of a classifier does not point at the object, so the semantic score is `norm_score` and not cos(c, p_i).
     """
     stages = net.stages(resized(x, 16 * patches))
     p, deep = stages[PATCH_STAGE], stages[DEEP_STAGE]
@@ -80,17 +80,17 @@ def _standardised(s: Tensor) -> Tensor:
 class PerceptualDistance(nn.Module):
     """Mean squared difference of channel-normalised features of the first stages (after LPIPS, Zhang et al. 2018).
 
-    Unlike LPIPS the channels are not weighted by human judgements: this is not LPIPS and is not called so.
+    This is not LPIPS: the channels are not weighted by human judgements.
     """
 
-    LAST = 1  # strides 2 and 4: a third stage costs as much again
+    LAST = 1  # strides 2 and 4: a third stage would double the cost
 
     def __init__(self, net: EfficientNet, batch_share: float = 1.0):
         super().__init__()
         self.net, self.batch_share = net, batch_share
 
     def forward(self, x: Tensor, reconstruction: Tensor) -> Tensor:
-        """The distance, summed over channels and stages, mean over places and over `batch_share` of the batch."""
+        """The distance, summed over channels and stages, mean over positions and over `batch_share` of the batch."""
         part = max(1, round(self.batch_share * len(x)))
         x, reconstruction = x[:part], reconstruction[:part]
         with torch.no_grad():

@@ -14,7 +14,7 @@ from models.loss import Loss
 from models.masking import Draws
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]  # v of (x_t, t, y)
-Velocity = Callable[[Tensor, float], Tensor]  # v of (x_t, t), the classes fixed
+Velocity = Callable[[Tensor, float], Tensor]  # v of (x_t, t), for fixed classes
 
 
 def x_at(x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def x_at(x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
 
 
 def score(x_t: Tensor, v: Tensor, t: float) -> Tensor:
-    """The gradient of log p_t at x_t, for t > 0, from the velocity there: -E[eps | x_t] / t."""
+    """The gradient of log p_t at x_t, for t > 0, from the velocity v at x_t: -E[eps | x_t] / t."""
     return -(x_t + (1 - t) * v) / t
 
 
@@ -35,15 +35,15 @@ def loss(network: Network, x_0: Tensor, y: Tensor, draws: Draws) -> Tensor:
 
 
 def dropped(y: Tensor, share: float, classes: int, draws: Draws) -> Tensor:
-    """Classes y (B,), replaced by `classes`, which stands for none, with probability `share`."""
+    """Classes y (B,), replaced by `classes`, which means no class, with probability `share`."""
     return torch.where(draws.uniform("label dropout", len(y)) < share, classes, y)
 
 
 class Repa(nn.Module):
-    """REPA (Yu et al. 2025): the hidden tokens behind block `depth` of a network of width D answer for the image.
+    """REPA (Yu et al. 2025): aligns the hidden tokens after block `depth` of a network of width D with the teacher.
 
-    1D tokens have no grid on which to meet the N patches, so that each answers for N / L of them in a row, as the
-    latent tokens do in MacTok Eq. 3-4: the term, in [-1, 1], is the local one of `AlignmentLoss` on hidden tokens.
+    1D tokens have no grid that matches the N patches. So each token is aligned with N / L consecutive patches, like the
+    latent tokens in MacTok Eq. 3-4: the term, in [-1, 1], is the local term of `AlignmentLoss` on hidden tokens.
     """
 
     def __init__(self, depth: int, width: int, hidden: int, patch_width: int):
@@ -52,16 +52,16 @@ class Repa(nn.Module):
         self.alignment = AlignmentLoss(Alignment(local_term=True, hidden=hidden), width, patch_width, class_width=0)
 
     def forward(self, h: Tensor, teacher: Features) -> Tensor:
-        """Minus the mean cosine of projected hidden tokens h (B, L, D) with the teacher's patch tokens."""
+        """Minus the mean cosine of projected hidden tokens h (B, L, D) and the teacher's patch tokens."""
         term: Tensor = self.alignment(h, teacher)
         return term
 
 
 class VelocityObjective(nn.Module):
-    """What a generator minimises, where its network sees a class with probability 1 - `label_dropout`.
+    """The objective of a generator; its network gets the class with probability 1 - `label_dropout`.
 
-    Times t ~ U[0, 1), or, `logit_normal`, the logistic of N(0, 1), which favours the middle (Esser et al. 2024).
-    Terms, before their weights: `velocity`, the squared error as a mean over tokens and channels; where asked for,
+    Times t ~ U[0, 1) or, with `logit_normal`, the logistic of N(0, 1), which favours the middle (Esser et al. 2024).
+    Terms, before their weights: `velocity`, the squared error as a mean over tokens and channels; if enabled,
     `direction`, 1 - cos(v, target) over the channels of a token, mean over tokens (Yao et al. 2025), and `repa`.
     """
 
@@ -79,7 +79,7 @@ class VelocityObjective(nn.Module):
         self.logit_normal, self.direction, self.repa = logit_normal, direction, repa
 
     def forward(self, x_0: Tensor, y: Tensor, draws: Draws, teacher: Features | None = None) -> Loss:
-        """The terms of latents x_0 (B, L, Z) of classes y (B,); `repa` needs what the teacher says of their images."""
+        """The terms for latents x_0 (B, L, Z) of classes y (B,); `repa` needs the teacher's features."""
         y = dropped(y, self.label_dropout, self.classes, draws)
         eps, t = draws.normal("noise", *x_0.shape), self.times(len(x_0), draws)
         v, hidden = self.network.read(x_at(x_0, eps, t), t, y, self.repa.depth if self.repa else 0)  # type: ignore[operator]
@@ -93,14 +93,14 @@ class VelocityObjective(nn.Module):
         return Loss(terms)
 
     def times(self, batch: int, draws: Draws) -> Tensor:
-        """t (B,)."""
+        """Random times t (B,)."""
         return draws.normal("time", batch).sigmoid() if self.logit_normal else draws.uniform("time", batch)
 
 
 def guided(network: Network, y: Tensor, classes: int, w: float, interval: tuple[float, float]) -> Velocity:
     """Classifier-free guidance on all channels (Ho & Salimans 2022): v_0 + w (v_y - v_0), v_0 without a class.
 
-    Only for t in `interval` (Kynkäänniemi et al. 2024): elsewhere, and everywhere for w = 1, v_y alone is computed.
+    Applies only for t in `interval` (Kynkäänniemi et al. 2024). For other t, and for w = 1, only v_y is computed.
     """
     low, high = interval
 

@@ -1,4 +1,4 @@
-"""What training minimises, before weights."""
+"""The loss of a training step, before weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Loss(NamedTuple):
-    """Named terms before their weights, and the reconstruction (B, 3, H, W) that a discriminator would look at."""
+    """Named terms before their weights, and the reconstruction (B, 3, H, W) for a discriminator."""
 
     terms: dict[str, Tensor]
     reconstruction: Tensor | None = None

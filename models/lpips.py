@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al. 2018) as a term of an objective."""
+"""LPIPS (Zhang et al. 2018) as a term of the objective."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch.nn import functional
 
 
 class Lpips(nn.Module):
-    """The distance of the package `lpips`, whose network `net` is, frozen: without the dropout of its heads."""
+    """The distance of the package `lpips` on its network `net`, frozen and without the dropout of its heads."""
 
     def __init__(self, net: Any, batch_share: float = 1.0):
         super().__init__()
         self.net, self.batch_share = net.eval().requires_grad_(False), batch_share
 
     def train(self, mode: bool = True) -> Lpips:
-        """Stays in evaluation mode whatever module it is part of."""
+        """Always stays in evaluation mode, also as part of another module."""
         return super().train(False)
 
     def forward(self, x: Tensor, reconstruction: Tensor) -> Tensor:
@@ -25,13 +25,13 @@ class Lpips(nn.Module):
         part = max(1, round(self.batch_share * len(x)))
         with torch.no_grad():
             target = self._features(x[:part])
-        found = self._features(reconstruction[:part])
-        # The heads by hand: they are weights of the channels behind a dropout. In float32, as their sums are of many.
+        features = self._features(reconstruction[:part])
+        # The weights of the heads are applied directly, without their dropout, and summed over channels in float32.
         heads = [head.model[-1].weight for head in self.net.lins]
-        terms = zip(heads, found, target, strict=True)
+        terms = zip(heads, features, target, strict=True)
         return torch.stack([(head * (a - b).square()).sum(1).mean() for head, a, b in terms]).sum()
 
     def _features(self, x: Tensor) -> list[Tensor]:
-        """The features of five layers, each (B, C_i, H_i, W_i), of norm 1 over their channels."""
+        """The features of five layers, each (B, C_i, H_i, W_i), with norm 1 over the channels."""
         layers = self.net.net(self.net.scaling_layer(x))
         return [functional.normalize(h.float(), dim=1, eps=1e-10) for h in layers]

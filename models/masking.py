@@ -1,4 +1,4 @@
-"""Laws of masking (MacTok Sec. 3.2)."""
+"""Image masking and latent masking (MacTok Sec. 3.2)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch.nn import functional
 
 from models.config import LatentMasking, Masking
 
-LOWER = -0.1  # m ~ U[LOWER, M]: what falls below 0 leaves the image whole, with probability 0.1 / (M + 0.1)
+LOWER = -0.1  # m ~ U[LOWER, M]: below 0, with probability 0.1 / (M + 0.1), nothing is masked
 
 
 class Draws(Protocol):
-    """Named random draws of one step; the same name gives the same numbers.
+    """Named random draws of one step: equal names give equal numbers.
 
-    Shapes begin with the number of images; () is one number for all images of the step.
+    Shapes begin with the number of images; () draws one number for all images of the step.
     """
 
     def uniform(self, name: str, *shape: int) -> Tensor: ...
@@ -25,14 +25,14 @@ class Draws(Protocol):
 
 
 def mask_ratio(u: Tensor, max_ratio: float) -> Tensor:
-    """m in [0, M] from u ~ U[0, 1): U[-0.1, M] clipped below at 0."""
+    """m in [0, M] from u ~ U[0, 1): m ~ U[-0.1, M], clipped below at 0."""
     return (LOWER + u * (max_ratio - LOWER)).clamp(min=0)
 
 
 def hide_highest(priority: Tensor, ratio: Tensor) -> Tensor:
-    """Mask (B, T), True on the floor(m T) places of highest `priority` (B, T), for ratios m (B,)."""
+    """Mask (B, T), True on the floor(m T) tokens of highest `priority` (B, T), for ratios m (B,)."""
     ranks = priority.argsort(dim=1, stable=True, descending=True).argsort(dim=1)
-    # m in float32 can fall just short of what it stands for, and m T of a whole number: 0.7 * 10.
+    # In float32, m T can be just below the exact whole number: 0.7 * 10.
     count = ((ratio.double() + 1e-7) * priority.shape[1]).floor()
     return ranks < count[:, None]
 
@@ -43,7 +43,7 @@ def cosine_score(c: Tensor, p: Tensor) -> Tensor:
 
 
 def image_mask(masking: Masking, draws: Draws, batch: int, tokens: int, score: Tensor | None) -> Tensor:
-    """Mask (B, N) of image tokens, True where hidden; `score` s (B, N) is needed where `semantic_share` > 0."""
+    """Mask (B, N) of image tokens, True where hidden. `score` s (B, N) is needed if `semantic_share` > 0."""
     ratio = mask_ratio(_drawn(draws, "mask ratio", batch, masking.per), masking.max_ratio)
     priority = draws.uniform("mask places", batch, tokens)
     if masking.semantic_share > 0:
@@ -54,7 +54,7 @@ def image_mask(masking: Masking, draws: Draws, batch: int, tokens: int, score: T
 
 
 def latent_mask(masking: LatentMasking, draws: Draws, batch: int, tokens: int) -> Tensor:
-    """Mask (B, L) of latent tokens, True where hidden, at random places."""
+    """Mask (B, L) of latent tokens, True where hidden, at random positions."""
     ratio = mask_ratio(_drawn(draws, "latent mask ratio", batch, masking.per), masking.max_ratio)
     return hide_highest(draws.uniform("latent mask places", batch, tokens), ratio)
 

@@ -1,4 +1,4 @@
-"""The objective of a tokenizer (MacTok Eq. 7): named terms, each with its weight."""
+"""The objective of a tokenizer (MacTok Eq. 7): named terms, each with a weight."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 
 class Objective(nn.Module):
-    """Tokenizer and what is trained beside it. `teacher_widths` are (patch, class) where the teacher is wanted.
+    """The tokenizer and the heads that are trained with it. `teacher_widths` is (patch, class), needed for alignment.
 
     Terms, before their weights: `reconstruction`, the squared error as a mean over pixels in [-1, 1]; `kl`, nats
-    summed over L x Z, mean over the batch; `alignment`, L_RA; `perceptual`. `adversarial` is of whoever trains a
-    discriminator beside it.
+    summed over L x Z, mean over the batch; `alignment`, L_RA; `perceptual`. The training loop with a discriminator
+    adds `adversarial`.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class Objective(nn.Module):
         return Loss(terms, reconstruction)
 
     def reconstruction_terms(self, x: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
-        """The terms that compare images alone, which are also those of decoder fine-tuning."""
+        """The terms that compare images only; decoder fine-tuning uses the same terms."""
         terms = {"reconstruction": functional.mse_loss(reconstruction, x)}
         if self.perceptual is not None:
             terms["perceptual"] = self.perceptual(x, reconstruction)
         return terms
 
     def weights(self, step: int) -> dict[str, float]:
-        """The weight of every term at `step` (from 0)."""
+        """The weight of every term at `step`, counted from 0."""
         c = self.config
         warmup = min(1.0, (step + 1) / max(1, c.perceptual.warmup_steps))
         return {
@@ -79,7 +79,7 @@ class Objective(nn.Module):
 
 
 class DecoderObjective(nn.Module):
-    """What decoder fine-tuning minimises: the reconstruction terms of latents that are drawn and not trained."""
+    """The objective of decoder fine-tuning: the reconstruction terms, for latents of the frozen encoder."""
 
     def __init__(self, objective: Objective):
         super().__init__()

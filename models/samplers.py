@@ -1,7 +1,7 @@
 """Samplers: from noise at t = 1 to latents at t = 0 along a velocity.
 
-Each takes (velocity, x_1, times, noise) and returns x_0: it steps along the falling `times`, from 1 to 0, and
-`noise()` gives fresh N(0, I) of the shape of x_1.
+A sampler takes (velocity, x_1, times, noise) and returns x_0. It steps along the falling `times` from 1 to 0;
+`noise()` returns new N(0, I) noise of the shape of x_1.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ Sampler = Callable[[Velocity, Tensor, Sequence[float], Callable[[], Tensor]], Te
 
 
 def times(steps: int, shift: float = 1.0) -> list[float]:
-    """1 = t_0 > ... > t_steps = 0, equal steps moved to s t / (1 + (s - 1) t) (Esser et al. 2024).
+    """1 = t_0 > ... > t_steps = 0: evenly spaced times t, mapped to s t / (1 + (s - 1) t) (Esser et al. 2024).
 
-    A shift s above 1 takes more of the steps near the noise, below 1 near the data.
+    A shift s above 1 puts more steps near the noise, below 1 near the data.
     """
-    equal = [left / steps for left in range(steps, -1, -1)]
+    equal = [remaining / steps for remaining in range(steps, -1, -1)]
     return [shift * t / (1 - t + shift * t) for t in equal]
 
 
 def euler(velocity: Velocity, x: Tensor, times: Sequence[float], noise: Callable[[], Tensor]) -> Tensor:
-    """The ODE dx = v dt, order 1, one evaluation a step."""
+    """The ODE dx = v dt, order 1, one evaluation per step."""
     for t, _, per_unit in _steps(times):
         x = x - velocity(x, t) / per_unit
     return x
 
 
 def heun(velocity: Velocity, x: Tensor, times: Sequence[float], noise: Callable[[], Tensor]) -> Tensor:
-    """The ODE dx = v dt, order 2, two evaluations a step."""
+    """The ODE dx = v dt, order 2, two evaluations per step."""
     for t, after, per_unit in _steps(times):
         v = velocity(x, t)
         ahead = velocity(x - v / per_unit, after)
@@ -44,7 +44,7 @@ def heun(velocity: Velocity, x: Tensor, times: Sequence[float], noise: Callable[
 def euler_maruyama(velocity: Velocity, x: Tensor, times: Sequence[float], noise: Callable[[], Tensor]) -> Tensor:
     """The SDE dx = (v - t s / 2) dt + sqrt(t) dW, s the score, with the marginals of the ODE (Ma et al. 2024).
 
-    Weak order 1, one evaluation a step. The last step adds no noise: it takes the ODE to t = 0.
+    Weak order 1, one evaluation per step. The last step adds no noise: it follows the ODE to t = 0.
     """
     for t, after, per_unit in _steps(times):
         v = velocity(x, t)
@@ -55,9 +55,9 @@ def euler_maruyama(velocity: Velocity, x: Tensor, times: Sequence[float], noise:
 
 
 def _steps(times: Sequence[float]) -> Iterator[tuple[float, float, float]]:
-    """Where each step begins, where it ends, and how many of its length there are in 1.
+    """Start, end and inverse length of each step.
 
-    The latter is a whole number for equal steps, but for rounding in float64, which float32 does not see.
+    For equal steps the inverse length is a whole number up to rounding in float64, which float32 does not resolve.
     """
     for t, after in pairwise(times):
         yield t, after, 1 / (t - after)

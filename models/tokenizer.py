@@ -20,7 +20,7 @@ class Posterior(NamedTuple):
     log_variance: Tensor | None
 
     def sample(self, noise: Tensor) -> Tensor:
-        """z = mean + sigma * noise, for noise ~ N(0, I) of the same shape; the mean where it is deterministic."""
+        """z = mean + sigma * noise, for noise ~ N(0, I) of the same shape; the mean if it is deterministic."""
         if self.log_variance is None:
             return self.mean
         return self.mean + (self.log_variance / 2).exp() * noise
@@ -39,8 +39,8 @@ def learned(*shape: int) -> nn.Parameter:
 class Tokenizer(nn.Module):
     """Images (B, 3, H, W) in [-1, 1] <-> latent tokens (B, L, Z).
 
-    Optional modules are created last, so that variants of one seed start from the same weights where they have the
-    same modules.
+    Optional modules are created last, so that variants with the same seed start with the same weights in the modules
+    that they share.
     """
 
     def __init__(self, tokenizer: config.Tokenizer, image_size: int):
@@ -83,12 +83,12 @@ class Tokenizer(nn.Module):
         return Posterior(self.to_mean(h).float(), self.to_log_variance(h).float().clamp(*LOG_VARIANCE_RANGE))
 
     def decode(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Images of latents z; latent tokens where `mask` (B, L) is True are replaced by the latent mask token."""
+        """The images of latents z; latent tokens where `mask` (B, L) is True are replaced by the latent mask token."""
         if mask is not None:
             z = torch.where(mask[..., None], self.latent_mask_token, z)
-        places = self.reconstruction_tokens.expand(len(z), -1, -1)
+        tokens = self.reconstruction_tokens.expand(len(z), -1, -1)
         latents = self.from_latents(z) + self.latent_positions
-        h = self.decoder(torch.cat([places, latents], dim=1), self.decoder_angles)[:, : places.shape[1]]
+        h = self.decoder(torch.cat([tokens, latents], dim=1), self.decoder_angles)[:, : tokens.shape[1]]
         return self.unpatches(self.to_pixels(h).float())
 
     def patches(self, x: Tensor) -> Tensor:
@@ -102,14 +102,14 @@ class Tokenizer(nn.Module):
         return tokens.view(b, s, s, 3, p, p).permute(0, 3, 1, 4, 2, 5).reshape(b, 3, s * p, s * p)
 
     def _angles(self, tokenizer: config.Tokenizer, size: config.Transformer) -> Tensor | None:
-        """Rotary angles (N + L, d/2): of places on the grid; zeros for latent tokens, which have no place there."""
+        """Rotary angles (N + L, d/2): of grid positions, and zeros for latent tokens, which are not on the grid."""
         if not tokenizer.rotary:
             return None
         angles = angles_2d(self.side, size.width // size.heads)
         return torch.cat([angles, angles.new_zeros(tokenizer.tokens, angles.shape[1])])
 
     def decoder_parameters(self) -> list[nn.Parameter]:
-        """What decoder fine-tuning trains: everything behind the latents."""
+        """The parameters that decoder fine-tuning trains: everything after the latents."""
         modules = (self.from_latents, self.decoder, self.to_pixels)
         inside = [parameter for module in modules for parameter in module.parameters()]
         return [self.latent_positions, self.reconstruction_tokens, *inside]

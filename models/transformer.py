@@ -1,4 +1,4 @@
-"""The transformer that encoders and decoders are made of, and its positions."""
+"""The transformer of encoders and decoders, and its positions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.config import Transformer
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q kᵀ / sqrt(d)) v for (B, heads, T, d) tensors.
 
-    On the CPU in bfloat16 as two plain products, several times faster there than the fused kernel; elsewhere fused.
+    On the CPU in bfloat16, two plain products are several times faster than the fused kernel, which is used otherwise.
     """
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
         return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
@@ -29,9 +29,9 @@ def self_attention(
     angles: Tensor | None = None,
     norms: Iterable[nn.Module] | None = None,
 ) -> Tensor:
-    """Multi-head self-attention of tokens x (B, T, D) by its two linear layers, D -> 3 D and D -> D.
+    """Multi-head self-attention of tokens x (B, T, D) with two linear layers, D -> 3 D and D -> D.
 
-    In every head, queries and keys go through their two `norms`, then are turned by the `angles` (T, d/2) of tokens.
+    In every head, the two `norms` normalise queries and keys; then the `angles` (T, d/2) of the tokens rotate them.
     """
     q, k, v = qkv(x).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind()
     if norms is not None:
@@ -59,9 +59,9 @@ class Block(nn.Module):
 
 
 class Blocks(nn.Sequential):
-    """A stack of blocks and a final norm; weights Xavier-uniform, biases 0, so that the width sets the scale.
+    """A stack of blocks and a final norm. Weights are Xavier-uniform, so the width sets their scale; biases are 0.
 
-    Every block turns its queries and keys by the same `angles` (T, d/2), where there are any.
+    Every block rotates its queries and keys by the same `angles` (T, d/2), if given.
     """
 
     def __init__(self, size: Transformer):
@@ -96,20 +96,20 @@ def positions_1d(length: int, width: int) -> Tensor:
 
 
 def positions_2d(side: int, width: int) -> Tensor:
-    """Sine and cosine positions (1, side², width) of a grid in row order: half of the width for each axis."""
+    """Sine and cosine positions (1, side², width) of a grid in row order: half of the width per axis."""
     return on_grid(positions_1d(side, width // 2)[0])[None]
 
 
 def on_grid(line: Tensor) -> Tensor:
-    """What belongs to the places of both axes, (side, w), at every place of the grid in row order: (side², 2 w)."""
+    """Values `line` (side, w) of the positions on an axis -> (side², 2 w) of all grid positions in row order."""
     side = len(line)
     return torch.cat([line.repeat_interleave(side, 0), line.repeat(side, 1)], dim=1)
 
 
 def rotated(x: Tensor, angles: Tensor) -> Tensor:
-    """Queries or keys x (B, heads, T, d), each pair (x_2i, x_2i+1) of a token turned by its angle i (Su et al. 2021).
+    """Queries or keys x (B, heads, T, d), each pair (x_2i, x_2i+1) of a token rotated by its angle i (Su et al. 2021).
 
-    `angles` are (T, d/2), in radians; a product of a query and a key then depends on the difference of their angles.
+    `angles` are (T, d/2), in radians. The product of a query and a key then depends on the difference of their angles.
     """
     a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = angles.cos(), angles.sin()
@@ -122,5 +122,5 @@ def angles_1d(length: int, head_width: int) -> Tensor:
 
 
 def angles_2d(side: int, head_width: int) -> Tensor:
-    """Angles (side², d/2) of a grid in row order, for d a multiple of 4: one half of a head by rows, one by columns."""
+    """Angles (side², d/2) of a grid in row order, for d a multiple of 4: half of a head by rows, half by columns."""
     return on_grid(angles_1d(side, head_width // 2))

@@ -1,6 +1,6 @@
-"""The registry of tokenizer variants: each one is another plus a few fields. Importable without torch.
+"""The registry of tokenizer variants: a variant changes a few fields of another one. Importable without torch.
 
-A variant never names a number of one scale: it flips switches and sets ratios that the paper fixes for every scale.
+A variant never sets a number of one scale: it flips switches and sets ratios that the paper fixes for every scale.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Variant:
-    """A named difference: the fields of `models.config.Tokenizer` (dotted) that are set on top of `base`."""
+    """A named difference: the fields of `models.config.Tokenizer` (dotted) that it sets on top of `base`."""
 
     about: str
     base: str | None = None
@@ -31,6 +31,6 @@ VARIANTS: dict[str, Variant] = {
 
 
 def fields_of(name: str) -> dict[str, object]:
-    """All the fields that `name` sets on the plain autoencoder, its ancestors' included."""
+    """All fields that variant `name` and its ancestors set on the plain autoencoder."""
     variant = VARIANTS[name]
     return (fields_of(variant.base) if variant.base else {}) | variant.fields

@@ -1,1 +1,1 @@
-"""Reading results, writing Markdown, tables and figures. Nothing here runs a stage or imports torch."""
+"""Reads results and writes Markdown, tables and figures. Nothing here runs a stage or imports torch."""

@@ -1,4 +1,4 @@
-"""Figures of a report: PNG, colour-blind safe (Okabe & Ito), with units, each row of the study in one colour."""
+"""Figures of a page: PNG, colour-blind safe (Okabe & Ito), with units, one colour per row of the study."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*", "<", ">")
 
 
 def figure(width: float, height: float, **grid: Any) -> tuple[Figure, Any]:
-    """A figure of this size in inches with a grid of axes, without a window."""
+    """A figure of this size in inches with a grid of axes, drawn without a window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(made)
-    return made, made.subplots(**grid)
+    drawing = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(drawing)
+    return drawing, drawing.subplots(**grid)
 
 
-def save(made: Figure, path: Path) -> None:
-    """Writes the figure at 90 dots an inch."""
+def save(drawing: Figure, path: Path) -> None:
+    """Writes the figure at 90 dots per inch."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    made.savefig(path, dpi=90)
+    drawing.savefig(path, dpi=90)
 
 
 def strips(lines: dict[str, np.ndarray], path: Path, titles: dict[int, str] | None = None) -> bool:
-    """Lines of images (n, H, W, 3), named at the left; `titles` stand above columns."""
+    """Draws lines of images (n, H, W, 3), names at the left, `titles` above columns; False if there are none."""
     if not lines:
         return False
     count, size = max(map(len, lines.values())), 0.78
-    made, axes = figure(1.9 + size * count, 0.25 + size * len(lines), nrows=len(lines), ncols=count, squeeze=False)
+    drawing, axes = figure(1.9 + size * count, 0.25 + size * len(lines), nrows=len(lines), ncols=count, squeeze=False)
     for line, (name, images) in zip(axes, lines.items(), strict=True):
         for axis, image in zip(line, images, strict=False):
             axis.imshow(image, interpolation="nearest")
@@ -48,5 +48,5 @@ def strips(lines: dict[str, np.ndarray], path: Path, titles: dict[int, str] | No
         )
     for column, title in (titles or {}).items():
         axes[0, column].set_title(title, fontsize=9, loc="left")
-    save(made, path)
+    save(drawing, path)
     return True

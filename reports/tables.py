@@ -1,4 +1,4 @@
-"""What all tables of a page share: heads, cells, Markdown."""
+"""Heads, cells and Markdown of tables, and the rendering of pages."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from reports.statistics import intervals
 def headers(
     names: Sequence[str], results: Sequence[Result], split: str = "val", stage: str = "evaluation"
 ) -> dict[str, str]:
-    """The heads of several columns, by the protocol of what the results of a page have in them."""
+    """The heads of columns by metric; they depend on the protocol of the results."""
     return {metric: heading(metric, protocol_of(results, metric, split, stage)) for metric in names}
 
 
 def cell(seeds: Sequence[Result], metric: str, split: str, stage: str = "evaluation") -> str:
-    """The mean over seeds with half of its 95 % t interval or, of one seed, what is known of its error."""
-    found = [r for seed in seeds if (r := seed.value(metric, split, stage)) is not None]
-    if not found:
+    """The mean over seeds ± half of its 95 % t interval; for one seed, the number with its uncertainty."""
+    measured = [r for seed in seeds if (r := seed.value(metric, split, stage)) is not None]
+    if not measured:
         return "–"
     if len(seeds) == 1:
-        text = text_of(found[0])
+        text = text_of(measured[0])
     else:
-        text = intervals.shown([r.value for r in found], digits_of(metric, protocol_of(seeds, metric, split, stage)))
-    return text if len(found) == len(seeds) else f"{text} ({len(found)} of {len(seeds)} seeds)"
+        text = intervals.shown([r.value for r in measured], digits_of(metric, protocol_of(seeds, metric, split, stage)))
+    return text if len(measured) == len(seeds) else f"{text} ({len(measured)} of {len(seeds)} seeds)"
 
 
 def seeds_note(seeds: int) -> str:
-    """What the numbers of a page with so many seeds are."""
+    """A sentence on the uncertainty of numbers over this number of seeds."""
     if seeds == 1:
         return "One seed: no interval."
     return f"Mean over {seeds} seeds ± half of its 95 % t interval."
 
 
 def statuses(seeds: Sequence[Result]) -> str:
-    """The status of a row, or of its seeds where they differ."""
+    """The status of a row, or the statuses of its seeds if they differ."""
     return ", ".join(dict.fromkeys(r.status for r in seeds))
 
 
 def markdown(lines: list[dict[str, str]]) -> str:
-    """A Markdown table of lines with the same columns; numbers stay as they were written."""
+    """A Markdown table of lines with the same columns; numbers are not reformatted."""
     return str(pd.DataFrame(lines).fillna("–").to_markdown(index=False, disable_numparse=True))
 
 
-def rendered(template: str, path: Path, **values: object) -> Path:
-    """Writes the page that a template makes of `values` to `path`, atomically, and returns that."""
+def write_page(template: str, path: Path, **values: object) -> Path:
+    """Renders a template with `values`, writes the page to `path` atomically, and returns the path."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(

@@ -10,10 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes share the tests; before anything starts threads
+
 import numpy as np
 import pytest
 import timm
 import torch
+from filelock import FileLock
 from PIL import Image
 from torch import Tensor, nn
 
@@ -32,6 +35,7 @@ COMMAND = (
     "from harness import ablate, cli; from harness.training import checkpoints;"
     "checkpoints.CHECKPOINT_SECONDS = 0; cli.run(ablate.main)"
 )
+SLOW_FIXTURES = {"runs", "checkout", "slurm"}
 CATS = 12
 DOGS = 8
 SIDE = 32  # px, of the smoke scale
@@ -59,11 +63,19 @@ def experiment(variant: str = "mactok", **fields: object) -> Experiment:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with the row `mactok` of table5 at `smoke`, never interrupted. Tests copy it, never change it."""
-    store = tmp_path_factory.mktemp("runs")
-    process = start(store)
-    out, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, out + errors
+    """A store with the row `mactok` of table5 at `smoke`, never interrupted. Tests copy it, never change it.
+
+    The processes that share the tests share it too: the first one makes it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    store = shared / "runs"
+    with FileLock(shared / "runs.lock"):
+        if not (shared / "runs.done").exists():
+            process = start(store)
+            out, errors = process.communicate(timeout=200)
+            assert process.returncode == 0, out + errors
+            (shared / "runs.done").touch()
     return store
 
 
@@ -82,6 +94,15 @@ def save_class(place: Path, images: int, suffixes: tuple[str, ...] = (".jpg", ".
         path = place / f"{i:02d}{suffixes[i % len(suffixes)]}"
         source.crop((8 * i, 4 * i, 8 * i + 40, 4 * i + 30)).save(path)
         os.utime(path, (1_600_000_000, 1_600_000_000))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever rests on a trained store, on a checkout or on a Slurm is slow; files with slow tests come first."""
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)  # so that processes that share the tests end together
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""What `python -m harness.bench` measures."""
+"""The measurements of `python -m harness.bench`."""

@@ -18,26 +18,26 @@ from harness.system.machine import cores
 if TYPE_CHECKING:
     import numpy as np
 
-SIZE = (500, 375)  # px, the commonest of ImageNet
+SIZE = (500, 375)  # px, the most common size in ImageNet
 SIDE = 256
 BATCH = 64
-JPEG = {"quality": 98, "subsampling": 0}  # about 95 kB an image; those of ImageNet have 110
+JPEG = {"quality": 98, "subsampling": 0}  # about 95 kB an image; an image of ImageNet has 110
 LOADERS = {"class folders": "imagenet", "tar shards": "webdataset", "memory-mapped arrays": "folder"}
 
 
 def throughput(images: int = 128, rounds: int = 3, threads: Sequence[int] | None = None) -> list[dict[str, Any]]:
-    """Images per second of every loader, in random order, by the number of threads that decode; the best of rounds.
+    """Images per second of every loader, in random order, by the number of decoding threads; the best of `rounds`.
 
-    The images are JPEGs of real photographs that the system has in memory: what is measured is no disk.
+    The images are JPEGs of real photographs. They are in the cache of the system, so the disk does not count.
     """
     from harness.data.indexed import IndexedImages
 
     rows = []
-    with tempfile.TemporaryDirectory() as place:
-        _write(Path(place), images)
+    with tempfile.TemporaryDirectory() as root:
+        _write(Path(root), images)
         for loader, name in LOADERS.items():
-            built = Path(place) / "built" / name
-            train = _built(Path(place), name, built, images)
+            built = Path(root) / "built" / name
+            train = _built(Path(root), name, built, images)
             indexed = isinstance(train.images, IndexedImages)
             for count in threads or _counts() if indexed else [1]:
                 readable: Any = IndexedImages(built, "train", count) if indexed else train.images
@@ -48,8 +48,8 @@ def throughput(images: int = 128, rounds: int = 3, threads: Sequence[int] | None
 
 def _counts() -> list[int]:
     """1, 2, 4, ... and all cores."""
-    most = cores()
-    return sorted({2**k for k in range(most.bit_length()) if 2**k < most} | {most})
+    total = cores()
+    return sorted({2**k for k in range(total.bit_length()) if 2**k < total} | {total})
 
 
 def _rate(images: np.ndarray) -> float:
@@ -62,21 +62,21 @@ def _rate(images: np.ndarray) -> float:
     return len(order) / (time.perf_counter() - began)
 
 
-def _built(place: Path, name: str, folder: Path, images: int) -> Split:
+def _built(root: Path, name: str, folder: Path, images: int) -> Split:
     folder.mkdir(parents=True)
     module = plugins.load("harness.data.sets", name, "data set")
-    source = place / ("shards" if name == "webdataset" else "folders")
+    source = root / ("shards" if name == "webdataset" else "folders")
     module.build(Data(name, SIDE, images, images, str(source)), folder, quiet=True)
     return open_split(folder, "train")
 
 
-def _write(place: Path, images: int) -> None:
+def _write(root: Path, images: int) -> None:
     """The same JPEGs in class folders and in a shard: `images` for `train`, and four for `val`."""
-    (place / "shards").mkdir()
+    (root / "shards").mkdir()
     for split, count in (("train", images), ("val", 4)):
-        with tarfile.open(place / "shards" / f"{split}-0000.tar", "w") as shard:
+        with tarfile.open(root / "shards" / f"{split}-0000.tar", "w") as shard:
             for k, content in enumerate(_photographs(count)):
-                file = place / "folders" / split / str(k % 2) / f"{k:06}.JPEG"
+                file = root / "folders" / split / str(k % 2) / f"{k:06}.JPEG"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
                 for suffix, data in (("jpg", content), ("cls", str(k % 2).encode())):
@@ -86,7 +86,7 @@ def _write(place: Path, images: int) -> None:
 
 
 def _photographs(count: int) -> Iterator[bytes]:
-    """Crops of photographs at random as JPEG files."""
+    """Random crops of photographs, as JPEG files."""
     import numpy as np
     from PIL import Image
 

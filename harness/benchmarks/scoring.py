@@ -1,4 +1,4 @@
-"""What `harness.bench` measures of scoring: time against torch-fidelity, memory against N, coverage of FD∞."""
+"""Benchmarks of scoring: time against torch-fidelity, memory against N, coverage of FD∞."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from harness.system import plugins
 if TYPE_CHECKING:
     import torch
 
-    from harness.networks.frozen import Seen
+    from harness.networks.frozen import Outputs
     from harness.system.machine import Machine
 
 IMAGES, PX = 1024, 64
-# What a process of its own runs, so that its memory is its own: Python's `-c`, with a folder and a number of images.
+# The code of a separate process, whose memory is measured alone; its arguments are a folder and a number of images.
 SCORE = """
 import sys
 from pathlib import Path
@@ -37,7 +37,7 @@ COVERAGE_STUDIES, COVERAGE_IMAGES, COVERAGE_FEATURES = 200, 256, 16
 
 
 def against_torch_fidelity(machine: Machine) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
-    """FID, KID, IS, precision and recall of the same images, by Lite2: as torch-fidelity does it, and as we do."""
+    """FID, KID, IS, precision and recall of the same images, by Lite2: by torch-fidelity, and by this harness."""
     import torch
     from torch_fidelity import calculate_metrics, register_feature_extractor
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
@@ -48,7 +48,7 @@ def against_torch_fidelity(machine: Machine) -> dict[str, tuple[Callable[[], Non
     network = plugins.load("harness.networks.measures", DEFAULT_NETWORK, "measure").load(machine, PX)
 
     class Lite2(FeatureExtractorBase):
-        """The same network, as torch-fidelity takes one."""
+        """The same network, with the interface of torch-fidelity."""
 
         def __init__(self, name: str, features_list: list[str], **_: object):
             super().__init__(name, features_list)
@@ -66,8 +66,8 @@ def against_torch_fidelity(machine: Machine) -> dict[str, tuple[Callable[[], Non
             return False
 
         def forward(self, images: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-            seen = network(images)
-            return tuple(getattr(seen, name) for name in self.features_list)
+            outputs = network(images)
+            return tuple(getattr(outputs, name) for name in self.features_list)
 
     class Images(torch.utils.data.Dataset[torch.Tensor]):
         def __init__(self, seed: int):
@@ -77,13 +77,13 @@ def against_torch_fidelity(machine: Machine) -> dict[str, tuple[Callable[[], Non
         def __len__(self) -> int:
             return IMAGES
 
-        def __getitem__(self, place: int) -> torch.Tensor:
-            return self.images[place]
+        def __getitem__(self, index: int) -> torch.Tensor:
+            return self.images[index]
 
     register_feature_extractor("harness-lite2", Lite2)
     a, b = Images(0), Images(1)
 
-    def theirs() -> None:
+    def by_torch_fidelity() -> None:
         calculate_metrics(
             input1=a,
             input2=b,
@@ -100,19 +100,22 @@ def against_torch_fidelity(machine: Machine) -> dict[str, tuple[Callable[[], Non
             kid_subset_size=100,
         )
 
-    def ours(other: Seen) -> None:
-        one = fidelity.seen(a.images, network)
+    def by_harness(other: Outputs) -> None:
+        one = fidelity.outputs(a.images, network)
         assert one.logits is not None
         of_features(one.features, other.features)
         fidelity.kernel(one.features, other.features, 100, 100)
         fidelity.classifier_score(one.logits)
         fidelity.precision_recall(one.features, other.features)
 
-    kept = fidelity.seen(b.images, network)
+    kept = fidelity.outputs(b.images, network)
     name = f"FID, KID, IS, precision, recall of {IMAGES} images by Lite2"
     return {
-        f"{name}, over torch-fidelity": (theirs, lambda: ours(fidelity.seen(b.images, network))),
-        f"{name}, the reference seen before, over torch-fidelity": (theirs, lambda: ours(kept)),
+        f"{name}, over torch-fidelity": (by_torch_fidelity, lambda: by_harness(fidelity.outputs(b.images, network))),
+        f"{name}, the features of the reference cached, over torch-fidelity": (
+            by_torch_fidelity,
+            lambda: by_harness(kept),
+        ),
     }
 
 
@@ -120,9 +123,9 @@ def memory() -> list[dict[str, Any]]:
     """The largest resident memory of a process that scores an npz of N and of 4 N images."""
     lines = []
     for n in (IMAGES, 4 * IMAGES):
-        with tempfile.TemporaryDirectory() as place:
+        with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run(
-                [sys.executable, "-c", SCORE, place, str(n)],
+                [sys.executable, "-c", SCORE, folder, str(n)],
                 capture_output=True,
                 text=True,
                 check=True,
@@ -131,7 +134,7 @@ def memory() -> list[dict[str, Any]]:
     return lines
 
 
-def write_images(place: Path, n: int) -> None:
+def write_images(folder: Path, n: int) -> None:
     """Writes `n` random images of 64 px, twice: images.npz and reference.npz."""
     import numpy as np
 
@@ -144,11 +147,11 @@ def write_images(place: Path, n: int) -> None:
             yield rng.integers(0, 256, (64, 64, 64, 3), np.uint8)
 
     for name in ("images", "reference"):
-        write_samples(place / f"{name}.npz", batches(), n, (64, 64))
+        write_samples(folder / f"{name}.npz", batches(), n, (64, 64))
 
 
 def coverage() -> float:
-    """How often the 95 % interval of FD∞ holds the true distance, of Gaussians that are known."""
+    """How often the 95 % interval of FD∞ holds the true distance between two known Gaussians."""
     import numpy as np
     import torch
 
@@ -168,15 +171,15 @@ def coverage() -> float:
 
 
 def intervals() -> list[dict[str, Any]]:
-    """Coverage by simulation of every interval that is no t interval."""
+    """The simulated coverage of every interval that is not a t interval."""
     from reports.statistics.bootstrap import optimum_coverage, rank_correlation_coverage
 
     of_fd = f"FD∞, {COVERAGE_IMAGES} images, {COVERAGE_FEATURES} features, {COVERAGE_STUDIES} studies"
     lines = [{"interval": of_fd, "covers": coverage()}]
     for rows in (5, 7, 10):
         worst = min(rank_correlation_coverage(rows).values())
-        lines.append({"interval": f"rank correlation over {rows} rows, the worst of its laws", "covers": worst})
-    for places, seeds in ((5, 2), (6, 3)):
-        for name, covers in optimum_coverage((seeds,) * places).items():
-            lines.append({"interval": f"best of {places} places, {seeds} seeds, {name}", "covers": covers})
+        lines.append({"interval": f"rank correlation over {rows} rows, the worst distribution", "covers": worst})
+    for points, seeds in ((5, 2), (6, 3)):
+        for name, covers in optimum_coverage((seeds,) * points).items():
+            lines.append({"interval": f"best of {points} points, {seeds} seeds, {name}", "covers": covers})
     return lines

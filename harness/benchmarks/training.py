@@ -1,4 +1,4 @@
-"""How fast networks are trained, drawn from and evaluated, and what each choice for speed brings."""
+"""How fast networks are trained, drawn from and evaluated, and how much each choice for speed gains."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from typing import Any
 
 from harness.benchmarks import loading
 from harness.benchmarks import scoring as bench_evaluation
+from harness.benchmarks.flop_counter import counted_flops
 from harness.execution import status
 from harness.experiments.experiment import Experiment
 from harness.store.runs import Store
 from harness.system.machine import Machine, matrix_product_peak, timed
 
 ROUNDS = 7
-FEW_ROUNDS = 3  # of what takes seconds
+FEW_ROUNDS = 3  # of calls that take seconds
 MANY = 1000
 
 
 def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
-    """Everything that is printed of one experiment, by its heading, on random images."""
+    """All measurements of one experiment, on random images, by heading."""
     import torch
 
     from harness.networks import teachers
@@ -50,16 +51,16 @@ def measure(experiment: Experiment, machine: Machine) -> dict[str, Any]:
     generate = _sampling(experiment, machine)
     train, of_train, drawn = _generator_step(experiment, machine)
     features = _features(x, experiment.evaluation.metrics_px, machine)
-    forward = _flops(reconstruct)
+    forward = counted_flops(reconstruct)
     peaks = {dtype: matrix_product_peak(machine, dtype) for dtype in dict.fromkeys((machine.dtype, "float32"))}
     sampled = f"sampling: {experiment.sampling.sampler}, {experiment.sampling.steps} steps"
     unguided = generate(1.0, (0.0, 1.0))
     entries = [
         ("tokenizer: forward, backward, optimiser", step, 3 * forward, batch, machine.dtype),
         ("generator: forward, backward, optimiser", train, 3 * of_train, drawn, machine.dtype),
-        (sampled, unguided, _flops(unguided), drawn, machine.dtype),
+        (sampled, unguided, counted_flops(unguided), drawn, machine.dtype),
         ("evaluation: reconstruction", reconstruct, forward, batch, machine.dtype),
-        ("evaluation: Lite2 features", features, _flops(features), batch, "float32"),
+        ("evaluation: Lite2 features", features, counted_flops(features), batch, "float32"),
     ]
     work = [_line(name, call, flops, images, dtype, peaks[dtype]) for name, call, flops, images, dtype in entries]
     gflops = {dtype: peak / 1e9 for dtype, peak in peaks.items()}
@@ -117,11 +118,11 @@ def _generator_step(experiment: Experiment, machine: Machine) -> tuple[Callable[
         optimizer.step()
         optimizer.zero_grad()
 
-    return step, _flops(loss), batch
+    return step, counted_flops(loss), batch
 
 
 def _sampling(experiment: Experiment, machine: Machine) -> Callable[[float, tuple[float, float]], Callable[[], None]]:
-    """From a scale of guidance and its interval to what draws one batch so."""
+    """A function that turns a scale and an interval of guidance into a call that draws one batch with them."""
     import torch
 
     from harness.latents import sampling
@@ -156,7 +157,7 @@ def _features(x: Any, side: int, machine: Machine) -> Callable[[], None]:
 
 
 def _choices(experiment: Experiment, machine: Machine) -> list[dict[str, Any]]:
-    """The stated rules for kernels and layouts, each against its alternative."""
+    """The gain of each choice for kernels, layouts and guidance over its alternative."""
     import torch
     from torch.nn import functional
 
@@ -205,7 +206,7 @@ def _choices(experiment: Experiment, machine: Machine) -> list[dict[str, Any]]:
 
 
 def _machinery(experiment: Experiment) -> list[dict[str, Any]]:
-    """Seconds to plan a study of many rows, and to tell the status of many runs."""
+    """Seconds to plan a study of many rows, and to show the status of many runs."""
     from harness.experiments.fields import with_fields
     from harness.planning.task import tasks
 
@@ -213,18 +214,18 @@ def _machinery(experiment: Experiment) -> list[dict[str, Any]]:
     rows = [with_fields(experiment, {"tokenizer.masking.max_ratio": k / MANY}) for k in range(MANY)]
     planned = tasks(rows)
     planning = time.perf_counter() - began
-    with tempfile.TemporaryDirectory() as place:
-        runs = [t.run_in(Store(Path(place))) for t in planned[:MANY]]
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [t.run_in(Store(Path(folder))) for t in planned[:MANY]]
         for run in runs:
             run.begin({}, {})
             run.curves.log(1, {"train/loss": 1.0})
             run.end("failed", "made up")
         began = time.perf_counter()
         status.shown(status.describe(dict.fromkeys(runs, "")), every=True)
-        telling = time.perf_counter() - began
+        showing = time.perf_counter() - began
     return [
         {"what": f"plan {MANY} rows, {len(planned)} stages", "seconds": planning},
-        {"what": f"status of {MANY} runs", "seconds": telling},
+        {"what": f"status of {MANY} runs", "seconds": showing},
     ]
 
 
@@ -246,15 +247,7 @@ def _seconds(call: Callable[[], None]) -> float:
 
 
 def _ratio(slow: Callable[[], object], fast: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """The median ratio of runs made in turn, as the machine's speed drifts."""
+    """The median ratio of alternating calls, because the speed of the machine drifts."""
     slow()
     fast()
     return statistics.median(timed(slow) / timed(fast) for _ in range(rounds))
-
-
-def _flops(call: Callable[[], None]) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return float(counter.get_total_flops())

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to pixels: upright, RGB, 8 bits a channel, cropped by a named rule."""
+"""Decodes image files to pixels: upright, RGB, 8 bits per channel, cropped by a named rule."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
 
 
 def center(image: Image.Image, side: int) -> Image.Image:
-    """The centre square, (side, side), as in the ADM protocol (Dhariwal and Nichol 2021).
+    """The centre square (side, side), as in the ADM protocol (Dhariwal and Nichol 2021).
 
-    The image is halved by averaging while its shorter side is at least 2 x side, then resized by cubic interpolation,
-    antialiased, so that its shorter side is `side`.
+    The image is halved by averaging while its shorter side is at least 2 x side. Antialiased cubic interpolation then
+    resizes its shorter side to `side`.
     """
     from PIL import Image
 
@@ -31,10 +31,10 @@ def center(image: Image.Image, side: int) -> Image.Image:
 
 
 def resized(kernel: str, image: Image.Image, side: int) -> Image.Image:
-    """The centre square after one resize, antialiased, of the shorter side to `side`; rounded as torchvision rounds.
+    """The centre square (side, side) after one antialiased resize of the shorter side, rounded as in torchvision.
 
-    That is torchvision's `Resize(side)` and `CenterCrop(side)`: the longer side is rounded down, the crop's corner to
-    the nearest even pixel where it lies between two.
+    This is torchvision's `Resize(side)` and `CenterCrop(side)`: the longer side is rounded down. A crop corner halfway
+    between two pixels is rounded to the even one.
     """
     from PIL import Image
 
@@ -46,25 +46,25 @@ def resized(kernel: str, image: Image.Image, side: int) -> Image.Image:
 
 
 def squash(image: Image.Image, side: int) -> Image.Image:
-    """All of the image, its sides scaled apart to (side, side) by cubic interpolation, antialiased."""
+    """The whole image, resized to (side, side) by antialiased cubic interpolation; the proportions change."""
     from PIL import Image
 
     return image.resize((side, side), Image.Resampling.BICUBIC)
 
 
 CROPS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
-    "center": center,  # the ADM protocol: halved by averaging, then cubic; the centre square
-    "resize_bicubic": functools.partial(resized, "BICUBIC"),  # shorter side in one step, cubic; the centre square
+    "center": center,  # the ADM protocol: halved by averaging, then cubic; centre square
+    "resize_bicubic": functools.partial(resized, "BICUBIC"),  # shorter side in one step, cubic; centre square
     "resize_bilinear": functools.partial(resized, "BILINEAR"),  # the same with a linear kernel
     "resize_lanczos": functools.partial(resized, "LANCZOS"),  # the same with a Lanczos kernel
-    "squash": squash,  # all of the image, whatever its proportions
+    "squash": squash,  # the whole image, proportions ignored
 }
 
 
 def decode(file: BinaryIO | Path, side: int | None = None, crop: str = "center") -> np.ndarray:
-    """The image upright, in RGB, uint8 (H, W, 3), resized and cropped to `side` if that is given.
+    """The image, upright, RGB, uint8 (H, W, 3), resized and cropped to `side` if given.
 
-    Damaged content makes decoders raise nearly anything.
+    Decoders raise almost any exception for damaged content.
     """
     import numpy as np
     from PIL import Image, ImageOps
@@ -75,7 +75,7 @@ def decode(file: BinaryIO | Path, side: int | None = None, crop: str = "center")
 
 
 def read(file: BinaryIO | Path, side: int | None, crop: str = "center") -> np.ndarray | None:
-    """What `decode` returns; None where the file does not open."""
+    """The result of `decode`, or None if the file does not open."""
     try:
         return decode(file, side, crop)
     except Exception:
@@ -83,7 +83,7 @@ def read(file: BinaryIO | Path, side: int | None, crop: str = "center") -> np.nd
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """8 bits a channel. Raises `ValueError` for numbers of which nobody says what is white."""
+    """The image in RGB, 8 bits per channel. Raises `ValueError` for modes that define no value for white."""
     import numpy as np
     from PIL import Image
 

@@ -1,10 +1,10 @@
-"""Sets of images that are scored: folders of image files, and npz files as the ADM evaluator takes them.
+"""Sets of images to score: folders of image files, and npz files in the format of the ADM evaluator.
 
-    samples     arr_0 (N, H, W, 3) uint8; labels in arr_1 are passed over
-    reference   mu (D,), sigma (D, D) of pooled features, mu_s (E,), sigma_s (E, E) of spatial ones, floating point;
-                arr_0 where precision and recall are wanted. Either images or statistics may be missing.
+    samples     arr_0 (N, H, W, 3) uint8; labels in arr_1 are ignored
+    reference   mu (D,), sigma (D, D) of pooled features, mu_s (E,), sigma_s (E, E) of spatial features, floating point;
+                arr_0 for precision and recall. Either images or statistics may be missing.
 
-Images are read and written in batches: no set need fit into memory.
+Images are read and written in batches: a set may be larger than the memory.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 IMAGES = "arr_0"
-WANTED = f"{IMAGES}, uint8 (N, H, W, 3), or mu (D,) and sigma (D, D) of a reference, floating point,"
-CHUNK_FILES = 64  # that the threads of a folder are ahead at most
+NEEDED = f"{IMAGES}, uint8 (N, H, W, 3), or mu (D,) and sigma (D, D) of a reference, floating point,"
+CHUNK_FILES = 64  # most files that the threads of a folder read ahead
 CHUNK_BYTES = 2**20
-ASYMMETRY = 1e-4  # of a covariance, in parts of its largest entry: far above rounding in float32
+ASYMMETRY = 1e-4  # tolerated in a covariance, relative to its largest entry: far above rounding in float32
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,7 +43,7 @@ Size = tuple[int, int]
 
 
 class FeatureStatistics(NamedTuple):
-    """Means and covariances of Inception features in float64: pooled (D,), (D, D), and spatial (E,), (E, E) if any."""
+    """Means and covariances of Inception features, float64: pooled (D,), (D, D); optionally spatial (E,), (E, E)."""
 
     mu: np.ndarray
     sigma: np.ndarray
@@ -53,10 +53,10 @@ class FeatureStatistics(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ImageSet(ABC):
-    """`count` images of `size` (H, W) in an order that is always the same.
+    """`count` images of `size` (H, W) in a fixed order.
 
-    `names` tell which images of two sets belong together: paths in the folder without suffix; an npz has none. A
-    reference of statistics alone has a count of 0 and a size of (0, 0).
+    `names` pair the images of two sets: paths in the folder without suffix; an npz file has no names. A reference
+    that has only statistics has a count of 0 and a size of (0, 0).
     """
 
     path: Path
@@ -78,18 +78,18 @@ class ImageSet(ABC):
 
     @abstractmethod
     def batches(self, count: int) -> Iterator[np.ndarray]:
-        """All images, uint8 (n, H, W, 3), n = `count` but for the last batch. Raises `Mistake` at what is damaged."""
+        """All images, uint8 (n, H, W, 3); n = `count`, the last batch may be smaller. Raises `Mistake` for damage."""
 
     @property
     @abstractmethod
     def digest(self) -> str:
-        """SHA-256 of the content and its order, in hexadecimal; names and labels do not count."""
+        """SHA-256 of the content and its order, in hexadecimal; names and labels are not included."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Folder(ImageSet):
-    """Image files; whole, or their centre squares as the ADM protocol cuts them."""
+    """Image files: whole images, or their centre squares as in the ADM protocol if `cropped`."""
 
     files: tuple[Path, ...]
     cropped: bool
@@ -108,15 +108,15 @@ class Folder(ImageSet):
     @cached_property
     def digest(self) -> str:
         digest = hashlib.sha256(f"{self.size} {self.cropped}\n".encode())
-        for of_file in _mapped(checksum, self.files):
-            digest.update(of_file.encode())
+        for file_checksum in _mapped(checksum, self.files):
+            digest.update(file_checksum.encode())
         return digest.hexdigest()
 
     def _pixels(self, file: Path) -> np.ndarray:
         pixels = read(file, self.size[0] if self.cropped else None)
         if pixels is None:
             raise _unreadable(file)
-        if pixels.shape[:2] != self.size:  # the header told another size: turned by a word at the end of the file
+        if pixels.shape[:2] != self.size:  # an orientation tag at the end of the file turned the image
             raise _differs(file, pixels.shape[:2], self.size)
         return pixels
 
@@ -124,7 +124,7 @@ class Folder(ImageSet):
 @final
 @dataclass(frozen=True, eq=False)
 class Npz(ImageSet):
-    """An npz file; `arrays` are the names of those in it that count."""
+    """An npz file; `arrays` are the names of the arrays that are used."""
 
     arrays: tuple[str, ...]
 
@@ -152,10 +152,10 @@ class Npz(ImageSet):
 
 
 def open_images(path: Path, side: int | None = None, crop: Literal["none", "center"] = "none") -> ImageSet:
-    """The images of a folder, at any depth and in the order of their paths, or of an npz file.
+    """The images of a folder (at any depth, in the order of their paths) or of an npz file.
 
-    With `side` they must be side x side pixels, or are made so by a centre crop (folders only). Raises `Mistake` at
-    once for what names, headers and statistics tell; damaged pixels show when they are read.
+    With `side` the images must have side x side pixels; a centre crop (folders only) makes them so. Raises `Mistake`
+    for wrong names, headers or statistics now; damaged pixels raise it when they are read.
     """
     path = path.expanduser()
     if not path.exists():
@@ -165,56 +165,56 @@ def open_images(path: Path, side: int | None = None, crop: Literal["none", "cent
     if path.is_dir():
         return _open_folder(path, side, crop == "center")
     if crop == "center":
-        raise Mistake(f"{path} is a file, and only folders of image files are cropped: crop its images as you write it")
+        raise Mistake(f"{path} is a file; only folders of image files are cropped: crop the images before you write it")
     return _open_npz(path, side)
 
 
 def _open_folder(path: Path, side: int | None, cropped: bool) -> Folder:
-    found = []
-    for parent, below, names in os.walk(path):
-        below[:] = [name for name in below if not name.startswith(".")]
-        place = Path(parent).relative_to(path)
-        shown = [name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
-        found += [os.path.splitext((place / name).as_posix()) for name in shown]
-    if not found:
-        raise Mistake(f"no images in {path}; looked for {' '.join(EXTENSIONS)}")
-    found.sort()  # by names before suffixes: copies in another format come in the same order
-    files = tuple(path / f"{name}{suffix}" for name, suffix in found)
+    paths = []
+    for parent, subfolders, names in os.walk(path):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        folder = Path(parent).relative_to(path)
+        images = [name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
+        paths += [os.path.splitext((folder / name).as_posix()) for name in images]
+    if not paths:
+        raise Mistake(f"no images in {path}; needed are files that end in {' '.join(EXTENSIONS)}")
+    paths.sort()  # by names before suffixes: copies in another format come in the same order
+    files = tuple(path / f"{name}{suffix}" for name, suffix in paths)
     size = (side, side) if side else _upright_size(files[0])
-    for file, its_size in zip(files, _mapped(_upright_size, files), strict=True):
-        if not cropped and its_size != size:
-            raise _differs(file, its_size, size)
-    return Folder(path, len(files), size, tuple(name for name, _ in found), None, files, cropped)
+    for file, file_size in zip(files, _mapped(_upright_size, files), strict=True):
+        if not cropped and file_size != size:
+            raise _differs(file, file_size, size)
+    return Folder(path, len(files), size, tuple(name for name, _ in paths), None, files, cropped)
 
 
 def _upright_size(file: Path) -> Size:
-    """(H, W) by the header alone, which is a hundredth of the work of reading all."""
+    """(H, W) from the header alone: a hundredth of the work of decoding the image."""
     from PIL import Image
     from PIL.ExifTags import Base
 
     try:
         with Image.open(file) as image:
-            # Request for what its header does not have, Pillow would read a PNG to its end.
+            # `getexif` reads a PNG to its end if the header has no EXIF data.
             turned = "exif" in image.info and image.getexif().get(Base.Orientation, 1) >= 5
             return (image.width, image.height) if turned else (image.height, image.width)
-    except Exception:  # damaged files make decoders raise nearly anything
+    except Exception:  # decoders raise almost anything for damaged files
         raise _unreadable(file) from None
 
 
 def _mapped(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """`function` of every item, in order, by threads that are at most a chunk ahead."""
+    """Applies `function` to the items in order, in threads that are at most a chunk ahead."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(items), CHUNK_FILES):
             yield from pool.map(function, items[start : start + CHUNK_FILES])
 
 
 def _unreadable(file: Path) -> Mistake:
-    return Mistake(f"{file} does not open as an image of 8 or 16 bits a channel: put a whole one there or remove it")
+    return Mistake(f"{file} does not open as an image of 8 or 16 bits a channel: replace or remove it")
 
 
-def _differs(file: Path, found: Size, wanted: Size) -> Mistake:
-    remedy = "bring all images of the set to one size, or ask for a centre crop"
-    return Mistake(f"{file} is {_px(found)}, not {_px(wanted)}: {remedy}")
+def _differs(file: Path, size: Size, needed: Size) -> Mistake:
+    remedy = "bring all images of the set to one size, or choose a centre crop"
+    return Mistake(f"{file} is {_px(size)}, not {_px(needed)}: {remedy}")
 
 
 def _px(size: Size) -> str:
@@ -223,7 +223,7 @@ def _px(size: Size) -> str:
 
 
 class _Array(NamedTuple):
-    """An array in an npz file, and the file at its first byte."""
+    """An array in an npz file; `file` stands at the first byte of its values."""
 
     file: zipfile.ZipExtFile
     shape: tuple[int, ...]
@@ -233,7 +233,7 @@ class _Array(NamedTuple):
 
 @contextlib.contextmanager
 def _open(path: Path, name: str) -> Iterator[_Array]:
-    """Raises `Mistake` where the array is damaged, here or while the caller reads, or is of Python objects."""
+    """Opens an array. Raises `Mistake` if it is damaged (now or while the caller reads) or holds Python objects."""
     import numpy as np
 
     try:
@@ -243,7 +243,7 @@ def _open(path: Path, name: str) -> Iterator[_Array]:
             header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
             array = _Array(file, *header(file))
             if array.dtype.hasobject:
-                raise Mistake(f"{name} of {path} holds Python objects, which are never loaded: {WANTED} is needed")
+                raise Mistake(f"{name} of {path} holds Python objects, which are never loaded: {NEEDED} is needed")
             size = archive.getinfo(f"{name}.npy").file_size - file.tell()
             if size != math.prod(array.shape) * array.dtype.itemsize:
                 raise EOFError
@@ -255,16 +255,16 @@ def _open(path: Path, name: str) -> Iterator[_Array]:
 def _open_npz(path: Path, side: int | None) -> Npz:
     try:
         with zipfile.ZipFile(path) as archive:
-            held = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
     except zipfile.BadZipFile:
-        raise Mistake(f"{path} is cut off or no npz file: a folder of image files or an npz file is needed") from None
-    arrays = tuple(name for name in (IMAGES, *FeatureStatistics._fields) if name in held)
+        raise Mistake(f"{path} is cut off or not an npz file: an npz file or a folder of images is needed") from None
+    arrays = tuple(name for name in (IMAGES, *FeatureStatistics._fields) if name in names)
     if not arrays:
-        has = ", ".join(held[:5]) + (", ..." if len(held) > 5 else "")
-        raise Mistake(f"{path} has {has or 'no array'}: {WANTED} is needed")
+        first = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise Mistake(f"{path} has {first or 'no array'}: {NEEDED} is needed")
     count, height, width = _image_shape(path, side) if IMAGES in arrays else (0, 0, 0)
-    given = {name: _read_statistic(path, name) for name in arrays if name != IMAGES}
-    return Npz(path, count, (height, width), None, _checked(path, given) if given else None, arrays)
+    statistics = {name: _read_statistic(path, name) for name in arrays if name != IMAGES}
+    return Npz(path, count, (height, width), None, _checked(path, statistics) if statistics else None, arrays)
 
 
 def _image_shape(path: Path, side: int | None) -> tuple[int, ...]:
@@ -272,15 +272,15 @@ def _image_shape(path: Path, side: int | None) -> tuple[int, ...]:
     import numpy as np
 
     with _open(path, IMAGES) as array:
-        shape, found = array.shape, f"{IMAGES} of {path} is {array.dtype} {array.shape}"
+        shape, description = array.shape, f"{IMAGES} of {path} is {array.dtype} {array.shape}"
     if array.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3:
-        raise Mistake(f"{found}: uint8 (N, H, W, 3) is needed")
+        raise Mistake(f"{description}: uint8 (N, H, W, 3) is needed")
     if 0 in shape:
-        raise Mistake(f"{found}: it has no images")
+        raise Mistake(f"{description}: it has no images")
     if array.fortran:
-        raise Mistake(f"{found} in Fortran order: pass it through np.ascontiguousarray and write it again")
+        raise Mistake(f"{description} in Fortran order: pass it through np.ascontiguousarray and write it again")
     if side and shape[1:3] != (side, side):
-        raise Mistake(f"{found}, and {side} px are asked for: write the images at that size")
+        raise Mistake(f"{description}, but {side} px are needed: write the images at that size")
     return shape[:3]
 
 
@@ -294,32 +294,32 @@ def _read_statistic(path: Path, name: str) -> np.ndarray:
         return values.reshape(array.shape, order="F" if array.fortran else "C").astype(np.float64)
 
 
-def _checked(path: Path, given: dict[str, np.ndarray]) -> FeatureStatistics:
-    """Raises `Mistake` where these are not means and covariances."""
+def _checked(path: Path, arrays: dict[str, np.ndarray]) -> FeatureStatistics:
+    """The statistics. Raises `Mistake` if the arrays are not means and covariances."""
     import numpy as np
 
     for mean, covariance in (("mu", "sigma"), ("mu_s", "sigma_s")):
-        missing = {mean, covariance} - given.keys()
+        missing = {mean, covariance} - arrays.keys()
         if missing == {"mu_s", "sigma_s"}:
             continue
         if missing:
-            raise Mistake(f"{path} has {', '.join(given)} but not {min(missing)}: {mean} goes with {covariance}")
-        mu, sigma = given[mean], given[covariance]
+            raise Mistake(f"{path} has {', '.join(arrays)} but not {min(missing)}: {mean} goes with {covariance}")
+        mu, sigma = arrays[mean], arrays[covariance]
         if mu.ndim != 1 or not mu.size or sigma.shape != 2 * mu.shape:
             shapes = f"{mean} of {path} is {mu.shape} and {covariance} {sigma.shape}"
             raise Mistake(f"{shapes}: (D,) and (D, D) are needed")
         for name in (mean, covariance):
-            if not np.isfinite(given[name]).all():
+            if not np.isfinite(arrays[name]).all():
                 raise Mistake(f"{name} of {path} has values that are NaN or infinite: compute the statistics again")
         if np.abs(sigma - sigma.T).max() > ASYMMETRY * np.abs(sigma).max():
-            raise Mistake(f"{covariance} of {path} is not symmetric, so no covariance: compute the statistics again")
-    return FeatureStatistics(**given)
+            raise Mistake(f"{covariance} of {path} is not symmetric, so not a covariance: compute the statistics again")
+    return FeatureStatistics(**arrays)
 
 
 def write_samples(path: Path, batches: Iterable[np.ndarray], count: int, size: Size) -> None:
-    """Writes `count` images of `size` (H, W), given as batches uint8 (n, H, W, 3), atomically.
+    """Writes `count` images of `size` (H, W) from batches uint8 (n, H, W, 3), atomically.
 
-    Raises ValueError, and leaves what was in `path`, where the batches are anything else.
+    Raises ValueError for any other batches; `path` then keeps its old content.
     """
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         _write_images(archive, batches, count, size)
@@ -328,16 +328,16 @@ def write_samples(path: Path, batches: Iterable[np.ndarray], count: int, size: S
 def write_reference(
     path: Path, statistics: FeatureStatistics, batches: Iterable[np.ndarray] = (), count: int = 0, size: Size = (0, 0)
 ) -> None:
-    """Writes statistics, and images as `write_samples` does where `count` is not 0, atomically.
+    """Writes statistics, atomically, and images as `write_samples` does if `count` is not 0.
 
-    Raises `Mistake` where the statistics are not means and covariances.
+    Raises `Mistake` if the statistics are not means and covariances.
     """
     import numpy as np
 
-    given = {name: np.asarray(array, np.float64) for name, array in statistics._asdict().items() if array is not None}
-    _checked(path, given)
+    arrays = {name: np.asarray(array, np.float64) for name, array in statistics._asdict().items() if array is not None}
+    _checked(path, arrays)
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, array in given.items():
+        for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
         if count:
@@ -347,13 +347,13 @@ def write_reference(
 def _write_images(archive: zipfile.ZipFile, batches: Iterable[np.ndarray], count: int, size: Size) -> None:
     import numpy as np
 
-    shape, written = (int(count), int(size[0]), int(size[1]), 3), 0  # the header would spell out numpy's integers
-    with archive.open(f"{IMAGES}.npy", "w", force_zip64=True) as file:  # may pass 4 GiB, which zip must know before
+    shape, written = (int(count), int(size[0]), int(size[1]), 3), 0  # plain integers: the header is their repr
+    with archive.open(f"{IMAGES}.npy", "w", force_zip64=True) as file:  # zip must know beforehand of over 4 GiB
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for batch in batches:
             written += len(batch)
             if batch.dtype != np.uint8 or batch.shape[1:] != shape[1:] or written > count:
-                raise ValueError(f"{batch.dtype} {batch.shape} makes {written} images; asked for are uint8 {shape}")
+                raise ValueError(f"{batch.dtype} {batch.shape} makes {written} images; needed are uint8 {shape}")
             file.write(np.ascontiguousarray(batch).data)
     if written != count or 0 in shape:
-        raise ValueError(f"{written} images; asked for are {shape}")
+        raise ValueError(f"{written} images; needed are {shape}")

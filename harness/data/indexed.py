@@ -1,10 +1,10 @@
-"""Images that stay where they are, in files of their own or inside tar shards: indexed once, decoded as they are read.
+"""Images that stay in their files or tar shards: indexed once, decoded while they are read.
 
-In the run folder of the stage `data` an index takes the place of the arrays of pixels:
+In the run folder of the stage `data` an index replaces the arrays of pixels:
 
-    source.json          where the images are (absolute), their side and crop, the names of the shards of every split
-    {split}_index.npy    int64 (n, 3): the shard, -1 for a file of its own, the first byte in it, and how many
-    {split}_names.npy    bytes (n,): relative to where the images are; of those in a shard, behind the shard's name
+    source.json          the root folder of the images (absolute), their side and crop, the shards of every split
+    {split}_index.npy    int64 (n, 3): the shard (-1: a separate file), the first byte, the number of bytes
+    {split}_names.npy    bytes (n,): the path below the root folder; inside a shard: the shard, a slash and the name
     {split}_digests.npy  uint8 (n, 16): the first half of the SHA-256 of the image's bytes
     {split}_labels.npy   int64 (n,)
 """
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from harness.data.class_folders import CHUNK_IMAGES, settle
+from harness.data.class_folders import CHUNK_IMAGES, report_unreadable
 from harness.data.decoding import decode
 from harness.experiments.experiment import Data
 from harness.system.errors import Trouble
@@ -36,13 +36,13 @@ from harness.system.machine import cores
 SOURCE = "source.json"
 OWN_FILE = -1
 DIGEST_BYTES = 16
-WAITS_SECONDS = (0.1, 1.0)  # before bytes that could not be read are tried again
-REPLACEMENTS = 10  # images of its class that are tried in place of one that cannot be read
+WAITS_SECONDS = (0.1, 1.0)  # before unreadable bytes are read again
+REPLACEMENTS = 10  # images of the same class that are tried instead of an unreadable one
 
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An encoded image: its name, its label, and its `length` bytes from `first` on in a shard or a file of its own."""
+    """An encoded image: its name, its label, and its `length` bytes from `first` on in a shard or a separate file."""
 
     name: str
     label: int
@@ -52,7 +52,7 @@ class EncodedImage:
 
     @property
     def file(self) -> str:
-        """The file that holds it, relative to where the images are."""
+        """The file that holds the image, relative to the root folder."""
         return self.shard or self.name
 
 
@@ -64,56 +64,56 @@ def build(
     quiet: bool,
     check_stop: Callable[[], None],
 ) -> list[str]:
-    """Reads every image of `splits` below `root` once and writes the index of those that decode into `folder`.
+    """Reads every image of `splits` below `root` once and writes an index of the readable images into `folder`.
 
-    Returns the names of the others. Raises `Trouble` after all have been tried, where `data` refuses them or a split
-    is left with nothing.
+    Returns the names of the unreadable images. Raises `Trouble` if a split has no readable image, or, after all images
+    are tried, if `data` refuses unreadable images.
     """
     unreadable: list[str] = []
     total = sum(map(len, splits.values()))
-    shards = {split: sorted({image.shard for image in found if image.shard}) for split, found in splits.items()}
+    shards = {split: sorted({image.shard for image in images if image.shard}) for split, images in splits.items()}
     source = {"root": str(root.absolute()), "side": data.image_size, "crop": data.crop, "shards": shards}
     write_json(folder / SOURCE, source)
     with tqdm(total=total, desc=data.name, unit="image", disable=quiet or None) as progress:
-        for split, found in splits.items():
-            digests = _digests(data, root, found, progress, check_stop)
-            whole = [(image, digest) for image, digest in zip(found, digests, strict=True) if digest]
-            unreadable += [image.name for image, digest in zip(found, digests, strict=True) if not digest]
-            if not whole:
+        for split, images in splits.items():
+            digests = _digests(data, root, images, progress, check_stop)
+            readable = [(image, digest) for image, digest in zip(images, digests, strict=True) if digest]
+            unreadable += [image.name for image, digest in zip(images, digests, strict=True) if not digest]
+            if not readable:
                 raise Trouble(f"not one image of {split} in {root} opens")
-            _write(folder, split, shards[split], *zip(*whole, strict=True))
-    settle(data, str(root), unreadable, total)
+            _write(folder, split, shards[split], *zip(*readable, strict=True))
+    report_unreadable(data, str(root), unreadable, total)
     return unreadable
 
 
 def _digests(
     data: Data,
     root: Path,
-    found: list[EncodedImage],
+    images: list[EncodedImage],
     progress: tqdm[Any],
     check_stop: Callable[[], None],
 ) -> list[bytes]:
-    """The digest of every image, empty where it does not decode. Shards are read from the first byte to the last."""
+    """The digest of every image, empty if it does not decode. Shards are read in the order of their bytes."""
 
-    def digest(place: int) -> bytes:
-        image = found[place]
+    def digest(position: int) -> bytes:
+        image = images[position]
         try:
             content = _content(root / image.file, image.first, image.length)
             decode(io.BytesIO(content), data.image_size, data.crop)
-        except MemoryError:  # no fault of the image's
+        except MemoryError:  # not the fault of the image
             raise
-        except Exception:  # damaged files make decoders raise nearly anything
+        except Exception:  # decoders raise almost anything for damaged files
             return b""
         return _digest(content)
 
-    digests = [b""] * len(found)
-    order = sorted(range(len(found)), key=lambda place: (found[place].shard, found[place].first))
+    digests = [b""] * len(images)
+    order = sorted(range(len(images)), key=lambda position: (images[position].shard, images[position].first))
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(order), CHUNK_IMAGES):
             check_stop()
             chunk = order[start : start + CHUNK_IMAGES]
-            for place, its_digest in zip(chunk, pool.map(digest, chunk), strict=True):
-                digests[place] = its_digest
+            for position, image_digest in zip(chunk, pool.map(digest, chunk), strict=True):
+                digests[position] = image_digest
                 progress.update()
     return digests
 
@@ -137,7 +137,7 @@ def _digest(content: bytes) -> bytes:
 
 
 def _content(path: Path, first: int, length: int, digest: bytes | None = None) -> bytes:
-    """Bytes of a file; raises OSError where they cannot be read, or not as they were, tried again after waits."""
+    """Bytes of a file. Raises OSError if they are unreadable or changed; before that it tries again after waits."""
     for wait in (0.0, *WAITS_SECONDS):
         time.sleep(wait)
         try:
@@ -149,16 +149,17 @@ def _content(path: Path, first: int, length: int, digest: bytes | None = None) -
             continue
         if len(content) == length and digest in (None, _digest(content)):
             return content
-        trouble = OSError(f"{path} is not what it was when it was indexed")
+        trouble = OSError(f"{path} has changed since it was indexed")
     raise trouble
 
 
 class IndexedImages:
-    """The images of a split as an array uint8 (n, S, S, 3) that decodes what is asked of it, in threads.
+    """The images of a split as an array uint8 (n, S, S, 3) that decodes the chosen images, in threads.
 
-    Indices of the first axis alone: an integer, a slice, an array. An image that cannot be read any more is told on
-    standard error and named in `damaged`, once; the next image of its class stands in for it from then on. Raises
-    `Trouble` where the images are gone, where none of several can be read, and where no other of its class can.
+    An index is for the first axis only: an integer, a slice or an array. An image that can no longer be read is
+    reported once on standard error and named in `damaged`; from then on the next image of its class replaces it. Raises
+    `Trouble` if the root folder is missing, if none of several images can be read, or if no image of the class can
+    replace one.
     """
 
     dtype = np.dtype(np.uint8)
@@ -176,101 +177,101 @@ class IndexedImages:
 
     @property
     def damaged(self) -> list[str]:
-        """The names of the images that could not be read any more, since this object was made."""
-        return [self.name(place) for place in self._stand_ins]
+        """The names of the images that this object could no longer read."""
+        return [self.name(position) for position in self._stand_ins]
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, key: int | slice | Sequence[int] | np.ndarray) -> np.ndarray:
-        """The chosen images, decoded; raises IndexError as an array does."""
-        places = self._places[key]
-        pixels = self.begin(np.ravel(places)).result()
-        return pixels.reshape(np.shape(places) + self.shape[1:])
+        """The chosen images, decoded. Raises IndexError as an array does."""
+        positions = self._positions[key]
+        pixels = self.begin(np.ravel(positions)).result()
+        return pixels.reshape(np.shape(positions) + self.shape[1:])
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
 
-    def begin(self, places: np.ndarray) -> Pending:
-        """Begins to decode the images at `places` (B,), and does not wait for them."""
-        return Pending(self, places)
+    def begin(self, positions: np.ndarray) -> Pending:
+        """Begins to decode the images at `positions` (B,) and does not wait for them."""
+        return Pending(self, positions)
 
-    def read(self, place: int) -> np.ndarray | None:
-        """The image at `place`, or what stands in for it, uint8 (S, S, 3); None where that cannot be read."""
-        return self._decoded(self._stand_ins.get(place, place))
+    def read(self, position: int) -> np.ndarray | None:
+        """The image at `position`, or its replacement, uint8 (S, S, 3); None if it cannot be read."""
+        return self._decoded(self._stand_ins.get(position, position))
 
-    def _decoded(self, place: int) -> np.ndarray | None:
-        shard, first, length = self.index[place].tolist()
+    def _decoded(self, position: int) -> np.ndarray | None:
+        shard, first, length = self.index[position].tolist()
         try:
-            path = self.root / (self.name(place) if shard == OWN_FILE else self.shards[shard])
-            content = _content(path, first, length, self.digests[place].tobytes())
+            path = self.root / (self.name(position) if shard == OWN_FILE else self.shards[shard])
+            content = _content(path, first, length, self.digests[position].tobytes())
             return decode(io.BytesIO(content), self.side, self.crop)
-        except MemoryError:  # no fault of the image's
+        except MemoryError:  # not the fault of the image
             raise
-        except Exception:  # damaged files make decoders raise nearly anything
+        except Exception:  # decoders raise almost anything for damaged files
             return None
 
-    def stand_in(self, place: int) -> np.ndarray:
-        """The next image of the class that can be read, from now on in place of one that cannot."""
-        same = np.flatnonzero(self.labels == self.labels[place])
-        following = np.roll(same, -np.searchsorted(same, place) - 1)[:-1]
+    def stand_in(self, position: int) -> np.ndarray:
+        """The next readable image of the class; from now on it replaces the unreadable one at `position`."""
+        same_class = np.flatnonzero(self.labels == self.labels[position])
+        following = np.roll(same_class, -np.searchsorted(same_class, position) - 1)[:-1]
         for other in following[:REPLACEMENTS].tolist():
             pixels = None if other in self._stand_ins else self._decoded(other)
             if pixels is not None:
-                if self._stand_ins.get(place) != other:
-                    told = f"cannot be read any more: {self.name(other)} stands in for it"
-                    print(f"warning: {self.name(place)} in {self.root} {told}", file=sys.stderr, flush=True)
-                self._stand_ins[place] = other
+                if self._stand_ins.get(position) != other:
+                    message = f"can no longer be read: {self.name(other)} replaces it"
+                    print(f"warning: {self.name(position)} in {self.root} {message}", file=sys.stderr, flush=True)
+                self._stand_ins[position] = other
                 return pixels
-        raise self.gone(f"{self.name(place)} and the images of its class that follow")
+        raise self.missing(f"{self.name(position)} and the images of its class that follow")
 
-    def name(self, place: int) -> str:
-        """The name of an image, relative to where the images are."""
-        return os.fsdecode(self.names[place])
+    def name(self, position: int) -> str:
+        """The name of an image, relative to the root folder."""
+        return os.fsdecode(self.names[position])
 
-    def gone(self, what: str) -> Trouble:
-        """What to say where images are not there any more."""
+    def missing(self, images: str) -> Trouble:
+        """The error for images that can no longer be read."""
         return Trouble(
-            f"{what} cannot be read in {self.root}, where they were indexed: put them back there, or remove "
-            f"{self.folder} and name where they are now, and they are indexed anew; results made of them stay"
+            f"{images} cannot be read in {self.root}, where they were indexed: put them back, or remove {self.folder} "
+            "and give their new folder, and they are indexed again; existing results stay"
         )
 
     @cached_property
     def pool(self) -> ThreadPoolExecutor:
-        """The threads that decode; they end with this object."""
+        """The decoding threads, which end with this object. Raises `Trouble` if the root folder is missing."""
         if not self.root.is_dir():
-            raise self.gone("the images")
+            raise self.missing("the images")
         return ThreadPoolExecutor(self.threads, thread_name_prefix="decoding")
 
     @cached_property
-    def _places(self) -> np.ndarray:
+    def _positions(self) -> np.ndarray:
         return np.arange(len(self))
 
 
 class Pending:
     """Images that are being decoded."""
 
-    def __init__(self, images: IndexedImages, places: np.ndarray):
-        self.images, self.places = images, places.tolist()
-        self.pixels = np.empty((len(places), *images.shape[1:]), np.uint8)
-        self.futures = [images.pool.submit(self._read, k) for k in range(len(places))]
+    def __init__(self, images: IndexedImages, positions: np.ndarray):
+        self.images, self.positions = images, positions.tolist()
+        self.pixels = np.empty((len(positions), *images.shape[1:]), np.uint8)
+        self.futures = [images.pool.submit(self._read, k) for k in range(len(positions))]
 
     def _read(self, k: int) -> bool:
-        pixels = self.images.read(self.places[k])
+        pixels = self.images.read(self.positions[k])
         if pixels is not None:
             self.pixels[k] = pixels
         return pixels is not None
 
     def result(self) -> np.ndarray:
-        """The images, uint8 (B, S, S, 3), when they are all there; raises `Trouble`."""
+        """Waits for the images, uint8 (B, S, S, 3). Raises `Trouble` as `IndexedImages` does."""
         failed = [k for k, future in enumerate(self.futures) if not future.result()]
-        if len(failed) == len(self.places) > 1:
-            raise self.images.gone(f"{self.images.name(self.places[0])} and {len(failed) - 1} more images")
+        if len(failed) == len(self.positions) > 1:
+            raise self.images.missing(f"{self.images.name(self.positions[0])} and {len(failed) - 1} more images")
         for k in failed:
-            self.pixels[k] = self.images.stand_in(self.places[k])
+            self.pixels[k] = self.images.stand_in(self.positions[k])
         return self.pixels
 
     def cancel(self) -> None:
-        """Leaves what has not begun."""
+        """Drops the images whose decoding has not begun."""
         for future in self.futures:
             future.cancel()

@@ -1,4 +1,4 @@
-"""Photographs that installed packages bring along: backgrounds of the embedded images, and food for benchmarks."""
+"""Photographs inside installed packages: backgrounds of the embedded images, and inputs of benchmarks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PHOTOGRAPHS = (
 
 
 def photographs() -> list[Image.Image]:
-    """All of them, in RGB; raises `Trouble` where one is not installed."""
+    """All photographs, in RGB. Raises `Trouble` if one is not installed."""
     from PIL import Image
 
     opened = []
@@ -36,11 +36,11 @@ def photographs() -> list[Image.Image]:
 
 
 def packaged(package: str, path: str) -> Path:
-    """A file inside an installed package, found without importing the package."""
+    """The path of a file inside an installed package, which is not imported. Raises `Trouble` if it is missing."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise Trouble(f"data set embedded: package {package} is not installed")
     file = Path(spec.origin).parent / path
     if not file.is_file():
-        raise Trouble(f"data set embedded: package {package} as installed here lacks {path}")
+        raise Trouble(f"data set embedded: the installed package {package} lacks {path}")
     return file

@@ -1,4 +1,4 @@
-"""The splits of a data set that was built, as memory-mapped arrays."""
+"""The splits of a built data set, as memory-mapped arrays."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ KINDS = ("images", "labels", "masks", "index", "names", "digests")
 
 @dataclass(frozen=True)
 class Split:
-    """One split, memory-mapped. `masks` is None where the data set has no object masks.
+    """One split, memory-mapped. `masks` is None if the data set has no object masks.
 
-    Indexed images (`harness.data.indexed.IndexedImages`) are read like an array, by the first axis, and decoded then.
+    Indexed images (`harness.data.indexed.IndexedImages`) are read like an array, by the first axis; reading decodes.
     """
 
     images: np.ndarray

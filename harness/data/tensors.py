@@ -13,12 +13,12 @@ def to_tensor(images: np.ndarray) -> Tensor:
 
 
 def channels_first(images: np.ndarray) -> Tensor:
-    """uint8 (B, H, W, 3) -> uint8 (B, 3, H, W), in memory."""
+    """uint8 (B, H, W, 3) -> uint8 (B, 3, H, W), copied into memory."""
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous()
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """Float (B, 3, H, W), clipped to [-1, 1] and rounded, never truncated -> uint8 (B, 3, H, W)."""
+    """Float (B, 3, H, W) -> uint8 (B, 3, H, W), clipped to [-1, 1] and rounded, never truncated."""
     return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 

@@ -1,1 +1,1 @@
-"""What is measured, by which protocol."""
+"""Metrics, and the protocols by which they are measured."""

@@ -1,4 +1,4 @@
-"""Diagnostics of posterior collapse: status by stated rules, information, spectrum, a linear-Gaussian reference."""
+"""Diagnostics of posterior collapse: a status by fixed rules, information, spectrum, a linear-Gaussian reference."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from models.tokenizer import Posterior
 
 
-ACTIVE_VARIANCE = 0.01  # a unit is active when its posterior mean varies more than this over images (Burda et al. 2016)
-RISE_NATS = 1.0  # KL rose when it once stood a nat per image above the least before
-RISE_UNITS = 0.05  # active units rose when once this share of them was active
-COLLAPSED_SHARE = 0.1  # of that rise is left at the end: collapsed
-PARTLY_SHARE = 0.5  # of that rise is left at the end, or of the units are active: partly
-EIGENVALUE_IMAGES = 4096  # whose pixel covariance is taken
-LEAST_VARIANCE = 1e-10  # of posterior means, all dimensions together: less is rounding
-BLOCK = 512  # images whose densities under all posteriors are held at once
+ACTIVE_VARIANCE = 0.01  # a unit is active if its posterior mean varies more than this over images (Burda et al. 2016)
+RISE_NATS = 1.0  # KL rose if it was once this many nats per image above its earlier minimum
+RISE_UNITS = 0.05  # active units rose if their share was once this much above its earlier minimum
+COLLAPSED_SHARE = 0.1  # collapsed if less than this share of the rise is left at the end
+PARTLY_SHARE = 0.5  # partly if less than this share of the rise is left, or of the units active, at the end
+EIGENVALUE_IMAGES = 4096  # the pixel covariance is over these first images
+LEAST_VARIANCE = 1e-10  # total over the dimensions of the posterior means: anything smaller is rounding
+BLOCK = 512  # images at a time for the densities under all posteriors
 
 
 RULES = (
-    f"`never active`: KL never rose {RISE_NATS:g} nat per image above its least before. "
+    f"`never active`: KL never rose {RISE_NATS:g} nat per image above its earlier minimum. "
     f"`collapsed`: it rose, and at the end less than {COLLAPSED_SHARE:.0%} of the rise is left, or no unit is active. "
     f"`partly`: less than {PARTLY_SHARE:.0%} of the rise is left, or fewer than {PARTLY_SHARE:.0%} of the units are "
     "active. `active`: otherwise. A deterministic bottleneck has no KL and no status."
@@ -30,8 +30,8 @@ RULES = (
 
 
 def status(kl: list[float], active_units: list[float]) -> str:
-    """The status by `RULES` from KL (nats per image) and share of active units over training, first to last."""
-    floor, rise, _ = _risen(kl)
+    """The status by `RULES`, from KL (nats per image) and the share of active units in the order of training."""
+    floor, rise, _ = _largest_rise(kl)
     if rise < RISE_NATS:
         return "never active"
     left = (kl[-1] - floor) / rise
@@ -41,49 +41,49 @@ def status(kl: list[float], active_units: list[float]) -> str:
 
 
 def kept(curve: list[float], least_rise: float) -> float:
-    """How much of its rise a curve has left at the end, in [0, 1]; 0 where it never rose by `least_rise`."""
-    floor, rise, _ = _risen(curve)
+    """The share of its rise that a curve has left at the end, in [0, 1]; 0 if it never rose by `least_rise`."""
+    floor, rise, _ = _largest_rise(curve)
     return 0.0 if rise < least_rise else min(1.0, max(0.0, (curve[-1] - floor) / rise))
 
 
 def lost_at(steps: list[int], curve: list[float], least_rise: float) -> int | None:
-    """The step from which less than `PARTLY_SHARE` of its rise is left for good; None where that never comes.
+    """The step from which less than `PARTLY_SHARE` of the rise is left for good; None if there is no such step.
 
-    A curve that never rose by `least_rise` is lost at the first step.
+    For a curve that never rose by `least_rise` it is the first step.
     """
-    floor, rise, peak = _risen(curve)
+    floor, rise, peak = _largest_rise(curve)
     if rise < least_rise:
         return steps[0]
-    found = None
+    lost = None
     for step, value in zip(reversed(steps[peak:]), reversed(curve[peak:]), strict=True):
         if (value - floor) / rise >= PARTLY_SHARE:
             break
-        found = step
-    return found
+        lost = step
+    return lost
 
 
-def _risen(curve: list[float]) -> tuple[float, float, int]:
-    """The largest rise of a curve above the least before it: that least, the rise, and where its top is."""
+def _largest_rise(curve: list[float]) -> tuple[float, float, int]:
+    """The largest rise of a curve above its earlier minimum: that minimum, the rise, and the index of its top."""
     least, floor, rise, top = curve[0], curve[0], 0.0, 0
-    for place, value in enumerate(curve):
+    for index, value in enumerate(curve):
         least = min(least, value)
         if value - least > rise:
-            rise, floor, top = value - least, least, place
+            rise, floor, top = value - least, least, index
     return floor, rise, top
 
 
 def active_units(mean: torch.Tensor) -> torch.Tensor:
-    """Which of the L x Z units are active (L, Z), by the variance over images of the posterior mean (n, L, Z)."""
+    """A mask (L, Z) of the active units, by the variance over images of the posterior mean (n, L, Z)."""
     return mean.float().var(0) > ACTIVE_VARIANCE
 
 
 def mutual_information(posterior: Posterior, noise: torch.Tensor) -> tuple[float, float]:
     """Mutual information I(x; z) in nats, a lower bound in expectation, and its standard error over images.
 
-    E_x E_{z ~ q(z|x)} [log q(z|x) - log (1/N) sum_j q(z|x_j)] by one sample z = mean + sigma * noise of each of the N
-    posteriors (N, L, Z), the image's own among the x_j: the information of the N images (Hoffman & Johnson 2016) and,
-    of all images, InfoNCE with the conditional known (Poole et al. 2019). At most log N; 0 where all posteriors are the
-    same.
+    Estimates E_x E_{z ~ q(z|x)} [log q(z|x) - log (1/N) sum_j q(z|x_j)] from one sample z = mean + sigma * noise of
+    each of the N posteriors (N, L, Z). The image itself is among the x_j. For the N images it is their mutual
+    information (Hoffman & Johnson 2016); for all images it is InfoNCE with a known conditional (Poole et al. 2019).
+    At most log N; 0 if all posteriors are the same.
     """
     import math
 
@@ -91,9 +91,9 @@ def mutual_information(posterior: Posterior, noise: torch.Tensor) -> tuple[float
 
     assert posterior.log_variance is not None, "a deterministic bottleneck has no density"
     mean, log_variance = posterior.mean.double().flatten(1), posterior.log_variance.double().flatten(1)
-    mean = mean - mean.mean(0)  # the squares below cancel: small numbers lose less
+    mean = mean - mean.mean(0)  # the squares below cancel, and small numbers lose less by that
     z = mean + (log_variance / 2).exp() * noise.double().flatten(1)
-    # log q(z|x_j) is, but for a constant, z . (mean / sigma²)_j - (z² . (1 / sigma²)_j + offset_j) / 2.
+    # Up to a constant, log q(z|x_j) is z . (mean / sigma²)_j - (z² . (1 / sigma²)_j + offset_j) / 2.
     precision = (-log_variance).exp()
     offset = (mean.square() * precision + log_variance).sum(1)
     gains = []
@@ -105,26 +105,26 @@ def mutual_information(posterior: Posterior, noise: torch.Tensor) -> tuple[float
 
 
 def gaussian_rate(posterior: Posterior) -> float:
-    """Rate E_x KL(q(z|x) || r) in nats, r the Gaussian with mean and covariance of the aggregated posterior (N, L, Z).
+    """Rate E_x KL(q(z|x) || r) in nats; r has mean and covariance of the aggregated posterior (N, L, Z).
 
-    The least rate that any Gaussian marginal reaches, and so an upper bound on I(x; z) (Barber & Agakov 2003; rate:
-    Alemi et al. 2018), also where that is above log N: (log det of the aggregated covariance - mean log det of the
-    posteriors) / 2. In [0, inf); 0 where all posteriors are the same.
+    r is Gaussian. No other Gaussian has a smaller rate, so it is an upper bound on I(x; z) (Barber & Agakov 2003;
+    rate: Alemi et al. 2018), also if I(x; z) is above log N. It equals (log det of the aggregated covariance - mean log
+    det of the posteriors) / 2. In [0, inf); 0 if all posteriors are the same.
     """
     import numpy as np
 
     assert posterior.log_variance is not None, "a deterministic bottleneck has no density"
     mean, log_variance = posterior.mean.double().flatten(1), posterior.log_variance.double().flatten(1)
     noise = log_variance.exp().mean(0)
-    # log det(noise + covariance of the means), with the noise taken out: what is left is stable however small that is.
+    # log det(noise + covariance of the means), with the noise factored out: the rest is stable for any small noise.
     signal = covariance_eigenvalues((mean / noise.sqrt()).numpy())
     return float(np.log1p(signal.clip(0)).sum() + (noise.log() - log_variance.mean(0)).sum().item()) / 2
 
 
 def effective_rank(eigenvalues: np.ndarray) -> float | None:
-    """Effective rank, in [1, D]: exp of the entropy of the normalised eigenvalues of a covariance, none below 0.
+    """Effective rank, in [1, D]: exp of the entropy of the normalised eigenvalues (none negative) of a covariance.
 
-    Roy & Vetterli (2007). None where nothing varies. A number of dimensions: how much they vary does not count.
+    Roy & Vetterli (2007). None if nothing varies. It counts dimensions and ignores how much they vary.
     """
     import numpy as np
 
@@ -135,9 +135,9 @@ def effective_rank(eigenvalues: np.ndarray) -> float | None:
 
 
 def isotropy(eigenvalues: np.ndarray, dimensions: int) -> float | None:
-    """Isotropy, in [1/D, 1]: the participation ratio (sum λ)² / sum λ² of the eigenvalues of a covariance over its D.
+    """Isotropy, in [1/D, 1]: the participation ratio (sum λ)² / sum λ² of a covariance's eigenvalues, divided by D.
 
-    1 where all D `dimensions` vary alike (participation ratio: Gao et al. 2017). None where nothing varies.
+    1 if all D `dimensions` vary alike (participation ratio: Gao et al. 2017). None if nothing varies.
     """
     if eigenvalues.sum() < LEAST_VARIANCE:
         return None
@@ -145,17 +145,17 @@ def isotropy(eigenvalues: np.ndarray, dimensions: int) -> float | None:
 
 
 def covariance_eigenvalues(x: np.ndarray) -> np.ndarray:
-    """Eigenvalues, largest first, of the covariance of x (n, D); where n < D the first n, as the others are 0."""
+    """Eigenvalues, largest first, of the covariance of x (n, D): min(n, D) of them, as any others are 0."""
     import numpy as np
 
     x = x - x.mean(0)
-    # X^T X and X X^T have the same eigenvalues but for zeros: the smaller one is taken.
+    # X^T X and X X^T share their nonzero eigenvalues, and the smaller one is faster.
     gram = x @ x.T if len(x) < x.shape[1] else x.T @ x
     return np.linalg.eigvalsh(gram / (len(x) - 1))[::-1].copy()
 
 
 def pixel_eigenvalues(images: np.ndarray) -> np.ndarray:
-    """Eigenvalues, largest first, of the pixel covariance on [-1, 1] of the first uint8 images (n, H, W, 3)."""
+    """Eigenvalues, largest first, of the pixel covariance on [-1, 1] over the first of uint8 images (n, H, W, 3)."""
     import numpy as np
 
     first = images[:EIGENVALUE_IMAGES]
@@ -165,10 +165,10 @@ def pixel_eigenvalues(images: np.ndarray) -> np.ndarray:
 def linear_gaussian_kl(eigenvalues: np.ndarray, pixels: int, kl_weight: float, dimensions: int) -> float:
     """KL in nats per image that the best linear-Gaussian model spends at this weight, by reverse water-filling.
 
-    It minimises the squared error as a mean over the D = 3HW `pixels` plus `kl_weight` times KL, for a Gaussian with
-    these `eigenvalues` of the pixel covariance (on [-1, 1]) and at most `dimensions` latent dimensions: eigenvalues
-    above the water level kl_weight D / 2 each cost half their log-ratio to it (Cover & Thomas, Sec. 10.3.3). It
-    holds for the squared error alone, without a perceptual term.
+    The model minimises the mean squared error over the D = 3HW `pixels` plus `kl_weight` times KL. The data are
+    Gaussian with these `eigenvalues` of the pixel covariance (on [-1, 1]); there are at most `dimensions` latent
+    dimensions. Every eigenvalue above the water level kl_weight D / 2 costs half its log-ratio to that level (Cover &
+    Thomas, Sec. 10.3.3). This holds for the squared error alone, without a perceptual term.
     """
     import numpy as np
 

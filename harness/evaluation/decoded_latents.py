@@ -1,4 +1,4 @@
-"""From generated latents to what metrics look at."""
+"""Decodes generated latents and prepares their images for the metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHUNK = 1024  # images in memory at once
 
 
 class DecodedLatents:
-    """The decoder of a stage and the features of the training images, from its inputs."""
+    """The decoder of a generation stage and the features of the training images, both from the inputs of the stage."""
 
     def __init__(self, work: Work):
         self.work, self.experiment, self.machine = work, work.experiment, work.machine
@@ -28,6 +28,6 @@ class DecodedLatents:
         return autoencode.decode(self.tokenizer, z, self.machine)
 
     def generated(self, z: Tensor, split: str, how: str, step: int) -> Generated:
-        """The set of images of latents z (n, L, Z), decoded and looked at part by part."""
-        parts = self.work.map(lambda chunk: fidelity.seen(self.images(chunk), self.network), z.split(CHUNK))
-        return Generated(fidelity.together(list(parts)), self.reference, self.experiment, split, how, step)
+        """The images of latents z (n, L, Z), as a set for the metrics; decodes and extracts features part by part."""
+        parts = self.work.map(lambda chunk: fidelity.outputs(self.images(chunk), self.network), z.split(CHUNK))
+        return Generated(fidelity.concatenated(list(parts)), self.reference, self.experiment, split, how, step)

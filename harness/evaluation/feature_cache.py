@@ -1,4 +1,4 @@
-"""What a network sees of an image set, in one pass, kept by content: the same images are never looked at twice."""
+"""Outputs of a network for an image set, in one pass; cached by content, so that no set is processed twice."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from harness.system.errors import Mistake
 from harness.system.files import replacing
 
 if TYPE_CHECKING:
-    from harness.networks.frozen import Seen
+    from harness.networks.frozen import Outputs
 
-FOLDER = "features"  # of the store
-REVISION = 1  # raised whenever a measure would see something else in the same images
-CHUNK = 1024  # features that moments take at once
+FOLDER = "features"  # in the store
+REVISION = 1  # raise it when a measure changes its outputs for the same images
+CHUNK = 1024  # features at a time for the moments
 
 
 @dataclass(frozen=True)
 class SeenImages:
-    """Features (n, D), logits (n, C) if any, in files that are read as needed; and the moments of sFID's, if any."""
+    """Features (n, D), logits (n, C) if any, and moments of spatial features (for sFID) if any; read on demand."""
 
     folder: Path
 
@@ -49,12 +49,12 @@ class SeenImages:
 
     @cached_property
     def moments(self) -> FeatureMoments:
-        """Of the features."""
+        """The moments of the features."""
         return moments(part for part in self.features.split(CHUNK))
 
     @cached_property
     def spatial(self) -> FeatureMoments | None:
-        """Of the features that keep their places."""
+        """The moments of the spatial features."""
         path = self.folder / "spatial.npz"
         if not path.exists():
             return None
@@ -63,32 +63,34 @@ class SeenImages:
 
 
 def _mapped(path: Path) -> Tensor:
-    """Mapped copy-on-write, as torch wants memory that may be written to: nothing reaches the file."""
+    """An array mapped copy-on-write: torch wants writable memory, but no write reaches the file."""
     return torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
-def look(images: ImageSet, network: Callable[[Tensor], Seen], identity: object, store: Path, quiet: bool) -> SeenImages:
-    """What `network`, which `identity` stands for, sees of all images; from the store where it is there.
+def look(
+    images: ImageSet, network: Callable[[Tensor], Outputs], identity: object, store: Path, quiet: bool
+) -> SeenImages:
+    """The outputs of `network` for all images, from the store if they are in it. `identity` identifies the network.
 
-    Raises `Mistake` where a feature is not finite.
+    Raises `Mistake` if a feature is not finite.
     """
     folder = store / FOLDER / key_of([images.digest, identity, REVISION])
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
-        temporary.chmod(0o755)  # a store may be shared
+        temporary.chmod(0o755)  # users may share a store
         try:
             _write(temporary, images, network, quiet)
             (temporary / "about.json").write_text(json.dumps({"images": images.about, "network": identity}, indent=1))
-            with contextlib.suppress(OSError):  # another process was first: what it saw is the same
+            with contextlib.suppress(OSError):  # another process was first, with the same outputs
                 temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return SeenImages(folder)
 
 
-def _write(folder: Path, images: ImageSet, network: Callable[[Tensor], Seen], quiet: bool) -> None:
-    """Batch by batch, so that memory does not grow with the number of images."""
+def _write(folder: Path, images: ImageSet, network: Callable[[Tensor], Outputs], quiet: bool) -> None:
+    """Writes the outputs of the network batch by batch, so that memory does not grow with the number of images."""
     arrays: dict[str, np.memmap] = {}
     spatial: FeatureMoments | None = None
     start = 0
@@ -117,6 +119,6 @@ def _write(folder: Path, images: ImageSet, network: Callable[[Tensor], Seen], qu
 
 
 def pairs(images: ImageSet, originals: ImageSet) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of uint8 (n, 3, H, W): images and the originals that they belong to."""
+    """Batches of images and of their originals, uint8 (n, 3, H, W)."""
     for a, b in zip(images.batches(BATCH), originals.batches(BATCH), strict=True):
         yield torch.from_numpy(a).permute(0, 3, 1, 2), torch.from_numpy(b).permute(0, 3, 1, 2)

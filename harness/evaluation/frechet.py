@@ -1,8 +1,8 @@
-"""Fréchet distance of Gaussians fitted to features, in float64, and what it would be of infinitely many images.
+"""Fréchet distance of Gaussians fitted to features, in float64, and its extrapolation to infinitely many images.
 
-|mu_a - mu_b|² + Tr(S_a + S_b - 2 (S_a S_b)^1/2) (Dowson & Landau 1982; Heusel et al. 2017). With S = F F^T the last
-trace is the sum of the singular values of F_a^T F_b, which are the roots of the eigenvalues of S_a S_b: no root of a
-matrix is taken, and a covariance of fewer images than features, which is singular, is as good as any.
+The distance is |mu_a - mu_b|² + Tr(S_a + S_b - 2 (S_a S_b)^1/2) (Dowson & Landau 1982; Heusel et al. 2017). With
+S = F F^T the last trace is the sum of the singular values of F_a^T F_b, which are the roots of the eigenvalues of
+S_a S_b. This takes no root of a matrix, and also works for a singular covariance (fewer images than features).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-REPLICATES = 40  # of the bootstrap: they only give a standard error
-HALVINGS = 4  # random halves that the extrapolation of the images themselves is averaged over
+REPLICATES = 40  # bootstrap replicates: enough for a standard error
+HALVINGS = 4  # random halvings over which the estimate is averaged
 NORMAL_95 = 1.96
 
 
@@ -29,14 +29,14 @@ class Gaussian:
 
     @cached_property
     def factor(self) -> Tensor:
-        """F (D, D) with F F^T the covariance."""
+        """A factor F (D, D) of the covariance F F^T."""
         eigenvalues, vectors = torch.linalg.eigh(self.covariance)
         return vectors * eigenvalues.clamp(min=0).sqrt()
 
 
 @dataclass(frozen=True)
 class FeatureMoments:
-    """How many features were seen, their mean (D,) and their scatter about it (D, D), float64; parts add up."""
+    """The number of features, their mean (D,) and their scatter about it (D, D), float64; `+` merges two parts."""
 
     n: int
     mean: Tensor
@@ -58,24 +58,24 @@ class FeatureMoments:
 
     @cached_property
     def gaussian(self) -> Gaussian:
-        """The Gaussian fitted to them, with the unbiased covariance; raises ValueError for fewer than two."""
+        """The Gaussian with this mean and the unbiased covariance; raises ValueError for fewer than two features."""
         if self.n < 2:
             raise ValueError("a covariance takes at least two images")
         return Gaussian(self.mean, self.scatter / (self.n - 1))
 
 
 def moments(parts: Iterable[Tensor]) -> FeatureMoments:
-    """The moments of features that come in parts (n, D), in memory that does not grow with their number."""
-    found: FeatureMoments | None = None
+    """The moments of features in parts (n, D), in memory that does not grow with the number of parts."""
+    total: FeatureMoments | None = None
     for part in parts:
-        found = FeatureMoments.of(part) if found is None else found + FeatureMoments.of(part)
-    if found is None:
+        total = FeatureMoments.of(part) if total is None else total + FeatureMoments.of(part)
+    if total is None:
         raise ValueError("no features")
-    return found
+    return total
 
 
 def distance(a: Gaussian, b: Gaussian) -> float:
-    """The Fréchet distance of two Gaussians; 0 where they are equal but for rounding."""
+    """The Fréchet distance of two Gaussians; 0, up to rounding, if they are equal."""
     traces = a.covariance.trace() + b.covariance.trace()
     overlap = torch.linalg.svdvals(a.factor.T @ b.factor).sum()
     return max(0.0, float((a.mean - b.mean).square().sum() + traces - 2 * overlap))
@@ -87,14 +87,14 @@ def of_features(images: Tensor, reference: Tensor) -> float:
 
 
 class Infinite(NamedTuple):
-    """FD_inf: the distance extrapolated to infinitely many images, and its standard error by the bootstrap."""
+    """FD_inf, the distance extrapolated to infinitely many images, and its bootstrap standard error."""
 
     value: float
     error: float
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval; how often it covers is measured in `harness.bench`."""
+        """The 95 % interval; `harness.bench` measures its coverage."""
         return self.value - NORMAL_95 * self.error, self.value + NORMAL_95 * self.error
 
 
@@ -103,9 +103,10 @@ def infinite(
 ) -> Infinite:
     """FD_inf of features (n, D) of n >= 4 images; raises ValueError for fewer.
 
-    The distance of n images is FD_inf + c / n to first order, with c unknown (Chong & Forsyth 2020). All n and their
-    halves give two points of that line: FD_inf = 2 FD(n) - FD(n / 2). A `reference` of features (n, D) belongs to the
-    images one by one (reconstructions and their originals) and is halved and resampled with them; a Gaussian stands.
+    To first order the distance of n images is FD_inf + c / n, with c unknown (Chong & Forsyth 2020). All images and
+    their halves give two points of that line, so FD_inf = 2 FD(n) - FD(n / 2). If `reference` holds features (n, D),
+    they are paired with the images (originals of reconstructions), and are halved and resampled with them. A Gaussian
+    stays fixed.
     """
     n = len(images)
     if n < 4:
@@ -113,10 +114,10 @@ def infinite(
     generator = torch.Generator().manual_seed(0)
     x = images.double()
     paired = reference.double() if isinstance(reference, Tensor) else None
-    standing = _Fitted(reference.mean, reference.factor) if isinstance(reference, Gaussian) else None
+    fixed = _Fitted(reference.mean, reference.factor) if isinstance(reference, Gaussian) else None
 
     def fd(indices: Tensor) -> float:
-        against = standing if paired is None else _Fitted.to(paired[indices])
+        against = fixed if paired is None else _Fitted.to(paired[indices])
         assert against is not None
         return _Fitted.to(x[indices]).distance(against)
 
@@ -133,14 +134,14 @@ def infinite(
 
 
 class _Fitted(NamedTuple):
-    """A Gaussian by its mean (D,) and a factor F (D, k) of its covariance: quicker where hundreds are fitted."""
+    """A Gaussian by its mean (D,) and a factor F (D, k) of its covariance: faster when hundreds are fitted."""
 
     mean: Tensor
     factor: Tensor
 
     @classmethod
     def to(cls, x: Tensor) -> _Fitted:
-        """Fitted to features (n, D)."""
+        """The Gaussian fitted to features (n, D)."""
         mean = x.mean(0)
         centred = (x - mean) / (len(x) - 1) ** 0.5
         return cls(mean, torch.linalg.qr(centred, mode="r").R.T if len(x) > x.shape[1] else centred.T)
@@ -148,7 +149,7 @@ class _Fitted(NamedTuple):
     def distance(self, other: _Fitted) -> float:
         product = self.factor.T @ other.factor
         square = product @ product.T if product.shape[0] < product.shape[1] else product.T @ product
-        # The smaller of the two squares has hardly a zero eigenvalue, whose root would be all rounding.
+        # The smaller square has hardly any zero eigenvalues: the root of a zero would be rounding alone.
         overlap = torch.linalg.eigvalsh(square).clamp(min=0).sqrt().sum()
         traces = self.factor.square().sum() + other.factor.square().sum()
         return float((self.mean - other.mean).square().sum() + traces - 2 * overlap)

@@ -1,4 +1,4 @@
-"""What metrics look at: a set of generated images beside the training images."""
+"""The input of metrics of generation: a set of generated images and the training images."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.evaluation.frechet import Gaussian
-    from harness.networks.frozen import Seen
+    from harness.networks.frozen import Outputs
 
 
-REFERENCE_IMAGES = 10_000  # of precision and recall at most, as ADM's evaluator has them
+REFERENCE_IMAGES = 10_000  # maximum for precision and recall, as in ADM's evaluator
 
 
 class Generated:
-    """What metrics look at: what a network says of a set of n images, beside what it says of the training images.
+    """The input of metrics: outputs of a network for a set of n images, and its features of the training images.
 
-    `how` says where the images come from, for protocols; `step` is the step of the generator's training.
+    `how` describes in protocols how the images were made. `step` is the training step of the generator.
     """
 
-    paired = False  # the images and those of the reference are compared as sets
+    paired = False  # images and reference are compared as sets
 
     def __init__(
-        self, looked_at: Seen, reference: TrainingFeatures, experiment: Experiment, split: str, how: str, step: int = 0
+        self, outputs: Outputs, reference: TrainingFeatures, experiment: Experiment, split: str, how: str, step: int = 0
     ):
-        self.looked_at, self.reference, self.experiment = looked_at, reference, experiment
+        self.outputs, self.reference, self.experiment = outputs, reference, experiment
         self.split, self.how, self.step = split, how, step
 
     @property
     def reference_images(self) -> int:
-        """How many images the set is compared with."""
+        """The number of training images in the comparison."""
         return self.reference.images
 
     def __len__(self) -> int:
-        return len(self.looked_at.features)
+        return len(self.outputs.features)
 
     @property
     def features(self) -> tuple[Tensor, Tensor]:
-        """Features (n, D) of the images, and of the training images or of a part of them."""
-        return self.looked_at.features, self.reference.features
+        """Features (n, D) of the images, and (m, D) of all training images or of a part of them."""
+        return self.outputs.features, self.reference.features
 
     @cached_property
     def reference_gaussian(self) -> Gaussian:
@@ -54,12 +54,12 @@ class Generated:
 
     @property
     def neighbours(self) -> int:
-        """How many training images precision and recall look at, evenly spaced over the training set."""
+        """The number of training images for precision and recall, evenly spaced over the training set."""
         return min(len(self), len(self.reference.features), REFERENCE_IMAGES)
 
     @cached_property
     def precision_recall(self) -> tuple[float, float] | None:
-        """Of the images against as many training images, at most `REFERENCE_IMAGES`; None for too few."""
+        """Precision and recall against `neighbours` training images; None if there are too few images."""
         import torch
 
         from harness.evaluation.fidelity import NEIGHBOURS, precision_recall

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def psnr(errors: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio (n,) in dB, of mean squared errors (n,) on [-1, 1], whose peak is 2."""
+    """Peak signal-to-noise ratios (n,) in dB from mean squared errors (n,) on [-1, 1], a range of 2."""
     return 10 * (4 / errors.clamp(min=1e-10)).log10()
 
 
 def ssim(images: np.ndarray, others: np.ndarray) -> list[float]:
-    """Structural similarity (Wang et al. 2004), one value a pair of uint8 images (n, 3, H, W)."""
+    """Structural similarity (Wang et al. 2004) of uint8 images (n, 3, H, W), one value per pair."""
     from skimage.metrics import structural_similarity
 
     return [

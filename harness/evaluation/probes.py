@@ -20,9 +20,9 @@ CLASSIFIER = f"logistic regression, l2 penalty with C = {PENALTY_C}"
 def accuracy(
     m: Reconstructed, fit: Callable[[np.ndarray, np.ndarray], Pipeline], pool: Callable[[Tensor], np.ndarray]
 ) -> Value:
-    """The share of the images that a classifier gets right, in %, which is fitted on training images.
+    """The accuracy in % on the split of a classifier that `fit` fits on training images.
 
-    It sees posterior means (n, L, Z) that `pool` makes features (n, D) of.
+    `pool` turns posterior means (n, L, Z) into its features (n, D).
     """
     latents, labels = m.train_latents
     return Value(100 * fit(pool(latents), labels).score(pool(m.posterior.mean), m.images.labels), len(m.images))
@@ -34,7 +34,7 @@ def flattened(latents: Tensor) -> np.ndarray:
 
 
 def fit(features: np.ndarray, labels: np.ndarray) -> Pipeline:
-    """A logistic regression on features (n, D), standardised; its `score` is the share in [0, 1] that it gets right."""
+    """A logistic regression fitted on standardised features (n, D); its `score` is its accuracy in [0, 1]."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -45,7 +45,7 @@ def fit(features: np.ndarray, labels: np.ndarray) -> Pipeline:
 
 
 def features(m: Reconstructed, pooling: str) -> str:
-    """What a classifier sees, and what it is fitted on."""
+    """The protocol text on the features of a classifier and its training images."""
     return (
         f"on posterior means, {pooling}, standardised by those it is fitted on, the first {len(m.train_latents[0])} "
         "images of train; nothing masked"

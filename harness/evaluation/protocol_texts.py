@@ -1,4 +1,4 @@
-"""Protocols of metrics in words: network, resizing, reference. They are hashed into protocol ids."""
+"""Texts of the metrics' protocols: network, resizing, reference. They are hashed into protocol ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.system import plugins
 
 
 def compared(m: Generated) -> str:
-    """By which network what is compared with what."""
+    """How generated images are compared: network, reference, and how the images were made."""
     return f"{features(m.experiment)}, reference: the {m.reference_images} training images; {m.how}"
 
 
@@ -58,15 +58,15 @@ def neighbourhoods(m: Generated) -> str:
 
 
 def reference(m: Reconstructed) -> str:
-    """Which images are compared."""
+    """The reference of reconstructions, and what these are decoded from."""
     return f"reference: the {len(m)} originals of the same split; {m.decoded}"
 
 
 def features(experiment: Experiment) -> str:
-    """Which network looks at which images, and where."""
+    """The network, its input and the data."""
     data, network = experiment.data, measure_of(experiment)
     return (
-        f"{network.title} ({network.features} features, {weights(experiment)}), {looked_at(experiment)}, data "
+        f"{network.title} ({network.features} features, {weights(experiment)}), {resizing(experiment)}, data "
         f"`{data.name}` at {data.image_size} px, crop {data.crop}"
     )
 
@@ -77,12 +77,12 @@ def measure_of(experiment: Experiment) -> ModuleType:
 
 
 def weights(experiment: Experiment) -> str:
-    """The weights of its network, by their checksum."""
+    """The checksum of the weights of the experiment's network."""
     network = measure_of(experiment)
     return f"weights {short_checksum(network.weights_file())}"
 
 
-def looked_at(experiment: Experiment) -> str:
-    """How images are resized for it."""
+def resizing(experiment: Experiment) -> str:
+    """How images are resized for the experiment's network."""
     network, px = measure_of(experiment), experiment.evaluation.side_px
     return f"input {px} px bicubic, 8-bit" if px else f"input {network.default_px} px {network.resizing}, 8-bit"

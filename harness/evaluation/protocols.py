@@ -1,7 +1,7 @@
-"""Protocols of evaluation, by name: what it takes for numbers of two papers to be comparable.
+"""Protocols of evaluation, by name: what has to agree so that numbers of two papers are comparable.
 
-The names of metrics are a protocol's own: FID, sFID and IS are on Inception features, by ADM's protocol, or not called
-so.
+Every protocol has its own names for the metrics. Only numbers on Inception features by the protocol of ADM are called
+FID, sFID and IS.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Literal
 from harness.system.errors import unknown
 
 IMAGENET_TRAIN = 1_281_167  # images
-SMALL = 10_000  # images below which the kernel distance leads, and the Fréchet distance is extrapolated
+SMALL = 10_000  # with fewer images the kernel distance leads, and the Fréchet distance is extrapolated
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Which network looks at which images, how many of them, and what is measured.
+    """The network, the images and their number, the reference and the metrics.
 
-    `titles` are the metrics (as `harness.evaluation.scoring` names them) by what the literature calls them here.
-    `images` is how many a number of this name rests on; None where any will do. `side` is theirs in pixels, None for
-    any. `reference` says what they are compared with, `reference_images` how many that are, None where any will do.
-    `paired`: they are reconstructions of the reference, one by one. `px` is the side that they are resized to, where
-    the network does not fix it.
+    `titles` maps metrics, as `harness.evaluation.scoring` names them, to their names in the literature. `images` is
+    the number of images that these names stand for; None for any. `side` is the side of the images in pixels; None for
+    any. `reference` describes the reference; `reference_images` is its number of images, None for any. `paired`: the
+    images are reconstructions of the reference, one by one. `px` is the side to which images are resized, if the
+    network does not fix it.
     """
 
     about: str
@@ -36,7 +36,7 @@ class Protocol:
     paired: bool = False
     px: int | None = None
     kid_subset_images: int = 1000
-    crop: Literal["center"] = field(default="center")  # of the reference, where it is a folder
+    crop: Literal["center"] = field(default="center")  # of the reference, if it is a folder
 
 
 ADM = {"fd": "FID", "sfd": "sFID", "score": "IS", "precision": "precision", "recall": "recall", "kd": "KID"}
@@ -81,7 +81,7 @@ PROTOCOLS = {
         images=50_000,
     ),
     "lite": Protocol(
-        about="what works everywhere: EfficientNet-Lite2, whose weights are installed; any number of images",
+        about="works everywhere: EfficientNet-Lite2, whose weights come with a package; any number of images",
         network="lite2",
         titles={
             "fd": "FD (Lite2)",
@@ -98,17 +98,17 @@ PROTOCOLS = {
 
 
 def protocol_called(name: str) -> Protocol:
-    """The protocol called `name`; raises `Mistake`."""
+    """The protocol called `name`; raises `Mistake` for an unknown name."""
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
 
 
 def met(network: str, paired: bool, side: int, crop: str, images: int, reference_images: int) -> str | None:
-    """The name of the protocol that a number meets, by what it was measured on; None where it meets none.
+    """The name of the protocol that a measurement meets; None if it meets none.
 
-    `side` is that of the images themselves in pixels, `crop` how they were cut. Protocols that do not say how many
-    images the reference has cannot be told so, and are not found.
+    `side` is the side of the images in pixels before resizing; `crop` is how they were cropped. Protocols that leave
+    the number of reference images open are never returned.
     """
     facts = network, paired, side, crop, images, reference_images
     for name, p in PROTOCOLS.items():

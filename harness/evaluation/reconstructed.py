@@ -1,4 +1,4 @@
-"""What metrics look at: a tokenizer on one validation split."""
+"""The input of metrics of reconstruction: a tokenizer on one validation split."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     from harness.data.splits import Split
     from models.tokenizer import Posterior, Tokenizer
 
-DROPPED_IMAGES = 256  # decoded once for every token
+DROPPED_IMAGES = 256  # for the error without a token: decoded once per token
 
 CHUNK = 512  # images in memory at once
 ERRORS = 64  # images whose pixels are in memory in float64
 
 
 class Compared(NamedTuple):
-    """What one pass over n reconstructions and their originals gives.
+    """The results of one pass over n reconstructions and their originals.
 
-    Squared errors (n,), the same of images decoded from the latents of the image before, features (n, D) of both.
+    They are squared errors (n,), squared errors (n,) of images decoded from the latents of the previous image, and
+    features (n, D) of reconstructions and originals.
     """
 
     errors: Tensor
@@ -36,9 +37,9 @@ class Compared(NamedTuple):
 
 
 class Reconstructed:
-    """What metrics look at: one tokenizer on one split, everything computed on first use and once.
+    """The input of metrics: one tokenizer on one split. Everything is computed once, on first use.
 
-    Reconstructions and originals are never all in memory: they come in `pairs`.
+    Reconstructions and originals are never all in memory: use `pairs`.
     """
 
     paired = True  # reconstructions and originals are compared one by one
@@ -54,12 +55,12 @@ class Reconstructed:
 
     @property
     def reference_images(self) -> int:
-        """How many images the reconstructions are compared with."""
+        """The number of originals in the comparison."""
         return len(self)
 
     @cached_property
     def images(self) -> Split:
-        """The split."""
+        """The images of the split."""
         from harness.data.splits import open_split
 
         return open_split(self.data, self.split)
@@ -71,14 +72,14 @@ class Reconstructed:
 
     @cached_property
     def kl(self) -> float | None:
-        """KL divergence of the posterior from N(0, I), nats per image; None of a deterministic bottleneck."""
+        """KL divergence of the posterior from N(0, I), nats per image; None for a deterministic bottleneck."""
         if self.posterior.log_variance is None:
             return None
         return self.posterior.kl().sum((1, 2)).mean().item()
 
     @cached_property
     def noise(self) -> Tensor:
-        """N(0, 1) (n, L, Z): what one sample of every posterior is drawn with."""
+        """N(0, 1) noise (n, L, Z) for one sample of every posterior."""
         from harness.system.randomness import Draws
 
         draws = Draws(self.experiment.seed, "evaluation", self.step)
@@ -86,25 +87,25 @@ class Reconstructed:
 
     @cached_property
     def latents(self) -> Tensor:
-        """z (n, L, Z): the posterior's mode, or a sample where the evaluation says so."""
+        """z (n, L, Z): the posterior's mode or a sample, as `evaluation.latents` sets it."""
         if self.experiment.evaluation.latents == "mode":
             return self.posterior.mean
         return self.posterior.sample(self.noise)
 
     @cached_property
     def eigenvalues(self) -> np.ndarray:
-        """Those of the covariance over images of the flattened posterior means, largest first, none below 0."""
+        """Eigenvalues, largest first and none negative, of the covariance of flattened posterior means."""
         from harness.evaluation.collapse import covariance_eigenvalues
 
         return covariance_eigenvalues(self.posterior.mean.double().flatten(1).numpy()).clip(0)
 
     @property
     def decoded(self) -> str:
-        """What the reconstructions are decoded from, for protocols."""
+        """The protocol text on what the reconstructions are decoded from."""
         return f"decoded from the posterior's {self.experiment.evaluation.latents}"
 
     def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Originals and reconstructions, rounded, uint8 (n, 3, H, W), chunk by chunk."""
+        """Chunks of originals and their rounded reconstructions, uint8 (n, 3, H, W)."""
         for rows, originals in self._chunks():
             yield originals, self._decode(self.latents[rows])
 
@@ -115,7 +116,7 @@ class Reconstructed:
 
     @property
     def shuffled_errors(self) -> Tensor:
-        """The same when every image is decoded from the latents of the one before it."""
+        """The same if every image is decoded from the latents of the previous image."""
         return self._compared.shuffled_errors
 
     @property
@@ -125,9 +126,9 @@ class Reconstructed:
 
     @cached_property
     def dropped_errors(self) -> Tensor:
-        """What each token brings: rise of the squared error (L,) when it is replaced by its mean over the images.
+        """Rise of the squared error (L,) if a token is replaced by its mean over the images.
 
-        Mean over the first `DROPPED_IMAGES`.
+        It is a mean over the first `DROPPED_IMAGES` images.
         """
         import torch
 
@@ -156,7 +157,7 @@ class Reconstructed:
 
     @cached_property
     def _compared(self) -> Compared:
-        """What stages that look at reconstructions want all of, so that every image is opened once for it."""
+        """Everything that takes a pass over the reconstructions, computed together so that every image is read once."""
         import torch
 
         from harness.evaluation import fidelity
@@ -166,12 +167,12 @@ class Reconstructed:
         for rows, originals in self._chunks():
             reconstructions = self._decode(self.latents[rows])
             errors = (squared_errors(originals, x) for x in (reconstructions, self._decode(shuffled[rows])))
-            features = (fidelity.seen(x, network).features for x in (reconstructions, originals))
+            features = (fidelity.outputs(x, network).features for x in (reconstructions, originals))
             parts.append(Compared(*errors, *features))
         return Compared(*map(torch.cat, zip(*parts, strict=True)))
 
     def _chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Places in the split, and the originals there, uint8 (n, 3, H, W)."""
+        """Slices of the split with their originals, uint8 (n, 3, H, W)."""
         from harness.data.tensors import channels_first
 
         for rows in chunks(len(self)):
@@ -189,12 +190,12 @@ class Reconstructed:
 
 
 def chunks(n: int) -> Iterator[slice]:
-    """The places 0 .. n - 1, `CHUNK` at a time."""
+    """Slices of `CHUNK` indices that cover 0 .. n - 1."""
     return (slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK))
 
 
 def squared_errors(originals: Tensor, images: Tensor) -> Tensor:
-    """Squared error of every image (n,) of uint8 images (n, 3, H, W), mean over pixels on [-1, 1], in float64."""
+    """Squared errors (n,), float64, of uint8 images (n, 3, H, W): means over pixels on [-1, 1]."""
     import torch
 
     parts = zip(originals.split(ERRORS), images.split(ERRORS), strict=True)

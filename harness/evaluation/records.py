@@ -1,4 +1,4 @@
-"""From metrics to records: titles, protocols and their ids."""
+"""Makes records of metrics: titles, protocols and their ids, and numbers as text."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from harness.experiments.keys import key_of
 from harness.store.records import Record
 from harness.system import plugins
 
-PROTOCOL = "lite"  # of what Lite2 measures, and of what no network does
+PROTOCOL = "lite"  # for metrics measured by Lite2 and for metrics without a network
 
 SETS = ("samples", "guided", "prior", "real", "mean image", "noise")
 
 
 @dataclass(frozen=True)
 class Value:
-    """A measured number, the images it rests on, and what is known of its error.
+    """A measured number, its number of images and its uncertainty, if known.
 
-    `deviation` is the standard deviation over subsets, `interval` a 95 % interval; the protocol says of what.
+    `deviation` is a standard deviation or standard error, `interval` a 95 % interval; the protocol defines both.
     """
 
     value: float
@@ -32,12 +32,12 @@ class Value:
 
 
 def protocol_id(name: str, metric: str, protocol: str, split: str, n: int) -> str:
-    """The name of a protocol and eight digits that stand for all that it says of a number, N included."""
+    """The name of a protocol and eight hexadecimal digits: a hash of metric, protocol text, split and N."""
     return f"{name}-{key_of([metric, protocol, split, n])[:8]}"
 
 
 def protocol_of(m: Reconstructed | Generated, metric: ModuleType, n: int) -> str:
-    """The protocol that a number over `n` images meets, the name of the measure where it meets none."""
+    """The name of the protocol that a number over `n` images meets, or of its network if it meets none."""
     network = m.experiment.evaluation.network
     if network == DEFAULT_NETWORK or not hasattr(metric, "names"):
         return PROTOCOL
@@ -47,13 +47,13 @@ def protocol_of(m: Reconstructed | Generated, metric: ModuleType, n: int) -> str
 
 
 def title(name: str, protocol: str) -> str:
-    """How the metric `name` is called where a number is by the protocol of this name: FID only where it is FID."""
+    """The title of the metric `name` for a number by this protocol: only what is FID is called FID."""
     metric = plugins.load("harness.evaluation.metrics", name, "metric")
     return str(metric.title) if protocol == PROTOCOL else full_title(name, protocol)
 
 
 def full_title(name: str, protocol: str) -> str:
-    """The same with the network where there is one, for places where nothing around it says that it is Lite2."""
+    """The title with the name of the network, if it has one, for texts that do not state that Lite2 is the default."""
     metric = plugins.load("harness.evaluation.metrics", name, "metric")
     if not hasattr(metric, "names"):
         return str(metric.title)
@@ -65,19 +65,19 @@ def full_title(name: str, protocol: str) -> str:
 
 
 def heading(name: str, protocol: str = PROTOCOL) -> str:
-    """Title, unit and direction of a metric, for the head of a column of numbers by the protocol of this name."""
+    """Title, unit and direction of a metric, as the head of a column of numbers by this protocol."""
     return title(name, protocol) + unit_and_arrow(name)
 
 
 def unit_and_arrow(name: str) -> str:
-    """The unit of a metric in brackets, where it has one, and an arrow to where it is better."""
+    """The unit of a metric in brackets, if it has one, and an arrow in the direction that is better."""
     metric = plugins.load("harness.evaluation.metrics", name, "metric")
     arrow = {"higher": " ↑", "lower": " ↓", "": ""}[metric.better]
     return f"{f' ({metric.unit})' if metric.unit else ''}{arrow}"
 
 
 def digits_of(name: str, protocol: str = PROTOCOL) -> int:
-    """The decimals of a metric's numbers by the protocol of this name; those of a distance are its network's."""
+    """The decimals of a metric's numbers by this protocol; for a distance they depend on the network."""
     digits: int | str = plugins.load("harness.evaluation.metrics", name, "metric").digits
     if isinstance(digits, int):
         return digits
@@ -86,7 +86,7 @@ def digits_of(name: str, protocol: str = PROTOCOL) -> int:
 
 
 def text_of(record: Record) -> str:
-    """A number as tables print it, with what is known of its error."""
+    """A number as tables print it, with its uncertainty if known."""
     digits = digits_of(record.metric, protocol_in(record.protocol_id))
     return number(record.value, digits, record.deviation, record.interval)
 
@@ -98,26 +98,26 @@ def number(
     interval: tuple[float, float] | None = None,
     sign: bool = False,
 ) -> str:
-    """A value with so many decimals, ± its deviation and [low, high] its interval where there are any."""
+    """A value with `digits` decimals, followed by ± deviation and [low, high] of the interval, if given."""
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     text += "" if deviation is None else f" ± {deviation:.{digits}f}"
     return text if interval is None else f"{text} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
 
 
 def protocol_in(protocol_id: str) -> str:
-    """The name of a protocol in an id."""
+    """The name of the protocol in an id."""
     return protocol_id.rpartition("-")[0] or PROTOCOL
 
 
 def records(m: Reconstructed | Generated, names: list[str] | None = None) -> list[Record]:
     """The records of the metrics `names` (default: all) that are defined on the split of `m`."""
-    found = []
+    measured = []
     for name in names or plugins.names("harness.evaluation.metrics"):
         metric = plugins.load("harness.evaluation.metrics", name, "metric")
         value = metric.measure(m) if m.split in metric.splits else None
         if value is not None:
             protocol = metric.protocol(m)
-            identity = protocol_id(protocol_of(m, metric, value.n), name, protocol, m.split, value.n)
+            digest = protocol_id(protocol_of(m, metric, value.n), name, protocol, m.split, value.n)
             error = value.deviation, value.interval
-            found.append(Record(name, value.value, value.n, m.step, m.split, protocol, *error, identity))
-    return found
+            measured.append(Record(name, value.value, value.n, m.step, m.split, protocol, *error, digest))
+    return measured

@@ -1,4 +1,4 @@
-"""Features of the training images, with which generated images are compared."""
+"""Features of the training images: the reference for generated images."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ if TYPE_CHECKING:
 
     from harness.evaluation.frechet import FeatureMoments
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 class TrainingFeatures(NamedTuple):
-    """Features (N, D) of the training images; of many a part, evenly spaced, beside the moments of all."""
+    """Features (N, D) of the training images. If there are many: of an evenly spaced part, with the moments of all."""
 
     features: Tensor
     moments: FeatureMoments | None = None
 
     @property
     def images(self) -> int:
-        """How many training images there are."""
+        """The number of training images."""
         return len(self.features) if self.moments is None else self.moments.n
 
 
@@ -31,7 +28,7 @@ FEATURES, MOMENTS = "features.npy", "moments.npz"
 
 
 def save(run: Run, reference: TrainingFeatures) -> None:
-    """Writes what `load` reads."""
+    """Writes the features into the folder of a run, for `load`."""
     import numpy as np
 
     np.save(run.folder / FEATURES, reference.features.numpy())
@@ -40,7 +37,7 @@ def save(run: Run, reference: TrainingFeatures) -> None:
 
 
 def load(run: Run) -> TrainingFeatures:
-    """What a finished run says of the training images."""
+    """The features in the folder of a finished run."""
     import numpy as np
     import torch
 

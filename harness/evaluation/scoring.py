@@ -1,4 +1,4 @@
-"""The numbers of a protocol, from what its network saw of two sets of images."""
+"""Computes the numbers of a protocol from the outputs of its network for two sets of images."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from harness.system import plugins
 from harness.system.machine import this_machine
 
 KID_SUBSETS = 100
-BETTER = {"fd": "↓", "fd_infinity": "↓", "sfd": "↓", "kd": "↓", "lpips": "↓"}  # of all others higher is better
-DIGITS = {"precision": 3, "recall": 3, "ssim": 4, "lpips": 4}  # of all others 2, but of distances
-DISTANCES = {  # and the attribute of a measure that has their digits
+BETTER = {"fd": "↓", "fd_infinity": "↓", "sfd": "↓", "kd": "↓", "lpips": "↓"}  # for the others higher is better
+DIGITS = {"precision": 3, "recall": 3, "ssim": 4, "lpips": 4}  # 2 for the others, except for distances
+DISTANCES = {  # to the attribute of a measure with their digits
     "fd": "frechet_digits",
     "fd_infinity": "frechet_digits",
     "sfd": "frechet_digits",
@@ -37,7 +37,7 @@ DISTANCES = {  # and the attribute of a measure that has their digits
 def score(
     options: argparse.Namespace, protocol: Protocol, images: ImageSet, reference: ImageSet
 ) -> tuple[list[Record], str]:
-    """Every number of the protocol, each with its own text and id, and what these texts share."""
+    """The records of all numbers of the protocol, each with its own text and id, and the common end of the texts."""
     measure = plugins.load("harness.networks.measures", protocol.network, "measure")
     weights = measure.weights_file(options.weights)
     vgg = lpips_distance.weights_file(options.lpips_weights) if "lpips" in protocol.titles else None
@@ -46,36 +46,36 @@ def score(
     lpips = lpips_distance.load(machine, vgg) if vgg else None
     identity = [protocol.network, short_checksum(weights), protocol.px]
 
-    def looked_at(them: ImageSet) -> SeenImages | None:
-        return look(them, network, identity, options.runs, options.quiet) if len(them) else None
+    def outputs(image_set: ImageSet) -> SeenImages | None:
+        return look(image_set, network, identity, options.runs, options.quiet) if len(image_set) else None
 
-    read = [them.digest for them in (images, reference)]  # all of both, before anything long begins
-    seen = looked_at(images)
+    digests = [image_set.digest for image_set in (images, reference)]  # reads all files before any long computation
+    seen = outputs(images)
     assert seen is not None
     statistics = None if protocol.paired else reference.statistics
-    found = of_sets(protocol, seen, ReferenceSet.of(looked_at(reference), statistics))
+    values = of_sets(protocol, seen, ReferenceSet.of(outputs(reference), statistics))
     if lpips is not None:
-        found |= of_pairs(pairs(images, reference), lpips)
+        values |= of_pairs(pairs(images, reference), lpips)
     save(options, images, seen)
     px = protocol.px or measure.default_px
     common = (
         f"{measure.title}, weights {short_checksum(weights)}, {px} px {measure.resizing}, 8-bit; {len(images)} images; "
-        f"reference: {reference.about}, content {read[1][:12]}; {options.how}"
+        f"reference: {reference.about}, content {digests[1][:12]}; {options.how}"
     )
     of_lpips = f"{lpips_distance.title}, weights {short_checksum(vgg)}; " if vgg else ""
     records = []
-    for name, value in found.items():
+    for name, value in values.items():
         text = f"{of_lpips if name == 'lpips' else ''}{_way(name, protocol, value.n)}{common}"
-        named, error = title(name, protocol, value.n), (value.deviation, value.interval)
-        whole = protocol.images in (None, value.n)
-        by = options.protocol if whole else f"{options.protocol}-at-{value.n}"
-        stands_for = protocol_id(by, name, text, "images", value.n)
-        records.append(Record(named, value.value, value.n, 0, "images", text, *error, stands_for))
+        heading, error = title(name, protocol, value.n), (value.deviation, value.interval)
+        complete = protocol.images in (None, value.n)
+        protocol_name = options.protocol if complete else f"{options.protocol}-at-{value.n}"
+        digest = protocol_id(protocol_name, name, text, "images", value.n)
+        records.append(Record(heading, value.value, value.n, 0, "images", text, *error, digest))
     return records, common
 
 
 def _way(name: str, protocol: Protocol, n: int) -> str:
-    """How a number is computed, where there is a choice."""
+    """How a number is computed; empty if there is only one way."""
     size = min(protocol.kid_subset_images, n // 2)
     ways = {
         "fd": f"{protocol_texts.BACKEND}; ",
@@ -92,13 +92,13 @@ def _way(name: str, protocol: Protocol, n: int) -> str:
 
 
 def title(name: str, protocol: Protocol, n: int) -> str:
-    """How a number is called: as in the protocol only for as many images as that takes."""
-    of = protocol.titles["fd"] + "∞" if name == "fd_infinity" else protocol.titles[name]
-    return of if protocol.images in (None, n) else f"{of} (N = {n:,})"
+    """The title of a number: that of the protocol, followed by N if the protocol takes another number of images."""
+    full = protocol.titles["fd"] + "∞" if name == "fd_infinity" else protocol.titles[name]
+    return full if protocol.images in (None, n) else f"{full} (N = {n:,})"
 
 
 def table(protocol: Protocol, records: Sequence[Record]) -> str:
-    """The numbers with their errors, N and protocol id."""
+    """A table of the numbers with their errors, N and protocol id."""
     from tabulate import tabulate
 
     measure = plugins.load("harness.networks.measures", protocol.network, "measure")
@@ -107,44 +107,44 @@ def table(protocol: Protocol, records: Sequence[Record]) -> str:
     for r in records:
         name = names[r.metric]
         digits = getattr(measure, DISTANCES[name]) if name in DISTANCES else DIGITS.get(name, 2)
-        text = number(r.value, digits, r.deviation, r.interval)
-        lines.append((f"{r.metric} {BETTER.get(name, '↑')}", text, f"{r.n:,}", r.protocol_id))
-    found = tabulate(lines, headers=("metric", "value", "N", "protocol"), disable_numparse=True)
+        value = number(r.value, digits, r.deviation, r.interval)
+        lines.append((f"{r.metric} {BETTER.get(name, '↑')}", value, f"{r.n:,}", r.protocol_id))
+    text = tabulate(lines, headers=("metric", "value", "N", "protocol"), disable_numparse=True)
     if records[0].n < SMALL and "kd" in {names[record.metric] for record in records}:
-        found += f"\n\nOf fewer than {SMALL:,} images the kernel distance, which has no bias, comes first."
-    return found
+        text += f"\n\nBelow {SMALL:,} images the kernel distance comes first, as it has no bias."
+    return text
 
 
 def save(options: argparse.Namespace, images: ImageSet, seen: SeenImages) -> None:
-    """Writes what `--save-npz` and `--save-reference` ask for."""
+    """Writes the files of `--save-npz` and `--save-reference`."""
     if options.save_npz:
         write_samples(options.save_npz, images.batches(fidelity.BATCH), len(images), images.size)
     if options.save_reference:
         pooled, spatial = seen.moments.gaussian, seen.spatial and seen.spatial.gaussian
         parts: list[Any] = [pooled.mean.numpy(), pooled.covariance.numpy()]
         parts += [spatial.mean.numpy(), spatial.covariance.numpy()] if spatial else []
-        images_too = images.batches(fidelity.BATCH), len(images), images.size
-        write_reference(options.save_reference, FeatureStatistics(*parts), *images_too)
+        samples = images.batches(fidelity.BATCH), len(images), images.size
+        write_reference(options.save_reference, FeatureStatistics(*parts), *samples)
 
 
 @dataclass(frozen=True)
 class ReferenceSet:
-    """What images are compared with: a Gaussian, one of sFID's features if any, features (m, D) if it has images."""
+    """The reference: a Gaussian, a Gaussian of spatial features if any, and features (m, D) if it has images."""
 
     gaussian: Gaussian
     spatial: Gaussian | None
     features: Tensor | None
 
     @classmethod
-    def of(cls, looked: SeenImages | None, statistics: FeatureStatistics | None) -> ReferenceSet:
-        """From images that were looked at, from statistics, which count more where there are any, or from both."""
-        features = None if looked is None else looked.features
+    def of(cls, seen: SeenImages | None, statistics: FeatureStatistics | None) -> ReferenceSet:
+        """The reference of images, of statistics, or of both: the Gaussians are those of the statistics, if given."""
+        features = None if seen is None else seen.features
         if statistics is not None:
             gaussian = _gaussian(statistics.mu, statistics.sigma)
             has_spatial = statistics.mu_s is not None and statistics.sigma_s is not None
             return cls(gaussian, _gaussian(statistics.mu_s, statistics.sigma_s) if has_spatial else None, features)
-        assert looked is not None
-        return cls(looked.moments.gaussian, looked.spatial.gaussian if looked.spatial else None, features)
+        assert seen is not None
+        return cls(seen.moments.gaussian, seen.spatial.gaussian if seen.spatial else None, features)
 
 
 def _gaussian(mean: object, covariance: object) -> Gaussian:
@@ -152,33 +152,33 @@ def _gaussian(mean: object, covariance: object) -> Gaussian:
 
 
 def of_sets(protocol: Protocol, images: SeenImages, reference: ReferenceSet) -> dict[str, Value]:
-    """The metrics of a protocol that look at features; those that the reference has nothing for are left out."""
-    features, n, found = images.features, len(images.features), {}
+    """The metrics of a protocol on features, without those for which the reference lacks features or statistics."""
+    features, n, values = images.features, len(images.features), {}
     few = n < SMALL
-    found["fd"] = Value(frechet.distance(images.moments.gaussian, reference.gaussian), n)
+    values["fd"] = Value(frechet.distance(images.moments.gaussian, reference.gaussian), n)
     if few:
         paired = reference.features if protocol.paired else None
         infinite = frechet.infinite(features, reference.gaussian if paired is None else paired)
-        found["fd_infinity"] = Value(infinite.value, n, interval=infinite.interval)
+        values["fd_infinity"] = Value(infinite.value, n, interval=infinite.interval)
     if "sfd" in protocol.titles and reference.spatial is not None and images.spatial is not None:
-        found["sfd"] = Value(frechet.distance(images.spatial.gaussian, reference.spatial), n)
+        values["sfd"] = Value(frechet.distance(images.spatial.gaussian, reference.spatial), n)
     if "score" in protocol.titles and images.logits is not None and n >= 2 * fidelity.SPLITS:
         mean, deviation = fidelity.classifier_score(images.logits)
-        found["score"] = Value(mean, n, deviation)
+        values["score"] = Value(mean, n, deviation)
     if "precision" in protocol.titles and reference.features is not None:
         precision, recall = fidelity.precision_recall(features, reference.features)
-        found |= {"precision": Value(precision, n), "recall": Value(recall, n)}
+        values |= {"precision": Value(precision, n), "recall": Value(recall, n)}
     if "kd" in protocol.titles and reference.features is not None:
         size = min(protocol.kid_subset_images, n // 2, len(reference.features) // 2)
         mean, deviation = fidelity.kernel(features, reference.features, KID_SUBSETS, size)
-        found["kd"] = Value(mean, n, deviation)
-    # The kernel distance has no bias, so of few images it leads.
-    order = (["kd"] if few else []) + list(found)
-    return {name: found[name] for name in dict.fromkeys(order) if name in found}
+        values["kd"] = Value(mean, n, deviation)
+    # The kernel distance has no bias, so it leads if there are few images.
+    order = (["kd"] if few else []) + list(values)
+    return {name: values[name] for name in dict.fromkeys(order) if name in values}
 
 
 def of_pairs(pairs: Iterable[tuple[Tensor, Tensor]], lpips: object) -> dict[str, Value]:
-    """PSNR, SSIM and LPIPS, means over pairs of uint8 images (n, 3, H, W); `lpips` gives a distance (n,) of a batch."""
+    """PSNR, SSIM and LPIPS, means over pairs of uint8 images (n, 3, H, W); `lpips` gives distances (n,)."""
     sums, n = {"psnr": 0.0, "ssim": 0.0, "lpips": 0.0}, 0
     for a, b in pairs:
         errors = ((a.double() - b.double()) / 127.5).square().mean((1, 2, 3))

@@ -1,4 +1,4 @@
-"""What is measured of a tokenizer during its training."""
+"""Measures a tokenizer during its training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Validation:
     """Error, KL, active units and shuffled-latent error on the first validation images, during training.
 
-    All are of the posterior mode. `val/shuffled_error` is the rise of the squared error when every image is decoded
+    All use the mode of the posterior. `val/shuffled_error` is the rise of the squared error if every image is decoded
     from the latents of another.
     """
 

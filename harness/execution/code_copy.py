@@ -1,6 +1,6 @@
-"""The code that jobs run: a copy of what was there when they were submitted, `code/DIGEST/` in the store.
+"""The code that jobs run: `code/DIGEST/` in the store, a copy of the code at the time when they were submitted.
 
-A job waits for hours and imports its code when it starts; without the copy it would run whatever was edited meanwhile.
+A job waits for hours and imports its code when it starts. Without the copy it would run code that was edited meanwhile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SUFFIXES = (".py", ".csv", ".j2", ".toml")
 
 
 def take(root: Path) -> Path:
-    """The copy of this checkout's code below the store's `root`; made where it is not there yet.
+    """The copy of this checkout's code below the store's `root`. It is made if it does not exist yet.
 
     Beside the packages it holds version.json: the commit, and the difference to it.
     """
@@ -32,31 +32,31 @@ def take(root: Path) -> Path:
     digest = hashlib.sha256(version.encode())
     for name, content in files.items():
         digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
-    place = (root / "code" / digest.hexdigest()[:16]).absolute()
-    if not place.exists():
-        temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    folder = (root / "code" / digest.hexdigest()[:16]).absolute()
+    if not folder.exists():
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
         try:
             for name, content in files.items():
                 (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                 (temporary / name).write_bytes(content)
             (temporary / VERSION).write_text(version)
-            temporary.rename(place)
+            temporary.rename(folder)
         except OSError:
-            if not place.exists():  # else another command was quicker, with the same files
+            if not folder.exists():  # else another command was quicker, with the same files
                 raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return place
+    return folder
 
 
 def environment(code: Path) -> dict[str, str]:
-    """What makes a Python process import the copy, whatever folder it starts in."""
+    """The variables that make a Python process import the copy, whatever folder it starts in."""
     paths = [str(code), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
 
 
 def described(code: Path) -> str:
-    """The copy and what it was taken of, on one line."""
+    """The copy and its commit, on one line."""
     version = json.loads((code / VERSION).read_text())
     changes = " with uncommitted changes" if version["uncommitted"] else ""
     return f"code {code.name}: commit {version['commit'][:12]}{changes}"

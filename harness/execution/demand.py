@@ -1,4 +1,4 @@
-"""What executors are given: a demand for tasks, and how to run them."""
+"""The arguments of executors: a demand for tasks, and options for running them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from harness.store.runs import FINAL, Store
 
 
 class Demand(Protocol):
-    """What a command wants run. Executors ask it again and again: one trial of a sweep comes of those before."""
+    """The tasks that a command wants. Executors ask again and again: a trial of a sweep depends on earlier trials."""
 
     labels: dict[Task, str]
 
     def wanted(self) -> list[Task]:
-        """Every task that is wanted by now, inputs before their readers."""
+        """All tasks that are wanted by now, inputs before their readers."""
 
     def unwanted(self, task: Task) -> bool:
-        """Whether a task that was wanted need not go on; asked at every step of it."""
+        """Whether a task that was wanted may stop. Executors ask at every step of the task."""
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """A demand of tasks that are known from the start, with the rows that want each."""
+    """A demand for tasks that are all known from the start. `labels` names the rows that want each task."""
 
     labels: dict[Task, str]
 
@@ -39,7 +39,7 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: what jobs get, how many at a time here, whether what failed is tried again, progress or none."""
+    """How to run: resources of jobs, jobs at a time on this machine, whether to retry failed tasks, no progress."""
 
     cluster: Cluster = field(default_factory=Cluster)
     workers: int = 2
@@ -47,21 +47,21 @@ class Options:
     quiet: bool = False
 
     def to_run(self, planned: list[Task], store: Store, before: Collection[Task] = ()) -> list[Task]:
-        """Those of `planned` that have no result, but for what failed and is left so, and whatever reads that.
+        """The tasks of `planned` that have to run, without failed tasks that are not retried and without their readers.
 
-        `before` are tasks that run or will, and that `planned` may read.
+        `before` are tasks that run or will run, and that `planned` may read.
         """
         settled = FINAL if self.retry_failed else (*FINAL, "failed")
-        found: dict[Task, None] = {}
+        runnable: dict[Task, None] = {}
         for t in planned:
             inputs = t.inputs.values()
-            possible = all(i in found or i in before or i.run_in(store).state == "done" for i in inputs)
+            possible = all(i in runnable or i in before or i.run_in(store).state == "done" for i in inputs)
             if possible and t.run_in(store).state not in settled:
-                found[t] = None
-        return list(found)
+                runnable[t] = None
+        return list(runnable)
 
     def require_even(self, waiting: list[Task], processes: int | None) -> None:
-        """Raises `Mistake` where a batch cannot be shared evenly by `processes`, or by those of the cluster file."""
+        """Raises `Mistake` if `processes`, by default those of the cluster file, cannot share a batch evenly."""
         for t in waiting:
             resources = self.cluster.resources(t.stage, t.experiment.scale)
             if hasattr(t.module, "batches"):
@@ -70,12 +70,12 @@ class Options:
 
 
 def ready(task: Task, store: Store) -> bool:
-    """Whether all that `task` reads is there."""
+    """Whether all inputs of `task` are done."""
     return all(needed.run_in(store).state == "done" for needed in task.inputs.values())
 
 
 class Backlog:
-    """What of a demand was taken up to be run, as the demand grows."""
+    """The tasks of a demand that were taken up to be run. It grows with the demand."""
 
     def __init__(self, demand: Demand, store: Store, options: Options):
         self.demand, self.store, self.options = demand, store, options
@@ -84,22 +84,22 @@ class Backlog:
         self._every: set[Task] = set()
 
     def fresh(self) -> list[Task]:
-        """What has to be run and was not wanted a moment ago."""
+        """The tasks that have to run and were not wanted at the last call."""
         self._wanted = {t for t in self._wanted if not self.demand.unwanted(t)}
         wanted = self.demand.wanted()
         new = [t for t in wanted if t not in self._wanted]
         self._wanted = set(wanted)
         self._every |= self._wanted
-        found = self.options.to_run(new, self.store, self.taken)
-        self.taken |= dict.fromkeys(found)
-        return found
+        runnable = self.options.to_run(new, self.store, self.taken)
+        self.taken |= dict.fromkeys(runnable)
+        return runnable
 
     def refilled(self, waiting: list[Task]) -> list[Task]:
-        """`waiting` without what nobody wants any more, and what has come anew; each once."""
+        """`waiting` without tasks that are no longer wanted, and with new ones; each task once."""
         still = [t for t in waiting if not self.demand.unwanted(t)]
         return list(dict.fromkeys([*still, *self.fresh()]))
 
     @property
-    def told(self) -> str:
-        """How much of it, for people."""
+    def summary(self) -> str:
+        """How many of the wanted tasks have to run, for people."""
         return f"{len(self.taken)} of {len(self._every)} stages to run"

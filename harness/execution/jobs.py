@@ -1,4 +1,4 @@
-"""Jobs: tasks that Submitit runs in processes of their own, here or on a cluster; and what is known of them."""
+"""Jobs: tasks that Submitit runs in separate processes, on this machine or on a cluster; and their state."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from harness.system.processes import joined
 
 FILE = "job.json"
 LOG_LINES = 5
-# A job may be out of the queue while a network disk does not show its result yet.
+# When a job leaves the queue, a network disk may not show its result yet.
 LOST_SECONDS = 10.0
-LOCK_SECONDS = 600.0  # that a job waits, on an allocation, for another command that runs the same stage
-REQUEUES = 6  # attempts to be put back into the queue
+LOCK_SECONDS = 600.0  # a job on an allocation waits so long for another command that runs the same stage
+REQUEUES = 6  # attempts to put a job back into the queue
 
 
 @dataclass(frozen=True)
-class Submitted:
-    """A job that was submitted for a run: by which executor and user, under which id, when, and where its log is."""
+class SubmittedJob:
+    """A job that was submitted for a run: its executor, id, log, time of submission (Unix time) and user."""
 
     executor: str
     id: str
@@ -42,39 +42,41 @@ class Submitted:
     user: int
 
     def last_lines(self) -> list[str]:
-        """The last lines of the log of every process, none where it has not begun."""
-        found = []
+        """The last lines of the log of every process; none before the job has begun."""
+        last = []
         for path in sorted(Path(self.log).parent.glob(f"{self.id}_*_log.out")):  # the log of the first is ID_0_log.out
             lines = path.read_text(errors="replace").splitlines()
-            found += [line for line in lines if line.strip()][-LOG_LINES:]
-        return found
+            last += [line for line in lines if line.strip()][-LOG_LINES:]
+        return last
 
 
-def submitted(run: Run) -> Submitted | None:
-    """The last job that was submitted for `run`, if there was one."""
+def submitted(run: Run) -> SubmittedJob | None:
+    """The last job that was submitted for `run`, if any."""
     try:
-        return Submitted(**read_json(run.folder / FILE))
+        return SubmittedJob(**read_json(run.folder / FILE))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
 
 def record(run: Run, executor: str, job_id: str, log: Path) -> None:
-    """Writes which job was submitted for `run`."""
+    """Records the job that was submitted for `run`."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    write_json(run.folder / FILE, dataclasses.asdict(Submitted(executor, job_id, str(log), time.time(), os.getuid())))
+    write_json(
+        run.folder / FILE, dataclasses.asdict(SubmittedJob(executor, job_id, str(log), time.time(), os.getuid()))
+    )
 
 
 def submitting(store: Store) -> FileLock:
-    """Held while jobs are submitted: who comes second finds the jobs of who came first."""
+    """The lock for submitting jobs: a second command waits for it and then finds the jobs of the first."""
     store.root.mkdir(parents=True, exist_ok=True)
     return FileLock(store.root / ".submitting.lock")
 
 
 def new_folder(store: Store) -> Path:
-    """A folder for Submitit's files and the logs of what one command submits; there before a job looks for it."""
-    place = store.root.absolute() / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    place.mkdir(parents=True, exist_ok=True)
-    return place
+    """A new folder for the logs and Submitit's files of one command. It exists before a job looks for it."""
+    folder = store.root.absolute() / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,9 @@ class Job:
         # Submitit's own handler would save and requeue in the middle of a step. It is called once the step is over.
         requeue = signal.getsignal(signal.SIGUSR2)
         for number in (signal.SIGUSR2, signal.SIGTERM):
-            signal.signal(number, lambda given, frame: received.add(given))
+            signal.signal(number, lambda signum, frame: received.add(signum))
         job = JobEnvironment()
-        _tell_torch(job)
+        _set_torch_variables(job)
         store = Store(self.root)
         run = self.task.run_in(store)
         with joined() as processes:
@@ -104,7 +106,7 @@ class Job:
             from harness.system.machine import this_machine
 
             known = submitted(run)
-            # Whoever submitted it may have been killed before noting it.
+            # The submitting command may have been killed before it recorded the job.
             if processes.first and (known is None or known.id != job.job_id):
                 record(run, job.cluster, job.job_id, job.paths.stdout)
             patience = LOCK_SECONDS if job.cluster == "slurm" else math.inf
@@ -115,18 +117,18 @@ class Job:
             if processes.first:
                 print(f"{self.task.stage} {self.task.key} of {self.label}: {machine}", flush=True)
             state = perform(self.task, store, self.label, place)
-            told, to_requeue = processes.any(bool(received)), processes.any(signal.SIGUSR2 in received)
-        if state == "done" or job.global_rank > 0:  # how it went is for the first process to say
+            signalled, to_requeue = processes.any(bool(received)), processes.any(signal.SIGUSR2 in received)
+        if state == "done" or job.global_rank > 0:  # the first process reports the outcome
             return
         print(f"{self.task.stage} {self.task.key}: {state}, {run.status()['reason']}", flush=True)
-        if told and state not in (*FINAL, "failed"):
+        if signalled and state not in (*FINAL, "failed"):
             if job.cluster == "slurm" and not to_requeue:
                 _wait_for(signal.SIGUSR2, received)
                 to_requeue = True
             if to_requeue:
                 self._requeue(requeue, run)
-        # Not an exception: its traceback would hide the reason at the end of the log. Not 0: what depends on it must
-        # not start.
+        # Not an exception: its traceback would hide the reason at the end of the log. Not 0: jobs that depend on
+        # it must not start.
         sys.exit(1)
 
     def _requeue(self, requeue: Any, run: Run) -> None:
@@ -140,47 +142,47 @@ class Job:
                     run.set_state("failed", f"{error} Give {run.stage} more hours, or more timeouts")
                 return
             except (subprocess.SubprocessError, OSError):
-                # Slurm may be away for a moment. Or it ended the call with all processes of the job that it puts back:
-                # whether that is in the queue again is for the queue to say, and this process will not see it.
+                # Slurm may be away for a moment. Or it requeued the job and ended the call with the job's processes:
+                # then this process ends too, and cannot see that the job is in the queue again.
                 time.sleep(10)
 
     def checkpoint(self) -> Any:
-        """What Submitit runs when the job comes back: the same again, which goes on where it was."""
+        """Submitit runs the result when the job comes back: the same job, which goes on where it was."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def _wait_for(number: int, received: set[int]) -> None:
-    """Waits for the end of the job, or of its time: a termination without more may be a preemption.
+    """Waits for the signal or the end of the job: a SIGTERM alone may be a preemption.
 
-    Slurm puts a preempted job back into the queue when it has to end it, not when the job ends by itself; a cancelled
-    one it ends in seconds either way.
+    Slurm puts a preempted job back into the queue if it has to end the job, not if the job ends by itself. It ends a
+    cancelled job in seconds either way.
     """
     while number not in received:
         time.sleep(1)
 
 
-def _tell_torch(job: Any) -> None:
+def _set_torch_variables(job: Any) -> None:
     """Sets the variables that `joined` reads."""
     if job.num_tasks == 1:
-        os.environ.pop("WORLD_SIZE", None)  # of whoever submitted
+        os.environ.pop("WORLD_SIZE", None)  # inherited from the submitting process
         return
     from submitit.helpers import TorchDistributedEnvironment
 
     # Its CUDA_VISIBLE_DEVICES counts from 0 on every node and would put two jobs of a node on one GPU.
     TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-    if job.num_nodes == 1:  # the name of a laptop need not resolve
+    if job.num_nodes == 1:  # a laptop's host name may not resolve
         os.environ["MASTER_ADDR"] = "127.0.0.1"
 
 
-def lost(run: Run, job: Submitted, ended: str, failed: bool) -> None:
-    """Records that a job ended, where it did not say so itself in the folder of its run and no other one runs it.
+def lost(run: Run, job: SubmittedJob, ended: str, failed: bool) -> None:
+    """Records that a job ended, unless its run has an outcome or another process runs it.
 
-    What `failed` waits to be tried again; what something else ended goes on with the next command.
+    A `failed` run waits for a retry. A run that something else ended goes on with the next command.
     """
     try:
-        run.lock.acquire(timeout=1)  # whoever looks whether it is held holds it for a moment
+        run.lock.acquire(timeout=1)  # a process that tests the lock holds it for a moment
     except Timeout:
         return
     try:
@@ -190,25 +192,25 @@ def lost(run: Run, job: Submitted, ended: str, failed: bool) -> None:
         run.lock.release()
 
 
-def alive(runs: Iterable[Run]) -> dict[Run, tuple[Submitted, str]]:
-    """The jobs of `runs` that wait or run, of those that have no result, and the word for it; raises `Trouble`."""
+def alive(runs: Iterable[Run]) -> dict[Run, tuple[SubmittedJob, str]]:
+    """The jobs of unfinished `runs` that wait or run, and the state that the scheduler reports. Raises `Trouble`."""
     known = {run: job for run in runs if run.state not in FINAL and (job := submitted(run)) is not None}
     queue = in_queue(list(known.values()))
     return {run: (job, queue[job]) for run, job in known.items() if job in queue}
 
 
-def in_queue(known: list[Submitted]) -> dict[Submitted, str]:
-    """Those of `known` that wait or run, and the word of their scheduler for it; raises `Trouble`."""
-    found: dict[Submitted, str] = {}
+def in_queue(known: list[SubmittedJob]) -> dict[SubmittedJob, str]:
+    """The jobs of `known` that wait or run, and the state that the scheduler reports. Raises `Trouble`."""
+    queued: dict[SubmittedJob, str] = {}
     for executor in sorted({job.executor for job in known}):
         of_executor = [job for job in known if job.executor == executor]
         states = plugins.load("harness.execution.executors", executor, "executor").queue(of_executor)
-        found |= {job: states[job.id] for job in of_executor if job.id in states}
-    return found
+        queued |= {job: states[job.id] for job in of_executor if job.id in states}
+    return queued
 
 
-def cancel(known: list[Submitted]) -> None:
-    """Ends jobs; what they were doing stays fit to go on."""
+def cancel(known: list[SubmittedJob]) -> None:
+    """Ends jobs. Their runs can go on later."""
     for executor in sorted({job.executor for job in known}):
         of_executor = [job for job in known if job.executor == executor]
         plugins.load("harness.execution.executors", executor, "executor").cancel(of_executor)

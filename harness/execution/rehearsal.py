@@ -1,7 +1,7 @@
-"""A rehearsal of a study at full size: every stage once, two steps of every training, in a store that is thrown away.
+"""A rehearsal of a study at full size: every stage once, two steps of every training, in a temporary store.
 
-Networks, objectives and code are those of the scale. The images are embedded ones, drawn at its size; weights that come
-with no package are drawn at random and read from files, as true ones are.
+Networks, objectives and code are those of the scale. The images are embedded ones, drawn at its size. Weights that come
+with no package are drawn at random and read from files, like real ones.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from harness.store.runs import Run, Store
 from harness.system.machine import forget_peak_memory, peak_memory_bytes
 
 BATCH = 4
-STEPS = 2  # the first one pays for what is made once: the faster is timed
+STEPS = 2  # the first step includes one-time work: the faster step is timed
 IMAGES = 16
 GIB = 2**30
 NOT_FINITE = "not finite"
 
 
 def rehearsed(experiment: Experiment) -> Experiment:
-    """`experiment` with as little of everything as there can be, all parts of the objective on from the first step."""
+    """`experiment` with as little work as possible, and all parts of the objective on from the first step."""
     least: dict[str, object] = {
         "data.name": "embedded",
         "data.argument": "",
@@ -54,7 +54,7 @@ def rehearsed(experiment: Experiment) -> Experiment:
 
 
 def run(request: AblationRequest, quiet: bool) -> int:
-    """Rehearses every row and prints what it took; 0 where all stages ended and every loss is finite."""
+    """Rehearses every row and prints time and memory of every stage; 0 if all are done and every loss is finite."""
     from harness.execution.worker import Place, perform
     from harness.system.machine import matrix_product_peak, this_machine
 
@@ -91,7 +91,7 @@ def _shortened(label: str) -> str:
 
 
 def _line(task: Task, run: Run, seconds: float, peak: float) -> dict[str, Any]:
-    """What a stage took. A training's utilisation is that of a step, any other stage's of the whole."""
+    """Time, memory and FLOPs of a stage. The utilisation is that of a step for a training, else of the whole stage."""
     size = task.module.size(task.experiment)
     facts = run.result()["facts"] if run.state == "done" else {}
     step = facts.get("step_seconds")
@@ -107,8 +107,8 @@ def _line(task: Task, run: Run, seconds: float, peak: float) -> dict[str, Any]:
 
 
 def _losses(run: Run) -> str:
-    """The terms of the last step of a training, and whether all that was logged is finite."""
-    logged = list(run.curves.every())
+    """The terms of the last step of a training, or `NOT_FINITE` if any logged value is not finite."""
+    logged = list(run.curves.entries())
     if not all(math.isfinite(value) for _, _, value in logged):
         return NOT_FINITE
     last = {name: value for _, name, value in logged if name.startswith("train/")}

@@ -1,4 +1,4 @@
-"""How far every run is, and what went wrong with it."""
+"""The progress of every run, and what went wrong."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from harness.store.runs import Run
 from harness.system.errors import Trouble
 from harness.system.progress import progress_of
 
-SHOWN = ("train/loss", "val/velocity", "val/psnr", "val/active_units")  # of the last metrics, where there are any
+SHOWN = ("train/loss", "val/velocity", "val/psnr", "val/active_units")  # metrics in the table, if the run has them
 
 
 @dataclass
 class Line:
-    """What is known of one run. `seconds` are those of all attempts, `left_seconds` an estimate from its rate."""
+    """The status of one run. `seconds` is the sum over all attempts, `left_seconds` an estimate from the rate."""
 
     stage: str
     key: str
@@ -39,11 +39,11 @@ class Line:
 
 
 def describe(runs: dict[Run, str]) -> list[Line]:
-    """One line a run, by what its folder says and by what the scheduler says of its job."""
+    """One line per run, from the folder of the run and the state of its job."""
     try:
         words = {run: word for run, (_, word) in jobs.alive(runs).items()}
-    except Trouble as error:  # the folders still tell most of it
-        print(f"{error} What waits for its turn is shown as waiting.", file=sys.stderr)
+    except Trouble as error:  # the folders still show most of it
+        print(f"{error} Queued runs are shown as waiting.", file=sys.stderr)
         words = {}
     return [_line(run, rows, words.get(run, "")) for run, rows in runs.items()]
 
@@ -72,7 +72,7 @@ def _line(run: Run, rows: str, scheduler: str) -> Line:
 
 
 def shown(lines: list[Line], every: bool) -> str:
-    """A table: of every line, or of those that are not done, and what went wrong below it."""
+    """A table of every line, or of the lines that are not done; the errors are below it."""
     listed = [line for line in lines if every or line.state != "done"]
     table = tabulate(
         [
@@ -99,12 +99,12 @@ def shown(lines: list[Line], every: bool) -> str:
     parts = [table] if listed else []
     for line in lines:
         if line.state in ("failed", "damaged", "diverged", "killed", "stopped") and (line.reason or line.last_lines):
-            told = [f"{line.stage} {line.key}{f' of {line.rows}' if line.rows else ''}: {line.state}, {line.reason}"]
-            parts.append("\n    ".join([*told, *line.last_lines, *([f"log: {line.log}"] if line.log else [])]))
+            message = [f"{line.stage} {line.key}{f' of {line.rows}' if line.rows else ''}: {line.state}, {line.reason}"]
+            parts.append("\n    ".join([*message, *line.last_lines, *([f"log: {line.log}"] if line.log else [])]))
     left = [line.left_seconds for line in lines if line.left_seconds is not None]
     summary = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing here"
     if left:
-        summary += f"; those that run take {_duration(max(left))} more"
+        summary += f"; running stages take {_duration(max(left))} more"
     return "\n\n".join([*parts, summary])
 
 

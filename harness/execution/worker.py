@@ -29,18 +29,18 @@ from harness.system.processes import ALONE, Processes
 
 @dataclass(frozen=True)
 class Place:
-    """Where tasks run, and when to stop: `should_stop` of one process stops all."""
+    """Where tasks run, and when to stop. `should_stop` of one process stops all processes."""
 
     machine: Machine
     should_stop: Callable[[], bool]
     processes: Processes = ALONE
     execution: Execution = PLAIN
     quiet: bool = False
-    patience_seconds: float = math.inf  # for another command that runs the same stage
+    patience_seconds: float = math.inf  # how long to wait for another command that runs the same stage
 
 
 def perform(task: Task, store: Store, label: str, place: Place) -> str:
-    """Runs `task` unless its result is there, and returns its state; trouble ends in the run's status, not here.
+    """Runs `task` unless its result exists, and returns its state. Errors are recorded in the run, not raised.
 
     All processes of `place` call it together.
     """
@@ -64,13 +64,13 @@ def perform(task: Task, store: Store, label: str, place: Place) -> str:
         return place.processes.from_first("")
     acquired = _acquire(run, place)
     try:
-        # Another command may have made it while this one waited.
+        # Another command may have run the task while this one waited.
         if place.processes.from_first(acquired and run.state not in FINAL):
             in_step = _attempt(task, work, _data_content(task, store))
             if not in_step and processes.size > 1:
                 sys.stdout.flush()
                 sys.stderr.flush()
-                os._exit(1)  # the others may wait for this one anywhere in the stage, and end when it is gone
+                os._exit(1)  # the others may wait for this one anywhere in the stage; they end with it
         return place.processes.from_first(run.state)
     finally:
         run.lock.release()
@@ -78,29 +78,29 @@ def perform(task: Task, store: Store, label: str, place: Place) -> str:
 
 def _assist(task: Task, work: Work) -> None:
     """Computes a share of a stage that the first process runs and records."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / task.stage / task.key
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / task.stage / task.key
         folder.mkdir(parents=True)
-        with contextlib.suppress(Stopped, Diverged):  # as in the first one
+        with contextlib.suppress(Stopped, Diverged):  # the first process records it
             task.module.run(dataclasses.replace(work, run=Run(folder), run_of_first=work.run))
 
 
 def _acquire(run: Run, place: Place) -> bool:
-    """Waits for another command that runs the same stage; False where asked to stop meanwhile, or out of patience."""
-    told, began = False, time.monotonic()
+    """Waits for another command that runs the same stage. False if asked to stop meanwhile, or out of patience."""
+    announced, began = False, time.monotonic()
     while not place.should_stop() and time.monotonic() - began < place.patience_seconds:
         try:
             run.lock.acquire(timeout=1)
             return True
         except Timeout:
-            if not told:
+            if not announced:
                 print(f"{run.stage} {run.key}: another process runs it, waiting", file=sys.stderr, flush=True)
-            told = True
+            announced = True
     return False
 
 
 def _attempt(task: Task, work: Work, data_content: str) -> bool:
-    """Runs the stage and records how it ended; False where other processes cannot know that it did."""
+    """Runs the stage and records its outcome. False if other processes cannot know that it ended."""
     run = work.run
     recorded = {
         "scale": task.experiment.scale,
@@ -122,7 +122,7 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
     except Diverged as error:
         run.end("diverged", str(error))
         return True
-    except Damaged as error:  # the next command makes it again, and then this
+    except Damaged as error:  # the next command makes the damaged run again, and then this one
         error.run.reset("damaged", str(error))
         print(f"{run.stage} {run.key} stopped: {error}", file=sys.stderr, flush=True)
         run.end("stopped", str(error))
@@ -148,11 +148,11 @@ def _micro_batch(task: Task, work: Work) -> int | None:
 
 
 def _data_content(task: Task, store: Store) -> str:
-    """The content hash of the data set that the task reads, through whatever stages; "" where it reads none."""
+    """The content hash of the data set that the task reads, directly or through other stages; "" if there is none."""
     for stage, needed in task.inputs.items():
         if stage == "data":
             return str(needed.run_in(store).result()["facts"]["content"])
-    return next((found for needed in task.inputs.values() if (found := _data_content(needed, store))), "")
+    return next((content for needed in task.inputs.values() if (content := _data_content(needed, store))), "")
 
 
 def _fail(run: Run, reason: str) -> None:

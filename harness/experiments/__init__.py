@@ -1,1 +1,1 @@
-"""What is studied: experiments, scales, studies, sweeps, claims and the requests for them."""
+"""Experiments, scales, studies, sweeps, claims, and requests for studies."""

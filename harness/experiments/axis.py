@@ -19,10 +19,10 @@ Number = float | int
 
 @dataclass(frozen=True)
 class Axis:
-    """One parameter: a field of the experiment, its name, the values of the grid, and the range in between.
+    """One parameter: a field of the experiment, its name, the values of its grid, and its range.
 
-    Without `low` and `high` only the values of the grid may be taken. `log`: the range counts in ratios. `relative`:
-    all are multiples of what the scale says, so that the same sweep fits every scale.
+    Without `low` and `high` only the values of the grid are allowed. `log`: the range is logarithmic. `relative`: all
+    numbers are multiples of the scale's value, so that the same sweep fits every scale.
     """
 
     field: str
@@ -44,13 +44,13 @@ class Axis:
         return self.low is not None
 
     def of(self, base: Experiment) -> Axis:
-        """The same in absolute values, for experiments like `base`; raises `Mistake` where it has no such number."""
+        """The axis in absolute values for experiments like `base`; raises `Mistake` if the field is no number there."""
         fields = flat(base)
         if self.field not in fields:
-            with_fields(base, {self.field: 0})  # names what is wrong with it
+            with_fields(base, {self.field: 0})  # raises the error for this field
         value = fields[self.field]
         if isinstance(value, bool) or not isinstance(value, Number):
-            raise Mistake(f"{self.field} = {value!r} is no number, and a sweep is over numbers")
+            raise Mistake(f"{self.field} = {value!r} is not a number, and a sweep is over numbers")
 
         def absolute(number: Number) -> Number:
             scaled = float(f"{number * value:.3g}") if self.relative else number  # 3e-05 and not 2.9999999999999997e-05
@@ -64,8 +64,8 @@ class Axis:
         low, high = (None if end is None else absolute(end) for end in (self.low, self.high))
         return dataclasses.replace(self, grid=grid, low=low, high=high, relative=False)
 
-    def suggested(self, trial: Trial) -> Number:
-        """A value by Optuna's sampler, or the one that a trial has already; of an axis in absolute values."""
+    def suggest(self, trial: Trial) -> Number:
+        """The value that the trial has, or else one from Optuna's sampler. The axis has absolute values."""
         if self.low is None or self.high is None:
             return trial.suggest_categorical(self.name, self.grid)
         if isinstance(self.low, int) and isinstance(self.high, int):
@@ -78,9 +78,9 @@ class Axis:
         return f"{self.low:g} to {self.high:g}{', logarithmic' if self.log else ''}"
 
 
-def axis(given: str) -> Axis:
+def axis(text: str) -> Axis:
     """The axis that FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=A,B,C names; raises `Mistake`."""
-    path, _, values = given.partition("=")
+    path, _, values = text.partition("=")
     path = full_path(path.strip())
     parts = values.removesuffix(":log").split(":") if ":" in values else values.split(",")
     try:
@@ -88,12 +88,12 @@ def axis(given: str) -> Axis:
     except ValueError:
         numbers = []
     if not numbers or not all(math.isfinite(number) for number in numbers):
-        raise Mistake(f"--space {given}: of the form FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=A,B,C")
+        raise Mistake(f"--space {text}: should be FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=A,B,C")
     name = path.removeprefix("tokenizer.")
     if ":" not in values:
         return Axis(path, name, grid=tuple(numbers))
     log = values.endswith(":log")
     if len(numbers) != 2 or numbers[0] >= numbers[1] or (log and numbers[0] <= 0):
         ends = "two ends, the lower one first" + (" and above 0" if log else "")
-        raise Mistake(f"--space {given}: a range has {ends}")
+        raise Mistake(f"--space {text}: a range has {ends}")
     return Axis(path, name, low=numbers[0], high=numbers[1], log=log)

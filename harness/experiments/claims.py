@@ -1,7 +1,7 @@
-"""Claims: what a paper says, as data that stands beside the study that tests it. `reports.claims.judge` judges them.
+"""Claims of a paper, as data beside the study that tests them. `reports.claims.judge` judges them.
 
-`says` is the claim in words, `source` where the paper makes it. A *quantity* is a metric (of the tokenizer on `val`, or
-of generated images: guided where the study guides), or one of `reports.claims.quantities.DERIVED`.
+`says` is the claim in words, `source` is its place in the paper. A *quantity* is a metric (of the tokenizer on `val`,
+or of generated images, guided if the study has guidance), or one of `reports.claims.quantities.DERIVED`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from harness.experiments.axis import Number
 
 @dataclass(frozen=True)
 class Difference:
-    """Row minus another lies on `side` of 0: +1 the row has more of the quantity, -1 less."""
+    """The quantity of `row` is larger (`side` +1) or smaller (-1) than that of the row `than`."""
 
     says: str
     source: str
@@ -25,7 +25,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class AlmostEqual:
-    """Row minus another is less than `margin` times the other, either way; `because` says why that margin."""
+    """The quantities of `row` and `than` differ by less than `margin` times that of `than`.
+
+    `because` explains the margin.
+    """
 
     says: str
     source: str
@@ -50,9 +53,9 @@ class Level:
 
 @dataclass(frozen=True)
 class Correlated:
-    """Over the rows, two quantities rise together (`side` +1) or against each other (-1), in ranks.
+    """The rank correlation of two quantities over the rows is positive (`side` +1) or negative (-1).
 
-    `paper` are the pairs of its figure, read off by eye.
+    `paper` holds the pairs of the paper's figure, read by eye.
     """
 
     says: str
@@ -65,7 +68,7 @@ class Correlated:
 
 @dataclass(frozen=True)
 class Faster:
-    """The row reaches the gFD at which another ends in fewer steps of the generator; the paper says by which factor."""
+    """`row` reaches the final gFD of `than` in fewer steps of the generator, in the paper by `factor`."""
 
     says: str
     source: str
@@ -76,9 +79,9 @@ class Faster:
 
 @dataclass(frozen=True)
 class Best:
-    """A metric is best where `field` is `at`, among the values that the paper tried.
+    """A metric is best at the value `at` of `field`, among the values that the paper tried.
 
-    `metric` is the paper's; `objective` is ours in its place.
+    `metric` is the paper's metric; `objective` is the one that replaces it here.
     """
 
     metric: str
@@ -95,7 +98,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Wider:
-    """What follows from the paper's figures: a row keeps its latents active at more values of `field` than another."""
+    """`row` keeps its latents active at more values of `field` than the row `than`, by the paper's figures."""
 
     field: str
     row: str

@@ -1,6 +1,6 @@
-"""Experiment: everything that decides a result, as one frozen, checked, printable value; and its keys.
+"""Experiment: every setting that decides a result, as one frozen, checked, printable value.
 
-Device, dtype, threads and paths are no part of it: they are recorded with every run, never hashed.
+Device, dtype, threads and paths are not part of it: they are recorded with every run, never hashed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from harness.system.errors import unknown
 from models.config import STRICT, Positive, Share, Tokenizer, Transformer, Weight
 from models.variants import VARIANTS, fields_of
 
-DEFAULT_NETWORK = "lite2"  # it measures where nothing else is named; its weights are installed
+DEFAULT_NETWORK = "lite2"  # measures if no other network is named; its weights are installed
 Steps = Annotated[int, Field(ge=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
-Several = Annotated[int, Field(ge=16)]  # fewer images say nothing
+Several = Annotated[int, Field(ge=16)]  # numbers of fewer images mean nothing
 Scales = Annotated[
     tuple[Annotated[float, Field(ge=1, allow_inf_nan=False)], ...],
     BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
@@ -37,16 +37,16 @@ Intervals = Annotated[
 def _pairs(text: str) -> list[list[str]]:
     pairs = [part.split(":") for part in text.split(",")]
     if any(len(pair) != 2 for pair in pairs):
-        raise ValueError("should be LOW:HIGH, or several of them by commas")
+        raise ValueError("should be LOW:HIGH, or several of them separated by commas")
     return pairs
 
 
 @dataclass(frozen=True, config=STRICT)
 class Data:
-    """A data set by name, the square size it is drawn at in pixels, and at most how many images it gives.
+    """A data set by name, the side of its square images in pixels, and the largest number of images of each split.
 
-    `argument` is what follows the colon of `--data NAME:ARGUMENT`. `unreadable` says what happens to files that do not
-    open: the data set is refused, or they are skipped; they are named and counted either way.
+    `argument` is the text after the colon of `--data NAME:ARGUMENT`. `unreadable`: if files do not open, refuse the
+    data set, or skip the files. Either way they are named and counted.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Training:
 
 @dataclass(frozen=True, config=STRICT)
 class Finetuning:
-    """Decoder fine-tuning: encoder and latents frozen, nothing masked, `share` of the tokenizer's steps."""
+    """Decoder fine-tuning: encoder and latents are frozen, nothing is masked, for `share` of the tokenizer's steps."""
 
     on: bool = True
     share: Annotated[float, Field(gt=0, le=1)] = 0.2
@@ -93,7 +93,7 @@ class Finetuning:
 
 @dataclass(frozen=True, config=STRICT)
 class Repa:
-    """Alignment of the hidden tokens behind block `depth` of a generator with the teacher (REPA, Yu et al. 2025).
+    """Alignment of the hidden tokens after block `depth` of a generator with the teacher (REPA, Yu et al. 2025).
 
     `hidden` is the width of the head that projects them to the teacher's patch tokens.
     """
@@ -110,11 +110,11 @@ class Repa:
 
 @dataclass(frozen=True, config=STRICT)
 class Generator:
-    """The generator on the latents: which one of `models.generators`, its size, its training.
+    """The generator of latents: its name in `models.generators`, its size, its training.
 
-    `label_dropout` is the probability that an image's class is hidden from it, so that it can be guided. `qk_norm`:
-    queries and keys are normalised, in generators that know how. `logit_normal`: times are drawn from the logistic of
-    N(0, 1), else uniformly. `direction_weight` is that of 1 - cos(v, target) beside the squared error.
+    `label_dropout` is the probability that the class of an image is hidden, which guidance needs. `qk_norm`: queries
+    and keys are normalised, in generators that support it. `logit_normal`: times are drawn from the logistic of
+    N(0, 1), else uniformly. `direction_weight` is the weight of 1 - cos(v, target), added to the squared error.
     """
 
     size: Transformer
@@ -133,7 +133,7 @@ class Generator:
 
 
 class Guide(NamedTuple):
-    """Classifier-free guidance of one scale for t in [low, high]; scale 1 is none."""
+    """Classifier-free guidance with one scale for t in [low, high]; scale 1 is no guidance."""
 
     scale: float
     low: float = 0.0
@@ -150,8 +150,8 @@ UNGUIDED = Guide(1.0)
 class Guidance:
     """Classifier-free guidance for t in an interval, where t = 0 is the data and t = 1 the noise.
 
-    `intervals` are written LOW:HIGH,LOW:HIGH. One scale with one interval is used as it is; of several, the pair of
-    least gFD over `search_images` samples. Scale 1 is no guidance.
+    `intervals` are written LOW:HIGH,LOW:HIGH. One scale with one interval is used directly. With several, a search
+    takes the pair with the lowest gFD over `search_images` samples. Scale 1 is no guidance.
     """
 
     on: bool = True
@@ -170,26 +170,27 @@ class Guidance:
 
     @property
     def searched(self) -> bool:
-        """Whether the scale or the interval has to be found."""
+        """Whether a search chooses the scale and the interval."""
         return len(self.grid) > 1
 
     @property
     def grid(self) -> list[Guide]:
-        """Every scale in every interval; without guidance once."""
+        """Every scale with every interval; no guidance is one entry."""
         pairs = (UNGUIDED if w == 1 else Guide(w, *interval) for w in self.scales for interval in self.intervals)
         return list(dict.fromkeys(pairs))
 
 
 @dataclass(frozen=True, config=STRICT)
 class Sampling:
-    """How many images are generated, of which classes, and how.
+    """The number of generated images, their classes, and the sampler.
 
-    `curve_images` are behind each point of gFD over the generator's training. `labels`: classes in equal shares, or
-    drawn for every image; the papers rarely say which, and at 50,000 images it is worth 0.1 of gFID.
-    `time_shift` s moves the sampler's times t, of equal steps, to s t / (1 + (s - 1) t): above 1 towards the noise.
+    `curve_images` is the number of images for each point of gFD over the generator's training. `labels`: classes in
+    equal shares, or drawn for every image; papers rarely say which, and at 50,000 images it changes gFID by 0.1.
+    `time_shift` s maps the sampler's times t, which have equal steps, to s t / (1 + (s - 1) t); s above 1 moves them
+    towards the noise.
     """
 
-    images: Annotated[Several, Field(le=1_000_000)]  # the search for guidance begins beyond as many of each class
+    images: Annotated[Several, Field(le=1_000_000)]  # the guidance search takes later images of each class
     curve_images: Several
     sampler: Literal["euler", "heun", "euler_maruyama"] = "euler_maruyama"
     steps: Steps = 250
@@ -199,11 +200,11 @@ class Sampling:
 
 @dataclass(frozen=True, config=STRICT)
 class Evaluation:
-    """How results are measured; none of it reaches the key of a training stage.
+    """How results are measured. No field of it enters the key of a training stage.
 
-    `latents`: encode to the posterior's mode or to a sample. `measure`: the network that measures, of
-    `harness.networks.measures`; None is Lite2, and so is its name. `metrics_px`: side to which images are resized for
-    Lite2; the others have sides of their own, and then it decides nothing.
+    `latents`: encode to the posterior's mode or to a sample. `measure`: the network that measures, from
+    `harness.networks.measures`; None is Lite2, and the name of Lite2 becomes None. `metrics_px`: the side to which
+    images are resized for Lite2; other networks have a fixed side and ignore it.
     """
 
     latents: Literal["mode", "sample"] = "mode"
@@ -224,18 +225,18 @@ class Evaluation:
 
     @property
     def side_px(self) -> int | None:
-        """The side to which images are resized; None where the network has one of its own."""
+        """The side to which images are resized; None if the network has a fixed side."""
         return self.metrics_px if self.measure is None else None
 
     @property
-    def heeded(self) -> dict[str, object]:
+    def effective_fields(self) -> dict[str, object]:
         """The fields that have an influence, by name."""
         return {name: value for name, value in flat(self).items() if name != "metrics_px" or self.side_px is not None}
 
 
 @dataclass(frozen=True, config=STRICT)
 class Experiment:
-    """One row and seed of a study, complete."""
+    """The complete settings of one row and seed of a study."""
 
     data: Data
     teacher: str
@@ -247,14 +248,14 @@ class Experiment:
     guidance: Guidance
     sampling: Sampling
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    scale: str = ""  # the name of the scale that it was derived from; no stage depends on it
+    scale: str = ""  # the name of its base scale; no stage depends on it
 
     def __post_init__(self) -> None:
         self.tokenizer.image_tokens(self.data.image_size)
 
 
 def with_variant(experiment: Experiment, name: str) -> Experiment:
-    """`experiment` with the fields of the variant `name` laid over it; raises `Mistake`."""
+    """`experiment` with the fields of the variant `name` set; raises `Mistake`."""
     return with_fields(experiment, variant_fields(name))
 
 
@@ -266,11 +267,11 @@ def variant_fields(name: str) -> dict[str, object]:
 
 
 def full_path(path: str) -> str:
-    """The dotted path of a field where `tokenizer.` may have been left out."""
+    """The dotted path of a field; adds `tokenizer.` if it was left out."""
     return f"tokenizer.{path}" if path.partition(".")[0] in {f.name for f in dataclasses.fields(Tokenizer)} else path
 
 
-def heeded(experiment: Experiment) -> dict[str, object]:
+def effective_fields(experiment: Experiment) -> dict[str, object]:
     """The fields of `experiment` that have an influence, by dotted path."""
     fields = flat(experiment, active_only=True)
     if not experiment.generator.on:
@@ -283,7 +284,7 @@ def heeded(experiment: Experiment) -> dict[str, object]:
 
 
 def finetuning_schedule(experiment: Experiment) -> Training:
-    """The tokenizer's optimisation, for `share` of its steps and without warm-up of more than a tenth of them."""
+    """The tokenizer's optimisation with `share` of its steps and a warm-up of at most a tenth of them."""
     steps = max(1, round(experiment.finetuning.share * experiment.training.steps))
     return dataclasses.replace(
         experiment.training,

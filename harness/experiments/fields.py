@@ -15,7 +15,7 @@ Config = TypeVar("Config")
 def with_fields(config: Config, fields: dict[str, object], prefix: str = "") -> Config:
     """`config` with dotted `fields` replaced, e.g. {"tokenizer.masking.max_ratio": 0.5}; values may be text.
 
-    All are set at once, so that checks across fields see the final state only.
+    All fields are set at once, so that checks across fields see only the final state.
     Raises `Mistake` for a field that does not exist and for a value out of range.
     """
     value_of: Any = config
@@ -52,7 +52,7 @@ def _one_line(error: ValidationError, prefix: str) -> str:
 
 
 def flat(config: Any, prefix: str = "", active_only: bool = False) -> dict[str, object]:
-    """The fields of `config` by dotted path: all of them, or those of parts that are switched on."""
+    """The fields of `config` by dotted path: all of them, or only those of active parts."""
     fields: dict[str, object] = {}
     for f in dataclasses.fields(config):
         value = getattr(config, f.name)
@@ -65,7 +65,7 @@ def flat(config: Any, prefix: str = "", active_only: bool = False) -> dict[str, 
 
 
 def differences(a: Any, b: Any) -> dict[str, tuple[object, object]]:
-    """The dotted fields in which `a` and `b` differ, of those that have an influence on either."""
+    """The dotted fields that differ between `a` and `b` and are active in at least one of them."""
     fields_a, fields_b = flat(a), flat(b)
-    live = flat(a, active_only=True) | flat(b, active_only=True)
-    return {path: (fields_a[path], fields_b[path]) for path in live if fields_a[path] != fields_b[path]}
+    active = flat(a, active_only=True) | flat(b, active_only=True)
+    return {path: (fields_a[path], fields_b[path]) for path in active if fields_a[path] != fields_b[path]}

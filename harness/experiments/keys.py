@@ -9,9 +9,9 @@ from typing import Any
 
 
 def canonical(value: Any) -> Any:
-    """`value` as JSON can hold it, without what is switched off: parts that are not active, fields None or False.
+    """`value` as JSON types, without parts that are not active and without fields that are None or False.
 
-    So a part or an option that is added later, and is off, leaves the keys of old runs as they are.
+    So a new part or option that is off does not change the keys of old runs.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}

@@ -1,6 +1,6 @@
-"""What a sweep may look for: a metric, the stages that it costs, and the curve that pruning looks at meanwhile.
+"""The objectives of sweeps: a metric, the stages that it needs, and the curve that a pruner reads during training.
 
-probe and kl cost the training of a tokenizer and a look at its latents, rfd its reconstructions too, gfd a generator.
+probe and kl need a trained tokenizer and its latents, rfd also needs its reconstructions, gfd a generator.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from harness.system.errors import Mistake, unknown
 class Objective:
     """A metric that is better `higher` or `lower`, and the stage that measures it.
 
-    `proxy` is the curve of the tokenizer's training that a pruner looks at, better in the same direction; `same` says
-    that it is the objective itself on fewer images.
+    `proxy` is the curve of the tokenizer's training that a pruner reads; it is better in the same direction. `same`:
+    the curve is the objective itself on fewer images.
     """
 
     metric: str
@@ -30,21 +30,21 @@ class Objective:
 
     @property
     def title(self) -> str:
-        """How pages call it."""
+        """The title of the metric on pages."""
         return str(plugins.load("harness.evaluation.metrics", self.metric, "metric").title)
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
-        """Optuna's word for where it is better."""
+        """The direction in Optuna's terms."""
         return "maximize" if self.better == "higher" else "minimize"
 
     @property
     def best(self) -> Callable[..., Any]:
-        """What picks the best of several."""
+        """The function that returns the best of several values."""
         return max if self.better == "higher" else min
 
     def split(self, experiment: Experiment) -> str:
-        """The images that it is measured on."""
+        """The split that the metric is measured on."""
         if self.stage != "generation":
             return "val"
         return "guided" if experiment.guidance.on else "samples"
@@ -52,7 +52,7 @@ class Objective:
 
 OBJECTIVES = {
     "probe": Objective("probe", "higher", "diagnosis", "val/active_units"),
-    "kl": Objective("kl", "higher", "diagnosis", "val/kl", same=True),  # as a metric neither: here more says more
+    "kl": Objective("kl", "higher", "diagnosis", "val/kl", same=True),  # the metric has no better direction
     "rfd": Objective("rfd", "lower", "evaluation", "val/error"),
     "gfd": Objective("gfd", "lower", "generation", "val/error"),
 }
@@ -61,17 +61,18 @@ PROXY_STAGE = "tokenizer"
 
 def objectives(names: str) -> tuple[Objective, ...]:
     """The objectives in `names`, comma-separated; raises `Mistake`."""
-    found = [name.strip() for name in names.split(",") if name.strip()]
-    for name in found:
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    for name in chosen:
         if name not in OBJECTIVES:
             raise unknown("objective", name, OBJECTIVES)
-    if not found or len(set(found)) < len(found):
-        raise Mistake(f"--objective {names}: one of {', '.join(OBJECTIVES)}, or several different ones by commas")
-    return tuple(OBJECTIVES[name] for name in found)
+    if not chosen or len(set(chosen)) < len(chosen):
+        choices = ", ".join(OBJECTIVES)
+        raise Mistake(f"--objective {names}: should be one of {choices}, or several different ones separated by commas")
+    return tuple(OBJECTIVES[name] for name in chosen)
 
 
 def stages(chosen: tuple[Objective, ...]) -> tuple[str, ...]:
-    """The stages whose results the objectives take; those of a generator come with its tokenizer's."""
+    """The stages whose results the objectives read; results of a generator come with those of its tokenizer."""
     wanted = {o.stage for o in chosen}
     if "generation" in wanted:
         wanted.add("evaluation")

@@ -11,7 +11,7 @@ PUBLISHED = Path(__file__).resolve().parents[2] / "ablations"
 def published(table: str) -> dict[str, dict[str, str]]:
     """The published rows of a table of the paper, by name: every column as printed there.
 
-    Of a table of systems, which print numbers with and without guidance, `gfid` and `is` are those with it.
+    Tables of systems print numbers with and without guidance; their `gfid` and `is` are the numbers with guidance.
     """
     rows = {row["row"]: row for row in _printed("published_ablations.csv", table)}
     systems = _printed("published_systems.csv", table)

@@ -1,4 +1,4 @@
-"""Requests: what a user wants of a study, and the experiments that follow from it."""
+"""Requests: the study, the rows and the settings that a user wants, and the experiments that follow from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.experiments.axis import Axis, Number, axis
-from harness.experiments.experiment import Experiment, full_path, heeded, variant_fields
+from harness.experiments.experiment import Experiment, effective_fields, full_path, variant_fields
 from harness.experiments.fields import differences, flat, with_fields
 from harness.experiments.keys import key_of
 from harness.experiments.objectives import Objective, objectives, stages
@@ -22,7 +22,7 @@ from harness.experiments.sweep import Sweep
 from harness.system import plugins
 from harness.system.errors import Mistake, unknown
 
-OF_OPTIONS = ("seed", "scale", "data.name", "data.argument")  # fields that --seeds, --scale and --data set
+OPTION_FIELDS = ("seed", "scale", "data.name", "data.argument")  # fields that --seeds, --scale and --data set
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,15 @@ class Request(ABC):
 
     @abstractmethod
     def experiments(self) -> dict[Row, list[Experiment]]:
-        """The experiments of every row, one a seed; raises `Mistake` for whatever does not exist or fit."""
+        """The experiments of every row, one per seed; raises `Mistake` for unknown names and wrong values."""
 
     @abstractmethod
     def stages(self, experiment: Experiment) -> tuple[str, ...]:
-        """The stages whose results its page reads; all others follow from them."""
+        """The stages whose results the page reads; their inputs follow from them."""
 
     @property
     def options(self) -> list[str]:
-        """The command-line options that every study has."""
+        """The command-line options of the request that every study has."""
         words = ["--scale", self.scale.experiment.scale]
         words += ["--data", self.data] if self.data else []
         words += ["--rows", ",".join(self.rows)] if self.rows else []
@@ -70,7 +70,7 @@ class Request(ABC):
         return words
 
     def chosen_rows(self) -> list[Row]:
-        """The declared rows that the request names, by name or else by variant; all where it names none.
+        """The declared rows that the request names, by name or else by variant; all if it names none.
 
         Raises `Mistake` for a name that no row has.
         """
@@ -86,13 +86,13 @@ class Request(ABC):
     def experiment(self, row: Row, values: Mapping[str, object] | None = None) -> Experiment:
         """The experiment of a row with seed 0, `values` set on top of it; raises `Mistake`.
 
-        The fields of scale, variant, row and user are laid over one another and set once, so that only the experiment
-        that is meant is checked, and nothing on the way to it.
+        The fields of scale, variant, row and user are merged and set at once, so that only the final experiment is
+        checked.
         """
         return with_fields(self.scale.experiment, self._declared(row) | dict(self._set_fields()) | dict(values or {}))
 
     def _declared(self, row: Row) -> dict[str, object]:
-        """What data, variant, rungs, study and row set on the scale's experiment."""
+        """The fields that data, variant, rungs, study and row set on top of the scale's experiment."""
         fields: dict[str, object] = {}
         if self.data is not None:
             name, _, argument = self.data.partition(":")
@@ -104,30 +104,31 @@ class Request(ABC):
         return fields | {path: known.get(path, 0.0) * factor for path, factor in row.times.items()}
 
     def _set_fields(self) -> list[tuple[str, str]]:
-        """The fields that the user set, those of the tokenizer with its name in front."""
+        """The fields that the user set, by full dotted path."""
         full = []
         for path, value in self.fields:
-            if path in OF_OPTIONS:
+            if path in OPTION_FIELDS:
                 raise Mistake(f"{path} is set by --seeds, --scale or --data")
             full.append((full_path(path), value))
         return full
 
     def check_fields(self, by_row: Mapping[Row, Experiment]) -> None:
-        """Raises `Mistake` for a setting that no row heeds: it would be ignored in silence.
+        """Raises `Mistake` for a setting that has no influence on any row: it would be ignored silently.
 
-        A setting that switches a part off is heeded, and so is a setting of that part.
+        A setting that switches a part off has an influence, and so has a setting of that part.
         """
-        every: set[str] = set()
+        influential: set[str] = set()
         for row, experiment in by_row.items():
-            every |= heeded(experiment).keys()
-            effective = {path: value for path, value in self._set_fields() if path in every}
-            every |= heeded(with_fields(self.scale.experiment, self._declared(row) | effective)).keys()
+            influential |= effective_fields(experiment).keys()
+            effective = {path: value for path, value in self._set_fields() if path in influential}
+            changed = with_fields(self.scale.experiment, self._declared(row) | effective)
+            influential |= effective_fields(changed).keys()
         for path, _ in self._set_fields():
-            if path not in every:
-                raise Mistake(f"{path} has no influence on any of these rows: what it belongs to is off")
+            if path not in influential:
+                raise Mistake(f"{path} has no influence on any of these rows: the part that it belongs to is off")
 
     def to_json(self) -> dict[str, Any]:
-        """The request as JSON can hold it; `request_from_json` is the inverse."""
+        """The request as JSON types; `request_from_json` is the inverse."""
         return {
             "study": self.name,
             "scale": self.scale.experiment.scale,
@@ -147,7 +148,7 @@ class AblationRequest(Request):
 
     @property
     def page(self) -> str:
-        """study-scale, the data set if not the scale's, digits for chosen rows and fields."""
+        """study-scale, the data set if not the scale's, digits that stand for all other settings."""
         parts = [self.name, self.scale.experiment.scale]
         parts += [self.data.partition(":")[0]] if self.data else []
         parts += [key_of([self.data, self.fields, self.rows])[:6]] if self.fields or self.rows or self.data else []
@@ -166,32 +167,32 @@ class AblationRequest(Request):
                 differing = differences(self.experiment(self.study.row(row.base)), by_row[row])
                 if len(differing) != 1:
                     raise Mistake(
-                        f"row {row.name!r} should differ from {row.base!r} in one field, and with these settings "
+                        f"row {row.name!r} should differ from {row.base!r} in one field, but with these settings it "
                         f"differs in {', '.join(differing) or 'none'}"
                     )
-        return {row: of_seeds(experiment, self.seeds) for row, experiment in by_row.items()}
+        return {row: with_seeds(experiment, self.seeds) for row, experiment in by_row.items()}
 
     def stages(self, experiment: Experiment) -> tuple[str, ...]:
         return stages_of_row(experiment)
 
 
-def of_seeds(experiment: Experiment, seeds: int) -> list[Experiment]:
+def with_seeds(experiment: Experiment, seeds: int) -> list[Experiment]:
     """The same experiment with the seeds 0 .. seeds - 1."""
     return [dataclasses.replace(experiment, seed=seed) for seed in range(seeds)]
 
 
 def stages_of_row(experiment: Experiment) -> tuple[str, ...]:
-    """The stages that a row of a table reads; all others follow from them."""
-    of_generator = ("generator_snapshots", "generation") if experiment.generator.on else ()
-    return ("difficulty", "snapshots", "evaluation", *of_generator)
+    """The stages that a row of a table reads; their inputs follow from them."""
+    generator_stages = ("generator_snapshots", "generation") if experiment.generator.on else ()
+    return ("difficulty", "snapshots", "evaluation", *generator_stages)
 
 
-ROW = "row"  # how Optuna calls the choice between several rows
+ROW = "row"  # the name of the choice between several rows in Optuna
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a space: a row, and a value for every field that is swept."""
+    """A point of a space: a row, and a value for every swept field."""
 
     row: str
     values: tuple[tuple[str, Number], ...]
@@ -199,7 +200,7 @@ class Point:
 
 @dataclass(frozen=True)
 class SweepRequest(Request):
-    """A request for a sweep: also its space where it is not the declared one, its objectives, and its points so far.
+    """A request for a sweep: also its space if it is not the declared one, its objectives, and its points so far.
 
     `words` are the other words of the command: sampler, pruner, trials, storage.
     """
@@ -212,12 +213,12 @@ class SweepRequest(Request):
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """The objectives, by the request or else by the study."""
+        """The objectives of the request, or else of the study."""
         return objectives(self.objective or self.study.objective)
 
     @property
     def page(self) -> str:
-        """study-scale-objectives, the data set if not the scale's, seeds if several, digits for what else was set."""
+        """study-scale-objectives, the data set if not the scale's, seeds if several, digits for other settings."""
         parts = [self.name, self.scale.experiment.scale, *(o.metric for o in self.objectives)]
         parts += [self.data.partition(":")[0]] if self.data else []
         parts += [f"{self.seeds}-seeds"] if self.seeds > 1 else []
@@ -228,8 +229,8 @@ class SweepRequest(Request):
     def command(self) -> str:
         words = ["python", "-m", "harness.sweep", self.name]
         words += ["--objective", self.objective] if self.objective else []
-        for given in self.space:
-            words += ["--space", given]
+        for text in self.space:
+            words += ["--space", text]
         return shlex.join([*words, *self.options, *self.words])
 
     def stages(self, experiment: Experiment) -> tuple[str, ...]:
@@ -241,27 +242,27 @@ class SweepRequest(Request):
 
     @functools.cached_property
     def axes(self) -> tuple[Axis, ...]:
-        """The space in absolute values; raises `Mistake` where a row does not heed an axis or refuses a value of it."""
+        """The space in absolute values; raises `Mistake` if an axis has no influence on a row or does not fit."""
         declared = tuple(map(axis, self.space)) or self.study.space
         if not declared:
-            raise Mistake(f"{self.name} has no space of its own: --space FIELD=LOW:HIGH or FIELD=A,B,C names one")
+            raise Mistake(f"{self.name} declares no space: name one by --space FIELD=LOW:HIGH or FIELD=A,B,C")
         if len({a.field for a in declared}) < len(declared):
             raise Mistake("--space names a field twice")
         bases = {row: self.experiment(row) for row in self.chosen_rows()}
         self.check_fields(bases)
         axes = tuple(a.of(next(iter(bases.values()))) for a in declared)
         for a in axes:
-            if a.field in OF_OPTIONS:
+            if a.field in OPTION_FIELDS:
                 raise Mistake(f"{a.field} is set by --seeds, --scale or --data")
             if any(a.field == full_path(path) for path, _ in self.fields):
                 raise Mistake(f"{a.field} is swept: --set cannot fix it")
         for a, row in itertools.product(axes, bases):
             for value in a.values:
-                self._require_heeded(row, a, value, axes)
+                self._require_influence(row, a, value, axes)
         return axes
 
-    def _require_heeded(self, row: Row, a: Axis, value: Number, axes: Sequence[Axis]) -> None:
-        """Raises `Mistake` where `row` does not heed a value of an axis, or refuses it whatever the others are."""
+    def _require_influence(self, row: Row, a: Axis, value: Number, axes: Sequence[Axis]) -> None:
+        """Raises `Mistake` if a value of an axis has no influence on `row`, or fits no values of the other axes."""
         others = [[(b.field, v) for v in b.values] for b in axes if b is not a]
         refusal: Mistake | None = None
         for combination in ((), *itertools.product(*others)):
@@ -270,24 +271,24 @@ class SweepRequest(Request):
             except Mistake as mistake:
                 refusal = refusal or mistake
                 continue
-            if a.field not in heeded(experiment):
-                raise Mistake(f"{a.field} has no influence on the row {row.name!r}: what it belongs to is off")
+            if a.field not in effective_fields(experiment):
+                raise Mistake(f"{a.field} has no influence on the row {row.name!r}: its part is off")
             return
         if refusal is not None:
             raise refusal
 
     def grid(self) -> list[Point]:
-        """Every point of the grid once, row by row; raises `Mistake` where an axis names no values."""
+        """Every point of the grid once, row by row; raises `Mistake` if an axis has no grid."""
         axes = self.axes
         for a in axes:
             if not a.grid:
-                raise Mistake(f"{a.field} has a range and no values for a grid: {a.field}=A,B,C, or another --sampler")
+                raise Mistake(f"{a.field} has a range and no grid: name {a.field}=A,B,C or another --sampler")
         values = itertools.product(*(a.grid for a in axes))
-        of_fields = [tuple(zip((a.field for a in axes), chosen, strict=True)) for chosen in values]
-        return [Point(row.name, chosen) for row in self.chosen_rows() for chosen in of_fields]
+        combinations = [tuple(zip((a.field for a in axes), chosen, strict=True)) for chosen in values]
+        return [Point(row.name, chosen) for row in self.chosen_rows() for chosen in combinations]
 
     def parameters(self, point: Point) -> dict[str, Any]:
-        """The parameters of a point by the names that Optuna knows them by."""
+        """The parameters of a point, by their names in Optuna."""
         row = {ROW: point.row} if len(self.chosen_rows()) > 1 else {}
         return row | {a.name: value for a, (_, value) in zip(self.axes, point.values, strict=True)}
 
@@ -297,7 +298,7 @@ class SweepRequest(Request):
         return Point(row, tuple((a.field, parameters[a.name]) for a in self.axes))
 
     def middle(self) -> Point:
-        """A point in the middle of the space, from which the cost of a trial is estimated."""
+        """A point in the middle of the space; the cost of a trial is estimated there."""
         values = [
             a.grid[len(a.grid) // 2] if a.low is None or a.high is None else type(a.low)((a.low + a.high) / 2)
             for a in self.axes
@@ -312,14 +313,14 @@ class SweepRequest(Request):
     def row_of(self, point: Point) -> Row:
         """The row of the page that stands for a point."""
         names = {a.field: a.name for a in self.axes}
-        named = [f"{names[path]} = {value:.6g}" for path, value in point.values]
+        values = [f"{names[path]} = {value:.6g}" for path, value in point.values]
         row = self.study.row(point.row)
-        label = ", ".join([*([row.name] if len(self.study.rows) > 1 else []), *named])
+        label = ", ".join([*([row.name] if len(self.study.rows) > 1 else []), *values])
         return dataclasses.replace(row, name=label, fields=row.fields | dict(point.values))
 
     def experiments_of(self, point: Point) -> list[Experiment]:
-        """The experiments of a point, one a seed; raises `Mistake` where its values do not go together."""
-        return of_seeds(self.experiment(self.study.row(point.row), dict(point.values)), self.seeds)
+        """The experiments of a point, one per seed; raises `Mistake` if its values do not fit together."""
+        return with_seeds(self.experiment(self.study.row(point.row), dict(point.values)), self.seeds)
 
     def experiments(self) -> dict[Row, list[Experiment]]:
         return {self.row_of(point): self.experiments_of(point) for point in self.points}
@@ -347,7 +348,7 @@ def new_request(name: str, at: Scale, **parts: Any) -> AblationRequest | SweepRe
 
 
 def request_from_json(content: Mapping[str, Any]) -> AblationRequest | SweepRequest:
-    """The inverse of `Request.to_json`; raises `Mistake`, or KeyError and the like where `content` is no request."""
+    """The inverse of `Request.to_json`; raises `Mistake`, or KeyError and the like if `content` is no request."""
     parts: dict[str, Any] = {
         "data": content["data"],
         "fields": tuple((path, value) for path, value in content["fields"]),

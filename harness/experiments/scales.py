@@ -1,10 +1,10 @@
-"""Scales: complete base configurations. A variant is laid over a scale; the scale says all that it does not.
+"""Scales: complete base configurations. A variant sets some fields on top of a scale.
 
-`paper256` and `paper512` are the paper's (MacTok Sec. 4 and App. B). Where it is silent they follow SoftVQ-VAE, whose
-settings it shares elsewhere, and where that is silent too, the generators' own publications:
+`paper256` and `paper512` have the settings of the paper (MacTok Sec. 4 and App. B). Settings that the paper does not
+state are those of SoftVQ-VAE, which shares the settings that it does state, and else of the generators' publications:
 
-    size of the teacher, end of the cosine at a tenth, EMA, clipping, warm-up of LPIPS, start of the adversarial term:
-    SoftVQ-VAE. Labels of samples: at random, as SiT's are. Clipping of the generators' gradients: LightningDiT.
+    SoftVQ-VAE: size of the teacher, end of the cosine at a tenth, EMA, clipping, warm-up of LPIPS, start of the
+    adversarial term. SiT: random labels of samples. LightningDiT: clipping of the generators' gradients.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Rungs = dict[str, dict[str, object]]
 class Scale:
     """A named base experiment: the plain autoencoder, with the values of every part that a variant may switch on.
 
-    `ladders` are what rows pick from by name where scales differ: of each ladder, the fields that a rung sets.
+    `ladders` hold settings that differ between scales: a row names a rung of a ladder, and the rung sets its fields.
     """
 
     about: str
@@ -51,7 +51,7 @@ class Scale:
     ladders: dict[str, Rungs] = field(default_factory=dict)
 
     def rungs(self, chosen: dict[str, str]) -> dict[str, object]:
-        """The fields of one rung of each ladder, all together; raises `Mistake`."""
+        """The fields of the chosen rungs, at most one of each ladder, in one dictionary; raises `Mistake`."""
         fields: dict[str, object] = {}
         for ladder, rung in chosen.items():
             known = self.ladders.get(ladder, {})
@@ -61,8 +61,8 @@ class Scale:
         return fields
 
 
-def _size(of: str, size: Transformer) -> dict[str, object]:
-    return {f"{of}.width": size.width, f"{of}.depth": size.depth, f"{of}.heads": size.heads}
+def _size(path: str, size: Transformer) -> dict[str, object]:
+    return {f"{path}.width": size.width, f"{path}.depth": size.depth, f"{path}.heads": size.heads}
 
 
 def _sizes(s: Transformer, b: Transformer, large: Transformer) -> Rungs:
@@ -79,7 +79,7 @@ LIGHTNINGDIT: dict[str, object] = {
 
 
 def _systems(fewer: int) -> Rungs:
-    """Both generators as the scale has them, on its tokens, which stand for 128, and on `fewer`, which stand for 64."""
+    """Both generators of the scale, on its number of tokens, which stands for 128, and on `fewer`, for 64."""
     tokens: dict[str, object] = {"tokenizer.tokens": fewer}
     return {
         "sit_128": {},
@@ -186,7 +186,7 @@ SMALL = with_fields(
 
 SCALES: dict[str, Scale] = {
     "smoke": Scale(
-        "seconds: to see that everything works; its numbers mean nothing",
+        "seconds: checks that everything works; its numbers mean nothing",
         Experiment(
             scale="smoke",
             data=Data(name="embedded", image_size=32, train_images=256, val_images=128),
@@ -264,18 +264,18 @@ SCALES: dict[str, Scale] = {
         },
     ),
     "small": Scale(
-        "hours on one GPU: ImageNet at 128 px, DINOv2-S teaches",
+        "hours on one GPU: ImageNet at 128 px, DINOv2-S as the teacher",
         SMALL,
         {
-            "size": {  # all from scratch, as no DINOv2 is as small as S here
+            "size": {  # all from scratch: no DINOv2 is as small as S here
                 name: {**fields, "tokenizer.dinov2_encoder": False}
                 for name, fields in _sizes(Transformer(192, 12, 3), SIZES["S"], SIZES["B"]).items()
             },
             "system": _systems(32),
         },
     ),
-    "paper256": Scale("the paper's, ImageNet at 256 px", PAPER256, PAPER_LADDERS),
-    "paper512": Scale("the paper's, ImageNet at 512 px", PAPER512, PAPER_LADDERS),
+    "paper256": Scale("the paper's settings, ImageNet at 256 px", PAPER256, PAPER_LADDERS),
+    "paper512": Scale("the paper's settings, ImageNet at 512 px", PAPER512, PAPER_LADDERS),
 }
 
 

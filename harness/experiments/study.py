@@ -1,4 +1,4 @@
-"""Studies: ablations, one file each in `ablations/`, and the experiments that they stand for."""
+"""Studies and their rows; every study is one file in `ablations/`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from harness.system.errors import unknown
 
 @dataclass(frozen=True)
 class Row:
-    """One row: a variant, alone as a foil or, with a `base`, one field away from the row that it names.
+    """One row: a variant. With a `base` it differs from that row in one field, without one it stands alone.
 
-    `fields` are set on top of the variant; `times` multiply what the scale has. `published` is the name of the row in
-    the paper's table, where it has one. `rungs` are those of the scale's ladders, by ladder.
+    `fields` are set on top of the variant; `times` multiply the values of the scale. `published` is the name of the
+    row in the paper's table, if it has one. `rungs` are the chosen rungs of the scale's ladders, by ladder.
     """
 
     name: str
@@ -27,9 +27,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """What every study declares: the question that it answers, its rows, what all rows set, remarks for its page, and
-    what the paper claims of it.
-    """
+    """A study: its question, its rows, the fields that all rows set, notes for its page, and claims of the paper."""
 
     title: str
     question: str
@@ -47,6 +45,6 @@ class Study:
 
 @dataclass(frozen=True)
 class Ablation(Study):
-    """A table, beside the published one that it mirrors."""
+    """A table that mirrors a published one."""
 
     published_table: str

@@ -1,4 +1,4 @@
-"""Sweeps, one file each in `ablations/`: the space that is searched, what is claimed of it, and what was asked."""
+"""Sweeps: studies that search a space; every sweep is one file in `ablations/`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from harness.experiments.study import Study
 
 @dataclass(frozen=True)
 class Sweep(Study):
-    """A space over rows that stand alone, and what is looked for in it unless the command says otherwise.
+    """A space over rows that stand alone, and the objective, sampler and number of trials that are the default.
 
-    `chosen` are the rows that run unless others are named; all, where it is empty. `published` are the rows of the
-    paper's table by the value of the one axis.
+    `chosen` are the rows that run unless others are named; empty means all. `published` are the rows of the paper's
+    table, by the value of the only axis.
     """
 
     space: tuple[Axis, ...]

@@ -12,7 +12,7 @@ CARD = Path(__file__).with_name("model_card.md.j2")
 
 
 def number(record: Record) -> dict[str, str]:
-    """A number as the card's table shows it."""
+    """A number as a row of the table of the card: its title, its value and the id of its protocol."""
     metric = plugins.load("harness.evaluation.metrics", record.metric, "metric")
     unit = f" ({metric.unit})" if metric.unit else ""
     return {"title": _title(record) + unit, "value": text_of(record), "id": record.protocol_id}
@@ -23,8 +23,8 @@ def _title(record: Record) -> str:
 
 
 def protocols(records: tuple[Record, ...]) -> dict[str, list[str]]:
-    """Every protocol in words, with the ids of the numbers that it is of."""
-    found: dict[str, list[str]] = {}
+    """Every protocol in words, with its ids."""
+    texts: dict[str, list[str]] = {}
     for record in records:
-        found.setdefault(f"**{_title(record)}**: {record.protocol}", []).append(record.protocol_id)
-    return found
+        texts.setdefault(f"**{_title(record)}**: {record.protocol}", []).append(record.protocol_id)
+    return texts

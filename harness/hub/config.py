@@ -17,7 +17,7 @@ from models.config import STRICT, Positive
 
 @dataclass(frozen=True, config=STRICT)
 class Source:
-    """A run that weights or numbers come from, and the commit that it was made by."""
+    """A run that made weights or numbers, and the commit of its code."""
 
     stage: str
     key: str
@@ -27,10 +27,10 @@ class Source:
 
 @dataclass(frozen=True, config=STRICT)
 class Origin:
-    """Where a tokenizer comes from, and what was measured of it, every number with its protocol.
+    """Where a tokenizer comes from, and its metrics, every number with its protocol.
 
-    `variant` is the nearest one and what is set otherwise; `trained` and `data` are words. `attribution` is that of the
-    data set, "" where it states none.
+    `variant` names the nearest variant and the fields that differ from it; `trained` and `data` are in words.
+    `attribution` comes from the data set; it is "" if the data set states none.
     """
 
     variant: str
@@ -46,8 +46,8 @@ class Origin:
 class PretrainedConfig:
     """The content of config.json.
 
-    `latent_mean` and `latent_std` are those of every latent channel (Z,) over the training images, tokens and posterior
-    samples; None where they were not measured.
+    `latent_mean` and `latent_std` are the statistics of every latent channel (Z,) over the training images, tokens and
+    posterior samples; None if they were not measured.
     """
 
     image_size: Positive
@@ -61,13 +61,13 @@ class PretrainedConfig:
         if (self.latent_mean is None) != (self.latent_std is None):
             raise ValueError("latent_mean and latent_std go together")
         for name in ("latent_mean", "latent_std"):
-            found = getattr(self, name)
-            if found is not None and len(found) != self.tokenizer.channels:
-                raise ValueError(f"{name} has {len(found)} values for {self.tokenizer.channels} channels")
+            values = getattr(self, name)
+            if values is not None and len(values) != self.tokenizer.channels:
+                raise ValueError(f"{name} has {len(values)} values for {self.tokenizer.channels} channels")
 
 
 def checked(given: PretrainedConfig | Mapping[str, Any]) -> PretrainedConfig:
-    """Raises `Mistake` for a field that does not exist, is missing or has a value out of range."""
+    """The config; raises `Mistake` for a field that does not exist, is missing or has a value out of range."""
     try:
         return TypeAdapter(PretrainedConfig).validate_python(given)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Where a pretrained tokenizer comes from, and what was measured of it."""
+"""Where a pretrained tokenizer comes from, and its metrics."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from harness.store.runs import Run, Store
 from harness.system import plugins
 from models.variants import VARIANTS
 
-MEASURING = ("evaluation", "snapshots")  # of a tokenizer alone
+MEASURING = ("evaluation", "snapshots")  # the stages that measure a tokenizer alone
 
 
 def origin_of(store: Store, run: Run) -> tuple[Origin, LatentStatistics | None]:
     """Where the tokenizer that `run` trained comes from, and the statistics of its latents; raises `Damaged`.
 
-    Of the store's numbers it takes those that were measured of exactly these weights.
+    The origin holds all numbers of the store that were measured with exactly these weights.
     """
-    experiment, runs = experiment_of(run), store.rests_on(run)
+    experiment, runs = experiment_of(run), store.lineage(run)
     measured, latents = _measured(store, run), _latents(store, runs["tokenizer"])
     sources = [*runs.values(), *([latents] if latents else []), *measured]
     origin = Origin(
@@ -52,20 +52,20 @@ def _readers(store: Store, run: Run, stages: tuple[str, ...]) -> list[Run]:
 
 def _last_records(measured: list[Run]) -> tuple[Record, ...]:
     """The numbers at the end of the training, each once."""
-    found: dict[tuple[str, str, str], Record] = {}
+    latest: dict[tuple[str, str, str], Record] = {}
     for run in measured:
         records = run.records()
         last = max((r.step for r in records), default=0)
         for r in records:
             if r.step == last:
-                found.setdefault((r.metric, r.split, r.protocol_id), r)
-    return tuple(found.values())
+                latest.setdefault((r.metric, r.split, r.protocol_id), r)
+    return tuple(latest.values())
 
 
 def _latents(store: Store, tokenizer: Run) -> Run | None:
-    """The finished run that encoded the training images by `tokenizer`, of the newest code."""
-    found = [run for run in _readers(store, tokenizer, ("latents",)) if (run.folder / STATISTICS).exists()]
-    return max(found, key=lambda run: run.config()["revision"], default=None)
+    """The finished run that encoded the training images with `tokenizer`, by the newest code."""
+    encoded = [run for run in _readers(store, tokenizer, ("latents",)) if (run.folder / STATISTICS).exists()]
+    return max(encoded, key=lambda run: run.config()["revision"], default=None)
 
 
 def _source(run: Run) -> Source:
@@ -75,7 +75,7 @@ def _source(run: Run) -> Source:
 
 
 def _variant(experiment: Experiment) -> str:
-    """The variant of the scale that has the fewest fields other than `experiment`, and these."""
+    """The variant of the scale that differs from `experiment` in the fewest fields, and these fields."""
     base = scale(experiment.scale).experiment
     other = {name: differences(with_variant(base, name).tokenizer, experiment.tokenizer) for name in VARIANTS}
     name = min(other, key=lambda name: len(other[name]))
@@ -84,11 +84,11 @@ def _variant(experiment: Experiment) -> str:
 
 def _trained(experiment: Experiment, stage: str) -> str:
     training = experiment.training
-    told = f"{training.steps} steps of {training.batch_images} images"
+    text = f"{training.steps} steps of {training.batch_images} images"
     if stage == "finetuning":
-        told += f", then the decoder alone for {finetuning_schedule(experiment).steps}"
+        text += f", then the decoder alone for {finetuning_schedule(experiment).steps}"
     teacher = f", teacher {experiment.teacher}" if experiment.tokenizer.wants_teacher else ""
-    return f"{told}, seed {experiment.seed}{teacher}; moving average of the weights (decay {training.ema_decay:g})"
+    return f"{text}, seed {experiment.seed}{teacher}; moving average of the weights (decay {training.ema_decay:g})"
 
 
 def _data(experiment: Experiment, run: Run) -> str:

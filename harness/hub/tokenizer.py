@@ -1,8 +1,8 @@
 """Finished tokenizers as pretrained models: a folder, or a repository of the Hugging Face Hub, that needs no store.
 
-config.json         `PretrainedConfig`: what rebuilds the tokenizer, the statistics of its latents, where it comes from
+config.json         `PretrainedConfig`: how to rebuild the tokenizer, the statistics of its latents, its origin
 model.safetensors   the weights
-README.md           the model card, made of config.json alone
+README.md           the model card, made from config.json and the weights
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class PretrainedTokenizer(
     paper_url="https://arxiv.org/abs/2603.29634",
     model_card_template=CARD.read_text(encoding="utf-8"),
 ):
-    """A tokenizer that is only used: square images (B, 3, S, S) in [-1, 1] <-> latents (B, L, Z).
+    """A trained tokenizer: square images (B, 3, S, S) in [-1, 1] <-> latents (B, L, Z).
 
-    It has no dropout and is in evaluation mode. Its weights are frozen; gradients reach images and latents where the
-    caller does not forbid them. `save_pretrained(DIR)` and `push_to_hub(OWNER/NAME)` write all three files.
+    It has no dropout and is in evaluation mode. Its weights are frozen; gradients reach images and latents unless the
+    caller disables them. `save_pretrained(DIR)` and `push_to_hub(OWNER/NAME)` write all three files.
     """
 
     def __init__(self, config: PretrainedConfig | Mapping[str, Any]):
@@ -58,42 +58,40 @@ class PretrainedTokenizer(
     def of_run(cls, store: Store, run: Run) -> PretrainedTokenizer:
         """The tokenizer that `run` of the stage tokenizer or finetuning trained; raises `Damaged`.
 
-        Of the store's numbers it takes those that were measured of exactly these weights.
+        Its config holds all numbers of the store that were measured with exactly these weights.
         """
         experiment = experiment_of(run)
         origin, statistics = origin_of(store, run)
         mean, std = (tuple(part.tolist()) for part in statistics) if statistics else (None, None)
-        made = cls(PretrainedConfig(experiment.data.image_size, experiment.tokenizer, origin, mean, std))
-        made.tokenizer.load_state_dict(weights.load_tokenizer(experiment, run).state_dict())
-        return made
+        pretrained = cls(PretrainedConfig(experiment.data.image_size, experiment.tokenizer, origin, mean, std))
+        pretrained.tokenizer.load_state_dict(weights.load_tokenizer(experiment, run).state_dict())
+        return pretrained
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> PretrainedTokenizer:
-        """The tokenizer in a folder or, where there is no such folder, in the repository OWNER/NAME of the Hub.
+        """The tokenizer in a folder or, if there is no such folder, in the repository OWNER/NAME of the Hub.
 
         `options` are the mixin's: revision, token, cache_dir, force_download, local_files_only, map_location. Raises
-        `Mistake` where there is none or config.json is not of one, `Trouble` where its weights are damaged or the Hub
-        cannot be reached and has not been before.
+        `Mistake` if there is no tokenizer or its config.json is wrong, `Trouble` if its weights are damaged, or if the
+        Hub cannot be reached and no earlier download is in the cache.
         """
         name = str(pretrained_model_name_or_path)
-        if os.path.isdir(name):  # as the mixin asks
+        if os.path.isdir(name):  # the test of the mixin
             for file in (CONFIG_NAME, SAFETENSORS_SINGLE_FILE):
                 if not (Path(name) / file).is_file():
                     raise Mistake(f"{name} is no pretrained tokenizer: it has no {file}")
         else:
             require_hub_id(name)
-            options = _reachable(name, options)
+            options = _cached_if_offline(name, options)
         try:
-            found: PretrainedTokenizer = super().from_pretrained(name, **options)
+            pretrained: PretrainedTokenizer = super().from_pretrained(name, **options)
         except json.JSONDecodeError as error:
             raise Mistake(f"{CONFIG_NAME} of {name} is not JSON: {error}") from None
         except LocalEntryNotFoundError:
-            raise Trouble(
-                f"{name} is no folder, and the Hub, which cannot be reached, was not asked for it before"
-            ) from None
+            raise Trouble(f"{name} is neither a folder nor cached, and the Hub cannot be reached") from None
         except HfHubHTTPError as error:
             raise _absent(name, error) from None
-        return found
+        return pretrained
 
     @classmethod
     def _from_pretrained(
@@ -104,22 +102,22 @@ class PretrainedTokenizer(
         map_location: str = "cpu",
         **download: Any,
     ) -> PretrainedTokenizer:
-        """What the mixin calls: every weight has to be there, and none is unpickled."""
+        """Called by the mixin. Every weight has to be in the file, and nothing is unpickled."""
         if config is None:
             raise Mistake(f"{model_id} of the Hub is no pretrained tokenizer: it has no {CONFIG_NAME}")
-        made = cls(config)
+        pretrained = cls(config)
         local = Path(model_id) / SAFETENSORS_SINGLE_FILE
         path = str(local) if local.exists() else hf_hub_download(model_id, SAFETENSORS_SINGLE_FILE, **download)
         try:
-            return cls._load_as_safetensor(made, path, map_location, strict=True)
+            return cls._load_as_safetensor(pretrained, path, map_location, strict=True)
         except (SafetensorError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise Trouble(f"{path} is damaged or does not fit its {CONFIG_NAME}: {reason}") from None
 
     def generate_model_card(self, *args: Any, **values: Any) -> ModelCard:
-        """The model card; `values` are laid over those that the template asks for."""
+        """The model card; `values` override the default values of the template."""
         tokenizer, origin = self.config.tokenizer, self.config.origin
-        made = {
+        defaults = {
             "config": self.config,
             "tokenizer": tokenizer,
             "origin": origin,
@@ -130,17 +128,17 @@ class PretrainedTokenizer(
             "protocols": protocols(origin.records),
             "latents": list(zip(self.config.latent_mean or (), self.config.latent_std or (), strict=True)),
         }
-        return super().generate_model_card(*args, **made | values)
+        return super().generate_model_card(*args, **defaults | values)
 
     @property
     def statistics(self) -> LatentStatistics | None:
-        """Of the latents, to normalise and denormalise them for a generator; None where they were not measured."""
+        """The statistics that normalise the latents for a generator; None if they were not measured."""
         mean, std = self.config.latent_mean, self.config.latent_std
         return None if mean is None or std is None else LatentStatistics(torch.tensor(mean), torch.tensor(std))
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 of names, shapes and values of the weights: the same for a run and for what is published of it."""
+        """SHA-256 of names, shapes and values of the weights: the same for a run and its published copy."""
         digest = hashlib.sha256()
         for name, values in sorted(self.tokenizer.state_dict().items()):
             digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
@@ -148,20 +146,21 @@ class PretrainedTokenizer(
         return digest.hexdigest()
 
     def posterior(self, x: Tensor) -> Posterior:
-        """q(z | x) of images x (B, 3, S, S) in [-1, 1]; raises ValueError for any others."""
+        """q(z | x) of images x (B, 3, S, S) in [-1, 1]; raises ValueError for other input."""
         side = self.config.image_size
         if not x.is_floating_point() or x.ndim != 4 or x.shape[1:] != (3, side, side) or not len(x):
             raise ValueError(f"images are {_shown(x)}: floating point (B, 3, {side}, {side}) is needed")
-        if not x.abs().max() <= 1:  # NaN too
+        if not x.abs().max() <= 1:  # also for NaN
             low, high = x.min().item(), x.max().item()
             raise ValueError(f"images span [{low:.4g}, {high:.4g}]: values in [-1, 1] are needed")
-        found: Posterior = self.tokenizer.encode(x)
-        return found
+        posterior: Posterior = self.tokenizer.encode(x)
+        return posterior
 
     def encode(self, x: Tensor, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
-        """Latents z (B, L, Z), float32, of images x (B, 3, S, S) in [-1, 1]; raises ValueError for any others.
+        """Latents z (B, L, Z), float32, of images x (B, 3, S, S) in [-1, 1]; raises ValueError for other input.
 
-        The posterior's mode; with `sample` a sample by `generator`, which of a deterministic bottleneck is the mode.
+        The latents are the posterior's mode or, with `sample`, a sample by `generator`. A deterministic bottleneck has
+        only the mode.
         """
         posterior = self.posterior(x)
         if not sample:
@@ -180,12 +179,12 @@ class PretrainedTokenizer(
         return self.tokenizer.decode(z).clamp(-1, 1)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Images x (B, 3, S, S) in [-1, 1], through the posterior's mode and back; raises ValueError for any others."""
+        """Encodes images x (B, 3, S, S) in [-1, 1] and decodes the posterior's mode; raises ValueError for others."""
         return self.decode(self.encode(x))
 
 
 def require_hub_id(name: str) -> None:
-    """Raises `Mistake` where `name` is not of the form OWNER/NAME."""
+    """Raises `Mistake` if `name` does not have the form OWNER/NAME."""
     try:
         validate_repo_id(name)
         named = "/" in name
@@ -195,10 +194,10 @@ def require_hub_id(name: str) -> None:
         raise Mistake(f"{name} is neither a folder nor a repository of the Hub, which is written OWNER/NAME")
 
 
-def _reachable(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """`options`, for files kept from before alone where the Hub does not answer.
+def _cached_if_offline(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """`options`, restricted to cached files if the Hub does not answer.
 
-    One question without another try: the mixin's own would wait half a minute for every file.
+    It makes one request without retries: the mixin alone would wait half a minute for every file.
     """
     if options.get("local_files_only"):
         return options
@@ -207,7 +206,7 @@ def _reachable(name: str, options: dict[str, Any]) -> dict[str, Any]:
         get_hf_file_metadata(url, token=options.get("token"))
     except HfHubHTTPError as error:
         raise _absent(name, error) from None
-    except Exception:  # each HTTP library has its own when there is no network, or HF_HUB_OFFLINE is set
+    except Exception:  # no network or HF_HUB_OFFLINE: every HTTP library raises its own error
         return options | {"local_files_only": True}
     return options
 

@@ -15,7 +15,7 @@ BATCH = 128
 
 @torch.no_grad()
 def encode(tokenizer: Tokenizer, images: np.ndarray, machine: Machine) -> Posterior:
-    """The posterior (n, L, Z), on the CPU, of uint8 images (n, H, W, 3)."""
+    """The posterior (n, L, Z) of uint8 images (n, H, W, 3), on the CPU."""
     parts = []
     with machine.autocast():
         for start in range(0, len(images), BATCH):
@@ -27,6 +27,6 @@ def encode(tokenizer: Tokenizer, images: np.ndarray, machine: Machine) -> Poster
 
 @torch.no_grad()
 def decode(tokenizer: Tokenizer, z: Tensor, machine: Machine) -> Tensor:
-    """The uint8 images (n, 3, H, W), rounded, on the CPU, of latents z (n, L, Z)."""
+    """The images of latents z (n, L, Z): uint8 (n, 3, H, W), rounded, on the CPU."""
     with machine.autocast():
         return torch.cat([to_uint8(tokenizer.decode(machine.put(part))).cpu() for part in z.split(BATCH)])

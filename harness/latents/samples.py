@@ -1,4 +1,4 @@
-"""Samples, the latents that a generator draws: what they depend on, and what it takes to draw them."""
+"""Samples, the latents that a generator draws: what they depend on and what they cost."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ SAMPLES = "samples.npy"  # the file of a run, float32 (n, L, Z)
 
 
 def samples_size(experiment: Experiment, guide: Guide) -> Size:
-    """What drawing with a guide takes."""
+    """The cost of drawing the samples with a guide."""
     images, dimensions = experiment.sampling.images, experiment.tokenizer.tokens * experiment.tokenizer.channels
     work = images * flops.drawing(experiment, guide)
     return Size(images * experiment.sampling.steps, 4 * images * dimensions, work, images)
 
 
 def samples_config(experiment: Experiment) -> dict[str, Any]:
-    """What samples depend on beside the generator and its guide."""
+    """The settings that samples depend on besides the generator and its guide."""
     sampling = experiment.sampling
     return {
         "images": sampling.images,

@@ -23,12 +23,12 @@ from models.flow import guided
 from models.samplers import SAMPLERS, times
 
 BATCH = 256
-PART = 1024  # images; a multiple of the batch, so that batches fall where they would
+PART = 1024  # images in a file; a multiple of BATCH, so that the batches do not depend on it
 Map = Callable[[Callable[[Sequence[int]], Tensor], Iterable[Sequence[int]]], Iterable[Tensor]]
 
 
 class Noise:
-    """N(0, I) of shape (B, *shape), image by image from (seed, index): neither batches nor their order change it."""
+    """N(0, I) of shape (B, *shape), drawn per image from (seed, index): it does not depend on batches or order."""
 
     def __init__(self, seed: int, indices: Sequence[int], shape: tuple[int, ...], device: str = "cpu"):
         self.generators = [generator(seed, "noise", index) for index in indices]
@@ -40,7 +40,7 @@ class Noise:
 
 
 def shape(experiment: Experiment) -> tuple[int, int]:
-    """(L, Z)."""
+    """The shape (L, Z) of the latents."""
     return experiment.tokenizer.tokens, experiment.tokenizer.channels
 
 
@@ -55,9 +55,9 @@ class Source:
     machine: Machine
 
     def draw(self, indices: Sequence[int], guide: Guide, over: Map = map) -> Tensor:
-        """Latents z (n, L, Z), on the CPU: image i is of its class, from the noise of (seed, i).
+        """Latents z (n, L, Z) on the CPU: the class and the noise of an image depend on its index.
 
-        Sampler, steps, labels and seed are the experiment's; `over` maps the batches.
+        Sampler, steps, labels and seed are the experiment's; `over` maps a function over the batches.
         """
         batches = [indices[start : start + BATCH] for start in range(0, len(indices), BATCH)]
         return self.statistics.denormalise(torch.cat(list(over(lambda batch: self._batch(batch, guide), batches))))
@@ -82,7 +82,7 @@ class Source:
 
 
 def load(experiment: Experiment, runs: dict[str, Run], machine: Machine, name: str = weights.WEIGHTS) -> Source:
-    """The generator with the weights in file `name` of `runs["generator"]`; its latents and data are in `runs` too."""
+    """The generator with the weights in file `name` of `runs["generator"]`; `runs` also holds its latents and data."""
     classes = len(runs["data"].result()["facts"]["classes"])
     network = weights.load_generator(experiment, classes, runs["generator"], name).to(machine.device)
     return Source(experiment, network, load_statistics(runs["latents"]), classes, machine)
@@ -94,7 +94,7 @@ def times_of(sampling: Sampling) -> list[float]:
 
 
 def how(experiment: Experiment, guide: Guide) -> str:
-    """What it takes to draw the same latents again, for protocols."""
+    """The settings that draw the same latents again, in words for protocols."""
     sampling = experiment.sampling
     guided_by = f"guidance {guide}" if guide.scale != 1 else "no guidance"
     labels = {"balanced": "classes in equal shares", "random": "classes drawn at random"}[sampling.labels]
@@ -105,17 +105,17 @@ def how(experiment: Experiment, guide: Guide) -> str:
 def draw(work: Work, guide: Guide) -> Outcome:
     """Writes samples.npy, float32 (n, L, Z).
 
-    Images depend on their index alone, so what was drawn before a stop is kept, part by part.
+    Every image depends on its index alone, so the parts that were finished before a stop are kept.
     """
     source, images = load(work.experiment, work.inputs, work.machine), work.experiment.sampling.images
     folder = work.run.folder / "parts"
     folder.mkdir(exist_ok=True)
     paths = {start: folder / f"{start}.npy" for start in range(0, images, PART)}
-    there = work.processes.from_first([start for start, path in paths.items() if path.exists()])
+    finished = work.processes.from_first([start for start, path in paths.items() if path.exists()])
     with work.progress(images, "image") as bar:
         for start, path in paths.items():
             indices = range(start, min(start + PART, images))
-            if start not in there:
+            if start not in finished:
                 z = source.draw(indices, guide, work.map)
                 with replacing(path) as temporary, temporary.open("wb") as file:
                     np.save(file, z.numpy())

@@ -22,10 +22,10 @@ PARAMETERS = ("mean", "log_variance")  # of a posterior
 
 @dataclass(frozen=True)
 class Shard:
-    """Images `start` to `stop` of a split: the part of the latents that one process makes, all of it or nothing.
+    """Images `start` to `stop` of a split: one process writes their latents, completely or not at all.
 
-    On disk it is {split}_{parameter}_{start}.npy for each parameter of the posterior, float16 (images, views, L, Z),
-    and {split}_{start}.json, written last, with their checksums, the sums over them and what they were made from.
+    The files are {split}_{parameter}_{start}.npy for each parameter of the posterior, float16 (images, views, L, Z),
+    and {split}_{start}.json, written last, with their checksums, the sums over them and a digest of the inputs.
     """
 
     split: str
@@ -36,7 +36,7 @@ class Shard:
         return self.stop - self.start
 
     def array(self, parameter: str) -> str:
-        """The name of the array of a parameter; in the order of names, shards are in the order of images."""
+        """The file name of a parameter's array. Shards sorted by name are in the order of the images."""
         return f"{self.split}_{parameter}_{self.start:09d}.npy"
 
     @property
@@ -46,55 +46,56 @@ class Shard:
 
     @property
     def names(self) -> set[str]:
-        """The names of all its files."""
+        """The names of all files of the shard."""
         return {self.last, *map(self.array, PARAMETERS)}
 
     def write(self, folder: Path, arrays: Mapping[str, np.ndarray], sums: LatentMoments, made_from: str) -> None:
-        """Writes the arrays, by parameter, and last what `read` goes by."""
+        """Writes the array of each parameter, then the JSON file that `read` checks."""
         for parameter, array in arrays.items():
             with replacing(folder / self.array(parameter)) as temporary, temporary.open("wb") as file:
                 np.save(file, array)
         names = [self.array(parameter) for parameter in arrays]
-        found = dict(zip(names, checksums([folder / name for name in names]), strict=True))
-        told = {"images": len(self), "made_from": made_from, "sha256": found, "sums": sums.told()}
-        write_json(folder / self.last, told)
+        digests = dict(zip(names, checksums([folder / name for name in names]), strict=True))
+        content = {"images": len(self), "made_from": made_from, "sha256": digests, "sums": sums.to_json()}
+        write_json(folder / self.last, content)
 
     def read(self, folder: Path, made_from: str) -> LatentMoments | None:
-        """The sums over the shard; None where it is not there, not whole or made from something else."""
+        """The sums over the shard; None if it is absent, incomplete, damaged or made from other inputs."""
         try:
-            told = read_json(folder / self.last)
-            found = dict(zip(told["sha256"], checksums([folder / name for name in told["sha256"]]), strict=True))
+            content = read_json(folder / self.last)
+            names = list(content["sha256"])
+            digests = dict(zip(names, checksums([folder / name for name in names]), strict=True))
         except (FileNotFoundError, ValueError):
             return None
-        expected = {"images": len(self), "made_from": made_from, "sha256": found, "sums": told["sums"]}
-        return LatentMoments.from_told(told["sums"]) if told == expected else None
+        expected = {"images": len(self), "made_from": made_from, "sha256": digests, "sums": content["sums"]}
+        return LatentMoments.from_json(content["sums"]) if content == expected else None
 
 
 class Sharded:
-    """Arrays (n_k, views, L, Z), one after another, as one of `shape` (n, views, L, Z)."""
+    """Arrays (n_k, views, L, Z) that act as one concatenated array of `shape` (n, views, L, Z)."""
 
     def __init__(self, arrays: Sequence[np.ndarray]):
-        self.arrays = [np.asarray(array) for array in arrays]  # rows of a plain array are taken faster
+        self.arrays = [np.asarray(array) for array in arrays]  # indexing is faster than in a memmap
         self.starts = np.cumsum([0, *map(len, arrays)])
         self.shape = (int(self.starts[-1]), *arrays[0].shape[1:])
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, where: tuple[np.ndarray, np.ndarray | int]) -> np.ndarray:
-        """The rows (B, L, Z) at places (B,) on the first axis and views (B,), or one for all, on the second."""
-        places, views = np.broadcast_arrays(*where)
-        shards = np.searchsorted(self.starts, places, side="right") - 1
+    def __getitem__(self, index: tuple[np.ndarray, np.ndarray | int]) -> np.ndarray:
+        """The rows (B, L, Z) of images (B,), the first axis, and of views (B,) or one view, the second axis."""
+        images, views = np.broadcast_arrays(*index)
+        shards = np.searchsorted(self.starts, images, side="right") - 1
         order = np.argsort(shards, kind="stable")
-        rows = np.empty((len(places), *self.shape[2:]), self.arrays[0].dtype)
-        for here in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1):
-            shard = shards[here[0]]
-            rows[here] = self.arrays[shard][places[here] - self.starts[shard], views[here]]
+        rows = np.empty((len(images), *self.shape[2:]), self.arrays[0].dtype)
+        for group in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1):
+            shard = shards[group[0]]
+            rows[group] = self.arrays[shard][images[group] - self.starts[shard], views[group]]
         return rows
 
 
 class Latents:
-    """Posteriors of one split, memory-mapped, (n, views, L, Z): the images as they are and, of `train`, mirrored."""
+    """Memory-mapped posteriors (n, views, L, Z) of one split: of its images and, in `train`, their mirror images."""
 
     def __init__(self, run: Run, split: str, labels: np.ndarray, device: str):
         files = sorted(run.result()["files"])
@@ -115,7 +116,7 @@ class Latents:
         return self.at(indices, flips, noise)
 
     def at(self, indices: np.ndarray, views: np.ndarray | int, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised samples x_0 (B, L, Z), by noise of their shape, and classes y (B,) at places of the arrays."""
+        """Normalised samples x_0 (B, L, Z), drawn with `noise` of the same shape, and classes y (B,) of some images."""
 
         def part(array: Sharded) -> Tensor:
             return torch.from_numpy(np.asarray(array[indices, views], np.float32)).to(self.device)

@@ -21,7 +21,7 @@ class LatentStatistics(NamedTuple):
     std: Tensor
 
     def normalise(self, z: Tensor) -> Tensor:
-        """Latents (..., Z) to mean 0 and standard deviation 1 in every channel."""
+        """Scales latents (..., Z) to mean 0 and standard deviation 1 in every channel."""
         return (z - self.mean) / self.std
 
     def denormalise(self, z: Tensor) -> Tensor:
@@ -29,19 +29,19 @@ class LatentStatistics(NamedTuple):
         return z * self.std + self.mean
 
     def to(self, device: str) -> LatentStatistics:
-        """The same on a device."""
+        """The same statistics on a device."""
         return LatentStatistics(self.mean.to(device), self.std.to(device))
 
 
 class LatentMoments:
-    """The statistics of posteriors seen part by part, in closed form: E z = E mean, E z² = E mean² + E sigma²."""
+    """Sums over posteriors, which give their statistics in closed form: E z = E mean, E z² = E mean² + E sigma²."""
 
     def __init__(self, channels: int):
         self.count = 0
         self.first, self.second = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
 
     def add(self, posterior: Posterior) -> None:
-        """Takes in a posterior (..., Z)."""
+        """Adds a posterior (..., Z)."""
         mean = posterior.mean.double().flatten(0, -2)
         self.count += len(mean)
         self.first += mean.sum(0)
@@ -50,25 +50,27 @@ class LatentMoments:
             self.second += posterior.log_variance.double().flatten(0, -2).exp().sum(0)
 
     def merge(self, other: LatentMoments) -> None:
-        """Takes in what `other` took in."""
+        """Adds the sums of `other`."""
         self.count += other.count
         self.first += other.first
         self.second += other.second
 
-    def told(self) -> dict[str, Any]:
-        """The sums as JSON can hold them, to the last digit."""
+    def to_json(self) -> dict[str, Any]:
+        """The sums as JSON values, without loss of precision."""
         return {"count": self.count, "first": self.first.tolist(), "second": self.second.tolist()}
 
     @classmethod
-    def from_told(cls, told: dict[str, Any]) -> LatentMoments:
-        """The inverse of `told`."""
-        found = cls(len(told["first"]))
-        found.count = told["count"]
-        found.first, found.second = (torch.tensor(told[name], dtype=torch.float64) for name in ("first", "second"))
-        return found
+    def from_json(cls, values: dict[str, Any]) -> LatentMoments:
+        """The inverse of `to_json`."""
+        moments = cls(len(values["first"]))
+        moments.count = values["count"]
+        moments.first, moments.second = (
+            torch.tensor(values[name], dtype=torch.float64) for name in ("first", "second")
+        )
+        return moments
 
     def statistics(self) -> LatentStatistics:
-        """Of all that was taken in."""
+        """The statistics of all posteriors that were added."""
         mean = self.first / self.count
         return LatentStatistics(mean.float(), (self.second / self.count - mean**2).clamp(min=1e-12).sqrt().float())
 

@@ -1,1 +1,1 @@
-"""Frozen networks: where their weights are, what they do, what they cost."""
+"""Frozen networks: their weights, their roles and their costs."""

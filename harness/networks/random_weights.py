@@ -1,4 +1,4 @@
-"""Files of random weights under the names that true ones are looked for by: what a rehearsal reads in their place."""
+"""Files of random weights under the names of the true files, for rehearsals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def written(experiments: list[Experiment], folder: Path) -> Iterator[None]:
-    """Within it all weights that `experiments` read from files are random ones in `folder`."""
+    """A context in which `experiments` read random weights from `folder` in place of their files of weights."""
     import torch
     from safetensors.torch import save_file
 
@@ -45,7 +45,7 @@ def written(experiments: list[Experiment], folder: Path) -> Iterator[None]:
 
 
 def _vits(experiment: Experiment) -> Iterator[str]:
-    """The names of the ViTs that an experiment reads."""
+    """The names of the ViTs that `experiment` reads."""
     from harness.networks.roles import ENCODERS
 
     tokenizer = experiment.tokenizer
@@ -67,7 +67,7 @@ def _vit(timm_name: str) -> dict[str, Tensor]:
     import timm
 
     state: dict[str, Tensor] = timm.create_model(timm_name, pretrained=False, num_classes=0).state_dict()
-    # DINOv2 starts the gains of its residuals at 1e-5, by which every block would be the identity.
+    # DINOv2's residual gains start at 1e-5: every block would be almost the identity.
     return {name: tensor + 0.5 if name.endswith("gamma") else tensor for name, tensor in state.items()}
 
 
@@ -82,13 +82,13 @@ def _inception() -> dict[str, Tensor]:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     class Bare(FeatureExtractorInceptionV3):
-        """Its architecture as it is drawn, whatever the file holds that it is given so as not to download one."""
+        """The architecture with its random weights: the file only prevents a download and is not loaded."""
 
         def load_state_dict(self, *_: object) -> None:
             pass
 
-    nothing = io.BytesIO()
-    torch.save({}, nothing)
-    nothing.seek(0)
-    state = Bare("bare", ["2048"], feature_extractor_weights_path=nothing).state_dict()
+    empty = io.BytesIO()
+    torch.save({}, empty)
+    empty.seek(0)
+    state = Bare("bare", ["2048"], feature_extractor_weights_path=empty).state_dict()
     return {name: tensor for name, tensor in state.items() if "num_batches" not in name}

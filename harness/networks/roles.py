@@ -1,9 +1,9 @@
-"""Pretrained frozen networks, from the installed packages or from files of weights: no download.
+"""Pretrained frozen networks by role, from installed packages or files of weights: no download.
 
-Three jobs, three networks, so that none is judged by itself. Of what packages bring, EfficientNet-Lite0 teaches, Lite1
-gives the perceptual distance, Lite2 measures; they are siblings (one architecture, one training set), which every
-report says. At the paper's scale DINOv2 teaches and starts encoders, LPIPS is the perceptual distance and Inception
-measures; a discriminator reads DINO.
+Three roles use three networks, so that no network is judged by itself. From packages, EfficientNet-Lite0 is the
+teacher, Lite1 the perceptual distance, Lite2 the measure. They are siblings (one architecture, one training set), as
+every report says. At the paper's scale, DINOv2 is the teacher and initialises encoders, LPIPS is the perceptual
+distance, Inception the measure, and the discriminator uses DINO.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ if TYPE_CHECKING:
     from models.tokenizer import Tokenizer as TokenizerNetwork
 
 
-# By the size of an encoder, the DINOv2 that it may start from.
+# Size of an encoder: the DINOv2 that can initialise it.
 ENCODERS = {SIZES["S"]: "dinov2_vits14", SIZES["B"]: "dinov2_vitb14", SIZES["L"]: "dinov2_vitl14"}
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The frozen networks of an experiment, by what each does.
+    """The frozen networks of an experiment, by role.
 
-    Loading one raises `Mistake` for weights that are missing or do not fit, `Trouble` where they come with a package
-    that is not installed.
+    Loading a network raises `Mistake` for weights that are missing or do not fit, and `Trouble` for a package that is
+    not installed.
     """
 
     experiment: Experiment
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The configuration that says which networks are needed."""
+        """The configuration that decides which networks are needed."""
         return self.experiment.tokenizer
 
     def teacher(self) -> Teacher:
-        """The teacher, not loaded; raises `Mistake` for an unknown one."""
+        """The teacher, not loaded. Raises `Mistake` for an unknown name."""
         return teacher(self.experiment.teacher)
 
     def perceptual(self, machine: Machine) -> nn.Module | None:
-        """The perceptual distance of x and its reconstruction in [-1, 1], where the objective has one."""
+        """The perceptual distance of x and its reconstruction in [-1, 1], or None if the objective has none."""
         from harness.networks import lpips
         from models.efficientnet import PerceptualDistance
         from models.lpips import Lpips
@@ -67,7 +67,7 @@ class Roles:
         return PerceptualDistance(efficientnet_lite(PERCEPTUAL, machine), perceptual.batch_share)
 
     def discriminator_features(self, machine: Machine) -> Readouts:
-        """The network that a discriminator reads."""
+        """The frozen features that the discriminator reads."""
         from models.discriminator import DinoReadouts, LiteReadouts
 
         if self.tokenizer.adversarial.features == "efficientnet_lite0":
@@ -75,7 +75,7 @@ class Roles:
         return DinoReadouts(vit(VITS["dino_vits16"], 224, DINO, DINO.find()).to(machine.device))
 
     def initialise_encoder(self, network: TokenizerNetwork) -> None:
-        """Starts the encoder of `network` from the DINOv2 of its size, where the configuration says so."""
+        """Initialises the encoder of `network` from the DINOv2 of its size, if the configuration says so."""
         from models import dinov2
 
         if self.tokenizer.dinov2_encoder:
@@ -84,20 +84,20 @@ class Roles:
             dinov2.initialise_encoder(network, net.state_dict())
 
     def _encoder(self) -> str:
-        """The DINOv2 that has the size of the encoder; raises `Mistake` where none has."""
-        ours = self.tokenizer.encoder
-        if ours not in ENCODERS:
+        """The name of the DINOv2 of the encoder's size. Raises `Mistake` if there is none."""
+        encoder = self.tokenizer.encoder
+        if encoder not in ENCODERS:
             sizes = ", ".join(f"{size.width}/{size.depth}/{size.heads}" for size in ENCODERS)
             raise Mistake(
-                f"tokenizer.dinov2_encoder: no DINOv2 has width/depth/heads {ours.width}/{ours.depth}/{ours.heads}, "
-                f"but {sizes} have"
+                "tokenizer.dinov2_encoder: no DINOv2 has width/depth/heads "
+                f"{encoder.width}/{encoder.depth}/{encoder.heads}; choose {sizes}"
             )
-        return ENCODERS[ours]
+        return ENCODERS[encoder]
 
     def files(self) -> dict[str, Callable[[], Path]]:
-        """How to find each file of weights that the training reads, the teacher's apart, by what it is of.
+        """Functions that find the files of weights that training reads, by role; the teacher's file is not included.
 
-        Raises `Mistake` for an encoder of a size that no DINOv2 has.
+        Raises `Mistake` if no DINOv2 has the size of the encoder.
         """
         from harness.networks import lpips
 
@@ -111,20 +111,20 @@ class Roles:
         return files
 
     def facts(self) -> dict[str, str]:
-        """What a run records of these files: their checksums."""
-        return {f"{of}_weights": short_checksum(find()) for of, find in self.files().items()}
+        """The checksums of these files, for the record of a run."""
+        return {f"{role}_weights": short_checksum(find()) for role, find in self.files().items()}
 
     def require(self) -> None:
-        """Raises for the first weights that are missing, before any is loaded; it looks into no file.
+        """Raises for the first missing weights; it opens no file.
 
-        It also refuses an encoder of a size that no DINOv2 has.
+        Also raises `Mistake` if no DINOv2 has the size of the encoder.
         """
         measure = plugins.load("harness.networks.measures", self.experiment.evaluation.network, "measure")
         for find in (self.teacher().weights, *self.files().values(), measure.weights_file):
             find()
 
 
-def require_weights(waiting: Iterable[Task]) -> None:
-    """Raises where weights that tasks may read are not on this machine."""
-    for experiment in dict.fromkeys(t.experiment for t in waiting):
+def require_weights(tasks: Iterable[Task]) -> None:
+    """Raises if weights that `tasks` may read are not on this machine."""
+    for experiment in dict.fromkeys(task.experiment for task in tasks):
         Roles(experiment).require()

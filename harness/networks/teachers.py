@@ -1,4 +1,4 @@
-"""Frozen teachers, by name."""
+"""The frozen teachers, by name."""
 
 from __future__ import annotations
 
@@ -19,16 +19,13 @@ if TYPE_CHECKING:
     from models.alignment import Features
 
 
-# Teachers
-
-
 @dataclass(frozen=True)
 class Teacher:
-    """A frozen teacher: the widths of its patch tokens and its class token, where its weights are, how to load it.
+    """A frozen teacher: the widths of its patch tokens and its class token, the file of its weights, how to load it.
 
-    `load(patches, machine)` gives a function from images (B, 3, H, W) in [-1, 1] to the features of a grid of
-    `patches` x `patches` image tokens. `cached` says whether the features of all training images are computed once and
-    kept, or asked for at every step: 256 tokens of 1024 values for 1.28 million images would be a terabyte.
+    `load(patches, machine)` returns a function from images (B, 3, H, W) in [-1, 1] to the features of a grid of
+    `patches` x `patches` image tokens. If `cached`, the features of all training images are computed once and stored;
+    otherwise at every step, because 256 tokens of 1024 values for 1.28 million images would take a terabyte.
     """
 
     about: str
@@ -82,7 +79,7 @@ TEACHERS = {
 
 
 def teacher(name: str) -> Teacher:
-    """The teacher called `name`; raises `Mistake`."""
+    """The teacher called `name`. Raises `Mistake` if there is none."""
     if name not in TEACHERS:
         raise unknown("teacher", name, TEACHERS)
     return TEACHERS[name]

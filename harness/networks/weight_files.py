@@ -1,7 +1,7 @@
-"""Files of weights that come with no package: where they are looked for and how they are read.
+"""Finds and reads files of weights that come with no package.
 
-Nothing here downloads. A file is looked for in the folder that TOKENIZER_WEIGHTS names, `weights` by default, then in
-caches that other programs fill: that of the Hugging Face hub, that of torch's hub.
+Nothing is downloaded. The folder that TOKENIZER_WEIGHTS names (default: `weights`) is searched first, then the caches
+of the Hugging Face hub and of torch's hub, which other programs fill.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FOLDER_VARIABLE = "TOKENIZER_WEIGHTS"
-IN_HUB = "model.safetensors"  # the file of a repository that is looked at
+IN_HUB = "model.safetensors"  # the weights in a repository of the hub
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """Whose weights they are, the names they are looked for by in folders, what they are upstream.
+    """A file of weights: its network (`of`), its possible file names, and its description at the source (`upstream`).
 
-    `hub` is the repository of the Hugging Face hub that has them as model.safetensors; else `command` fetches them,
-    where one does. `option` of `harness.evaluate` gives them, where they are of a network that measures.
+    `hub` is the repository of the Hugging Face hub that has the weights as model.safetensors. Otherwise `command`
+    fetches them, if not empty. `option` is the option of `harness.evaluate` that names the file of a measure.
     """
 
     of: str
@@ -41,11 +41,14 @@ class WeightsFile:
     option: str = ""
 
     def find(self, given: Path | None = None, *more_folders: Path) -> Path:
-        """`given`, else the first of the names in the folder of weights or in `more_folders`, else that of the hub."""
+        """The path `given`, else the first file in the folder of weights or `more_folders`, else in the hub's cache.
+
+        Raises `Mistake` if there is none.
+        """
         if given is not None:
             if given.is_file():
                 return given
-            raise Mistake(f"the weights of {self.of} are missing: {given} is not a file; it should be {self.upstream}")
+            raise Mistake(f"the weights of {self.of} are missing: {given} is not a file; needed is {self.upstream}")
         folders = [Path(os.environ.get(FOLDER_VARIABLE) or "weights"), *more_folders]
         for path in (folder / name for folder in folders for name in self.names):
             if path.is_file():
@@ -56,44 +59,44 @@ class WeightsFile:
         return cached
 
     def _missing(self, folders: list[Path]) -> str:
-        names, places = (" or ".join(map(str, some)) for some in (self.names, folders))
-        looked = f"no {names} in folder {places}"
-        ways = [f"put {self.upstream} in that folder by that name ({FOLDER_VARIABLE} names another folder)"]
+        names, searched = (" or ".join(map(str, paths)) for paths in (self.names, folders))
+        problem = f"no {names} in folder {searched}"
+        remedies = [f"put {self.upstream} in that folder under that name ({FOLDER_VARIABLE} sets another folder)"]
         command = self.command
         if self.hub:
-            looked += f", no {self.hub} in {_hub_cache()}"
+            problem += f", no {self.hub} in {_hub_cache()}"
             command = f"hf download {self.hub} {IN_HUB}"
         if command:
-            ways.insert(0, f"`{command}` fetches them")
+            remedies.insert(0, f"fetch them with `{command}`")
         if self.option:
-            ways.append(f"give them to harness.evaluate by {self.option} FILE")
-        return f"the weights of {self.of} are missing: {looked}; {', or '.join(ways)}"
+            remedies.append(f"pass them to harness.evaluate with {self.option} FILE")
+        return f"the weights of {self.of} are missing: {problem}; {', or '.join(remedies)}"
 
     def read(self, path: Path) -> dict[str, Tensor]:
-        """The tensors in a file by their names; no code in it is run. Raises `Mistake` where it holds anything else."""
+        """The named tensors in a file; no code in it is run. Raises `Mistake` if the file holds anything else."""
         import torch
         from safetensors.torch import load_file
 
         try:
             if path.suffix == ".safetensors":
                 return load_file(path)
-            held = torch.load(path, map_location="cpu", weights_only=True)
-        # Readers raise all kinds of errors for damaged files, and torch's advises to run what is in the file.
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        # Readers raise any kind of error for damaged files, and torch's message suggests running code in the file.
         except Exception as error:
             raise self._unfit(path, f"it is damaged or holds more than tensors ({type(error).__name__})") from error
-        if not isinstance(held, dict) or not all(
-            isinstance(key, str) and torch.is_tensor(value) for key, value in held.items()
+        if not isinstance(tensors, dict) or not all(
+            isinstance(key, str) and torch.is_tensor(value) for key, value in tensors.items()
         ):
-            raise self._unfit(path, "it does not hold tensors by their names")
-        return held
+            raise self._unfit(path, "it does not hold named tensors")
+        return tensors
 
     @contextmanager
     def fitting(self, path: Path) -> Iterator[None]:
-        """Within it the tensors of a file are put into the network: where they do not fit it raises `Mistake`."""
+        """A context for loading the tensors of a file into a network. Raises `Mistake` if they do not fit."""
         try:
             yield
         except (RuntimeError, IndexError, ArithmeticError) as error:
-            # After the first line, which names a class, torch lists every tensor that does not fit.
+            # The first line names a class; the next lines list every tensor that does not fit.
             why = " ".join(str(error).partition("\n")[2].split()) or str(error)
             raise self._unfit(path, textwrap.shorten(why, 200, placeholder=" ...")) from error
 
@@ -137,7 +140,7 @@ INCEPTION = WeightsFile(
 
 
 def short_checksum(path: Path) -> str:
-    """The first 12 hexadecimal digits of the SHA-256 of a file, which is read again only where it has changed."""
+    """The first 12 hexadecimal digits of the SHA-256 of a file. An unchanged file is read only once."""
     stat = path.stat()
     return _checksum(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
@@ -155,8 +158,8 @@ def _hub_cache() -> str:
 
 
 def _in_hub_cache(repository: str) -> Path | None:
-    """The file of a repository that was downloaded before; this asks no network."""
+    """The path of a file that was downloaded before; this uses no network."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository, IN_HUB, cache_dir=_hub_cache())
-    return Path(found) if isinstance(found, str) else None  # else it was never asked for, or known to be absent
+    path = try_to_load_from_cache(repository, IN_HUB, cache_dir=_hub_cache())
+    return Path(path) if isinstance(path, str) else None  # otherwise not in the cache, or known to be absent

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, which hold tensors and no code."""
+"""Weights on disk: safetensors files, which hold tensors and no code."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def save(run: Run, name: str, module: nn.Module) -> None:
 
 
 def snapshot_steps(steps: int) -> list[int]:
-    """Up to five evenly spaced steps, the last one the end of the training."""
+    """Up to five evenly spaced steps; the last one is the end of training."""
     return sorted({round(steps * k / SNAPSHOTS) for k in range(1, SNAPSHOTS + 1)} - {0})
 
 
 def snapshot_file(step: int, steps: int) -> str:
-    """The file of the weights after `step` steps of `steps`."""
+    """The file of the weights after `step` of `steps` steps."""
     return WEIGHTS if step == steps else f"snapshots/{step}.safetensors"
 
 
 def keep_snapshots(run: Run, steps: int) -> Callable[[int, nn.Module], None]:
-    """What to call after every step of `steps`: it keeps the weights of the snapshots, the last ones included."""
-    moments = snapshot_steps(steps)
+    """A function to call after each of `steps` steps: it saves the weights of all snapshots, the last one included."""
+    chosen_steps = snapshot_steps(steps)
 
     def keep(step: int, module: nn.Module) -> None:
-        if step in moments:
+        if step in chosen_steps:
             save(run, snapshot_file(step, steps), module)
 
     return keep
@@ -61,12 +61,12 @@ def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tok
 
 
 def new_generator(experiment: Experiment, classes: int) -> nn.Module:
-    """The generator of `experiment` for `classes` classes, its weights drawn."""
+    """The generator of `experiment` for `classes` classes, with random weights."""
     network = plugins.load("models.generators", experiment.generator.name, "generator").Network
     tokenizer, generator = experiment.tokenizer, experiment.generator
-    options = {"qk_norm": True} if generator.qk_norm else {}  # not every generator takes it
-    made: nn.Module = network(generator.size, tokenizer.tokens, tokenizer.channels, classes, **options)
-    return made
+    options = {"qk_norm": True} if generator.qk_norm else {}  # not every generator has this option
+    module: nn.Module = network(generator.size, tokenizer.tokens, tokenizer.channels, classes, **options)
+    return module
 
 
 def load_generator(experiment: Experiment, classes: int, run: Run, name: str = WEIGHTS) -> nn.Module:

@@ -1,1 +1,1 @@
-"""From requests to tasks with keys, and what they cost."""
+"""From requests to tasks with keys, and their costs."""

@@ -1,11 +1,11 @@
-"""The cluster file: what a job of each stage and scale gets. TOML; a later table overrides an earlier one:
+"""The cluster file: the resources of a job of each stage and scale. TOML; a later table overrides an earlier one:
 
     [default]                     every job
     [tokenizer]                   a stage
     [paper256]                    a scale
     [paper256.tokenizer]          a stage at a scale
 
-`cluster.toml` in the current folder is read where no other file is named. Two commented examples are in
+If no file is named, `cluster.toml` in the current folder is read. Two commented examples are in
 `harness/planning/clusters/`.
 """
 
@@ -31,13 +31,14 @@ FILE = Path("cluster.toml")
 
 @dataclass(frozen=True, config=STRICT)
 class Resources:
-    """What one job gets. An empty text leaves the choice to the cluster.
+    """The resources of one job. An empty text leaves the choice to the cluster.
 
-    `processes` a node share a stage that can be shared; `cpus` and `gpus` are those of one process, memory that of a
-    node. `accumulate`, `checkpointing` and `compile` are those of `harness.planning.stage.Execution`. `at_once`: how
-    many jobs of one array may run at the same time. Slurm tells a job `warning_seconds` before its limit; it saves at
-    its next step and goes back into the queue, at most `timeouts` times. Submitit counts as such, too, a preemption in
-    the last ten minutes or the last fifth of the limit.
+    `processes` is the number per node; they share the work of a stage that can be shared. `cpus` and `gpus` are per
+    process, memory is per node. `accumulate`, `checkpointing` and `compile` are fields of
+    `harness.planning.stage.Execution`. `at_once`: how many jobs of one array may run at the same time. Slurm warns a
+    job `warning_seconds` before its limit; the job saves at its next step and returns to the queue, at most `timeouts`
+    times. Submitit counts a preemption as a timeout too if it comes in the last ten minutes or the last fifth of the
+    limit.
     """
 
     partition: str = ""
@@ -63,41 +64,42 @@ class Resources:
         return Execution(self.accumulate, self.checkpointing, self.compile)
 
     def __post_init__(self) -> None:
-        # A job that is told before it has imported its code and can listen would be lost.
+        # A warning that comes before the job has imported its code would kill the job.
         if 3600 * self.hours < self.warning_seconds + 120:
             raise ValueError(
-                f"hours = {self.hours:g} leaves no two minutes before a warning of {self.warning_seconds} s"
+                f"hours = {self.hours:g} leaves less than two minutes before the warning, which comes "
+                f"{self.warning_seconds} s before the limit"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """A cluster file that was read and checked."""
+    """The tables of a checked cluster file."""
 
     tables: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def resources(self, stage: str, scale: str) -> Resources:
-        """What a job of `stage` at `scale` gets; one process where the stage cannot be shared."""
+        """The resources of a job of `stage` at `scale`; one process if the stage cannot be shared."""
         tables = [self.tables.get(name, {}) for name in ("default", stage, scale)]
         fields: dict[str, object] = {}
         for table in (*tables, self.tables.get(scale, {}).get(stage, {})):
             fields |= {name: value for name, value in table.items() if not isinstance(value, dict)}
-        found = with_fields(Resources(), fields)  # all at once: only what is meant is checked
+        resources = with_fields(Resources(), fields)  # all at once: only the final state is checked
         shared = getattr(plugins.load("harness.stages", stage, "stage"), "parallel", False)
-        return found if shared else dataclasses.replace(found, nodes=1, processes=1)
+        return resources if shared else dataclasses.replace(resources, nodes=1, processes=1)
 
 
 def load(path: Path | None) -> Cluster:
-    """The cluster file at `path`, or the one of the current folder, or the defaults; raises `Mistake`."""
+    """The cluster file at `path`, or the one in the current folder, or the defaults; raises `Mistake`."""
     if path is None and not FILE.exists():
         return Cluster()
     path = path or FILE
     try:
         tables = tomllib.loads(path.read_text())
     except OSError:
-        raise Mistake(f"the cluster file {path} is not there") from None
-    except ValueError as error:  # no TOML, or no text
-        raise Mistake(f"{path} is no cluster file: {error}") from None
+        raise Mistake(f"the cluster file {path} does not exist") from None
+    except ValueError as error:  # not TOML, or not text
+        raise Mistake(f"{path} is not a cluster file: {error}") from None
     cluster, stages = Cluster(tables), plugins.names("harness.stages")
     for name, table in tables.items():
         if name not in ("default", *SCALES, *stages):

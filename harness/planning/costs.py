@@ -1,5 +1,5 @@
-"""What a plan will take: model FLOPs and so GPU-hours, samples and disk from the configurations, before anything is
-paid for; and time from earlier runs of the same stage at the same scale.
+"""The costs of a plan before it runs: model FLOPs and so GPU-hours, samples and disk from the configurations, and the
+time from earlier runs of the same stage at the same scale.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from harness.system.errors import Mistake
 
 GIB = 2**30
 UNITS = {"EFLOPs": 1e18, "PFLOPs": 1e15, "TFLOPs": 1e12}
-Known = dict[tuple[str, str], float]  # seconds a unit, by stage and scale
-NAMED = 3  # stages of a plan that is refused
+Known = dict[tuple[str, str], float]  # seconds per unit, by stage and scale
+NAMED = 3  # stages in the message that refuses a plan
 
 
 @dataclass(frozen=True)
 class Kind:
-    """All missing tasks of one stage, and what a job of it gets."""
+    """All missing tasks of one stage, and the resources of one of its jobs."""
 
     stage: str
     tasks: tuple[Task, ...]
@@ -37,43 +37,43 @@ class Kind:
 
     @functools.cached_property
     def sizes(self) -> list[Size]:
-        """Of every task."""
+        """The size of every task."""
         return [size_of(t) for t in self.tasks]
 
     @property
     def flops(self) -> float:
-        """Of all tasks together."""
+        """The model FLOPs of all tasks together."""
         return sum(size.flops for size in self.sizes)
 
     @property
     def after(self) -> list[str]:
-        """The stages that have to be there before."""
+        """The stages that must be done before."""
         return list(dict.fromkeys(name for t in self.tasks for name in t.inputs))
 
     @property
     def limit_hours(self) -> float:
-        """How long a job may take: what cannot go on where it stopped has to end within one limit."""
+        """The hours that a job may take over all its attempts; a stage that cannot resume has one attempt."""
         attempts = 1 + self.resources.timeouts if getattr(self.tasks[0].module, "resumes", False) else 1
         return attempts * self.resources.hours
 
     @property
     def gpus(self) -> int:
-        """Of a job."""
+        """The GPUs of a job."""
         return self.resources.nodes * self.resources.processes * self.resources.gpus
 
     def hours(self, pace: Pace) -> float:
-        """Of the longest job, on all of its GPUs; of one that gets none, on one."""
+        """The hours of the longest job on all of its GPUs, or on one GPU if it gets none."""
         return pace.hours(max(size.flops for size in self.sizes)) / max(1, self.gpus)
 
 
 def size_of(t: Task) -> Size:
-    """Work and disk of a task."""
+    """The work and the disk usage of a task."""
     size: Size = t.module.size(t.experiment)
     return size
 
 
 def plan_table(planned: list[Task], labels: dict[Task, str], store: Store, cluster: Cluster, pace: Pace) -> str:
-    """A plan as text: every task, what is missing by stage, what its jobs get, and all together."""
+    """A plan as text: every task, the missing tasks by stage, the resources of their jobs, and the totals."""
     missing = [t for t in planned if t.run_in(store).state not in FINAL]
     kinds = _kinds(missing, cluster)
     unit = _unit(sum(kind.flops for kind in kinds) or sum(size_of(t).flops for t in planned))
@@ -81,15 +81,15 @@ def plan_table(planned: list[Task], labels: dict[Task, str], store: Store, clust
     parts = [_tasks_table(planned, labels, store, known, unit, pace)]
     if not missing:
         return f"{parts[0]}\n\nAll {len(planned)} stages are done."
-    parts += [f"What is missing, by stage, on one {pace}:\n\n{_kinds_table(kinds, unit, pace)}"]
-    parts += [f"What a job gets with --executor slurm:\n\n{_resources_table(kinds)}"]
+    parts += [f"Missing, by stage, on one {pace}:\n\n{_kinds_table(kinds, unit, pace)}"]
+    parts += [f"Resources of a job with --executor slurm:\n\n{_resources_table(kinds)}"]
     if warnings := list(_warnings(kinds, pace)):
         parts.append("\n".join(warnings))
     return "\n\n".join([*parts, _total(len(planned), kinds, store, known, unit, pace)])
 
 
 def require_gpu_hours(waiting: list[Task], pace: Pace, limit: float | None, times: int = 1) -> None:
-    """Raises `Mistake` where `times` those tasks take more than `limit` GPU-hours; None is no limit."""
+    """Raises `Mistake` if `times` times these tasks take more than `limit` GPU-hours; None is no limit."""
     kinds = sorted(_kinds(waiting, Cluster()), key=lambda kind: -kind.flops)
     hours = times * pace.hours(sum(kind.flops for kind in kinds))
     if limit is not None and hours > limit:
@@ -98,19 +98,19 @@ def require_gpu_hours(waiting: list[Task], pace: Pace, limit: float | None, time
             for kind in kinds[:NAMED]
         )
         raise Mistake(
-            f"what is missing takes about {_digits(hours)} GPU-hours on one {pace}, more than --max-gpu-hours "
+            f"the missing stages take about {_digits(hours)} GPU-hours on one {pace}, more than --max-gpu-hours "
             f"{limit:g}: {largest}"
         )
 
 
 def _warnings(kinds: list[Kind], pace: Pace) -> Iterator[str]:
-    """A line for every stage whose jobs would come to their last limit before their end."""
+    """A line for every stage whose jobs would reach their last time limit before they finish."""
     for kind in kinds:
         if kind.hours(pace) > kind.limit_hours:
-            on = "its GPUs" if kind.gpus else "a GPU, of which it gets none,"
+            on = "its GPUs" if kind.gpus else "one GPU, although it gets none,"
             yield (
                 f"warning: a job of {kind.stage} takes about {_digits(kind.hours(pace))} hours on {on} and may take "
-                f"{kind.limit_hours:g} in all"
+                f"at most {kind.limit_hours:g}"
             )
 
 
@@ -119,7 +119,8 @@ def _kinds(tasks: Iterable[Task], cluster: Cluster) -> list[Kind]:
     for t in tasks:
         by_stage.setdefault(t.stage, []).append(t)
     return [
-        Kind(stage, tuple(some), cluster.resources(stage, some[0].experiment.scale)) for stage, some in by_stage.items()
+        Kind(stage, tuple(of_stage), cluster.resources(stage, of_stage[0].experiment.scale))
+        for stage, of_stage in by_stage.items()
     ]
 
 
@@ -194,7 +195,7 @@ def _total(stages: int, kinds: list[Kind], store: Store, known: Known, unit: str
     sizes = [(kind, size) for kind in kinds for size in kind.sizes]
     paces = [known.get((kind.stage, kind.tasks[0].experiment.scale)) for kind, _ in sizes]
     seconds = sum((expected or 0) * size.units for expected, (_, size) in zip(paces, sizes, strict=True))
-    time = f"{seconds / 60:.0f} min by earlier runs at this scale" if seconds else "no earlier run to judge the time by"
+    time = f"{seconds / 60:.0f} min by earlier runs at this scale" if seconds else "time unknown without earlier runs"
     time += f", {paces.count(None)} stages unknown" if None in paces and seconds else ""
     flops = sum(size.flops for _, size in sizes)
     cost = f"{_digits(flops / UNITS[unit])} {unit}, {_digits(pace.hours(flops))} GPU-hours on one {pace}"
@@ -206,12 +207,12 @@ def _total(stages: int, kinds: list[Kind], store: Store, known: Known, unit: str
 
 
 def _unit(flops: float) -> str:
-    """The largest unit that leaves a whole one, else the smallest."""
+    """The largest unit that `flops` reaches, else the smallest one."""
     return next((unit for unit, one in UNITS.items() if flops >= one), "TFLOPs")
 
 
 def _digits(value: float) -> str:
-    """Three digits, and no more than three behind the point."""
+    """The value with three significant digits and at most three decimals."""
     if value == 0:
         return "0"
     if value < 0.001:
@@ -220,7 +221,7 @@ def _digits(value: float) -> str:
 
 
 def _seconds_per_unit(store: Store) -> Known:
-    """The median over the finished runs of each stage and scale."""
+    """The median seconds per unit of the finished runs of each stage and scale."""
     seen: dict[tuple[str, str], list[float]] = {}
     for path in store.root.glob("*/*/result.json"):
         run = store.run(path.parent.parent.name, path.parent.name)

@@ -1,4 +1,4 @@
-"""Graphics cards by their published peak, and what model FLOPs take on one of them."""
+"""GPUs with their published peak, and the GPU-hours of model FLOPs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.system.errors import Mistake, unknown
 
 @dataclass(frozen=True)
 class Gpu:
-    """A card and its peak in bfloat16, dense matrices, in FLOP/s (NVIDIA's data sheets, halved where sparse)."""
+    """A GPU and its peak in bfloat16 on dense matrices, in FLOP/s (NVIDIA's data sheets; half of sparse figures)."""
 
     title: str
     peak: float
@@ -35,11 +35,11 @@ class Pace:
         if name not in GPUS:
             raise unknown("GPU", name, GPUS)
         if not 0 < mfu <= 1:
-            raise Mistake(f"--mfu {mfu:g}: above 0 and at most 1")
+            raise Mistake(f"--mfu {mfu:g}: should be above 0 and at most 1")
         return cls(GPUS[name], mfu)
 
     def hours(self, flops: float) -> float:
-        """GPU-hours of so many model FLOPs."""
+        """The GPU-hours of model FLOPs."""
         return flops / (self.gpu.peak * self.mfu) / 3600
 
     def __str__(self) -> str:

@@ -17,7 +17,7 @@ NAMED = 7  # rows in a label
 
 @dataclass(frozen=True)
 class Plan:
-    """A request, its experiments by row, and its tasks with the rows that read each."""
+    """A request, its experiments by row, and its tasks, each with a label that names the rows that read it."""
 
     request: Request
     by_row: dict[Row, list[Experiment]]
@@ -29,7 +29,7 @@ class Plan:
         return list(self.labels)
 
     def runs_by_seed(self, store: Store) -> dict[int, list[Run]]:
-        """The runs of every seed, made or not."""
+        """The runs of every seed; their folders may be missing."""
         by_seed: dict[int, list[Run]] = {}
         for experiment in (e for of_row in self.by_row.values() for e in of_row):
             runs = [t.run_in(store) for t in tasks([experiment], self.request.stages(experiment))]
@@ -37,12 +37,12 @@ class Plan:
         return by_seed
 
     def require_data(self) -> None:
-        """Raises `Mistake` where the data is not on this machine; the keys are provisional then."""
+        """Raises `Mistake` if the data is not on this machine; without it the keys are provisional."""
         require_data(self.request)
 
 
 def require_data(request: Request) -> None:
-    """Raises `Mistake` where the data of a request is not on this machine."""
+    """Raises `Mistake` if the data of a request is not on this machine."""
     data = request.experiment(request.study.rows[0]).data
     plugins.load("harness.data.sets", data.name, "data set").require(data)
 
@@ -62,15 +62,15 @@ def plan_of(request: Request) -> Plan:
     return Plan(request, by_row, {t: _label(names, len(named)) for t, names in readers.items()})
 
 
-def _label(names: list[str], of: int) -> str:
+def _label(names: list[str], total: int) -> str:
     """The rows that read a task, as one short text."""
-    if len(names) == of > 1:
+    if len(names) == total > 1:
         return "all rows"
     return ", ".join(names) if len(names) <= NAMED else f"{len(names)} rows"
 
 
 def require_influence(request: SweepRequest) -> None:
-    """Raises `Mistake` where an axis leaves every objective as it is."""
+    """Raises `Mistake` if an axis has no influence on any objective."""
     point = request.middle()
     for a in request.axes:
         keys = set()

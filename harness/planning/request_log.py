@@ -1,6 +1,6 @@
 """The requests that a store remembers: one small file each, `RUNS/asked/PAGE.json`.
 
-A run that no remembered request wants under the present code is one that `harness.prune` removes.
+`harness.prune` removes the runs that no remembered request wants under the present code.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from harness.system.errors import Mistake
 from harness.system.files import read_json, write_json
 
 FOLDER = "asked"
-UNREADABLE = (ValueError, KeyError, TypeError, Mistake)  # what a damaged file, or one of other code, raises
+UNREADABLE = (ValueError, KeyError, TypeError, Mistake)  # the errors of a damaged file, or of a file from other code
 
 
 def remember(request: Request, store: Store) -> None:
     """Records the request. Seeds and points of earlier requests for the same page are kept.
 
-    A record that no longer reads is kept beside the new one, and the user is told: its runs stay until it is forgotten.
+    A record that this code cannot read is kept beside the new one, with a warning. Its runs stay until it is forgotten.
     """
     path = store.root / FOLDER / f"{request.page}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,23 +43,23 @@ def remember(request: Request, store: Store) -> None:
 
 
 def _keep_aside(path: Path) -> None:
-    """Renames a record that does not read; it counts as a request of its own from then on."""
+    """Renames a record that this code cannot read; from then on it counts as a separate request."""
     names = (path.with_name(f"{path.stem}.unreadable-{number}.json") for number in itertools.count(1))
     aside = next(name for name in names if not name.exists())
     path.rename(aside)
     print(
-        f"warning: {path} does not read under this code and is kept as {aside.name}; harness.prune removes nothing "
-        f"until it is mended or forgotten: --forget {aside.stem}",
+        f"warning: this code cannot read {path}, which is kept as {aside.name}; harness.prune removes nothing until it "
+        f"is repaired or forgotten: --forget {aside.stem}",
         file=sys.stderr,
     )
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """A request that the store remembers, and when it was last made (Unix time).
+class RememberedRequest:
+    """A request that the store remembers, and the time when it was last made (Unix time).
 
-    `plan` is None where there is none: the file is damaged, the data is absent, or the file names what no longer
-    exists. `trouble` says which.
+    `plan` is None if the file is damaged, the data is absent, or the file names something that no longer exists;
+    `trouble` says which.
     """
 
     path: Path
@@ -75,35 +75,35 @@ class Remembered:
         return self.path.stem
 
     def runs(self, store: Store) -> list[Run]:
-        """The runs that it wants, made or not."""
+        """The runs that the request wants; their folders may be missing."""
         return [t.run_in(store) for t in self.plan.tasks] if self.plan is not None else []
 
 
-def remembered(store: Store) -> list[Remembered]:
+def remembered_requests(store: Store) -> list[RememberedRequest]:
     """All requests that the store remembers, by page."""
     return [_read(path) for path in sorted((store.root / FOLDER).glob("[!.]*.json"))]
 
 
 def wanted_elsewhere(request: Request, store: Store) -> set[Path]:
     """The folders of runs that requests for other pages want."""
-    others = (other for other in remembered(store) if other.page != request.page)
+    others = (other for other in remembered_requests(store) if other.page != request.page)
     return {run.folder for other in others for run in other.runs(store)}
 
 
-def remembered_of(request: Request, store: Store) -> Remembered | None:
+def remembered_request(request: Request, store: Store) -> RememberedRequest | None:
     """The request for the same page that the store remembers, if there is one."""
     path = store.root / FOLDER / f"{request.page}.json"
     return _read(path) if path.is_file() else None
 
 
-def _read(path: Path) -> Remembered:
+def _read(path: Path) -> RememberedRequest:
     try:
         content = read_json(path)
         study, command, at = content["study"], content["command"], float(content["at"])
         plan = plan_of(request_from_json(content))
         plan.require_data()
     except Mistake as mistake:
-        return Remembered(path, study, command, at, None, str(mistake))
+        return RememberedRequest(path, study, command, at, None, str(mistake))
     except (ValueError, KeyError, TypeError):
-        return Remembered(path, "", "", path.stat().st_mtime, None, f"{path} is damaged")
-    return Remembered(path, study, command, at, plan)
+        return RememberedRequest(path, "", "", path.stat().st_mtime, None, f"{path} is damaged")
+    return RememberedRequest(path, study, command, at, plan)

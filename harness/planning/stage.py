@@ -1,4 +1,4 @@
-"""What every stage is given and gives back."""
+"""The input and the result of every stage."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from harness.system.progress import Progress
 
 @dataclass(frozen=True)
 class Execution:
-    """Recorded with every attempt, never hashed.
+    """How a process computes a training step. It is recorded with every attempt, never hashed.
 
-    The adaptive weight of an adversarial term alone depends on the parts of a batch by more than rounding: it is a
-    quotient of the gradients of each.
-
-    `accumulate`: in how many parts, one after another, a process takes its share of a batch. `checkpointing`: the
-    activations within transformer blocks are computed again for the backward pass and not kept (Chen et al. 2016): a
-    third more time, the same bits. `compile`: transformer blocks are compiled by torch, which needs a C++ compiler.
+    `accumulate`: the number of parts, one after another, in which a process computes its share of a batch. It changes
+    results by rounding only, except for the adaptive weight of an adversarial term, a quotient of the gradients of each
+    part. `checkpointing`: the backward pass computes the activations within transformer blocks again instead of keeping
+    them (Chen et al. 2016): a third more time, the same bits. `compile`: torch compiles transformer blocks, which needs
+    a C++ compiler.
     """
 
     accumulate: int = 1
@@ -37,7 +36,7 @@ PLAIN = Execution()
 
 
 def require_even(batches: tuple[int, ...], processes: int, accumulate: int) -> None:
-    """Raises `Mistake` where processes that take their share in `accumulate` parts cannot share batches evenly."""
+    """Raises `Mistake` if batches do not split evenly over processes and the `accumulate` parts of their shares."""
     for images in batches:
         if images % (processes * accumulate):
             raise Mistake(
@@ -47,7 +46,7 @@ def require_even(batches: tuple[int, ...], processes: int, accumulate: int) -> N
 
 
 def tokenizer_batches(experiment: Experiment) -> tuple[int, ...]:
-    """The images of a batch of a tokenizer's training, and of the part that the perceptual distance looks at."""
+    """The images of a batch of a tokenizer's training, and of the part of it that the perceptual term uses."""
     images, perceptual = experiment.training.batch_images, experiment.tokenizer.perceptual
     return (images, round(perceptual.batch_share * images)) if perceptual.on else (images,)
 
@@ -57,21 +56,23 @@ Result = TypeVar("Result")
 
 
 def decoder(experiment: Experiment) -> str:
-    """The stage whose weights decode in the end."""
+    """The stage whose weights the final decoder has."""
     return "finetuning" if experiment.finetuning.on else "tokenizer"
 
 
 class Stopped(Exception):
-    """The stage was asked to stop, has saved what it needs to go on, and did."""
+    """The stage stopped on request, after it saved the state that it needs to go on."""
 
 
 class Diverged(Exception):
-    """The training's loss is not finite: the run ends here, and would again."""
+    """The training loss is not finite. The run ends; another attempt would end in the same way."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """Work in units of the stage's own, which tell the time from earlier runs; bytes that it leaves on disk.
+    """The work of a stage in units that it chooses, and the bytes that it leaves on disk.
+
+    With the units the time is estimated from earlier runs.
 
     `flops` are model FLOPs as `harness.networks.flops` counts them, `samples` the images that a generator draws.
     """
@@ -84,7 +85,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage hands to the store: its numbers, and whatever else should be remembered of it."""
+    """The result that a stage gives to the store: its numbers, and other facts."""
 
     records: list[Record] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -92,7 +93,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage gets: its experiment, its run folder, the runs of its inputs, the machine, and when to stop."""
+    """The input of a stage: its experiment, its run, the runs of its inputs, the machine, and when to stop."""
 
     experiment: Experiment
     run: Run
@@ -103,31 +104,32 @@ class Work:
     quiet: bool = False
     processes: Processes = ALONE
     execution: Execution = PLAIN
-    run_of_first: Run | None = None  # where this process is not the first
+    run_of_first: Run | None = None  # if this process is not the first
 
     @property
     def shared(self) -> Path:
-        """The folder of the first process's run, on a disk that all processes see; it is there after `check_stop`."""
+        """The folder of the first process's run, on a disk that all processes see; it exists after `check_stop`."""
         return (self.run_of_first or self.run).folder
 
     def progress(self, total: int, unit: str, done: int = 0) -> Progress:
-        """A bar with rate and time left, on standard error, and what `harness.status` reads."""
+        """A bar on standard error with rate and time left, and the file that `harness.status` reads."""
         return Progress(self.run.folder, total, unit, done, self.label, self.quiet or not self.processes.first)
 
     def damaged(self, names: Iterable[str]) -> dict[str, list[str]]:
-        """The fact `damaged`: the images that could not be read in the middle of the work, in whichever process."""
-        every = sorted({name for part in self.processes.gather(list(names)) for name in part})
-        return {"damaged": every} if every else {}
+        """The fact `damaged`: the images that any process could not read during the work."""
+        damaged = sorted({name for part in self.processes.gather(list(names)) for name in part})
+        return {"damaged": damaged} if damaged else {}
 
     def check_stop(self) -> None:
-        """Raises `Stopped`, in all processes, where one was asked to stop."""
+        """Raises `Stopped` in all processes if any of them got a request to stop."""
         if self.processes.any(self.should_stop()):
             raise Stopped
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """`function` of every item, in order: the processes share the items, and all get all results."""
+        """The results of `function` for all items, in order. The processes share the items; each gets all results."""
         items, size = list(items), self.processes.size
         for start in range(0, len(items), size):
             self.check_stop()
-            mine = function(items[start + self.processes.rank]) if start + self.processes.rank < len(items) else None
-            yield from self.processes.gather(mine)[: len(items) - start]  # type: ignore[misc]
+            index = start + self.processes.rank
+            result = function(items[index]) if index < len(items) else None
+            yield from self.processes.gather(result)[: len(items) - start]  # type: ignore[misc]

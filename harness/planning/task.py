@@ -1,4 +1,4 @@
-"""Planning: from experiments to tasks with keys, each shared by all rows and studies that want it."""
+"""Tasks: the stages of experiments, with keys. Rows and studies that need the same task share it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Task:
 
 @functools.cache  # stages share inputs, and rows share stages
 def task(stage: str, experiment: Experiment) -> Task:
-    """The task of `stage` for `experiment`, with all that it depends on."""
+    """The task of `stage` for `experiment`, with the tasks that it depends on."""
     module = plugins.load("harness.stages", stage, "stage")
     inputs = {name: task(name, experiment) for name in module.inputs(experiment)}
     identity = {
@@ -51,7 +51,7 @@ def task(stage: str, experiment: Experiment) -> Task:
 
 
 def tasks(experiments: list[Experiment], stages: tuple[str, ...] = ()) -> list[Task]:
-    """All tasks of `stages` (default: those of a table's row) and of their inputs, each once, inputs first."""
+    """All tasks of `stages` (default: the stages of a table's row) and of their inputs, each once, inputs first."""
     ordered: dict[Task, None] = {}
 
     def add(t: Task) -> None:

@@ -1,7 +1,7 @@
-"""The driver of a sweep: it alone asks Optuna for trials and tells how they went; executors run what they take.
+"""The driver of a sweep. It alone asks Optuna for trials and records their outcomes; executors run their tasks.
 
-The truth about a trial is in the store: its value is read from the runs of its experiments, one a seed. A driver that
-was killed leaves trials behind that are not told: the next one takes them up where they are.
+The store holds the truth about a trial: its value is read from the runs of its experiments, one per seed. A driver that
+was killed leaves trials without an outcome: the next driver takes them up where they are.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     import optuna
 
 
-LOOK_SECONDS = 1.0  # between two looks at curves
+CHECK_SECONDS = 1.0  # between two checks of the curves
 
 
 @dataclass
 class Trial:
-    """A trial that is not told yet, the tasks that it takes, and those that hold its values, by objective and seed."""
+    """A trial without an outcome, its tasks, and the tasks that hold its values, by objective and seed."""
 
     optuna: optuna.Trial
     name: str
@@ -46,17 +46,17 @@ class Trial:
     targets: list[list[Task]]
     reported: int
     cached: bool
-    shared: bool | None = None  # whether another study wants its training too, once that was asked
+    shared: bool | None = None  # whether another study wants its training too; None until that is checked
     began: float = field(default_factory=time.monotonic)
 
     @property
     def training(self) -> Task:
-        """What pruning looks at: the training of the first seed."""
+        """The training of the first seed, whose curve the pruner sees."""
         return task(PROXY_STAGE, self.tasks[0].experiment)
 
 
 class Driver:
-    """A demand that grows: of at most `at_once` trials at a time, as many as there are where that is None."""
+    """A demand that grows: the tasks of at most `at_once` trials at a time; None: no limit."""
 
     def __init__(
         self,
@@ -75,11 +75,11 @@ class Driver:
         self._request = dataclasses.replace(request, points=())
         self._points: dict[Point, None] = {}
         self._running: dict[int, Trial] = {}
-        self._gone: dict[Task, None] = {}
+        self._missing: dict[Task, None] = {}
         self._live: dict[Task, None] = {}
         self._reset: set[Task] = set()
-        self._looked = 0.0
-        self._took_seconds: list[float] = []
+        self._checked = 0.0
+        self._durations: list[float] = []
         self._broken: Exception | None = None
 
     @classmethod
@@ -93,9 +93,9 @@ class Driver:
         retry_failed: bool,
         lines: TrialLines,
     ) -> Driver:
-        """The driver of a study as it stands: its trials are taken up where they are, and what is left is enqueued."""
+        """The driver of a study: it takes up the trials where they are, and enqueues the rest."""
         driver = cls(request, search, study, store, at_once, retry_failed, lines)
-        for frozen in driver.trials.told():
+        for frozen in driver.trials.ended():
             driver._restore(frozen)
         for trial, reported in driver.trials.running():
             driver._begin(trial, reported)
@@ -109,7 +109,7 @@ class Driver:
         return dataclasses.replace(self._request, points=tuple(self._points))
 
     def wanted(self) -> list[Task]:
-        """Tells the trials that have ended and asks for as many as there is room for; the tasks of all that run."""
+        """Records ended trials, starts new ones while there is room, and returns the tasks of all that run."""
         if self._broken is not None:
             raise self._broken
         while self.settle() or self._ask():
@@ -118,47 +118,47 @@ class Driver:
         return list(self._live)
 
     def unwanted(self, task: Task) -> bool:
-        """Whether all trials that wanted it were given up; looks at their curves now and then.
+        """Whether all trials that wanted `task` were given up. Checks their curves now and then.
 
-        It is asked in the middle of a training: trouble with the storage stops that, and is raised afterwards.
+        Executors ask in the middle of a training: trouble with the storage stops the training, and is raised later.
         """
         from optuna.exceptions import StorageInternalError
 
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._looked = time.monotonic()
+        if time.monotonic() - self._checked > CHECK_SECONDS:
+            self._checked = time.monotonic()
             try:
-                self._look()
+                self._check_curves()
             except (StorageInternalError, OSError) as error:
                 self._broken = error
         return self._broken is not None or task not in self._live
 
     def settle(self) -> bool:
-        """Whether a trial had ended, and was told."""
-        ended = [number for number, trial in list(self._running.items()) if self._told(trial)]
+        """Records the outcomes of the trials that have ended; whether there were any."""
+        ended = [number for number, trial in list(self._running.items()) if self._record(trial)]
         return bool(ended)
 
     def troubles(self) -> list[str]:
-        """What has no value though it should, a line each."""
+        """The trials and stages without a result that should have one, a line each."""
         bad = [f"trial {t.number}: {state_of(t)}, {t.user_attrs.get('reason', '')}" for t in self.trials.bad()]
         running = [f"trial {n}, {t.name}: not finished, the same command goes on" for n, t in self._running.items()]
-        gone = [t for t in self._gone if t.run_in(self.store).state != "done"]
-        hint = ["--retry failed tries again what failed"] if any(map(can_retry, self.trials.bad())) else []
-        return [*bad, *running, *(f"{t.stage} {t.key} of {self.labels[t]}: not made again" for t in gone), *hint]
+        missing = [t for t in self._missing if t.run_in(self.store).state != "done"]
+        hint = ["--retry failed runs failed trials again"] if any(map(can_retry, self.trials.bad())) else []
+        return [*bad, *running, *(f"{t.stage} {t.key} of {self.labels[t]}: not made again" for t in missing), *hint]
 
     def _tasks(self) -> dict[Task, None]:
-        """What all trials take that run, inputs before their readers, and what is to be made again."""
-        return self._gone | dict.fromkeys(t for trial in self._running.values() for t in trial.tasks)
+        """The tasks of all running trials and the tasks to be made again, inputs before their readers."""
+        return self._missing | dict.fromkeys(t for trial in self._running.values() for t in trial.tasks)
 
-    def _look(self) -> None:
-        """Gives up what is no good, and shows the others."""
+    def _check_curves(self) -> None:
+        """Gives up bad trials, and shows how far the others are."""
         for trial in list(self._running.values()) if self.search.pruner != "none" else ():
             self._watch(trial)
         self._live = self._tasks()
         if self.lines.live:
-            self.lines.show({n: f"{t.name}: {_at(t, self.store)}" for n, t in self._running.items()})
+            self.lines.show({n: f"{t.name}: {_stage_of(t, self.store)}" for n, t in self._running.items()})
 
     def _ask(self) -> bool:
-        """Whether there was room for another trial, and one left to ask for."""
+        """Starts another trial if there is room and one is left; whether it did."""
         room = self.at_once is None or len(self._running) < self.at_once
         if not room or not self.trials.left():
             return False
@@ -166,17 +166,17 @@ class Driver:
         return True
 
     def _begin(self, trial: optuna.Trial, reported: int = -1) -> None:
-        """Takes up a trial that was asked for, its curve reported up to a step: its place, the tasks that it takes."""
-        point = self.trials.place(trial)
+        """Takes up a trial: its point and its tasks. Its curve is `reported` up to that step."""
+        point = self.trials.point_of(trial)
         name = self._request.row_of(point).name
         try:
             planned, targets = self._plan(point)
         except Mistake as mistake:  # values that do not go together
-            self._tell_bad(trial, name, "undefined", str(mistake))
+            self._record_bad(trial, name, "undefined", str(mistake))
             return
         request_log.remember(self.request, self.store)
         for t in planned:
-            # Once: what fails again in this command stays so.
+            # Once: a task that fails again in this command stays failed.
             if self.retry_failed and t not in self._reset and t.run_in(self.store).state == "failed":
                 t.run_in(self.store).reset("waiting")
             self._reset.add(t)
@@ -184,7 +184,7 @@ class Driver:
         self._running[trial.number] = Trial(trial, name, planned, targets, reported, cached)
 
     def _plan(self, point: Point) -> tuple[list[Task], list[list[Task]]]:
-        """The tasks that a place takes, and those with its values, by objective and seed; raises `Mistake`."""
+        """The tasks of a point, and those that hold its values, by objective and seed. Raises `Mistake`."""
         experiments, name = self._request.experiments_of(point), self._request.row_of(point).name
         self._points[point] = None
         planned = tasks(experiments, self._request.stages(experiments[0]))
@@ -193,20 +193,20 @@ class Driver:
         return planned, [[task(o.stage, e) for e in experiments] for o in self._request.objectives]
 
     def _restore(self, trial: optuna.trial.FrozenTrial) -> None:
-        """Remembers a trial that is told, and has its runs made again, to the same numbers, where they are gone."""
-        point = self.trials.at(trial)
+        """Remembers a trial that has ended. If runs of it are missing, they are made again, with the same numbers."""
+        point = self.trials.known_point(trial)
         if point is not None and state_of(trial) != "undefined":
             planned, _ = self._plan(point)
             if state_of(trial) == "done" and any(t.run_in(self.store).state != "done" for t in planned):
-                self._gone |= dict.fromkeys(planned)
+                self._missing |= dict.fromkeys(planned)
 
-    def _told(self, trial: Trial) -> bool:
-        """Tells how a trial went, if it has ended."""
+    def _record(self, trial: Trial) -> bool:
+        """Records the outcome of a trial; whether it has ended."""
         states = {t: t.run_in(self.store).state for t in trial.tasks}
         bad = next((t for t, state in states.items() if state in ("failed", "diverged")), None)
         if bad is not None:
             reason = f"{bad.stage}: {bad.run_in(self.store).status()['reason']}"
-            self._tell_bad(trial.optuna, trial.name, states[bad], reason)
+            self._record_bad(trial.optuna, trial.name, states[bad], reason)
             return True
         if any(state != "done" for state in states.values()):
             return False
@@ -215,21 +215,21 @@ class Driver:
             for o, target in zip(self._request.objectives, trial.targets, strict=True)
         ]
         if any(value is None for values in by_seed for value in values):
-            self._tell_bad(trial.optuna, trial.name, "undefined", "the objective is not defined for it")
+            self._record_bad(trial.optuna, trial.name, "undefined", "the objective is not defined for it")
             return True
         means = [math.fsum(v for v in values if v is not None) / len(values) for values in by_seed]
         if self.search.pruner != "none":
-            self._watch(trial)  # so that trials to come are compared with its whole curve
+            self._watch(trial)  # later trials are compared with its whole curve
         self.study.tell(trial.optuna, means)
         if not trial.cached:
-            self._took_seconds.append(time.monotonic() - trial.began)
+            self._durations.append(time.monotonic() - trial.began)
         del self._running[trial.optuna.number]
         shown = ", ".join(f"{o.title} {mean:.6g}" for o, mean in zip(self._request.objectives, means, strict=True))
         self._say(trial.optuna, trial.name, f"{shown}; {self._so_far()}")
         return True
 
-    def _tell_bad(self, trial: optuna.Trial, name: str, outcome: str, reason: str) -> None:
-        """Tells that a trial has no value. What diverged is told as given up, which TPE takes for bad."""
+    def _record_bad(self, trial: optuna.Trial, name: str, outcome: str, reason: str) -> None:
+        """Records that a trial has no value. A trial that diverged counts as pruned, which TPE takes for bad."""
         from optuna.trial import TrialState
 
         trial.set_user_attr("outcome", outcome)
@@ -240,14 +240,14 @@ class Driver:
         self._say(trial, name, f"{outcome}, {reason}")
 
     def _watch(self, trial: Trial) -> None:
-        """Reports the curve of a training as far as it is; gives the trial up where that is no good.
+        """Reports the curve of a training so far, and gives the trial up if the curve is bad.
 
-        Not where it costs nothing more: what is trained already, or is wanted by another study too.
+        A trial goes on if giving it up saves nothing: its training is done, or another study wants it too.
         """
         from optuna.trial import TrialState
 
         objective, run = self._request.objectives[0], trial.training.run_in(self.store)
-        for step, value in run.curves.of(objective.proxy):
+        for step, value in run.curves.history(objective.proxy):
             if step <= trial.reported or not math.isfinite(value):
                 continue
             trial.optuna.report(value, step)
@@ -264,8 +264,8 @@ class Driver:
             return
 
     def _so_far(self) -> str:
-        """The best trial, how many are done, and the time that the others take."""
-        done = [t for t in self.trials.told() if state_of(t) == "done"]
+        """The best trial, the number of trials that are done, and the time that the others take."""
+        done = [t for t in self.trials.ended() if state_of(t) == "done"]
         left = self.trials.left() + len(self._running)
         if len(self._request.objectives) > 1:
             text = f"{len(self.study.best_trials)} on the Pareto front of {len(done)}"
@@ -275,9 +275,9 @@ class Driver:
             text = f"best so far {name} with {best.value:.6g}, of {len(done)}"
         if left:
             text += f"; {left} left"
-        if left and self._took_seconds:
+        if left and self._durations:
             each, at_once = (
-                sum(self._took_seconds) / len(self._took_seconds),
+                sum(self._durations) / len(self._durations),
                 self.at_once or max(1, len(self._running)),
             )
             text += f", at most {left * each / at_once / 60:.0f} min"
@@ -288,32 +288,32 @@ class Driver:
 
 
 def value_of(run: Run, objective: Objective, experiment: Experiment) -> float | None:
-    """The objective in a finished run; None where it is not defined there."""
+    """The objective in a finished run; None if it is not defined there."""
     split = objective.split(experiment)
-    found = [r.value for r in run.records() if r.metric == objective.metric and r.split == split]
-    return found[-1] if found and math.isfinite(found[-1]) else None
+    values = [r.value for r in run.records() if r.metric == objective.metric and r.split == split]
+    return values[-1] if values and math.isfinite(values[-1]) else None
 
 
-def _at(trial: Trial, store: Store) -> str:
-    """What a trial is at."""
+def _stage_of(trial: Trial, store: Store) -> str:
+    """The stage that a trial is in, and its progress."""
     for t in trial.tasks:
         run = t.run_in(store)
         if run.state == "running":
-            found = progress_of(run.folder)
-            return t.stage + (f" {found['done']}/{found['total']} {found['unit']}s" if found else "")
+            progress = progress_of(run.folder)
+            return t.stage + (f" {progress['done']}/{progress['total']} {progress['unit']}s" if progress else "")
     return "waits"
 
 
 @contextlib.contextmanager
 def alone(request: SweepRequest, search: Search, store: Store) -> Iterator[None]:
-    """As the one driver of a study; raises `Mistake` where there is another."""
+    """Holds the lock of the only driver of a study. Raises `Mistake` if another command holds it."""
     path = lock_of(search.storage, store.root, request.page)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise Mistake(f"another command drives {request.page}; python -m harness.status tells how far it is") from None
+        raise Mistake(f"another command drives {request.page}; python -m harness.status shows how far it is") from None
     try:
         yield
     finally:

@@ -8,9 +8,9 @@ from tqdm import tqdm
 
 
 class TrialLines:
-    """Lines about trials on standard error: one for each that runs, kept up to date, and one that stays when it ends.
+    """Lines about trials on standard error: a live line for each running trial, and a line that stays when it ends.
 
-    Not `live` where stages show a bar of their own.
+    Without `live` there are only lines that stay: the stages show their own bars.
     """
 
     MOST = 8
@@ -26,7 +26,7 @@ class TrialLines:
             bar.close()
 
     def show(self, trials: dict[int, str]) -> None:
-        """What the first trials are at, by number."""
+        """Updates the lines of the first running trials, by number."""
         shown = [f"trial {number}, {text}" for number, text in trials.items()][: self.MOST]
         while len(self._bars) < len(shown):
             self._bars.append(tqdm(bar_format="{desc}", position=len(self._bars) + 1, leave=False))
@@ -34,6 +34,6 @@ class TrialLines:
             bar.set_description_str(shown[k] if k < len(shown) else "")
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays."""
         if not self.quiet:
             tqdm.write(text, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Who suggests the next trial of a sweep, and who gives one up early."""
+"""Samplers, which suggest the trials of a sweep, and pruners, which give trials up early."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
-ADAPTIVE_TRIALS = 20  # where neither the command nor the study says how many
+ADAPTIVE_TRIALS = 20  # if neither the command nor the study gives a number
 SAMPLERS = {
     "grid": "every value of the grid once",
     "random": "evenly over the ranges",
-    "tpe": "tree-structured Parzen estimator: where good trials lie denser than bad ones",
+    "tpe": "tree-structured Parzen estimator: where good trials are denser than bad ones",
     "gp": "Gaussian process: expected improvement",
-    "cmaes": "CMA-ES: a Gaussian that moves and stretches; two ranges or more, one objective",
+    "cmaes": "CMA-ES: a Gaussian that moves and stretches; needs two or more ranges, one objective",
 }
 
-INDEPENDENT = ("grid", "random")  # what they suggest does not depend on results
+INDEPENDENT = ("grid", "random")  # their suggestions do not depend on results
 PRUNERS = {
     "none": "every trial runs to its end",
-    "median": "gives up what is worse than the median of the trials before at the same step",
-    "hyperband": "gives up all but the best third of a bracket, at one step after another",
+    "median": "gives up trials that are worse than the median of earlier trials at the same step",
+    "hyperband": "gives up all but the best third of a bracket, at several steps",
 }
 
 MEDIAN_AFTER_TRIALS = 3
@@ -36,7 +36,7 @@ MEDIAN_AFTER_TRIALS = 3
 
 @dataclass(frozen=True)
 class Search:
-    """How to search: `trials` in all, those of earlier commands included."""
+    """How to search. `trials` is the total number, including those of earlier commands."""
 
     sampler: str
     pruner: str
@@ -45,11 +45,11 @@ class Search:
 
     @property
     def independent(self) -> bool:
-        """Whether what is suggested does not depend on results, so that all trials may run at a time."""
+        """Whether suggestions do not depend on results, so that all trials may run at a time."""
         return self.sampler in INDEPENDENT
 
     def require(self, request: SweepRequest) -> None:
-        """Raises `Mistake` where sampler or pruner do not suit the space and the objectives."""
+        """Raises `Mistake` if the sampler or the pruner does not suit the space and the objectives."""
         for kind, name, choices in (("sampler", self.sampler, SAMPLERS), ("pruner", self.pruner, PRUNERS)):
             if name not in choices:
                 raise unknown(kind, name, choices)
@@ -60,28 +60,30 @@ class Search:
         if self.sampler == "cmaes" and (several or len(request.chosen_rows()) > 1 or not ranges):
             raise Mistake("--sampler cmaes takes one objective, one row and two ranges or more; tpe takes any")
         if self.pruner != "none" and self.sampler == "gp":
-            raise Mistake(f"--pruner {self.pruner}: --sampler gp learns nothing from what was given up; tpe does")
+            raise Mistake(
+                f"--pruner {self.pruner}: --sampler gp learns nothing from trials that were given up; tpe does"
+            )
         if self.pruner != "none" and several:
             raise Mistake(
-                f"--pruner {self.pruner}: a trial is given up by one value, and of several objectives none is it"
+                f"--pruner {self.pruner} compares trials by one objective, and this sweep has {len(request.objectives)}"
             )
 
     def sampler_of(self, study: Study, number: int, axis: str = "") -> BaseSampler:
-        """What suggests trial `number`, or an axis of it."""
+        """The sampler that suggests trial `number`, or one axis of it."""
         from optuna import samplers
 
         seed = int(key_of([study.study_name, number, axis])[:8], 16)
-        made: dict[str, Callable[..., BaseSampler]] = {
+        samplers_by_name: dict[str, Callable[..., BaseSampler]] = {
             "grid": samplers.RandomSampler,  # its trials are enqueued, and nothing is left to suggest
             "random": samplers.RandomSampler,
             "tpe": samplers.TPESampler,
             "gp": samplers.GPSampler,
             "cmaes": samplers.CmaEsSampler,
         }
-        return made[self.sampler](seed=seed)
+        return samplers_by_name[self.sampler](seed=seed)
 
     def pruner_of(self, steps: int) -> BasePruner:
-        """What gives up trials that train for so many steps."""
+        """The pruner for trials that train for `steps` steps."""
         from optuna import pruners
 
         if self.pruner == "median":

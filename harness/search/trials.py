@@ -1,4 +1,4 @@
-"""The trials of an Optuna study: which are to be asked for, each place of a grid once, and how each has ended."""
+"""The trials of an Optuna study: which are left, with each point of a grid once, and how each has ended."""
 
 from __future__ import annotations
 
@@ -21,44 +21,48 @@ def state_of(trial: FrozenTrial) -> str:
 
 
 def can_retry(trial: FrozenTrial) -> bool:
-    """Whether it may end otherwise when it is tried again: what diverged, or has no value, would again."""
+    """Whether a retry may end otherwise. A trial that diverged or has no value would end the same way."""
     return state_of(trial) == "failed"
 
 
 class Trials:
-    """What is left to try. A trial that is tried again names the one before it, which counts no more."""
+    """The trials of a study. A retry names the trial that it replaces, which no longer counts."""
 
     def __init__(self, study: Study, request: SweepRequest, search: Search):
         self.study, self.request, self.search, self.axes = study, request, search, request.axes
 
     def _every(self, *states: str) -> list[FrozenTrial]:
-        """All trials, or those in `states`, that were not tried again."""
+        """The trials that were not replaced by a retry, all of them or those in `states`."""
         every = self.study.get_trials(deepcopy=False)
         again = {t.user_attrs.get("again") for t in every}
         return [t for t in every if t.number not in again and (not states or t.state.name in states)]
 
-    def told(self) -> list[FrozenTrial]:
-        """Those that have ended, whichever way."""
+    def ended(self) -> list[FrozenTrial]:
+        """The trials that have ended, with or without a value."""
         return self._every("COMPLETE", "PRUNED", "FAIL")
 
     def bad(self) -> list[FrozenTrial]:
-        """Those that have ended without a value, and were not given up."""
-        return [t for t in self.told() if state_of(t) not in ("done", "given up early")]
+        """The trials that have ended without a value and were not given up."""
+        return [t for t in self.ended() if state_of(t) not in ("done", "given up early")]
 
     def enqueue(self, retry_failed: bool) -> None:
-        """Puts every place of the grid into Optuna's queue, each once, and what is to be tried again."""
+        """Puts every point of the grid into Optuna's queue, each once, and the trials to be retried."""
         again = list(filter(can_retry, self.bad())) if retry_failed else []
         if self.search.sampler == "grid":
             points = self.request.grid()[: self.search.trials]
             if self.search.pruner == "none":
-                again += [t for t in self._every("PRUNED") if state_of(t) == "given up early" and self.at(t) in points]
+                again += [
+                    t
+                    for t in self._every("PRUNED")
+                    if state_of(t) == "given up early" and self.known_point(t) in points
+                ]
             for point in points:
                 self.study.enqueue_trial(self.request.parameters(point), skip_if_exists=True)
         for t in again:
             self.study.enqueue_trial(t.params, user_attrs={"again": t.number})
 
     def left(self) -> int:
-        """How many may still be asked for."""
+        """How many trials may still be asked for."""
         every = self._every()
         waiting = [t for t in every if t.state.name == "WAITING"]
         again = sum("again" in t.user_attrs for t in waiting)
@@ -66,41 +70,41 @@ class Trials:
         return again + (min(left, len(waiting) - again) if self.search.sampler == "grid" else left)
 
     def ask(self) -> Trial:
-        """The next one."""
-        number, told, search = len(self.study.get_trials(deepcopy=False)), self.told(), self.search
-        if search.sampler == "gp" and told and state_of(told[-1]) != "done":
-            # It knows of values alone, and would suggest the same place again.
+        """The next trial."""
+        number, ended, search = len(self.study.get_trials(deepcopy=False)), self.ended(), self.search
+        if search.sampler == "gp" and ended and state_of(ended[-1]) != "done":
+            # GP learns from values alone, and would suggest the same point again.
             search = dataclasses.replace(search, sampler="random")
         self.study.sampler = search.sampler_of(self.study, number)
         return self.study.ask()
 
     def running(self) -> list[tuple[Trial, int]]:
-        """Those that a driver before this one asked for and has not told, and the step that each is reported up to."""
+        """The trials that an earlier driver left running, each with the step that its curve is reported up to."""
         import optuna
 
-        found = []
+        left_running = []
         for frozen in self._every("RUNNING"):
             self.study.sampler = self.search.sampler_of(self.study, frozen.number)
-            # An id, which only the storage tells, is the one way to a trial of another process.
+            # Only the id, which is private, leads to a trial of another process.
             trial = optuna.trial.Trial(self.study, frozen._trial_id)
-            found.append((trial, max(frozen.intermediate_values, default=-1)))
-        return found
+            left_running.append((trial, max(frozen.intermediate_values, default=-1)))
+        return left_running
 
-    def at(self, trial: FrozenTrial) -> Point | None:
-        """The place of a trial, if it has got that far."""
+    def known_point(self, trial: FrozenTrial) -> Point | None:
+        """The point of a trial; None if it was not suggested completely."""
         whole = all(a.name in trial.params for a in self.axes)
         return self.request.point(trial.params) if whole else None
 
-    def place(self, trial: Trial) -> Point:
-        """The place of a trial, suggested where it has none yet.
+    def point_of(self, trial: Trial) -> Point:
+        """The point of a trial; its missing values are suggested.
 
-        Each axis has a seed of its own: a trial that was killed between two suggestions goes on as it would have.
+        Each axis has its own seed: a trial that was killed between two suggestions gets the same point.
         """
         rows = [row.name for row in self.request.chosen_rows()]
-        trial.relative_params  # noqa: B018  what is suggested for all axes together, by the seed of the trial
+        trial.relative_params  # noqa: B018  suggests values for all axes together, by the seed of the trial
         self.study.sampler = self.search.sampler_of(self.study, trial.number, ROW)
         parameters: dict[str, Any] = {ROW: trial.suggest_categorical(ROW, rows)} if len(rows) > 1 else {}
         for axis in self.axes:
             self.study.sampler = self.search.sampler_of(self.study, trial.number, axis.name)
-            parameters |= {axis.name: axis.suggested(trial)}
+            parameters |= {axis.name: axis.suggest(trial)}
         return self.request.point(parameters)

@@ -3,16 +3,16 @@
     revision: int                      raised whenever its results would change
     about: str                         one line
     inputs(experiment) -> tuple        the names of the stages that it reads
-    size(experiment) -> Size           how much work and disk it takes
-    config(experiment)                 what of the experiment it depends on by itself (hashed, with the inputs' keys)
+    size(experiment) -> Size           its work and its disk space
+    config(experiment)                 the fields that it depends on directly (hashed, with the keys of its inputs)
     run(work) -> Outcome               the work; it may be stopped at any moment and called again
     parallel: bool                     optional: whether several processes can share the work
-    batches(experiment) -> tuple       of a training: the images of a batch, and of every part of it that a term of the
-                                       loss looks at; processes have to be able to share each evenly
-    resumes: bool                      optional: whether an attempt goes on where the one before it stopped
+    batches(experiment) -> tuple       trainings only: how many images are in a batch, and in every part of it that a
+                                       term of the loss uses; the processes have to share each evenly
+    resumes: bool                      optional: whether an attempt continues where the last one stopped
 
-Of several processes all run a parallel stage, from the same inputs and in step with one another; any other stage runs
-in the first alone.
+All processes run a parallel stage, from the same inputs and in step with one another. Only the first process runs any
+other stage.
 
-Planning imports these modules, so they import torch and its like inside functions.
+Planning imports these modules, so they import torch and the like inside functions.
 """

@@ -15,7 +15,7 @@ from harness.system.files import checksum
 
 revision = 1
 about = "images, labels and object masks as memory-mapped arrays, or an index of images that stay where they are"
-INDEXED_BYTES = 256  # of an image in an index: mostly its name
+INDEXED_BYTES = 256  # per image of an index, mostly for its name
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
     return _identity(experiment.data)
 
 
-@functools.cache  # all rows ask, and a folder's recipe looks at every file
+@functools.cache  # every row calls it, and the recipe of a folder reads every file
 def _identity(data: Data) -> dict[str, Any]:
     module = plugins.load("harness.data.sets", data.name, "data set")
     return {"name": data.name, "revision": module.revision, "recipe": module.recipe(data)}
@@ -54,7 +54,7 @@ def run(work: Work) -> Outcome:
 
 
 def content(folder: Path) -> str:
-    """12 digits that stand for all arrays of a data set."""
+    """12 hex digits that identify the arrays of a data set."""
     digest = hashlib.sha256()
     for path in sorted(folder / f"{split}_{kind}.npy" for split in splits.SPLITS for kind in splits.KINDS):
         if path.exists():

@@ -1,4 +1,4 @@
-"""What the latents hold, by the encoder alone."""
+"""Metrics of the latents, from the encoder alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work
 
 revision = 2
-about = "all that is measured of the latents alone; nothing is decoded"
+about = "all metrics of the latents alone; nothing is decoded"
 METRICS = [
     *("kl", "kl_per_token", "kl_per_dimension", "linear_gaussian_kl", "mutual_information", "gaussian_rate"),
     *("active_units", "effective_rank", "isotropy", "probe", "probe_mean", "knn"),

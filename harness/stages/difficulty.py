@@ -1,4 +1,4 @@
-"""How hard the data set is: what a linear probe reads off pixels and off the teacher, and what masks can find."""
+"""How hard the data set is: linear probes of pixels and of the teacher, and how well masks find objects."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from harness.data.splits import Split
 
-    Look = Callable[[Split, int], tuple[np.ndarray, np.ndarray]]
+    Extractor = Callable[[Split, int], tuple[np.ndarray, np.ndarray]]
 
 revision = 1
 about = "linear probes of pixels and of the teacher, precision of semantic masks"
 COMPONENTS = 256  # principal components of the pixels
-LARGEST = 32  # px, about, that the probe of pixels looks at
+LARGEST = 32  # px: the approximate side of the images that the probe of pixels reads
 BATCH = 64
 
 
@@ -54,8 +54,8 @@ def run(work: Work) -> Outcome:
     train = open_split(folder, "train")
     n = min(len(train), experiment.evaluation.probe_images)
     labels = train.labels[:n]
-    look = _teacher(work)
-    features, scores = _of_train(work, train, n, look)
+    extract = _extractor(work)
+    features, scores = _train_features(work, train, n, extract)
     components = PCA(min(COMPONENTS, n - 1), random_state=0).fit(_pixels(train, n))
     of_pixels, of_teacher = fit(components.transform(_pixels(train, n)), labels), fit(features, labels)
     majority = np.bincount(labels).argmax()
@@ -75,22 +75,22 @@ def run(work: Work) -> Outcome:
             score = 100 * of_pixels.score(components.transform(_pixels(val, len(val))), val.labels)
             seen = f"{components.n_components_} principal components{smaller}, {fitted}"
             add("probe_pixels", score, name, len(val), seen)
-            score = 100 * of_teacher.score(look(val, len(val))[0], val.labels)
+            score = 100 * of_teacher.score(extract(val, len(val))[0], val.labels)
             add("probe_teacher", score, name, len(val), f"class token of {experiment.teacher}, {fitted}")
             bar.update()
     if train.masks is not None:
-        found, foreground = mask_precision(scores, train.masks[: len(scores)])
+        precision, expected = mask_precision(scores, train.masks[: len(scores)])
         protocol = "share of object pixels in the hidden patches, as many patches as the object covers"
-        add("semantic_precision", 100 * found, "train", len(scores), f"highest teacher scores, {protocol}")
-        add("random_precision", 100 * foreground, "train", len(scores), f"random places (expected), {protocol}")
+        add("semantic_precision", 100 * precision, "train", len(scores), f"highest teacher scores, {protocol}")
+        add("random_precision", 100 * expected, "train", len(scores), f"random places (expected), {protocol}")
     return Outcome(records)
 
 
 def mask_precision(scores: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
-    """How well scores s (n, N) find the objects of masks (n, H, W): (precision, what random places would have).
+    """How well scores s (n, N) find the objects of masks (n, H, W): (precision, expected precision of random patches).
 
-    For every image the floor(m N) highest patches are hidden, m the object's share of the image (at least one patch);
-    the precision is the share of object pixels in them, mean over images.
+    In every image the floor(m N) patches of highest score are hidden, at least one, where m is the object's share of
+    the image. The precision is the share of object pixels in the hidden patches, as a mean over images.
     """
     import numpy as np
 
@@ -104,7 +104,7 @@ def mask_precision(scores: np.ndarray, masks: np.ndarray) -> tuple[float, float]
 
 
 def _pixels(split: Split, count: int) -> np.ndarray:
-    """The first images, float32 (count, D), as means over squares of `_square` pixels: memory is for small images."""
+    """The first images, float32 (count, D), as means over squares of `_square` pixels, which saves memory."""
     import numpy as np
 
     parts, square = [], _square(split)
@@ -119,23 +119,23 @@ def _pixels(split: Split, count: int) -> np.ndarray:
 
 
 def _square(split: Split) -> int:
-    """The side of the squares that leave images of about `LARGEST` pixels."""
+    """The side of the squares that reduce images to a side of about `LARGEST` pixels."""
     side: int = split.images.shape[1]
     return max(1, side // LARGEST)
 
 
-def _of_train(work: Work, train: Split, count: int, look: Look) -> tuple[np.ndarray, np.ndarray]:
-    """Class tokens of the first `count` images, and scores of all images where they are cached, else of the same."""
+def _train_features(work: Work, train: Split, count: int, extract: Extractor) -> tuple[np.ndarray, np.ndarray]:
+    """Class tokens and scores of the first `count` images; if a stage stores the scores, those of all images."""
     import numpy as np
 
     if not needed(work.experiment):
-        return look(train, count)
+        return extract(train, count)
     c, s = (np.load(work.inputs["teacher_features"].file(f"{name}.npy"), mmap_mode="r")[:, 0] for name in ("c", "s"))
     return c[:count].astype(np.float32), s
 
 
-def _teacher(work: Work) -> Look:
-    """The teacher, which gives class tokens (n, D_c) and scores (n, N), float32, of the first n images of a split."""
+def _extractor(work: Work) -> Extractor:
+    """The teacher as a function: class tokens (n, D_c) and scores (n, N), float32, of the first n images of a split."""
     import torch
 
     from harness.data.tensors import to_tensor
@@ -143,7 +143,7 @@ def _teacher(work: Work) -> Look:
 
     teacher = teachers.teacher(work.experiment.teacher).load(patches(work.experiment), work.machine)
 
-    def look(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def extract(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
         with torch.no_grad(), work.machine.autocast():
             parts = [
                 teacher(work.machine.put(to_tensor(split.images[start : min(start + BATCH, count)])))
@@ -152,4 +152,4 @@ def _teacher(work: Work) -> Look:
         c, s = (torch.cat([getattr(part, name) for part in parts]).cpu().numpy() for name in ("c", "s"))
         return c, s
 
-    return look
+    return extract

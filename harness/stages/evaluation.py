@@ -1,4 +1,4 @@
-"""All metrics of the tokenizer as it ends up, on every validation split."""
+"""All metrics of the finished tokenizer, on every validation split."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from harness.evaluation.reconstructed import Reconstructed
 
 revision = 2
-about = "all metrics, and what reports show of it: reconstructions and latents"
-SHOWN = 12  # reconstructions kept for the report, of every validation split
-PAIRS, STEPS = 2, 7  # of images whose latents are interpolated, ends included
+about = "all metrics, and the reconstructions and latents that reports show"
+SHOWN = 12  # reconstructions of every validation split that are kept for the report
+PAIRS, STEPS = 2, 7  # pairs of images to interpolate, and images on the line between two, ends included
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -35,12 +35,12 @@ def size(experiment: Experiment) -> Size:
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    return {"evaluation": experiment.evaluation.heeded}
+    return {"evaluation": experiment.evaluation.effective_fields}
 
 
 def run(work: Work) -> Outcome:
     """Writes reconstructions.npz (uint8, per split), latents.npz (posterior means of val, float16, and labels) and
-    what `pictures` are made of.
+    pictures.npz (see `pictures`).
     """
     import numpy as np
 
@@ -74,28 +74,28 @@ def run(work: Work) -> Outcome:
 
 
 def pictures(m: Reconstructed) -> dict[str, Any]:
-    """What reports draw of the latents.
+    """The arrays from which reports draw the latents.
 
-    `kl`, float32 (L, Z): KL divergence from the prior in nats, mean over images; absent of a deterministic bottleneck.
+    `kl`, float32 (L, Z): KL divergence from the prior, nats, mean over images; none for a deterministic bottleneck.
     `dropped_errors`, float32 (L,): see `Reconstructed.dropped_errors`. `interpolations`, uint8 (PAIRS, STEPS, H, W, 3).
     """
-    found = {"dropped_errors": m.dropped_errors.float().numpy(), "interpolations": interpolations(m)}
+    arrays = {"dropped_errors": m.dropped_errors.float().numpy(), "interpolations": interpolations(m)}
     if m.posterior.log_variance is not None:
-        found["kl"] = m.posterior.kl().mean(0).numpy()
-    return found
+        arrays["kl"] = m.posterior.kl().mean(0).numpy()
+    return arrays
 
 
 def interpolations(m: Reconstructed) -> np.ndarray:
     """Images decoded on straight lines between the posterior means of pairs of images, uint8 (PAIRS, STEPS, H, W, 3).
 
-    The pairs are the first images, each with the one that follows it.
+    The pairs are the first images of the split, in order: the first with the second, the third with the fourth.
     """
     import torch
 
     from harness.latents.autoencode import decode
 
-    places = torch.arange(2 * PAIRS) % len(m.posterior.mean)
-    first, second = m.posterior.mean[places].unflatten(0, (PAIRS, 1, 2)).unbind(2)
+    indices = torch.arange(2 * PAIRS) % len(m.posterior.mean)
+    first, second = m.posterior.mean[indices].unflatten(0, (PAIRS, 1, 2)).unbind(2)
     z = torch.lerp(first, second, torch.linspace(0, 1, STEPS)[:, None, None])
     images = decode(m.tokenizer, z.flatten(0, 1), m.machine).permute(0, 2, 3, 1)
     return images.unflatten(0, (PAIRS, STEPS)).numpy()

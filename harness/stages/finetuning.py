@@ -59,7 +59,7 @@ def run(work: Work) -> Outcome:
         objective=DecoderObjective(objective),
         averaged=tokenizer,
         batch=lambda step, part: {"x": images(step, part).x, "draws": images.draws(step, part)},
-        weights=lambda step: objective.weights(experiment.training.steps + step),  # warm-ups go on where they were
+        weights=lambda step: objective.weights(experiment.training.steps + step),  # warm-ups continue
         validate=Validation(open_split(folder, "val").images, machine),
         batches=tokenizer_batches(experiment),
         opponent=adversary(work, tokenizer, training, experiment.training.steps),

@@ -10,9 +10,9 @@ from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work, decoder
 
 revision = 2
-about = "gFD and all other metrics of generated images, and the first of them for the report"
+about = "gFD and all other metrics of generated images; the first images are kept for the report"
 parallel = True
-SHOWN = 20  # images kept of every set
+SHOWN = 20  # images of every set that are kept
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -27,7 +27,11 @@ def size(experiment: Experiment) -> Size:
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    return {"evaluation": experiment.evaluation.heeded, "images": experiment.sampling.images, "seed": experiment.seed}
+    return {
+        "evaluation": experiment.evaluation.effective_fields,
+        "images": experiment.sampling.images,
+        "seed": experiment.seed,
+    }
 
 
 def run(work: Work) -> Outcome:

@@ -31,7 +31,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 def size(experiment: Experiment) -> Size:
     generator = experiment.generator
-    # How many classes there are is not known before the data is; their embeddings are small.
+    # The number of classes is unknown before the data set is built; their embeddings are small.
     parameters = generators.parameters(generator.size, experiment.tokenizer.channels, classes=0)
     snapshots = len(snapshot_steps(generator.training.steps))
     work = flops.generator_training(experiment)
@@ -46,14 +46,14 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def _check(generator: Generator) -> None:
-    """Raises `Mistake` for what the generator that was named is not or cannot do."""
+    """Raises `Mistake` for a generator that does not exist or does not support its settings."""
     name, size, known = generator.name, generator.size, plugins.names("models.generators")
     if name not in known:
         raise unknown("generator", name, known)
     if generator.qk_norm and name not in generators.QK_NORM:
-        raise Mistake(f"generator {name} has no qk_norm; with it: {', '.join(sorted(generators.QK_NORM))}")
+        raise Mistake(f"generator {name} has no qk_norm; these have it: {', '.join(sorted(generators.QK_NORM))}")
     if name in generators.ROTARY and size.width // size.heads % 2:
-        raise Mistake(f"generator {name}: a head of {size.width} / {size.heads} dimensions is not of an even number")
+        raise Mistake(f"generator {name}: a head has {size.width} / {size.heads} dimensions: an even number is needed")
     if generator.repa.on and generator.repa.depth > size.depth:
         raise Mistake(f"generator.repa.depth {generator.repa.depth} is beyond the {size.depth} blocks of the generator")
 
@@ -106,7 +106,7 @@ def run(work: Work) -> Outcome:
 
 
 class _Teacher:
-    """What the teacher says of the images of a batch, for REPA."""
+    """The teacher's features of the images of a batch, for REPA."""
 
     def __init__(self, work: Work):
         from harness.data.splits import open_split
@@ -118,7 +118,7 @@ class _Teacher:
         self.images = Batches(images, training.batch_images, seed, "generator", work.machine)
 
     def repa(self) -> Repa:
-        """The term that reads it, its head freshly drawn."""
+        """The term of the loss that reads the features, with a new head."""
         from models import flow
 
         patch_width, _ = self.teaching.widths
@@ -126,12 +126,12 @@ class _Teacher:
         return flow.Repa(repa.depth, self.generator.size.width, repa.hidden, patch_width)
 
     def features(self, step: int, part: Part) -> Features:
-        """Of the images of a part of a step's batch, mirrored as their latents are."""
+        """The features of the images in a part of a step's batch, mirrored as their latents are."""
         return self.teaching.features(self.images(step, part))
 
 
 def _validation(work: Work) -> Any:
-    """The error of the velocity on the latents of val, at times and noises that stay the same."""
+    """Measures the error of the velocity on the latents of val, at fixed times and noises."""
     import numpy as np
     import torch
 
@@ -142,8 +142,8 @@ def _validation(work: Work) -> Any:
     labels = np.load(work.inputs["data"].file("val_labels.npy"))
     latents = Latents(work.inputs["latents"], "val", labels, work.machine.device)
     draws = Draws(work.experiment.seed, "generator validation", 0, work.machine.device)
-    places = np.arange(min(VALIDATION_IMAGES, len(labels)))
-    x_0, y = latents.at(places, 0, draws.normal("latents", len(places), *latents.mean.shape[2:]))
+    indices = np.arange(min(VALIDATION_IMAGES, len(labels)))
+    x_0, y = latents.at(indices, 0, draws.normal("latents", len(indices), *latents.mean.shape[2:]))
 
     @torch.no_grad()
     def validate(network: torch.nn.Module) -> dict[str, float]:

@@ -45,12 +45,12 @@ def run(work: Work) -> Outcome:
     from harness.latents import sampling
 
     experiment, steps = work.experiment, work.experiment.generator.training.steps
-    judge, found = DecodedLatents(work), []
+    judge, results = DecodedLatents(work), []
     with work.progress(len(snapshot_steps(steps)), "snapshot") as bar:
         for step in snapshot_steps(steps):
             source = sampling.load(experiment, work.inputs, work.machine, snapshot_file(step, steps))
             z = source.draw(range(experiment.sampling.curve_images), UNGUIDED, work.map)
             how = sampling.how(experiment, UNGUIDED)
-            found += records(judge.generated(z, "samples", how, step), METRICS)
+            results += records(judge.generated(z, "samples", how, step), METRICS)
             bar.update()
-    return Outcome(found)
+    return Outcome(results)

@@ -9,10 +9,10 @@ from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work, decoder
 
 revision = 2
-about = "the scale and interval of guidance of least gFD on a grid; a single pair is taken as it is"
+about = "the scale and interval of guidance with the least gFD on a grid; a single pair is used as it is"
 parallel = True
 METRICS = ["gfd", "classifier_score"]
-SEARCHED_FROM = 1_000_000  # images of each class before those of the search, which are not those that are judged
+SEARCHED_FROM = 1_000_000  # images of each class before those of the search, so that it shares none with the samples
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -46,7 +46,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    """The fact `guide` (scale, low, high), and the records of every pair of a grid under the split "guidance PAIR"."""
+    """Records the fact `guide` (scale, low, high), and the metrics of every pair of a grid as split "guidance PAIR"."""
     import dataclasses
 
     experiment, grid = work.experiment, work.experiment.guidance.grid
@@ -60,12 +60,12 @@ def run(work: Work) -> Outcome:
     source, judge = sampling.load(experiment, work.inputs, work.machine), DecodedLatents(work)
     first = SEARCHED_FROM * source.classes
     indices = range(first, first + experiment.guidance.search_images)
-    found, distances = [], {}
+    results, distances = [], {}
     with work.progress(len(grid), "pair") as bar:
         for guide in grid:
             z, how = source.draw(indices, guide, work.map), sampling.how(experiment, guide)
-            at = records(judge.generated(z, "guided", how, experiment.generator.training.steps), METRICS)
-            distances[guide] = next(r.value for r in at if r.metric == "gfd")
-            found += [dataclasses.replace(record, split=f"guidance {guide}") for record in at]
+            of_pair = records(judge.generated(z, "guided", how, experiment.generator.training.steps), METRICS)
+            distances[guide] = next(r.value for r in of_pair if r.metric == "gfd")
+            results += [dataclasses.replace(record, split=f"guidance {guide}") for record in of_pair]
             bar.update()
-    return Outcome(found, {"guide": min(distances, key=distances.__getitem__)._asdict()})
+    return Outcome(results, {"guide": min(distances, key=distances.__getitem__)._asdict()})

@@ -1,4 +1,4 @@
-"""Latents drawn from the generator with guidance, by the scale and interval of the stage `guidance`."""
+"""Latents drawn from the generator with guidance, at the scale and interval of stage `guidance`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ revision = 2
 about = "latents drawn from the generator with guidance"
 parallel = True
 resumes = True
-config = samples_config  # scale and interval are of the guidance stage, whose key stands for them
+config = samples_config  # without scale and interval: the key of stage guidance stands for them
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -18,7 +18,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    """Of a grid, the pair that takes most."""
+    """The cost of the most expensive pair of the grid."""
     return max((samples_size(experiment, guide) for guide in experiment.guidance.grid), key=lambda size: size.flops)
 
 

@@ -24,10 +24,10 @@ about = "posterior mean and log-variance of the training images, and the statist
 parallel = True
 resumes = True
 BATCH = 512
-SHARD = 8192  # images at most: 128 MiB a moment where L Z is 4096
-SHARES = 4  # shards of a split at least, where it has as many batches, for several processes to share
-BESIDE = 1024  # bytes of a shard beside its values, about
-VIEWS = {"train": 2, "val": 1}  # as they are, and mirrored
+SHARD = 8192  # images at most: 128 MiB per parameter of the posterior where L Z is 4096
+SHARES = 4  # shards of a split at least, if it has that many batches: several processes can share it
+OVERHEAD_BYTES = 1024  # of a shard, besides its values, about
+VIEWS = {"train": 2, "val": 1}  # the images as they are, and mirrored
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -39,11 +39,11 @@ def size(experiment: Experiment) -> Size:
     images = 2 * data.train_images + data.val_images
     shards = sum(math.ceil(n / shard_images(n)) for n in (data.train_images, data.val_images))
     values = (2 if tokenizer.gaussian.on else 1) * images * tokenizer.tokens * tokenizer.channels
-    return Size(images, 2 * values + BESIDE * shards, images * flops.of_encoder(experiment))
+    return Size(images, 2 * values + OVERHEAD_BYTES * shards, images * flops.of_encoder(experiment))
 
 
 def shard_images(images: int) -> int:
-    """How many of the images of a split are in a shard, whole batches, but the last one."""
+    """The number of images in each shard of a split: whole batches, except in the last shard."""
     return min(SHARD, BATCH * math.ceil(images / (SHARES * BATCH)))
 
 
@@ -54,8 +54,8 @@ def config(experiment: Experiment) -> dict[str, Any]:
 def run(work: Work) -> Outcome:
     """Writes the shards of each split (`harness.latents.shards.Shard`), and statistics.npz, (Z,) each.
 
-    Views are the image as it is and, in `train`, mirrored. What is in a shard depends on its images alone, so any
-    process may write it, and what was finished before a stop is kept.
+    The views are the image as it is and, in `train`, its mirror image. A shard depends on its images alone, so any
+    process may write it, and the shards that were finished before a stop are kept.
     """
     import numpy as np
 
@@ -70,10 +70,10 @@ def run(work: Work) -> Outcome:
     shards = [shard for split, images in splits.items() for shard in _shards(split, len(images))]
     made_from = digest([work.inputs[name].result()["files"] for name in inputs(work.experiment)])
 
-    def made(shard: Shard) -> LatentMoments | None:
-        """The sums over a shard, which is on disk then; None where asked to stop."""
-        if there := shard.read(work.shared, made_from):
-            return there
+    def make(shard: Shard) -> LatentMoments | None:
+        """The sums over a shard, which it writes unless it is on disk; None if the work has to stop."""
+        if sums := shard.read(work.shared, made_from):
+            return sums
         encoded = _encoded(work, network, splits[shard.split], shard)
         if encoded is None:
             return None
@@ -84,7 +84,7 @@ def run(work: Work) -> Outcome:
         _remove_all_but(shards, work.shared)
     train = LatentMoments(channels)
     with work.progress(sum(VIEWS[shard.split] * len(shard) for shard in shards), "image") as bar:
-        for shard, sums in zip(shards, work.map(made, shards), strict=True):
+        for shard, sums in zip(shards, work.map(make, shards), strict=True):
             if sums is None:
                 raise Stopped
             if shard.split == "train":
@@ -98,7 +98,7 @@ def run(work: Work) -> Outcome:
 
 
 def _shards(split: str, images: int) -> list[Shard]:
-    """Those of a split, in order."""
+    """The shards of a split, in order."""
     from harness.latents.shards import Shard
 
     starts = range(0, images, shard_images(images))
@@ -108,7 +108,7 @@ def _shards(split: str, images: int) -> list[Shard]:
 def _encoded(
     work: Work, network: Tokenizer, images: np.ndarray, shard: Shard
 ) -> tuple[dict[str, np.ndarray], LatentMoments] | None:
-    """The arrays of a shard, by parameter of the posterior, and the sums over it; None where asked to stop."""
+    """The arrays of a shard, by parameter of the posterior, and the sums over it; None if the work has to stop."""
     import numpy as np
 
     from harness.latents.autoencode import encode
@@ -136,7 +136,7 @@ def _encoded(
 
 
 def _batches(images: np.ndarray, shard: Shard) -> Iterator[np.ndarray]:
-    """The images of a shard; a thread reads, and perhaps decodes, the next batch while one is encoded."""
+    """The images of a shard, in batches; a thread reads and decodes the next batch while one is encoded."""
     from concurrent.futures import ThreadPoolExecutor
 
     first, *others = (slice(at, min(at + BATCH, shard.stop)) for at in range(shard.start, shard.stop, BATCH))
@@ -150,7 +150,7 @@ def _batches(images: np.ndarray, shard: Shard) -> Iterator[np.ndarray]:
 
 
 def _remove_all_but(shards: list[Shard], folder: Path) -> None:
-    """Removes what other code left of the splits, which the result would list."""
+    """Removes files that other code left for the splits: the result would list them."""
     kept = {name for shard in shards for name in shard.names}
     for path in [path for split in VIEWS for path in folder.glob(f"{split}_*")]:
         if path.name not in kept:
@@ -158,8 +158,10 @@ def _remove_all_but(shards: list[Shard], folder: Path) -> None:
 
 
 def _require(shards: list[Shard], folder: Path) -> None:
-    """Raises `Trouble` where this process does not see what another one wrote, and the result would lack it."""
+    """Raises `Trouble` if this process does not see a shard of another process: the result would lack it."""
     seen = {path.name for path in folder.iterdir()}
     for shard in shards:
         if shard.last not in seen:
-            raise Trouble(f"{folder / shard.last} was written and is not there: all processes have to share a disk")
+            raise Trouble(
+                f"{folder / shard.last} was written but is not visible here: all processes have to share a disk"
+            )

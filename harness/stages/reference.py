@@ -1,4 +1,4 @@
-"""What generated images are compared with: features of the training images, and what they say of other sets."""
+"""The reference of generated images: features of the training images, and the metrics of other sets against them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 revision = 2
 about = "features of the training images; gFD of real images, of the mean image and of noise"
 
-KEPT = 50_000  # features at most, evenly spaced: the distance takes the moments of all, the other metrics so many do
+KEPT = 50_000  # features at most, evenly spaced; the distance uses the moments of all images instead
 parallel = True
-METRICS = ["gfd", "classifier_score", "precision", "recall"]  # none that reads more of the evaluation
+METRICS = [
+    "gfd",
+    "classifier_score",
+    "precision",
+    "recall",
+]  # none that depends on more of the evaluation than `config` hashes
 CHUNK = 640  # images in memory at once
 
 
@@ -39,7 +44,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    """Writes features.npy, float32 (n, D), and of more than `KEPT` images moments.npz."""
+    """Writes features.npy, float32 (n, D), and for more than `KEPT` images moments.npz."""
     import numpy as np
     import torch
 
@@ -50,53 +55,53 @@ def run(work: Work) -> Outcome:
     from harness.evaluation.generated import Generated
     from harness.evaluation.records import records
     from harness.evaluation.reference import TrainingFeatures
-    from harness.networks.frozen import Seen
+    from harness.networks.frozen import Outputs
     from harness.system.randomness import Draws
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
     train, val = (open_split(folder, split).images for split in ("train", "val"))
     network, shape = fidelity.network(experiment.evaluation, work.machine), val.shape[1:]
 
-    def look(images: np.ndarray) -> Seen:
-        return fidelity.seen(channels_first(images), network)
+    def extract(images: np.ndarray) -> Outputs:
+        return fidelity.outputs(channels_first(images), network)
 
-    def look_at_train(rows: slice) -> tuple[np.ndarray, Tensor]:
+    def extract_train(rows: slice) -> tuple[np.ndarray, Tensor]:
         images = train[rows]
-        return images.sum(0, dtype=np.float64), look(images).features
+        return images.sum(0, dtype=np.float64), extract(images).features
 
     def noise(rows: slice) -> np.ndarray:
         uniform = Draws(0, "reference", rows.start).uniform("noise", rows.stop - rows.start, *shape)
         return (256 * uniform).to(torch.uint8).numpy()
 
-    total, parts, every = np.zeros(shape), [], split_up(len(train))
-    places = np.arange(min(KEPT, len(train))) * len(train) // min(KEPT, len(train))
-    of_all: FeatureMoments | None = None
+    total, parts, slices = np.zeros(shape), [], split_up(len(train))
+    kept = np.arange(min(KEPT, len(train))) * len(train) // min(KEPT, len(train))
+    moments: FeatureMoments | None = None
     with work.progress(len(train), "image") as bar:
-        for rows, (pixels, features) in zip(every, work.map(look_at_train, every), strict=True):
+        for rows, (pixels, features) in zip(slices, work.map(extract_train, slices), strict=True):
             total += pixels
-            parts.append(features[places[(rows.start <= places) & (places < rows.stop)] - rows.start])
+            parts.append(features[kept[(rows.start <= kept) & (kept < rows.stop)] - rows.start])
             if len(train) > KEPT:
-                of_all = FeatureMoments.of(features) if of_all is None else of_all + FeatureMoments.of(features)
+                moments = FeatureMoments.of(features) if moments is None else moments + FeatureMoments.of(features)
             bar.update(rows.stop - rows.start)
-    reference = TrainingFeatures(torch.cat(parts), of_all)
+    reference = TrainingFeatures(torch.cat(parts), moments)
     save(work.run, reference)
 
-    mean = look((total / len(train)).round().astype(np.uint8)[None])
-    every = split_up(len(val))
+    mean = extract((total / len(train)).round().astype(np.uint8)[None])
+    slices = split_up(len(val))
     compared = {
-        "real": (fidelity.together(list(work.map(lambda rows: look(val[rows]), every))), "the images of val"),
-        "mean image": (fidelity.together([mean] * len(val)), "the mean training image"),
+        "real": (fidelity.concatenated(list(work.map(lambda rows: extract(val[rows]), slices))), "the images of val"),
+        "mean image": (fidelity.concatenated([mean] * len(val)), "the mean training image"),
         "noise": (
-            fidelity.together(list(work.map(lambda rows: look(noise(rows)), every))),
+            fidelity.concatenated(list(work.map(lambda rows: extract(noise(rows)), slices))),
             "independent uniform pixels",
         ),
     }
-    found = []
-    for split, (looked_at, how) in compared.items():
-        found += records(Generated(looked_at, reference, experiment, split, how), METRICS)
-    return Outcome(found)
+    results = []
+    for split, (outputs, how) in compared.items():
+        results += records(Generated(outputs, reference, experiment, split, how), METRICS)
+    return Outcome(results)
 
 
 def split_up(n: int) -> list[slice]:
-    """The places 0 .. n - 1, `CHUNK` at a time."""
+    """The indices 0 .. n - 1, `CHUNK` at a time."""
     return [slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]

@@ -1,4 +1,4 @@
-"""What the latents are worth at up to five moments of the training."""
+"""Metrics of the latents at up to five moments of the training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def size(experiment: Experiment) -> Size:
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    return {"evaluation": experiment.evaluation.heeded}
+    return {"evaluation": experiment.evaluation.effective_fields}
 
 
 def run(work: Work) -> Outcome:
@@ -40,11 +40,11 @@ def run(work: Work) -> Outcome:
     experiment = work.experiment
     steps = experiment.training.steps
     folder = work.inputs["data"].checked_folder()
-    found = []
+    results = []
     with work.progress(len(snapshot_steps(steps)), "snapshot") as bar:
         for step in snapshot_steps(steps):
             work.check_stop()
             tokenizer = weights.load_tokenizer(experiment, work.inputs["tokenizer"], snapshot_file(step, steps))
-            found += records(Reconstructed(tokenizer, experiment, work.machine, folder, "val", step), METRICS)
+            results += records(Reconstructed(tokenizer, experiment, work.machine, folder, "val", step), METRICS)
             bar.update()
-    return Outcome(found)
+    return Outcome(results)

@@ -32,7 +32,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    """Writes c, p (float16) and s (float32) with shapes (images, 2, ...): as it is, and mirrored."""
+    """Writes c, p (float16) and s (float32) with shapes (images, 2, ...): the image and its mirror image."""
     import numpy as np
     import torch
 
@@ -55,13 +55,13 @@ def run(work: Work) -> Outcome:
 
     starts = range(0, len(train), BATCH)
     with work.progress(len(train), "image") as bar:
-        for start, found in zip(starts, work.map(features, starts), strict=True):
-            for name, both in found.items() if work.processes.first else ():
+        for start, batch in zip(starts, work.map(features, starts), strict=True):
+            for name, values in batch.items() if work.processes.first else ():
                 if name not in arrays:
                     dtype = np.float32 if name == "s" else np.float16
-                    arrays[name] = create(work.run.folder / f"{name}.npy", dtype, (len(train), *both.shape[1:]))
-                arrays[name][start : start + len(both)] = both
-            bar.update(len(found["c"]))
+                    arrays[name] = create(work.run.folder / f"{name}.npy", dtype, (len(train), *values.shape[1:]))
+                arrays[name][start : start + len(values)] = values
+            bar.update(len(batch["c"]))
     for array in arrays.values():
         array.flush()
     return Outcome(facts={"teacher": known.about, "weights": short_checksum(known.weights())})

@@ -94,7 +94,7 @@ def run(work: Work) -> Outcome:
 
 
 def _save_masks(work: Work, batches: Batches, teacher: TeacherFeatures | None) -> None:
-    """Writes masks.npz for reports: images of the first step (uint8) and what was hidden of them (bool)."""
+    """Writes masks.npz for reports: images of the first step (uint8) and which of their patches are hidden (bool)."""
     import numpy as np
 
     from harness.data.tensors import to_uint8

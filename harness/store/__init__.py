@@ -1,1 +1,1 @@
-"""Where results are kept: runs, their records and curves, and how stores exchange them."""
+"""The store of results: runs, their records and curves, and their exchange between stores."""

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 CURVES = "metrics.csv"
 HEADER = "step,metric,value\n"
-TAIL_BYTES = 4096  # of the file, which the last values are read from
+TAIL_BYTES = 4096  # the last values are read from this much of the end of the file
 
 
-class Logged(NamedTuple):
+class Entry(NamedTuple):
     """One logged value."""
 
     step: int
@@ -28,7 +28,7 @@ class Logged(NamedTuple):
 
 @dataclass(frozen=True)
 class Curves:
-    """The file of curves at `path`. Readers pass over a line that is just being written."""
+    """The file of curves at `path`. Readers skip an unfinished line."""
 
     path: Path
 
@@ -39,45 +39,45 @@ class Curves:
             file.writelines(lines if file.tell() else [HEADER, *lines])
 
     def mark(self) -> dict[str, Any]:
-        """The length of the file in bytes, and the checksum of its content: what a checkpoint keeps of it."""
+        """The length of the file in bytes and the checksum of its content; checkpoints store them."""
         content = self._content()
         return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
     def rewind(self, mark: dict[str, Any] | None = None) -> None:
-        """Cuts off what was logged after a mark, or everything.
+        """Removes the lines after a mark, or all lines.
 
-        Raises ValueError where what was logged before the mark is damaged.
+        Raises ValueError if the lines before the mark are damaged.
         """
         content, size = self._content(), mark["bytes"] if mark else 0
         if mark and hashlib.sha256(content[:size]).hexdigest() != mark["sha256"]:
-            raise ValueError(f"{self.path} is not what was written")
+            raise ValueError(f"{self.path} does not match its checksum")
         if len(content) > size:
             os.truncate(self.path, size)
 
-    def of(self, metric: str) -> list[tuple[int, float]]:
-        """Steps and values of a metric, in the order in which they were logged."""
-        return [(logged.step, logged.value) for logged in self.every() if logged.metric == metric]
+    def history(self, metric: str) -> list[tuple[int, float]]:
+        """Steps and values of a metric, in the order of the log."""
+        return [(entry.step, entry.value) for entry in self.entries() if entry.metric == metric]
 
-    def every(self) -> Iterator[Logged]:
-        """Everything that was logged, in order."""
+    def entries(self) -> Iterator[Entry]:
+        """All logged values, in order."""
         return _parsed(self._content().decode(errors="replace").splitlines()[1:])
 
     def last(self) -> dict[str, float]:
-        """The last value of every metric at the end of the file, whose size does not matter."""
+        """The last value of every metric in the last `TAIL_BYTES` of the file; the cost does not grow with the file."""
         try:
             with self.path.open("rb") as file:
                 file.seek(0, 2)
                 file.seek(max(0, file.tell() - TAIL_BYTES))
-                lines = file.read().decode(errors="replace").splitlines()[1:]  # the first may be cut, or the header
+                lines = file.read().decode(errors="replace").splitlines()[1:]  # the first one is cut or the header
         except OSError:
             return {}
-        return {logged.metric: logged.value for logged in _parsed(lines)}
+        return {entry.metric: entry.value for entry in _parsed(lines)}
 
     def frame(self) -> pd.DataFrame:
-        """Index step, a column a metric; empty where nothing was logged."""
+        """A table with one row per step and one column per metric; empty if nothing was logged."""
         import pandas as pd
 
-        frame = pd.DataFrame(self.every(), columns=Logged._fields)
+        frame = pd.DataFrame(self.entries(), columns=Entry._fields)
         return frame.pivot_table(index="step", columns="metric", values="value") if len(frame) else pd.DataFrame()
 
     def _content(self) -> bytes:
@@ -87,10 +87,10 @@ class Curves:
             return b""
 
 
-def _parsed(lines: list[str]) -> Iterator[Logged]:
+def _parsed(lines: list[str]) -> Iterator[Entry]:
     for line in csv.reader(lines):
         try:
             step, metric, value = line
-            yield Logged(int(step), metric, float(value))
-        except ValueError:  # it is being written
+            yield Entry(int(step), metric, float(value))
+        except ValueError:  # an unfinished line
             continue

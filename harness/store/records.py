@@ -1,4 +1,4 @@
-"""A number as the store keeps it."""
+"""The numbers that the store keeps."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Record:
-    """One number with what it takes to read it: images N, training step, split and protocol.
+    """One number and its context: images N, training step, split and protocol.
 
-    `deviation` is the standard deviation over the subsets that the protocol names, where it has any, `interval` a 95 %
-    interval, where there is one. Two numbers may be compared where their `protocol_id` is the same.
+    `deviation` is the standard deviation over the subsets of the protocol, if it has subsets; `interval` is a 95 %
+    interval, if there is one. Two numbers may be compared if their `protocol_id` is the same.
     """
 
     metric: str
@@ -26,5 +26,5 @@ class Record:
 
 
 def record_from(interval: list[float] | None = None, **stored: Any) -> Record:
-    """A record as JSON gave it back."""
+    """The record of a JSON object."""
     return Record(**stored, interval=None if interval is None else (interval[0], interval[1]))

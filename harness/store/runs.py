@@ -1,17 +1,18 @@
-"""The store: one folder per stage and key, `runs/STAGE/KEY/`. The folder is the truth; no database stands beside it.
+"""The store: one folder per stage and key, `runs/STAGE/KEY/`. There is no database.
 
     config.json    stage, revision, hashed configuration, keys of the inputs
-    experiment.json  every field of the experiment that it was made for; others may share it
+    experiment.json  every field of the experiment that the run was made for; others may share the run
     status.json    state, reason, every attempt with its environment and seconds
     metrics.csv    step, metric, value over time (`pandas.read_csv`)
     result.json    records, facts, size and checksum of every file that the stage made
-    job.json       the job that was submitted for it, if any; progress.json, how far it is, while it runs
-    ...            what the stage made: arrays, weights, its checkpoint
+    job.json       the submitted job, if any
+    progress.json  the progress, while the stage runs
+    ...            other files of the stage: arrays, weights, checkpoint
 
 Beside the stages are `asked/` (`harness.planning.request_log`), `code/` (`harness.execution.code_copy`), `jobs/`
 (`harness.execution.jobs`) and `sweeps/` (`harness.search.storage`).
-Every JSON file is replaced as a whole and carries a checksum of itself. A file belongs to the result only when
-result.json names it, and result.json counts only when status.json says `done`.
+Every JSON file but progress.json is replaced as a whole and holds its checksum. A file belongs to the result only if
+result.json lists it, and result.json counts only if the state in status.json is `done`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from harness.store.records import Record, record_from
 from harness.system.errors import Mistake, Trouble
 from harness.system.files import checksums, read_json, write_json
 
-FINAL = ("done", "diverged")  # a diverged run would diverge again: it is a result too
+FINAL = ("done", "diverged")  # a diverged run would diverge again, so it is final too
 # Files that no result lists.
 NOT_RESULT = (
     "config.json",
@@ -47,10 +48,10 @@ NOT_RESULT = (
 
 
 class Damaged(Trouble):
-    """A file of a run is gone or is not what was written; the run is made again by the next command."""
+    """A file of a run is gone or damaged; the next command makes the run again."""
 
-    def __init__(self, run: Run, name: str, what: str):
-        super().__init__(f"{run.folder / name} {what}: running its study again makes it again")
+    def __init__(self, run: Run, name: str, problem: str):
+        super().__init__(f"{run.folder / name} {problem}: run its study again to make it again")
         self.run = run
 
 
@@ -64,13 +65,13 @@ class Run:
 
     @cached_property
     def lock(self) -> FileLock:
-        """Held while the stage runs; the operating system releases it with the process, however that ends."""
+        """Held while the stage runs; the operating system releases it when the process ends."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(self.folder.parent / f".{self.key}.lock")
 
     @property
     def locked(self) -> bool:
-        """Whether a process works on it."""
+        """Whether a process works on the run."""
         try:
             with self.lock.acquire(timeout=0):
                 return False
@@ -79,7 +80,7 @@ class Run:
 
     @property
     def curves(self) -> Curves:
-        """The metrics over time that it has logged."""
+        """The metrics over time that the run logged."""
         return Curves(self.folder / CURVES)
 
     def status(self) -> dict[str, Any]:
@@ -93,7 +94,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """The state, checked against the result that it speaks of."""
+        """The state of `status`; `damaged` if it is `done` but the result or the configuration is damaged."""
         state = self.status()["state"]
         if state == "done":
             try:
@@ -113,7 +114,7 @@ class Run:
         self._write_status(self.status()["attempts"], state, reason)
 
     def reset(self, state: str, reason: str = "") -> None:
-        """Sets the state of a run that ended, so that it is made again; not where a process is at work on it."""
+        """Sets the state of a run that ended, so that it is made again; does nothing while a process works on it."""
         try:
             with self.lock.acquire(timeout=0):
                 self.set_state(state, reason)
@@ -128,11 +129,11 @@ class Run:
         return self._read("experiment.json")
 
     def config(self) -> dict[str, Any]:
-        """What was hashed into the key: stage, revision, config and the keys of the inputs; raises `Damaged`."""
+        """The values that are hashed into the key: stage, revision, config, keys of the inputs; raises `Damaged`."""
         return self._read("config.json")
 
     def begin(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
-        """Opens an attempt, and closes the one before if it was killed; for whoever holds the lock."""
+        """Opens an attempt, and closes the last one if it was killed. The caller holds the lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
         before = self._closed_attempts()
         for path in self._own_files():
@@ -144,11 +145,11 @@ class Run:
         self._write_status([*before, attempt], "running", "")
 
     def abandon(self, state: str, reason: str) -> None:
-        """Sets the state of a run whose process ended without doing so; for whoever holds the lock."""
+        """Sets the state of a run whose process ended without setting it. The caller holds the lock."""
         self._write_status(self._closed_attempts(), state, reason)
 
     def _closed_attempts(self) -> list[dict[str, Any]]:
-        """The attempts, the last one closed if it was killed."""
+        """The attempts; the last one is closed if it was killed."""
         attempts: list[dict[str, Any]] = self.status()["attempts"]
         if attempts and attempts[-1]["outcome"] == "running":
             last_write = max(path.stat().st_mtime for path in self._own_files())
@@ -156,7 +157,7 @@ class Run:
         return attempts
 
     def _own_files(self) -> list[Path]:
-        """What only the holder of the lock writes: all but job.json and what will become one."""
+        """The files that only the holder of the lock writes: all but job.json and its temporary files."""
         return [path for path in self.folder.rglob("*") if not path.name.lstrip(".").startswith("job.json")]
 
     def end(self, outcome: str, reason: str = "") -> None:
@@ -166,15 +167,15 @@ class Run:
         self._write_status([*before, last], outcome, reason)
 
     def finish(self, records: list[Record], facts: dict[str, Any]) -> None:
-        """Commits the result: all files now in the folder belong to it, but the checkpoint, which goes."""
+        """Commits the result with all files in the folder except `NOT_RESULT`; removes the checkpoint."""
         paths = [
             path
             for path in sorted(self.folder.rglob("*"))
             if path.is_file() and path.name not in NOT_RESULT and not path.name.startswith(".")
         ]
         files = {
-            path.relative_to(self.folder).as_posix(): {"bytes": path.stat().st_size, "sha256": found}
-            for path, found in zip(paths, checksums(paths), strict=True)
+            path.relative_to(self.folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256}
+            for path, sha256 in zip(paths, checksums(paths), strict=True)
         }
         content = {"records": [dataclasses.asdict(r) for r in records], "facts": facts, "files": files}
         write_json(self.folder / "result.json", content)
@@ -202,14 +203,14 @@ class Run:
         return self.files([name])[0]
 
     def files(self, names: Sequence[str]) -> list[Path]:
-        """The same of several files, which are read at the same time."""
+        """The paths of several files, checked in the same way and in parallel; raises `Damaged`."""
         listed = self.result()["files"]
         for name in names:
             if name not in listed or not (self.folder / name).exists():
                 raise Damaged(self, name, "is gone")
         paths = [self.folder / name for name in names]
-        for name, path, found in zip(names, paths, checksums(paths), strict=True):
-            if {"bytes": path.stat().st_size, "sha256": found} != listed[name]:
+        for name, path, sha256 in zip(names, paths, checksums(paths), strict=True):
+            if {"bytes": path.stat().st_size, "sha256": sha256} != listed[name]:
                 raise Damaged(self, name, "is damaged")
         return paths
 
@@ -226,26 +227,26 @@ class Store:
         self.root = root
 
     def run(self, stage: str, key: str) -> Run:
-        """The run of `stage` under `key`, made or not."""
+        """The run of `stage` under `key`; its folder may be missing."""
         return Run(self.root / stage / key)
 
     def runs(self) -> list[Run]:
-        """All runs, begun or submitted, by stage and key."""
-        found = (self.root.glob(f"*/[!.]*/{name}") for name in ("config.json", "status.json", "job.json"))
-        return [Run(folder) for folder in sorted({path.parent for paths in found for path in paths})]
+        """All runs that were begun or submitted, by stage and key."""
+        matches = (self.root.glob(f"*/[!.]*/{name}") for name in ("config.json", "status.json", "job.json"))
+        return [Run(folder) for folder in sorted({path.parent for paths in matches for path in paths})]
 
     def find(self, name: str) -> Run:
-        """The one run whose key begins with `name`; raises `Mistake` where there is none, or more than one."""
-        found = [Run(path.parent) for path in self.root.glob(f"*/{glob.escape(name)}*/config.json")] if name else []
-        if not found:
+        """The one run whose key begins with `name`; raises `Mistake` if there is none, or more than one."""
+        matches = [Run(path.parent) for path in self.root.glob(f"*/{glob.escape(name)}*/config.json")] if name else []
+        if not matches:
             raise Mistake(f"no run {name!r} in {self.root}: the section Rows of a report names the runs of its rows")
-        if len(found) > 1:
-            raise Mistake(f"{name!r} names {len(found)} runs in {self.root}: give more digits")
-        return found[0]
+        if len(matches) > 1:
+            raise Mistake(f"{name!r} names {len(matches)} runs in {self.root}: give more digits")
+        return matches[0]
 
-    def rests_on(self, run: Run) -> dict[str, Run]:
+    def lineage(self, run: Run) -> dict[str, Run]:
         """`run` and all runs that it was made from, by stage; raises `Damaged`."""
-        found = {run.stage: run}
+        runs = {run.stage: run}
         for stage, key in run.config()["inputs"].items():
-            found |= self.rests_on(self.run(stage, key))
-        return found
+            runs |= self.lineage(self.run(stage, key))
+        return runs

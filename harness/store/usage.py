@@ -1,4 +1,4 @@
-"""What folders take on disk, when they were last written to, and how long ago that is."""
+"""The disk usage of folders, and the age of their last write."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class Usage:
 
 
 def usage(folder: Path) -> Usage:
-    """Of a folder that others may write to meanwhile."""
+    """The usage of a folder; other processes may write to it meanwhile."""
     size, at = 0, 0.0
-    for place, _, names in os.walk(folder):
-        for path in (place, *(os.path.join(place, name) for name in names)):
+    for parent, _, names in os.walk(folder):
+        for path in (parent, *(os.path.join(parent, name) for name in names)):
             with contextlib.suppress(FileNotFoundError):
                 status = os.lstat(path)
-                size += status.st_size if path != place else 0
+                size += status.st_size if path != parent else 0
                 at = max(at, status.st_mtime)
     return Usage(size, at)
 
 
 def age(at: float) -> str:
-    """How long ago, in the largest unit of which there are two."""
+    """The time since `at`, in the largest unit that fits into it twice."""
     seconds = max(0.0, time.time() - at)
     unit = next((unit for unit in reversed(UNITS) if seconds >= 2 * UNITS[unit]), "s")
     return f"{seconds / UNITS[unit]:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""What is recorded of the machine and the code that a stage runs with."""
+"""The record of the machine and the code that a stage runs with."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PACKAGES = (
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-VERSION = "version.json"  # in a snapshot of the code
+VERSION = "version.json"  # in a copy of the code
 
 
 def environment(machine: Machine) -> dict[str, Any]:
-    """What is recorded with every attempt: machine, versions, commit and the changes on top of it."""
+    """The record of every attempt: machine, versions, commit and the changes on top of it."""
     return {
         "device": machine.device,
         "dtype": machine.dtype,
@@ -45,7 +45,7 @@ def environment(machine: Machine) -> dict[str, Any]:
 def code_version() -> dict[str, Any]:
     """{"commit", "uncommitted"}: the commit of this checkout, and the diff and new files on top of it ("" if none).
 
-    A snapshot of the code has them from the checkout that it was taken of.
+    A copy of the code stores both for the checkout that it was copied from.
     """
     if (CHECKOUT / VERSION).exists():
         stored: dict[str, Any] = json.loads((CHECKOUT / VERSION).read_text())

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def create(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
-    """A new memory-mapped .npy file whose space on disk is reserved; raises OSError where there is not enough.
+    """A new memory-mapped .npy file with reserved disk space; raises OSError if the disk has too little.
 
-    Without the reservation a disk that fills up later would kill the process at a write to memory, without a word.
+    Without the reservation, a write to memory on a full disk would kill the process without a message.
     """
     import numpy as np
 
-    path.unlink(missing_ok=True)  # whoever still reads an older file of this name keeps it
+    path.unlink(missing_ok=True)  # a process that still reads the old file keeps it
     array = np.lib.format.open_memmap(path, "w+", dtype, shape)
     if hasattr(os, "posix_fallocate"):  # Linux
         with path.open("r+b") as file:
@@ -32,28 +32,28 @@ def create(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
 
 
 def read_json(path: Path) -> Any:
-    """The content of `path`; raises ValueError where it was damaged."""
+    """The content of `path`; raises ValueError if it is damaged."""
     stored = json.loads(path.read_text())
     if not isinstance(stored, dict) or stored.get("sha256") != digest(stored.get("content")):
-        raise ValueError(f"{path} is not what was written")
+        raise ValueError(f"{path} does not match its checksum")
     return stored["content"]
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Replaces `path` by `content` and its checksum, atomically."""
+    """Atomically replaces `path` with `content` and its checksum."""
     text = json.dumps({"sha256": digest(content), "content": content}, indent=1)
     with replacing(path) as temporary:
         temporary.write_text(text)
 
 
 def digest(content: Any) -> str:
-    """SHA-256 of what JSON can hold, in hexadecimal."""
+    """SHA-256 of a JSON value, in hexadecimal."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it takes the place of `path` when the block ends well, and is on disk by then."""
+    """A temporary path to write to. When the block succeeds, the file is synced to disk and replaces `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
@@ -71,6 +71,6 @@ def checksum(path: Path) -> str:
 
 
 def checksums(paths: Sequence[Path]) -> Iterator[str]:
-    """The same of every path, in order; some threads read as many files at the same time."""
+    """The checksums of files, in order; several threads read files at the same time."""
     with ThreadPoolExecutor() as threads:
         yield from threads.map(checksum, paths)

@@ -1,8 +1,8 @@
-"""The machine that a stage runs on: device, dtype, threads, by stated rules; and the environment to record.
+"""The machine that a stage runs on: device, dtype and threads, by fixed rules.
 
-Rules: the CUDA device of this process's local rank if there is one, else the CPU. bfloat16 autocast where the hardware
-multiplies it natively (CUDA compute capability 8.0, CPUs with AMX or AVX-512 BF16), else float32. Threads: the cores
-that this process may use, or OMP_NUM_THREADS where it is set.
+Device: the CUDA device of this process's local rank if there is one, else the CPU. Dtype: bfloat16 autocast if the
+hardware multiplies it natively (CUDA compute capability 8.0, CPUs with AMX or AVX-512 BF16), else float32. Threads:
+OMP_NUM_THREADS if it is set, else the cores that this process may use.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-PRODUCTS = 21  # of matrices, of which the fastest counts
+PRODUCTS = 21  # matrix products; the fastest one counts
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and in which precision tensors are computed."""
+    """The device, the precision and the number of threads of computations."""
 
     device: str
     dtype: str
@@ -49,11 +49,11 @@ def this_machine() -> Machine:
     """The machine by the rules above; sets torch's threads and its deterministic kernels."""
     import torch
 
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need on CUDA
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on CUDA need it
     threads = int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0] or cores())
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    # Nothing here reads memory that it has not written, and filling it takes time.
+    # No code here reads memory before it writes it, and filling memory takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
@@ -66,7 +66,7 @@ def this_machine() -> Machine:
 
 
 def timed(call: Callable[[], object]) -> float:
-    """The seconds that a call takes, what it has a GPU do included."""
+    """The seconds that a call takes, including its work on a GPU."""
     import torch
 
     began = time.perf_counter()
@@ -77,7 +77,7 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def matrix_product_peak(machine: Machine, dtype: str) -> float:
-    """FLOP/s of the best of several products of square matrices: what utilisation is a share of."""
+    """FLOP/s of the fastest of several products of square matrices; utilisation is a share of it."""
     import torch
 
     side = 2048 if machine.device == "cpu" else 8192
@@ -87,13 +87,13 @@ def matrix_product_peak(machine: Machine, dtype: str) -> float:
 
 
 def forget_peak_memory() -> None:
-    """From here on `peak_memory_bytes` counts anew, where the system is Linux."""
+    """Restarts the count of `peak_memory_bytes`, on Linux only."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process had resident; outside Linux, since it was started and with its parent's."""
+    """The peak resident memory of this process; outside Linux, since its start and including its parent's peak."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
@@ -104,13 +104,13 @@ def peak_memory_bytes() -> int:
 
 
 def cores() -> int:
-    """The cores that this process may use; only Linux tells."""
+    """The cores that this process may use; outside Linux, all cores."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_flags() -> set[str]:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux: no native bfloat16 that we know of
+    except OSError:  # not Linux: native bfloat16 is unknown
         return set()
     return set(next((line for line in lines if line.startswith("flags")), "").split())

@@ -1,4 +1,4 @@
-"""Things that are one file each (studies, stages, metrics, data sets): the file's name is the name everywhere."""
+"""Plugins (studies, stages, metrics, data sets): one file each, whose name is the name of the plugin."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from types import ModuleType
 from harness.system.errors import unknown
 
 
-@functools.cache  # planning asks ten thousand times
+@functools.cache  # planning calls it ten thousand times
 def names(package: str) -> list[str]:
-    """The names that `package` offers: its modules, without importing one."""
+    """The names of the modules of `package`; no module is imported."""
     path = importlib.import_module(package).__path__
     return sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_"))
 
 
 def load(package: str, name: str, kind: str) -> ModuleType:
-    """The module called `name`; raises `Mistake` with the nearest match where there is none."""
+    """The module called `name`; raises `Mistake` with the nearest match if there is none."""
     if name not in names(package):
         raise unknown(kind, name, names(package))
     return importlib.import_module(f"{package}.{name}")
 
 
 def summary(package: str, name: str) -> str:
-    """The first line of the documentation of a module, which is not imported."""
+    """The first line of a module's docstring; the module is not imported."""
     spec = importlib.util.find_spec(f"{package}.{name}")
     assert spec is not None and spec.origin is not None
     text = ast.get_docstring(ast.parse(Path(spec.origin).read_text())) or ""

@@ -1,7 +1,7 @@
-"""The processes that run one stage together: one, or those that torchrun or a job of several tasks started.
+"""The processes that run one stage together: a single one, or all that torchrun or a job of several tasks started.
 
-All run the same code on the same values and differ only in the part of the work that they compute. The folder of the
-run belongs to the first one; the others write into one of their own that is thrown away.
+All run the same code on the same values, and each computes its part of the work. The first process writes to the folder
+of the run; every other process writes to a folder that is thrown away.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     import torch
 
 Value = TypeVar("Value")
-# The others wait while the first one makes the data set or waits for another command. In the middle of a step it is
-# a process that is gone.
+# Timeouts. Between steps the other processes wait while the first one makes the data set or waits for another command.
+# Within a step a long wait means that a process is gone.
 BETWEEN_STEPS, WITHIN_STEP = datetime.timedelta(days=7), datetime.timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Which one of how many this process is. With one process nothing is sent and torch is not needed."""
+    """The rank of this process and the number of processes. A single process sends nothing and needs no torch."""
 
     rank: int = 0
     size: int = 1
-    group: Any = field(default=None, compare=False)  # torch's, for what is no tensor
+    group: Any = field(default=None, compare=False)  # torch's process group for flags and Python objects
 
     @property
     def first(self) -> bool:
-        """Whether this one keeps the results."""
+        """Whether this process keeps the results."""
         return self.rank == 0
 
     def any(self, flag: bool) -> bool:
-        """Whether `flag` holds in any process; all get the same answer."""
+        """Whether `flag` is true in any process; all processes get the same answer."""
         if self.size == 1:
             return flag
         import torch
@@ -81,18 +81,18 @@ ALONE = Processes()
 
 
 def leading() -> bool:
-    """Whether this process speaks for those that torchrun started; each of them runs the whole command."""
+    """Whether this is the first of the processes that torchrun started, each of which runs the whole command."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def world_size() -> int:
-    """How many processes torchrun, or a job, started."""
+    """The number of processes that torchrun or a job started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextlib.contextmanager
 def joined() -> Iterator[Processes]:
-    """The processes that WORLD_SIZE, RANK, MASTER_ADDR and MASTER_PORT tell of; gloo on the CPU, nccl on GPUs."""
+    """The processes that WORLD_SIZE, RANK, MASTER_ADDR and MASTER_PORT define; gloo on the CPU, nccl on GPUs."""
     if world_size() == 1:
         yield ALONE
         return

@@ -1,4 +1,4 @@
-"""How far a stage is: a bar on standard error, and progress.json in its folder for `python -m harness.status`."""
+"""The progress of a stage: a bar on standard error, and progress.json in its folder for `python -m harness.status`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ WRITE_SECONDS = 2.0
 
 
 def progress_of(folder: Path) -> dict[str, Any] | None:
-    """{"done", "begun", "total", "unit", "began", "at"} of the stage in `folder`; None where it has not said."""
+    """{"done", "begun", "total", "unit", "began", "at"} of the stage in `folder`; None if it has no such file."""
     try:
-        found: dict[str, Any] = json.loads((folder / FILE).read_text())
-        return found if {"done", "begun", "total", "unit", "began", "at"} <= found.keys() else None
+        content: dict[str, Any] = json.loads((folder / FILE).read_text())
+        return content if {"done", "begun", "total", "unit", "began", "at"} <= content.keys() else None
     except (OSError, ValueError, AttributeError):
         return None
 
 
 class Progress:
-    """Units done of a total. `begun` of them were done in an earlier attempt."""
+    """Counts units of work up to a total. Earlier attempts did the first `begun` of them."""
 
     def __init__(self, folder: Path, total: int, unit: str, begun: int, label: str, quiet: bool):
         self.path, self.total, self.unit, self.begun = folder / FILE, total, unit, begun
@@ -41,21 +41,21 @@ class Progress:
         self._write()
 
     def update(self, units: int = 1) -> None:
-        """So many more are done."""
+        """Counts more units as done."""
         self.done += units
         self.bar.update(units)
         if time.monotonic() - self.written > WRITE_SECONDS:
             self._write()
 
     def show(self, values: dict[str, Any]) -> None:
-        """What the bar ends with."""
+        """Shows values at the end of the bar."""
         self.bar.set_postfix(values, refresh=False)
 
     def _write(self) -> None:
-        """Not synced and without a checksum: it is a sign of life, and no result rests on it."""
+        """Writes the file without a sync and without a checksum: no result depends on it."""
         self.written = time.monotonic()
         content = {"done": self.done, "begun": self.begun, "total": self.total, "unit": self.unit}
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with contextlib.suppress(OSError):  # a full disk is for the work itself to notice
+        with contextlib.suppress(OSError):  # the work itself reports a full disk
             temporary.write_text(json.dumps(content | {"began": self.began, "at": time.time()}))
             temporary.replace(self.path)

@@ -1,7 +1,7 @@
-"""Random draws, each a function of (seed, stage, name, step): nothing about them has to be saved to resume exactly.
+"""Random draws, each a function of (seed, stage, name, step): an exact resume needs no stored random state.
 
-A draw covers the whole global batch and is made on the CPU, so that it is the same on every device, and slices of it
-are the same on every number of processes.
+A draw covers the whole global batch and is made on the CPU, so that it is the same on every device and for every number
+of processes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def generator(*words: object) -> torch.Generator:
 
 @contextlib.contextmanager
 def seeded(*words: object) -> Iterator[None]:
-    """Within it, draws that name no generator, such as those of fresh weights, are a function of `words` alone."""
+    """Inside the block, draws without a generator, such as initial weights, are a function of `words` alone."""
     with torch.random.fork_rng():
         torch.manual_seed(generator(*words).initial_seed())
         yield
@@ -30,13 +30,13 @@ def seeded(*words: object) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Part:
-    """One of `of` equal parts of a batch: every `of`-th image, so that the first images are in equal shares too."""
+    """One of `of` equal parts of a batch: every `of`-th image, so that the first images are split evenly too."""
 
     index: int = 0
     of: int = 1
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """The part of a tensor (B, ...), (B / of, ...)."""
+        """The part of a tensor: (B, ...) -> (B / of, ...)."""
         return batch[self.index :: self.of]
 
 
@@ -45,9 +45,9 @@ WHOLE = Part()
 
 @dataclass(frozen=True)
 class Draws:
-    """The draws of one step of one stage. `name` tells draws apart: asking twice gives the same numbers.
+    """The draws of one step of one stage. `name` distinguishes draws: the same name gives the same numbers.
 
-    A shape begins with the images in `part` of the batch; the shape () is one number for the whole batch.
+    A shape starts with the number of images in `part`; the shape () is one number for the whole batch.
     """
 
     seed: int

@@ -1,4 +1,4 @@
-"""Stopping at the next step when a signal asks for it."""
+"""Stops at the next step after a signal."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from types import FrameType
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """The first interrupt or termination asks to stop at the next step, the second stops at once."""
+    """Whether a stop at the next step is requested: the first signal requests it, the second one stops at once."""
     stop_requested = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop_requested.is_set():
             raise KeyboardInterrupt
         stop_requested.set()
-        # Not print: the signal may have come in the middle of one.
-        os.write(2, b"\nstopping at the next step; once more stops at once\n")
+        # Not print: the signal may interrupt another print.
+        os.write(2, b"\nstopping at the next step; a second signal stops at once\n")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

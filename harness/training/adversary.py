@@ -1,4 +1,4 @@
-"""The discriminator in training beside a tokenizer."""
+"""The discriminator that trains beside a tokenizer."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ VIEWS = ("first view", "second view")  # the augmentations; the second is for co
 
 
 class Adversary:
-    """A discriminator, its optimiser and the moving averages of its logits, as `config` has them.
+    """A discriminator, its optimiser and the moving averages of its logits.
 
-    Betas, weight decay, clipping and the shape of the learning rate are those of the tokenizer's `training`; `last` is
-    the weight of the decoder's last layer. In a step the order is `term`, `balance`, `learn` of every part,
-    `update`.
+    Betas, weight decay, clipping and the shape of the learning rate are those of the tokenizer's `training`; its peak
+    comes from `config`. `last` is the weight of the decoder's last layer. A step calls `term`, `balance` and `learn`
+    for every part, and then `update` once.
     """
 
     def __init__(
@@ -54,22 +54,23 @@ class Adversary:
         return step >= self.config.start_step
 
     def term(self, reconstruction: Tensor, draws: Draws) -> Tensor:
-        """The tokenizer's term, before its weights, of reconstructions (B, 3, H, H). The heads get no gradient.
+        """The tokenizer's unweighted term for reconstructions (B, 3, H, H). The heads get no gradient.
 
-        Its gradient with respect to the reconstruction is computed here, once: what the features kept for it is free
-        again, and the adaptive weight costs no second way back through them.
+        The gradient with respect to the reconstruction is computed here, once. This frees the activations of the
+        features, and the adaptive weight needs no second backward pass through them.
         """
         leaf = reconstruction.detach().requires_grad_()
         with self.machine.autocast():
             value = losses.generator_hinge(self.discriminator(augmented(leaf, draws, VIEWS[0])))
-        with torch.autocast(self.machine.device, enabled=False):  # or what was float32 would go back in less
+        with torch.autocast(self.machine.device, enabled=False):  # float32 gradients would lose precision
             (gradient,) = torch.autograd.grad(value, leaf)
-        return value.detach() + (gradient * (reconstruction - leaf.detach())).sum()  # the same value: it adds 0
+        return value.detach() + (gradient * (reconstruction - leaf.detach())).sum()  # the same value: the sum is 0
 
     def balance(self, weighted: dict[str, Tensor], term: Tensor) -> Tensor:
-        """The factor of `term` that makes it pull at the last layer as the `BALANCED` terms do; 1 where it is fixed.
+        """The adaptive weight of `term`: it balances its gradient and that of the `BALANCED` terms at the last layer.
 
-        `weighted` are the terms of the loss times their weights. All can still be differentiated afterwards.
+        It is 1 if `config.adaptive` is off. `weighted` holds the terms of the loss times their weights. All terms can
+        still be differentiated afterwards.
         """
         if not self.config.adaptive:
             return torch.ones_like(term)
@@ -78,10 +79,10 @@ class Adversary:
         return losses.adaptive_weight(*gradients)
 
     def learn(self, x: Tensor, reconstruction: Tensor, draws: Draws, parts: int) -> dict[str, Tensor]:
-        """Adds the heads' gradients of one of `parts` parts of a step; returns its terms, before their weights.
+        """Adds the gradients of the heads for one of `parts` parts of a step; returns the unweighted terms of the part.
 
-        `discriminator` is the hinge loss, `logits_real` and `logits_fake` are means. The LeCAM term takes the averages
-        of earlier steps; in the first step there are none and it is 0.
+        `discriminator` is the hinge loss, `logits_real` and `logits_fake` are means. The LeCAM term uses the averages
+        of earlier steps; it is 0 in the first step, which has none.
         """
         c, pair = self.config, (x, reconstruction.detach())
         views = VIEWS if c.consistency else VIEWS[:1]
@@ -100,9 +101,9 @@ class Adversary:
         return {name: value.detach() for name, value in terms.items()}
 
     def update(self, step: int, terms: dict[str, float], processes: Processes) -> None:
-        """Ends a step: the heads, their spectral norms and the averages move, once each.
+        """Ends a step: updates the heads, their spectral norms and the averages, once each.
 
-        `terms` are those of `learn`, means over all parts of all processes. Raises `Diverged`.
+        `terms` are the terms of `learn`, as means over all parts of all processes. Raises `Diverged`.
         """
         parameters = list(self.discriminator.parameters())
         _average_gradients(parameters, processes)
@@ -117,12 +118,12 @@ class Adversary:
         self._observe(terms["logits_real"], terms["logits_fake"])
 
     def _observe(self, real: float, fake: float) -> None:
-        """Moves the averages. They begin at the first means: a 0 that no logit ever had would take long to forget."""
+        """Updates the averages. They start at the first means: a start at 0 would bias them for many steps."""
         before, share = self.averages or (real, fake), 1 - self.config.lecam_decay
         self.averages = before[0] + share * (real - before[0]), before[1] + share * (fake - before[1])
 
     def state_dict(self) -> dict[str, Any]:
-        """All that going on exactly takes, tensors and plain values; between steps, when there are no gradients."""
+        """Everything that an exact resume needs, as tensors and plain values. Call it between steps, not within one."""
         return {
             "heads": self.discriminator.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -130,14 +131,14 @@ class Adversary:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to where `state_dict` was taken."""
+        """Restores the state that `state_dict` returned."""
         self.discriminator.load_state_dict(state["heads"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.averages = state["averages"]
 
 
 def _average_gradients(parameters: list[nn.Parameter], processes: Processes) -> None:
-    """Puts the mean over the processes in place of every gradient: one exchange for all of them."""
+    """Replaces every gradient by its mean over the processes, in one exchange."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     mean = processes.mean(torch.cat([g.flatten() for g in gradients]))
     for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
@@ -148,9 +149,10 @@ DISCRIMINATOR = "discriminator.safetensors"
 
 
 def adversary(work: Work, tokenizer: Tokenizer, training: Training, steps_before: int = 0) -> Adversary | None:
-    """Who trains a discriminator beside `tokenizer`, where it has one; the heads go on from those of the inputs.
+    """The discriminator that trains beside `tokenizer`, or None if the experiment has none.
 
-    `steps_before` were made by the training that this one follows.
+    If the stage reads a tokenizer, the heads continue from the heads of that run. `steps_before` is the number of steps
+    of the training that this one continues.
     """
     import dataclasses
 

@@ -1,4 +1,4 @@
-"""Training batches: which images, which way round, as a function of (seed, stage, step)."""
+"""Training batches: which images, and which of them mirrored, as a function of (seed, stage, step)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.system.randomness import WHOLE, Draws, Part, generator
 
 
 class Order:
-    """Which of `total` images a step of a stage sees; epochs follow one another, each in an order of its own."""
+    """Which of `total` images a step of a stage sees; epoch after epoch, each in a new random order."""
 
     def __init__(self, total: int, batch_images: int, seed: int, stage: str, machine: Machine):
         self.total, self.batch_images, self.seed, self.stage, self.machine = total, batch_images, seed, stage, machine
@@ -27,14 +27,14 @@ class Order:
         return Draws(self.seed, self.stage, step, self.machine.device, part)
 
     def indices(self, step: int, part: Part = WHOLE) -> Tensor:
-        """The places (B,) in the data set of the images in a part of the step's batch."""
+        """The indices (B,) in the data set of the images in a part of the step's batch."""
         first = step * self.batch_images
-        places = torch.arange(first, first + self.batch_images)
-        chosen = [self._order(place // self.total)[place % self.total] for place in part(places).tolist()]
+        positions = torch.arange(first, first + self.batch_images)
+        chosen = [self._order(position // self.total)[position % self.total] for position in part(positions).tolist()]
         return torch.stack(chosen)
 
     def flips(self, step: int, part: Part = WHOLE) -> Tensor:
-        """Whether each of them is mirrored (B,)."""
+        """Whether each image in a part of the step's batch is mirrored (B,)."""
         return self.draws(step, part).uniform("flip", self.batch_images // part.of) < 0.5
 
     def _order(self, epoch: int) -> Tensor:
@@ -46,7 +46,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch or a part of one: x (B, 3, H, W) in [-1, 1], indices (B,) of the images, which are mirrored (B,)."""
+    """A batch or a part of one: images x (B, 3, H, W) in [-1, 1], their indices (B,), whether each is mirrored (B,)."""
 
     x: Tensor
     indices: Tensor
@@ -54,7 +54,7 @@ class Batch:
 
 
 class Batches:
-    """Batches of training images for one stage. Images that have to be decoded are, `AHEAD` steps in advance."""
+    """Batches of training images for one stage. Encoded images are decoded `AHEAD` steps in advance."""
 
     AHEAD = 2
 
@@ -68,7 +68,7 @@ class Batches:
 
     @property
     def damaged(self) -> list[str]:
-        """The names of images that could not be read any more, and others stood in for."""
+        """The names of images that became unreadable during the training and were replaced by others."""
         return self.images.damaged if isinstance(self.images, IndexedImages) else []
 
     def __call__(self, step: int, part: Part = WHOLE) -> Batch:
@@ -80,18 +80,18 @@ class Batches:
         return Batch(flipped(self.order.machine.put(to_tensor(pixels)), flips), indices, flips)
 
     def _decoded(self, images: IndexedImages, step: int, part: Part) -> np.ndarray:
-        """The images of `step`, and those of the next steps begun. Calls that jump leave what was begun before."""
-        self._leave(lambda begun: not step <= begun <= step + self.AHEAD)
-        for coming in range(step, step + self.AHEAD + 1):
-            if (coming, part) not in self.pending:
-                self.pending[coming, part] = images.begin(self.order.indices(coming, part).numpy())
+        """The images of `step`; starts to decode the next steps and cancels all others, which a jump leaves behind."""
+        self._cancel(lambda other: not step <= other <= step + self.AHEAD)
+        for later in range(step, step + self.AHEAD + 1):
+            if (later, part) not in self.pending:
+                self.pending[later, part] = images.begin(self.order.indices(later, part).numpy())
         try:
             return self.pending.pop((step, part)).result()
         except BaseException:
-            self._leave(lambda begun: True)
+            self._cancel(lambda other: True)
             raise
 
-    def _leave(self, those: Callable[[int], bool]) -> None:
-        """Cancels what was begun of some steps."""
-        for key in [key for key in self.pending if those(key[0])]:
+    def _cancel(self, selects: Callable[[int], bool]) -> None:
+        """Cancels the decoding of the steps that `selects` accepts."""
+        for key in [key for key in self.pending if selects(key[0])]:
             self.pending.pop(key).cancel()

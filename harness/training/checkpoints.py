@@ -1,4 +1,4 @@
-"""Checkpoints of a training: all that going on exactly takes."""
+"""Checkpoints of a training: everything that an exact resume needs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from harness.training.adversary import Adversary
 
 
-CHECKPOINT_SECONDS = 60.0  # at least so long between two, and so that they take a twentieth of the time at most
+CHECKPOINT_SECONDS = 60.0  # least time between two; they also take at most a twentieth of the time
 
 
 class TrainingState(NamedTuple):
-    """All that changes in a training: what is trained, its optimiser, its moving average, and a discriminator."""
+    """Everything that changes in a training: the objective, the optimiser, the moving average, the discriminator."""
 
     objective: nn.Module
     optimizer: torch.optim.Optimizer
@@ -32,7 +32,7 @@ class TrainingState(NamedTuple):
     opponent: Adversary | None
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as tensors and plain values, without parameters that are frozen."""
+        """The state as tensors and plain values, without frozen parameters."""
         return {
             "model": {name: p for name, p in self.objective.named_parameters() if p.requires_grad},
             "optimizer": self.optimizer.state_dict(),
@@ -41,7 +41,7 @@ class TrainingState(NamedTuple):
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Goes back to where `state_dict` was taken."""
+        """Restores the state that `state_dict` returned."""
         with torch.no_grad():
             for name, p in self.objective.named_parameters():
                 if p.requires_grad:
@@ -52,29 +52,29 @@ class TrainingState(NamedTuple):
             self.opponent.load_state_dict(saved["adversary"])
 
 
-class Saving:
-    """Checkpoints of everything that resuming takes; no random state, as every draw is a function of the step."""
+class CheckpointWriter:
+    """Writes checkpoints of `state`. They hold no random state, as every draw is a function of the step."""
 
     def __init__(self, work: Work, state: TrainingState):
         self.work, self.state = work, state
-        self.seconds, self.at = 0.0, time.monotonic()
+        self.seconds, self.written_at = 0.0, time.monotonic()
 
     @property
     def due(self) -> bool:
-        """Whether the last one was long ago, for the time that it took."""
-        return time.monotonic() - self.at > max(CHECKPOINT_SECONDS, 20 * self.seconds)
+        """Whether the last checkpoint is old enough, given the time that it took to write."""
+        return time.monotonic() - self.written_at > max(CHECKPOINT_SECONDS, 20 * self.seconds)
 
     def __call__(self, step: int) -> None:
         began = time.monotonic()
         if self.work.processes.first:
             content = {"step": step, **self.state.state_dict(), "metrics": self.work.run.curves.mark()}
             write_checkpoint(self.work.run.folder / "checkpoint.pt", content)
-        self.at = time.monotonic()
-        self.seconds = self.at - began
+        self.written_at = time.monotonic()
+        self.seconds = self.written_at - began
 
 
 def restore(work: Work, state: TrainingState) -> int:
-    """Brings `state` to where the checkpoint of the run left it, if there is one; the step to go on at."""
+    """Restores `state` from the checkpoint of the run, if there is one; returns the step to continue at."""
     saved = work.processes.from_first(_saved(work.run) if work.processes.first else None)
     if saved is None:
         return 0
@@ -84,7 +84,7 @@ def restore(work: Work, state: TrainingState) -> int:
 
 
 def _saved(run: Run) -> dict[str, Any] | None:
-    """The checkpoint, if there is one; a damaged one is told and training starts again, to the same end."""
+    """The checkpoint, if there is one. A damaged one is reported; training starts again, with the same result."""
     path = run.folder / "checkpoint.pt"
     if not path.exists():
         return None
@@ -98,7 +98,7 @@ def _saved(run: Run) -> dict[str, Any] | None:
 
 
 class _Hashed:
-    """A file that is written from front to back, and the checksum of what went into it: nothing is held in memory."""
+    """A file that is written from front to back, with the checksum of its content; it holds nothing in memory."""
 
     def __init__(self, file: BinaryIO):
         self.file, self.sha256 = file, hashlib.sha256()
@@ -112,7 +112,7 @@ class _Hashed:
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Replaces `path` by the checksum of `state` and `state`."""
+    """Writes the checksum of `state`, then `state`, in place of `path`."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(bytes(32))
         hashed = _Hashed(file)
@@ -122,7 +122,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in `path`, tensors and plain values only; raises ValueError where the file was damaged."""
+    """The state in `path`, tensors and plain values only; raises ValueError if the file is damaged."""
     stored = path.read_bytes()
     digest, content = stored[:32], stored[32:]
     if hashlib.sha256(content).digest() != digest:

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from harness.experiments.experiment import Training
 from harness.planning.stage import Diverged, Stopped, Work, require_even
 from harness.system.randomness import Part
-from harness.training.checkpoints import Saving, TrainingState, restore
+from harness.training.checkpoints import CheckpointWriter, TrainingState, restore
 from harness.training.optimizer import adamw, learning_rate
 from models.adaptive import AdaptiveBlock
 from models.transformer import Block
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=nn.Module)
 
-LOG_STEPS = 10  # training terms are written every so many steps
-VALIDATIONS = 25  # and so often over a training the validation is
+LOG_STEPS = 10  # steps between two logs of the training terms
+VALIDATIONS = 25  # validations in a training
 
 
 class Trained(NamedTuple, Generic[Model]):
-    """The moving average of what was trained, and facts about the training to record."""
+    """The moving average of the trained weights, and the facts of the training to record."""
 
     averaged: Model
     facts: dict[str, Any]
@@ -45,12 +45,12 @@ class Trained(NamedTuple, Generic[Model]):
 
 @dataclass(frozen=True)
 class Learner(Generic[Model]):
-    """What a training trains, and on what.
+    """The objective of a training, its data and its validation.
 
-    `objective(**batch(step, part))` gives the loss of a part of the global batch, whose terms are means over that part,
-    and `weights(step)` their factors. `averaged` is the objective or a part of it: what is validated, snapshotted and
-    kept. `batches`, as in `harness.stages`, default to the whole one. `opponent` adds a term of its own and learns
-    beside the objective; the inputs of a batch then hold the images `x` and the `draws`.
+    `objective(**batch(step, part))` returns the terms of the loss for a part of the global batch, as means over that
+    part; `weights(step)` are their factors. `averaged` is the objective or a module of it: its moving average is
+    validated, saved as snapshots and kept. `batches` is explained in `harness.stages`; the default is the whole batch.
+    `opponent` adds its own term and learns beside the objective; `batch` must then return the images `x` and `draws`.
     """
 
     objective: nn.Module
@@ -64,19 +64,19 @@ class Learner(Generic[Model]):
 
 
 def train(work: Work, training: Training, learner: Learner[Model]) -> Trained[Model]:
-    """Trains the parameters of the objective that require gradients; the fact is `step_seconds`, the median here.
+    """Trains the parameters of the objective that require gradients; records the median `step_seconds` as a fact.
 
-    The processes share the parts of a batch (data parallelism), and each takes its own one after another
-    (accumulation): how many there are changes results by rounding only.
+    The processes share the parts of a batch (data parallelism), and each takes its own parts one after another
+    (accumulation). The number of parts changes results by rounding only.
 
-    Raises `Stopped` after saving a checkpoint, `Diverged`, and `Mistake` where a batch cannot be shared evenly.
+    Raises `Stopped` after saving a checkpoint, `Diverged`, and `Mistake` if a batch cannot be shared evenly.
     """
     loop = _Loop(work, training, learner)
     start = restore(work, loop.state)
     if start == 0:
         work.run.curves.rewind()
         work.run.curves.log(0, learner.validate(loop.ema))
-    save, seconds = Saving(work, loop.state), []
+    save, seconds = CheckpointWriter(work, loop.state), []
     with work.progress(training.steps, "step", start) as bar:
         for step in range(start, training.steps):
             if work.processes.any(work.should_stop()):
@@ -95,7 +95,7 @@ def train(work: Work, training: Training, learner: Learner[Model]) -> Trained[Mo
 
 
 class _Loop(Generic[Model]):
-    """A training between two steps."""
+    """The state of a training, and its steps."""
 
     def __init__(self, work: Work, training: Training, learner: Learner[Model]):
         self.work, self.training, self.learner = work, training, learner
@@ -111,11 +111,11 @@ class _Loop(Generic[Model]):
 
     @property
     def state(self) -> TrainingState:
-        """All that changes."""
+        """The state that a checkpoint holds."""
         return TrainingState(self.learner.objective, self.optimizer, self.ema, self.learner.opponent)
 
     def step(self, step: int) -> dict[str, float]:
-        """One step of the optimiser; the terms of the loss before their weights, the loss and its gradient's norm."""
+        """Makes one step; returns the unweighted terms of the loss, the loss and the norm of its gradient."""
         learner, training, processes = self.learner, self.training, self.work.processes
         opponent = learner.opponent if learner.opponent is not None and learner.opponent.started(step) else None
         for group in self.optimizer.param_groups:
@@ -133,7 +133,7 @@ class _Loop(Generic[Model]):
         return terms | {"gradient_norm": norm}
 
     def _backward(self, step: int, part: Part, opponent: Adversary | None) -> dict[str, Tensor]:
-        """Adds the gradients of one part of a step, and those of other processes with the last; its terms and loss."""
+        """Adds the gradients of one part of a step; returns its terms and loss. The last part syncs the processes."""
         inputs, factors = self.learner.batch(step, part), self.learner.weights(step)
         accumulate = self.work.execution.accumulate
         with self._alone(part):
@@ -153,13 +153,13 @@ class _Loop(Generic[Model]):
         return {name: value.detach() for name, value in logged.items()}
 
     def _alone(self, part: Part) -> contextlib.AbstractContextManager[Any]:
-        """Without an exchange of gradients between processes, for all parts but the last."""
+        """A context that stops the exchange of gradients between processes, for all parts but the last."""
         if isinstance(self.forward, DistributedDataParallel) and part is not self.parts[-1]:
             return self.forward.no_sync()
         return contextlib.nullcontext()
 
     def record(self, done: int, terms: dict[str, float]) -> bool:
-        """Logs, validates and snapshots after so many steps, each as often as it is due; whether terms were logged."""
+        """Logs, validates and saves a snapshot after `done` steps, if each is due; returns whether it logged terms."""
         learner, last = self.learner, self.training.steps
         logs = done % LOG_STEPS == 0 or done == last
         if logs:
@@ -172,14 +172,14 @@ class _Loop(Generic[Model]):
 
 
 def _distributed(model: nn.Module) -> nn.Module:
-    """`model` with gradients that are means over the processes. Buffers are frozen and need not be sent around."""
-    with warnings.catch_warnings():  # newer versions of torch have another name for the option, older ones only this
+    """`model` with gradients that are means over the processes. Buffers are frozen and are not broadcast."""
+    with warnings.catch_warnings():  # newer versions of torch rename the option, older ones know only this name
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(model, broadcast_buffers=False)
 
 
 def _economise(work: Work, model: nn.Module) -> None:
-    """Does to transformer blocks what the execution asks; after copies were made of them."""
+    """Compiles and checkpoints transformer blocks as `work.execution` says. Copy the model before, not after."""
     execution = work.execution
     for block in (module for module in model.modules() if isinstance(module, (Block, AdaptiveBlock))):
         forward: Callable[..., Tensor] = block.forward

@@ -1,4 +1,4 @@
-"""What the teacher says of training images: looked up where its features are cached, else computed when asked."""
+"""The teacher's features of training images: read from a stage that stores them, else computed on demand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def needed(experiment: Experiment) -> tuple[str, ...]:
 
 
 def online(experiment: Experiment) -> str | None:
-    """The teacher's name where no stage has its features, for the key of whoever asks it; else None."""
+    """The teacher's name if no stage stores its features, else None; a stage that runs the teacher hashes it."""
     return None if needed(experiment) else experiment.teacher
 
 
@@ -31,10 +31,10 @@ def patches(experiment: Experiment) -> int:
 
 
 class TeacherFeatures:
-    """The teacher of a stage whose inputs are, among others, those `needed`.
+    """The teacher's features, for a stage whose inputs include the stages `needed`.
 
-    `widths` are those of its patch tokens and class token; `facts` is what the stage has to remember of it. Making it
-    raises `Mistake` for weights that are missing or do not fit.
+    `widths` are the widths of its patch tokens and class token; the stage has to record `facts`. The constructor raises
+    `Mistake` for weights that are missing or do not fit.
     """
 
     def __init__(self, work: Work):
@@ -46,12 +46,12 @@ class TeacherFeatures:
         self._features = _cached(work) if known.cached else _online(work)
 
     def features(self, batch: Batch) -> Features:
-        """The features of a batch's images, mirrored as they are, float32 on the machine's device."""
+        """The features of the images of a batch, mirrored as the images are, float32 on the machine's device."""
         return self._features(batch)
 
 
 def _cached(work: Work) -> Callable[[Batch], Features]:
-    """By the places of the images in the arrays of stage teacher_features, which are memory-mapped."""
+    """Reads features by image and view from the arrays of stage teacher_features, which are memory-mapped."""
     import numpy as np
     import torch
 
@@ -61,14 +61,14 @@ def _cached(work: Work) -> Callable[[Batch], Features]:
     arrays = [np.load(run.file(f"{name}.npy"), mmap_mode="r") for name in ("c", "p", "s")]
 
     def features(batch: Batch) -> Features:
-        places = batch.indices.numpy(), batch.flips.long().cpu().numpy()
-        return Features(*(torch.from_numpy(a[places]).float().to(device) for a in arrays))
+        rows = batch.indices.numpy(), batch.flips.long().cpu().numpy()
+        return Features(*(torch.from_numpy(a[rows]).float().to(device) for a in arrays))
 
     return features
 
 
 def _online(work: Work) -> Callable[[Batch], Features]:
-    """By the images themselves."""
+    """Computes features from the images themselves."""
     import torch
 
     teacher = teachers.teacher(work.experiment.teacher).load(patches(work.experiment), work.machine)

@@ -12,7 +12,7 @@ from models.transformer import angles_1d
 
 
 class RMSNorm(nn.Module):
-    """x / sqrt(mean x² + 1e-6) times a learned gain, over the last axis (Zhang & Sennrich 2019); inside in float32."""
+    """x / sqrt(mean x² + 1e-6) times a learned gain, over the last axis, in float32 (Zhang & Sennrich 2019)."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -23,12 +23,12 @@ class RMSNorm(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """W₃ (silu(W₁ x) * W₂ x) with biases (Shazeer 2020), inside two thirds of the usual 4 D wide: the same cost."""
+    """W₃ (silu(W₁ x) * W₂ x) with biases (Shazeer 2020). Its hidden width is 2/3 of 4 D: the cost of a usual MLP."""
 
     def __init__(self, width: int):
         super().__init__()
         hidden = 8 * width // 3
-        self.up = nn.Linear(width, 2 * hidden)  # W₁ over W₂
+        self.up = nn.Linear(width, 2 * hidden)  # W₁ stacked on W₂
         self.down = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,8 +39,8 @@ class SwiGLU(nn.Module):
 class Network(AdaptiveTransformer):
     """Velocity of latents (B, L, Z); S, B, L and XL have 33, 130, 458 and 675 million parameters.
 
-    Rotary positions come on top of the fixed ones of SiT, as in the published code; both are 1D here, as the tokens
-    have an order and no grid. `qk_norm`: queries and keys are RMS-normalised in every head (Henry et al. 2020).
+    Rotary positions are used in addition to SiT's fixed positions, as in the published code. Both are 1D, because the
+    tokens have an order but no grid. `qk_norm`: queries and keys are RMS-normalised in every head (Henry et al. 2020).
     """
 
     def __init__(self, size: Transformer, tokens: int, channels: int, classes: int, qk_norm: bool = False):

@@ -1,4 +1,4 @@
-"""SiT: a transformer with adaptive norms that start at zero (Ma et al. 2024; adaLN-Zero: Peebles & Xie 2023)."""
+"""SiT: a transformer with adaptive norms initialised at zero (Ma et al. 2024; adaLN-Zero: Peebles & Xie 2023)."""
 
 from __future__ import annotations
 

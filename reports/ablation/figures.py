@@ -1,4 +1,4 @@
-"""Figures of the page of a table."""
+"""Figures of the page of an ablation."""
 
 from __future__ import annotations
 
@@ -26,64 +26,64 @@ CURVES = (
     ("probe", "linear probe (%)"),
     ("val/shuffled_error", "shuffled-latent error"),
     ("val/error", "squared error"),
-    ("rfd", ""),  # called by its network
+    ("rfd", ""),  # its label names the network
 )
 
-EMBEDDED_IMAGES = 512  # whose latents t-SNE and UMAP place: two seconds a row; 1,024 take t-SNE twice as long
+EMBEDDED_IMAGES = 512  # for t-SNE and UMAP: two seconds per row; 1,024 take t-SNE twice as long
 
 
 def curves(results: Sequence[Result], path: Path) -> bool:
-    """Diagnostics over the tokenizer's training, one line a row and seed; False where there is nothing to draw."""
+    """Draws diagnostics over the tokenizer's training, one line per row and seed; False if there is nothing to draw."""
     if all(result.curves.empty for result in results):
         return False
-    made, axes = figure(11, 8.6, nrows=3, ncols=3, sharex=True)
+    drawing, axes = figure(11, 8.6, nrows=3, ncols=3, sharex=True)
     for axis, (metric, label) in zip(axes.flat, CURVES, strict=True):
         if metric == "mutual_information":
             _log_images(axis, results)
         for number, (name, seeds) in enumerate(rows_of(results).items()):
             for first, result in enumerate(seeds):
                 _line(axis, result, metric, number, name if first == 0 else None)
-        axis.set_title(label or _named(metric, results, "val", "snapshots"), fontsize=10, loc="left")
+        axis.set_title(label or _title(metric, results, "val", "snapshots"), fontsize=10, loc="left")
         axis.grid(alpha=0.3)
     for axis in axes[-1]:
         axis.set_xlabel("training step")
     for axis in axes[0]:
         axis.set_ylim(bottom=0)
     handles, labels = axes[1, 0].get_legend_handles_labels()
-    made.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    save(made, path)
+    drawing.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    save(drawing, path)
     return True
 
 
 def generator_curves(results: Sequence[Result], path: Path) -> bool:
-    """gFD and the error of the velocity over the generator's training, one line a row and seed."""
-    gfd = _named("gfd", results, "samples", "generator_snapshots")
+    """Draws gFD and the error of the velocity over the generator's training, one line per row and seed."""
+    gfd = _title("gfd", results, "samples", "generator_snapshots")
     panels = {
         f"{gfd}, without guidance": lambda r: r.points("gfd", "generator_snapshots"),
         "squared error of the velocity on val": lambda r: r.curves_of("generator").get("val/velocity"),
     }
-    made, axes = figure(9, 4.2, ncols=2)
+    drawing, axes = figure(9, 4.2, ncols=2)
     drawn: dict[str, Any] = {}
     for axis, (title, points) in zip(axes, panels.items(), strict=True):
         for number, (name, seeds) in enumerate(rows_of(results).items()):
-            for found in (points(result) for result in seeds):
-                if found is not None and not (found := found.dropna()).empty:
-                    marker = MARKERS[number % 10] if len(found) < 10 else ""
+            for curve in (points(result) for result in seeds):
+                if curve is not None and not (curve := curve.dropna()).empty:
+                    marker = MARKERS[number % 10] if len(curve) < 10 else ""
                     style = {"color": COLOURS[number % 8], "linestyle": DASHES[number % 8], "linewidth": 1.6}
-                    (line,) = axis.plot(found.index, found, marker=marker, markersize=4, **style)
+                    (line,) = axis.plot(curve.index, curve, marker=marker, markersize=4, **style)
                     drawn.setdefault(name, line)
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel("training step of the generator")
         axis.grid(alpha=0.3)
     if drawn:
-        made.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=4, frameon=False)
-        save(made, path)
+        drawing.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=4, frameon=False)
+        save(drawing, path)
     return bool(drawn)
 
 
 def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
-    """The linear probe of the latents against gFD without guidance, a point a row and seed (MacTok Fig. 6a)."""
-    made, axis = figure(6.2, 4.4)
+    """Draws the linear probe against gFD without guidance, one point per row and seed (MacTok Fig. 6a)."""
+    drawing, axis = figure(6.2, 4.4)
     drawn = False
     for number, (name, seeds) in enumerate(rows_of(results).items()):
         pairs = [(r.value("probe"), r.value("gfd", "samples", "generation")) for r in seeds]
@@ -94,14 +94,14 @@ def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
     if not drawn:
         return False
     axis.set_xlabel("linear probe (%)")
-    axis.set_ylabel(f"{_named('gfd', results, 'samples', 'generation')}, without guidance")
+    axis.set_ylabel(f"{_title('gfd', results, 'samples', 'generation')}, without guidance")
     axis.grid(alpha=0.3)
-    made.legend(loc="outside right center", frameon=False, fontsize=9)
-    save(made, path)
+    drawing.legend(loc="outside right center", frameon=False, fontsize=9)
+    save(drawing, path)
     return True
 
 
-def _named(metric: str, results: Sequence[Result], split: str, stage: str) -> str:
+def _title(metric: str, results: Sequence[Result], split: str, stage: str) -> str:
     return records.full_title(metric, protocol_of(results, metric, split, stage))
 
 
@@ -116,15 +116,15 @@ def _line(axis: Axes, result: Result, metric: str, number: int, label: str | Non
 
 
 def _log_images(axis: Axes, results: Sequence[Result]) -> None:
-    """A line at log N, above which the estimate of the mutual information cannot be."""
+    """Draws a line at log N, the maximum of the estimate of the mutual information."""
     for n in {r.n for result in results for r in result.records("snapshots") if r.metric == "mutual_information"}:
         axis.axhline(math.log(n), color="grey", linewidth=0.8)
-        place = (0.01, math.log(n))
-        axis.annotate("log N", place, xycoords=("axes fraction", "data"), va="top", color="grey", fontsize=9)
+        position = (0.01, math.log(n))
+        axis.annotate("log N", position, xycoords=("axes fraction", "data"), va="top", color="grey", fontsize=9)
 
 
-def hidden(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Images (n, H, W, 3) with the patches of `masks` (n, N) painted in a flat grey."""
+def with_hidden_patches(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Images (n, H, W, 3) with the patches in `masks` (n, N) painted grey."""
     side = round(masks.shape[1] ** 0.5)
     patch = images.shape[1] // side
     pixels = masks.reshape(-1, side, side).repeat(patch, 1).repeat(patch, 2)
@@ -132,27 +132,27 @@ def hidden(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def panel_figure(count: int, width: float, height: float, below: float) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels of this size in inches, at most four beside one another, and room below them."""
+    """A figure with `count` panels of this size in inches, at most four in a line, and `below` inches under them."""
     columns = min(4, count)
     lines = -(-count // columns)
-    made, axes = figure(width * columns, below + height * lines, nrows=lines, ncols=columns, squeeze=False)
+    drawing, axes = figure(width * columns, below + height * lines, nrows=lines, ncols=columns, squeeze=False)
     for axis in axes.flat[count:]:
         axis.axis("off")
-    return made, list(axes.flat[:count])
+    return drawing, list(axes.flat[:count])
 
 
 def of_evaluation(results: Sequence[Result], file: str) -> dict[str, Any]:
-    """What the evaluation of the first seed of every row keeps in `file`, where there is such."""
-    found = {name: seeds[0].arrays("evaluation", file) for name, seeds in rows_of(results).items()}
-    return {name: stored for name, stored in found.items() if stored is not None}
+    """The arrays in `file` of the evaluation by row, from the first seed; rows without the file are left out."""
+    arrays = {name: seeds[0].arrays("evaluation", file) for name, seeds in rows_of(results).items()}
+    return {name: stored for name, stored in arrays.items() if stored is not None}
 
 
 def kl_maps(results: Sequence[Result], path: Path) -> bool:
-    """KL divergence by token and channel, a panel a row that has one, all on one scale of colours."""
-    maps = {name: kept["kl"] for name, kept in of_evaluation(results, "pictures.npz").items() if "kl" in kept.files}
+    """Draws the KL divergence by token and channel, one panel per row that has it, with one colour scale."""
+    maps = {name: a["kl"] for name, a in of_evaluation(results, "pictures.npz").items() if "kl" in a.files}
     if not maps:
         return False
-    made, axes = panel_figure(len(maps), 2.7, 2.6, 0.2)
+    drawing, axes = panel_figure(len(maps), 2.7, 2.6, 0.2)
     most = max(kl.max() for kl in maps.values())
     for axis, (name, kl) in zip(axes, maps.items(), strict=True):
         image = axis.imshow(kl, vmin=0, vmax=most, cmap="cividis", aspect="auto", interpolation="nearest")
@@ -160,18 +160,18 @@ def kl_maps(results: Sequence[Result], path: Path) -> bool:
         axis.set_xlabel("channel", fontsize=8)
         axis.set_ylabel("token", fontsize=8)
         axis.tick_params(labelsize=7)
-    made.colorbar(image, ax=axes, label="KL (nats)", shrink=0.8)
-    save(made, path)
+    drawing.colorbar(image, ax=axes, label="KL (nats)", shrink=0.8)
+    save(drawing, path)
     return True
 
 
 def interpolations(results: Sequence[Result], path: Path) -> bool:
-    """What rows decode between the posterior means of pairs of images, a line a row below the images themselves."""
+    """Draws decoded interpolations between posterior means of pairs of images, one line per row below the originals."""
     lines: dict[str, np.ndarray] = {}
     titles: dict[int, str] = {}
     originals = of_evaluation(results, "reconstructions.npz")
-    for name, kept in of_evaluation(results, "pictures.npz").items():
-        images = kept["interpolations"]
+    for name, arrays in of_evaluation(results, "pictures.npz").items():
+        images = arrays["interpolations"]
         pairs, steps = images.shape[:2]
         ends = originals[name]["val originals"]
         between = np.full_like(images, 255)
@@ -184,21 +184,21 @@ def interpolations(results: Sequence[Result], path: Path) -> bool:
 
 
 def dropped_tokens(results: Sequence[Result], path: Path) -> bool:
-    """Rise of the squared error when a token is replaced by its mean, over the tokens, a line a row."""
-    kept = of_evaluation(results, "pictures.npz")
-    if not kept:
+    """Draws the rise of the squared error if a token is replaced by its mean, over the tokens, one line per row."""
+    arrays = of_evaluation(results, "pictures.npz")
+    if not arrays:
         return False
-    made, axis = figure(9, 3.8)
+    drawing, axis = figure(9, 3.8)
     for number, name in enumerate(rows_of(results)):
-        if name in kept:
-            rises = kept[name]["dropped_errors"]
+        if name in arrays:
+            rises = arrays[name]["dropped_errors"]
             style: dict[str, Any] = {"color": COLOURS[number % 8], "linestyle": DASHES[number % 8], "linewidth": 1.2}
             axis.plot(range(len(rises)), rises, marker=MARKERS[number % 10], markersize=4, label=name, **style)
     axis.set_xlabel("token")
     axis.set_ylabel("rise of the squared error")
     axis.grid(alpha=0.3)
-    made.legend(loc="outside right center", frameon=False, fontsize=9)
-    save(made, path)
+    drawing.legend(loc="outside right center", frameon=False, fontsize=9)
+    save(drawing, path)
     return True
 
 
@@ -206,58 +206,56 @@ def latents(
     results: Sequence[Result],
     classes: Sequence[str],
     path: Path,
-    place: Callable[[np.ndarray], tuple[np.ndarray, str]],
+    embed: Callable[[np.ndarray], tuple[np.ndarray, str]],
 ) -> bool:
-    """The latents of `val` (n, D) where `place` puts them (n, 2), the first ten classes in colours, a panel a row."""
-    kept = of_evaluation(results, "latents.npz")
-    if not kept:
+    """Draws the latents (n, D) of `val` as `embed` maps them to (n, 2): ten classes in colours, one panel per row."""
+    arrays = of_evaluation(results, "latents.npz")
+    if not arrays:
         return False
-    made, axes = panel_figure(len(kept), 2.7, 2.7, 0.9)
-    for axis, (row, stored) in zip(axes, kept.items(), strict=True):
-        placed, note = place(stored["means"].astype(np.float64))
+    drawing, axes = panel_figure(len(arrays), 2.7, 2.7, 0.9)
+    for axis, (row, stored) in zip(axes, arrays.items(), strict=True):
+        embedded, note = embed(stored["means"].astype(np.float64))
         for label, name in enumerate(classes[:10]):
-            here = placed[stored["labels"][: len(placed)] == label]
+            x, y = embedded[stored["labels"][: len(embedded)] == label].T
             colour = COLOURS[label % 8] if label < 8 else ("#882255", "#44AA99")[label - 8]
-            axis.scatter(
-                here[:, 0], here[:, 1], s=7, alpha=0.75, color=colour, marker=MARKERS[label], label=name, linewidths=0
-            )
+            axis.scatter(x, y, s=7, alpha=0.75, color=colour, marker=MARKERS[label], label=name, linewidths=0)
         axis.set_title(f"{row}{note}", fontsize=9, parse_math=False)
         axis.axis("off")
     handles, names = axes[0].get_legend_handles_labels()
-    made.legend(handles, names, loc="outside lower center", ncols=5, frameon=False, fontsize=8, markerscale=2)
-    save(made, path)
+    drawing.legend(handles, names, loc="outside lower center", ncols=5, frameon=False, fontsize=8, markerscale=2)
+    save(drawing, path)
     return True
 
 
 def pca(x: np.ndarray) -> tuple[np.ndarray, str]:
-    """Latents (n, D) by their first two principal components (n, 2)."""
-    placed, share = principal(x)
-    return placed, f" ({share:.0%} of variance)"
+    """The first two principal components (n, 2) of latents (n, D)."""
+    components, share = principal(x)
+    return components, f" ({share:.0%} of variance)"
 
 
 def tsne(x: np.ndarray) -> tuple[np.ndarray, str]:
-    """The first latents of (n, D) by t-SNE (N, 2), from a fixed seed and the principal components."""
+    """The first of latents (n, D) by t-SNE (N, 2), with a fixed seed, started from the principal components."""
     from sklearn.manifold import TSNE
 
     x = x[:EMBEDDED_IMAGES]
     perplexity = min(30.0, (len(x) - 1) / 3)  # 30 is the standard; few images allow less
-    return _placed(x, lambda: TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(x))
+    return _embedded(x, lambda: TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(x))
 
 
 def umap(x: np.ndarray) -> tuple[np.ndarray, str]:
-    """The first latents of (n, D) by UMAP (N, 2), from a fixed seed; needs the package umap-learn."""
+    """The first of latents (n, D) by UMAP (N, 2), with a fixed seed; needs the package umap-learn."""
     import warnings
 
-    with warnings.catch_warnings(action="ignore"):  # it tells that Tensorflow is not there, and that a seed costs time
+    with warnings.catch_warnings(action="ignore"):  # on a missing Tensorflow and on the cost of a fixed seed
         from umap import UMAP
 
         x = x[:EMBEDDED_IMAGES]
-        return _placed(x, lambda: UMAP(n_neighbors=min(15, len(x) - 1), random_state=0).fit_transform(x))
+        return _embedded(x, lambda: UMAP(n_neighbors=min(15, len(x) - 1), random_state=0).fit_transform(x))
 
 
-def _placed(x: np.ndarray, place: Callable[[], np.ndarray]) -> tuple[np.ndarray, str]:
-    """What `place` returns; where latents do not vary there is nothing to place."""
-    return (place(), "") if np.ptp(x, axis=0).any() else (np.zeros((len(x), 2)), " (nothing varies)")
+def _embedded(x: np.ndarray, embed: Callable[[], np.ndarray]) -> tuple[np.ndarray, str]:
+    """The result of `embed`, and a note; zeros if the latents do not vary."""
+    return (embed(), "") if np.ptp(x, axis=0).any() else (np.zeros((len(x), 2)), " (nothing varies)")
 
 
 def principal(x: np.ndarray) -> tuple[np.ndarray, float]:

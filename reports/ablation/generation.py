@@ -1,4 +1,4 @@
-"""The part of a page that is about generated images."""
+"""The part of an ablation's page on generated images."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from reports.ablation.figures import generator_curves, probe_against_gfd
 from reports.results import Result, protocol_of, rows_of, shared
 from reports.tables import cell, headers, markdown, statuses
 
-METRICS = ("gkid", "gfd", "gfd_infinity", "classifier_score", "precision", "recall")  # below 10,000 images KID leads
+METRICS = ("gkid", "gfd", "gfd_infinity", "classifier_score", "precision", "recall")  # with few images KID comes first
 PAPER = {"gfd": ("gfid", "paper gFID"), "classifier_score": ("is", "paper IS")}
-COMPARED = {"real": "images of `val`", "mean image": "mean image", "noise": "pixel noise"}
+COMPARISON_SETS = {"real": "images of `val`", "mean image": "mean image", "noise": "pixel noise"}
 NAMES = {"samples": "without guidance", "guided": "with guidance"}
-SHOWN = 8  # images of every set
+SHOWN = 8  # images of every set in the figure
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What the template asks for of the rows that have a generator, each a piece of Markdown."""
+    """Markdown for the template about the rows that have a generator."""
 
     study: Ablation
     results: Sequence[Result]
@@ -36,46 +36,46 @@ class Generation:
 
     @property
     def rows(self) -> dict[str, list[Result]]:
-        """The rows, by name."""
+        """The results of rows with a generator, by row."""
         return rows_of([r for r in self.results if r.experiment.generator.on])
 
     @property
     def first(self) -> Result:
-        """Any of the results: what is asked of it holds for all."""
+        """The first result with a generator; the rows share its settings of generation."""
         return next(r for r in self.results if r.experiment.generator.on)
 
     @property
     def guided(self) -> bool:
-        """Whether the rows are guided."""
+        """Whether the rows use guidance."""
         return self.first.experiment.guidance.on
 
     @property
-    def judged(self) -> str:
-        """The set that stands beside the paper's numbers."""
+    def main_set(self) -> str:
+        """The set of images that is compared with the paper."""
         return "guided" if self.guided else "samples"
 
     @property
-    def judged_as(self) -> str:
-        """The same in words."""
-        return NAMES[self.judged]
+    def main_set_name(self) -> str:
+        """The name of that set in texts."""
+        return NAMES[self.main_set]
 
     def table(self) -> str:
-        """Generation, beside the paper's where it has such a table."""
-        paper, heads = published(self.study.published_table), self._heads(self.judged)
+        """The table of generation, with the paper's numbers if it has such a table."""
+        paper, heads = published(self.study.published_table), self._heads(self.main_set)
         lines = []
         for name, seeds in self.rows.items():
             line = {"row": name}
-            printed = paper.get(seeds[0].row.published or "", {})
+            of_paper = paper.get(seeds[0].row.published or "", {})
             for metric in METRICS:
-                line[heads[metric]] = cell(seeds, metric, self.judged, "generation")
+                line[heads[metric]] = cell(seeds, metric, self.main_set, "generation")
                 if paper and metric in PAPER:
                     column, title = PAPER[metric]
-                    line[title] = printed.get(column) or "–"
+                    line[title] = of_paper.get(column) or "–"
             lines.append(line | {"status": statuses(seeds)})
-        return markdown(lines + self._compared())
+        return markdown(lines + self._comparison_lines())
 
     def table_without_guidance(self) -> str:
-        """The same without guidance, and what the decoder makes of latents that no generator made."""
+        """The table without guidance, with images that are decoded from N(0, I) in the last column."""
         lines, heads = [], self._heads("samples")
         prior = records.title("gfd", protocol_of(self.results, "gfd", "prior", "generation"))
         for name, seeds in self.rows.items():
@@ -86,53 +86,53 @@ class Generation:
     def _heads(self, split: str) -> dict[str, str]:
         return headers(METRICS, self.results, split, "generation")
 
-    def _compared(self) -> list[dict[str, str]]:
-        """Lines for sets of images that no row made."""
+    def _comparison_lines(self) -> list[dict[str, str]]:
+        """Lines of the table for sets of images that no row generated."""
         run = shared(list(self.results), "reference")
         lines: dict[str, dict[str, str]] = {}
         for r in run.records() if run else []:
-            line = lines.setdefault(r.split, {"row": f"*{COMPARED[r.split]} (N = {r.n})*"})
+            line = lines.setdefault(r.split, {"row": f"*{COMPARISON_SETS[r.split]} (N = {r.n})*"})
             protocol = records.protocol_in(r.protocol_id)
             line[records.heading(r.metric, protocol)] = records.number(r.value, records.digits_of(r.metric, protocol))
         return list(lines.values())
 
     def guidance_note(self) -> str:
-        """How the scale of guidance was chosen, here and in the paper."""
+        """Sentences on how the scale of guidance was chosen, here and in the paper."""
         guidance = self.first.experiment.guidance
         if guidance.searched:
             grid = ", ".join(map(str, guidance.grid))
             return (
-                f"Guidance (t = 0 is the data), of {grid} the one of least gFD over {guidance.search_images} samples "
-                "of its own, none of which is among those that are judged."
+                f"Guidance (t = 0 is the data) is the scale among {grid} with the lowest gFD over "
+                f"{guidance.search_images} separate samples, which are not used in this table."
             )
-        note = f"Guidance {guidance.grid[0]} (t = 0 is the data), the same for every row."
+        note = f"Guidance {guidance.grid[0]} (t = 0 is the data) is the same for every row."
         if any(row.get("cfg") == "best" for row in published(self.study.published_table).values()):
-            note += " The paper's rows stand each at its own best scale, found on a grid: in this the two do not match."
-            note += " The study `guidance` searches ours."
+            note += " Each row of the paper has its own best scale from a grid, so the two do not match in this."
+            note += " The study `guidance` searches our scales."
         return note
 
     @property
     def searched(self) -> bool:
-        """Whether there is a grid to show."""
+        """Whether the scale of guidance was searched on a grid."""
         return self.guided and self.first.experiment.guidance.searched
 
     def guidance_table(self) -> str:
-        """gFD and classifier score by scale and interval of guidance; the chosen pair."""
+        """The table of gFD and classifier score by scale and interval of guidance, with the choice."""
         lines, grid = [], self.first.experiment.guidance.grid
         largest = max(guide.scale for guide in grid)
         for name, seeds in self.rows.items():
-            found = [Guide(**run.result()["facts"]["guide"]) for r in seeds if (run := r.done("guidance"))]
+            choices = [Guide(**run.result()["facts"]["guide"]) for r in seeds if (run := r.done("guidance"))]
             for metric in ("gfd", "classifier_score"):
                 heads = headers([metric], self.results, f"guidance {grid[0]}", "guidance")
                 line = {"row": name, "metric": heads[metric]}
                 for guide in grid:
                     line[f"w = {guide}"] = cell(seeds, metric, f"guidance {guide}", "guidance")
-                chosen = ", ".join(f"{g}{' (end of the grid)' if g.scale == largest else ''}" for g in found)
+                chosen = ", ".join(f"{g}{' (end of the grid)' if g.scale == largest else ''}" for g in choices)
                 lines.append(line | {"chosen": chosen or "–"})
         return markdown(lines)
 
     def draw(self, folder: Path) -> dict[str, bool]:
-        """Draws every figure that there are results for."""
+        """Draws all figures with results; returns which it drew."""
         if not self:
             return dict.fromkeys(("samples", "generator", "probe"), False)
         with_generator = [r for seeds in self.rows.values() for r in seeds]
@@ -149,4 +149,4 @@ class Generation:
         for name, seeds in self.rows.items():
             if (stored := seeds[0].arrays("generation", "shown.npz")) is not None:
                 lines[name] = np.concatenate([stored[split][:shown] for split in sets])
-        return figures.strips(lines, path, {shown * place: NAMES[split] for place, split in enumerate(sets)})
+        return figures.strips(lines, path, {shown * index: NAMES[split] for index, split in enumerate(sets)})

@@ -1,4 +1,4 @@
-"""The Markdown page of an ablation: the table with ours beside the paper's, and everything that it rests on."""
+"""The Markdown page of an ablation: our numbers beside the paper's, with figures and provenance."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from reports.ablation import figures as panels
 from reports.ablation.differences import LEGEND, Differences
 from reports.ablation.generation import Generation
 from reports.claims import table
-from reports.claims.judge import judged
+from reports.claims.judge import judge_all
 from reports.provenance import Provenance
 from reports.results import Result, load, mixtures, rows_of, shared
-from reports.tables import cell, headers, markdown, rendered, seeds_note, statuses
+from reports.tables import cell, headers, markdown, seeds_note, statuses, write_page
 
-QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # of fewer than 10,000 images KID leads
+QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # with few images KID comes first
 INFORMATION = (
     *("kl", "linear_gaussian_kl", "kl_per_token", "kl_per_dimension", "mutual_information", "gaussian_rate"),
     "active_units",
@@ -39,13 +39,13 @@ LATENTS = ("probe", "probe_mean", "knn", "effective_rank", "isotropy", "shuffled
 PAPER = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim"}
 DIFFERENCES = ("rfd", "psnr", "probe", "active_units")
 DIFFERENCES_OF_GENERATION = ("gfd", "classifier_score")
-SHOWN = 5  # reconstructions of each validation split
+SHOWN = 5  # reconstructions of each validation split in the figure
 
 
 def write(request: AblationRequest, store: Store, out: Path) -> str:
-    """Writes the page and its figures below `out`; returns what a terminal shows of it: tables and the path."""
+    """Writes the page and its figures below `out`; returns a summary for the terminal: tables and the path."""
     page, name = Page(request, load(request.experiments(), store)), request.page
-    path = rendered("ablation/page.md.j2", out / f"{name}.md", page=page, name=name, drawn=page.draw(out / name))
+    path = write_page("ablation/page.md.j2", out / f"{name}.md", page=page, name=name, drawn=page.draw(out / name))
     return "\n\n".join(
         [
             page.quality_table("val"),
@@ -60,7 +60,7 @@ def write(request: AblationRequest, store: Store, out: Path) -> str:
 
 @dataclass(frozen=True)
 class Page:
-    """What the template asks for, each a piece of Markdown."""
+    """Markdown for the template."""
 
     request: AblationRequest
     results: list[Result]
@@ -71,7 +71,7 @@ class Page:
 
     @property
     def provenance(self) -> Provenance:
-        """What all numbers rest on."""
+        """The provenance of the numbers."""
         return Provenance(self.results)
 
     @property
@@ -84,42 +84,42 @@ class Page:
 
     @property
     def generation(self) -> Generation:
-        """What there is to say of generated images."""
+        """The part on generated images."""
         return Generation(self.study, self.results)
 
     @cached_property
     def differences(self) -> Differences:
-        """What the one field between a row and its base changes."""
-        where = [(metric, "val", "evaluation") for metric in DIFFERENCES]
+        """The differences between rows and their bases."""
+        columns = [(metric, "val", "evaluation") for metric in DIFFERENCES]
         if self.generation:
-            where += [(metric, self.generation.judged, "generation") for metric in DIFFERENCES_OF_GENERATION]
-        return Differences(self.results, where)
+            columns += [(metric, self.generation.main_set, "generation") for metric in DIFFERENCES_OF_GENERATION]
+        return Differences(self.results, columns)
 
     def claims_table(self) -> str:
-        """What the paper claims of the study, judged; empty where it claims nothing."""
+        """The table of the paper's claims on the study with verdicts; empty if there are no claims."""
         study = self.study
-        found = judged(study.claims, self.results, published(study.published_table))
-        return markdown(table.lines(found)) if found else ""
+        judgements = judge_all(study.claims, self.results, published(study.published_table))
+        return markdown(table.lines(judgements)) if judgements else ""
 
     @property
     def legends(self) -> dict[str, str]:
-        """What stands below the tables of differences and claims."""
+        """The legends below the tables of differences and claims."""
         return {"differences": LEGEND, "claims": table.EXPLAINED}
 
     @property
     def warnings(self) -> list[str]:
-        """What stands above the table."""
-        found = mixtures(self.results)
-        found += [f"{r.row.name} (seed {r.experiment.seed}): {r.state}." for r in self.results if r.state != "done"]
-        return found
+        """The warnings at the top of the page."""
+        unfinished = [r for r in self.results if r.state != "done"]
+        states = [f"{r.row.name} (seed {r.experiment.seed}): {r.state}." for r in unfinished]
+        return mixtures(self.results) + states
 
     def rows_table(self) -> str:
-        """What each row is and in what it differs from its base."""
+        """The table of the rows: variant, base and differences from the base."""
         lines = []
         experiments = {name: seeds[0].experiment for name, seeds in self.rows.items()}
         for name, seeds in self.rows.items():
             row = seeds[0].row
-            change = "stands alone"
+            change = "no base"
             if row.base is not None:
                 base = self.request.experiment(self.study.row(row.base))
                 changed = differences(base, experiments[name])
@@ -129,41 +129,41 @@ class Page:
                 {
                     "row": name,
                     "variant": f"`{row.variant}`",
-                    "what": about,
+                    "about": about,
                     "base": row.base or "",
                     "change": change,
-                    "runs": self._named(seeds),
+                    "runs": self._run_keys(seeds),
                 }
             )
         return markdown(lines)
 
-    def _named(self, seeds: list[Result]) -> str:
-        """The runs that `harness.generate` and `harness.reconstruct` take."""
+    def _run_keys(self, seeds: list[Result]) -> str:
+        """The keys of the runs for `harness.generate` and `harness.reconstruct`."""
         stage = "generation" if seeds[0].experiment.generator.on else "evaluation"
         return ", ".join(f"`{r.runs[stage].key}`" for r in seeds)
 
     def quality_table(self, split: str) -> str:
-        """Reconstruction, beside the paper's where it has such a table."""
+        """The table of reconstruction, with the paper's numbers if it has such a table."""
         paper, heads = published(self.study.published_table), headers(QUALITY, self.results, split)
         lines = []
         for name, seeds in self.rows.items():
             line = {"row": name}
-            printed = paper.get(seeds[0].row.published or "", {})
+            of_paper = paper.get(seeds[0].row.published or "", {})
             for metric in QUALITY:
                 line[heads[metric]] = cell(seeds, metric, split)
                 if paper and metric in PAPER and split == "val":
                     column = {"rfid": "paper rFID"}.get(PAPER[metric], f"paper {PAPER[metric].upper()}")
-                    line[column] = printed.get(PAPER[metric]) or "–"
+                    line[column] = of_paper.get(PAPER[metric]) or "–"
             line["status"] = statuses(seeds)
             lines.append(line)
         return markdown(lines)
 
     def information_table(self) -> str:
-        """How much the latents say of the images, and the KL that a linear-Gaussian model would spend."""
+        """The table of information in the latents, with the KL of a linear-Gaussian model as a reference."""
         return self._table(INFORMATION)
 
     def latents_table(self) -> str:
-        """What a classifier reads off the latents, how they spread, how much the decoder listens to them."""
+        """The table of classifiers on the latents, of their spread, and of the decoder's dependence on them."""
         return self._table(LATENTS)
 
     def _table(self, metrics: Sequence[str]) -> str:
@@ -175,7 +175,7 @@ class Page:
         return markdown(lines)
 
     def finetuning_table(self) -> str:
-        """The same tokenizers before and after decoder fine-tuning, on val."""
+        """The table of the tokenizers before and after decoder fine-tuning, on val."""
         lines, heads = [], headers(("rfd", "psnr"), self.results, stage="snapshots")
         for name, seeds in self.rows.items():
             if seeds[0].experiment.finetuning.on:
@@ -187,7 +187,7 @@ class Page:
         return markdown(lines)
 
     def difficulty(self) -> list[str]:
-        """How hard the data set is, one line a split."""
+        """Sentences on how hard the data set is, one per split and one on semantic masks."""
         run = shared(self.results, "difficulty")
         if run is None:
             return []
@@ -195,23 +195,23 @@ class Page:
         for r in run.records():
             values.setdefault(r.split, {})[r.metric] = r.value
         lines = [
-            f"`{split}`: a linear probe reads {v['probe_teacher']:.1f} % off the teacher's class token, "
-            f"{v['probe_pixels']:.1f} % off principal components of the pixels; the commonest class is "
-            f"{v['majority']:.1f} %."
+            f"`{split}`: a linear probe reaches {v['probe_teacher']:.1f} % on the teacher's class token and "
+            f"{v['probe_pixels']:.1f} % on principal components of the pixels; guessing the largest "
+            f"class reaches {v['majority']:.1f} %."
             for split, v in values.items()
             if "majority" in v
         ]
         if "train" in values:
             v = values["train"]
             lines.append(
-                f"Semantic masks, hiding as many patches as the object covers, hit the object with a precision of "
-                f"{v['semantic_precision']:.0f} %; random ones would with {v['random_precision']:.0f} %."
+                f"Semantic masks that hide as many patches as the object covers hit the object with a precision of "
+                f"{v['semantic_precision']:.0f} %; random masks would reach {v['random_precision']:.0f} %."
             )
         return lines
 
     @property
     def validation_images(self) -> int:
-        """Images behind each point of a curve."""
+        """The number of images for each point of a curve."""
         return min(validation.Validation.IMAGES, self.results[0].experiment.data.val_images)
 
     @property
@@ -222,24 +222,24 @@ class Page:
 
     @property
     def dropped_images(self) -> int:
-        """Images behind the error without a token."""
+        """The number of images for the error without a token."""
         return min(DROPPED_IMAGES, self.results[0].experiment.data.val_images)
 
     @property
     def embedded_images(self) -> int:
-        """Images whose latents t-SNE and UMAP place."""
+        """The number of images for t-SNE and UMAP."""
         return min(panels.EMBEDDED_IMAGES, self.results[0].experiment.data.val_images)
 
     @property
     def has_umap(self) -> bool:
-        """Whether the optional package that draws by UMAP is installed."""
+        """Whether the optional package for UMAP is installed."""
         return find_spec("umap") is not None
 
     def status_rules(self) -> str:
         return collapse.RULES
 
     def draw(self, folder: Path) -> dict[str, bool]:
-        """Draws every figure that there are results for."""
+        """Draws all figures with results; returns which it drew."""
         data = shared(self.results, "data")
         classes = data.result()["facts"]["classes"] if data else []
         return {
@@ -261,7 +261,7 @@ class Page:
         for name, seeds in self.rows.items():
             if (stored := seeds[0].arrays("evaluation", "reconstructions.npz")) is not None:
                 splits = [split for split in SPLITS if split in stored.files]
-                titles = {SHOWN * place: split for place, split in enumerate(splits)}
+                titles = {SHOWN * index: split for index, split in enumerate(splits)}
                 originals = [stored[f"{split} originals"][:SHOWN] for split in splits]
                 lines.setdefault("original", np.concatenate(originals))
                 lines[name] = np.concatenate([stored[split][:SHOWN] for split in splits])
@@ -277,5 +277,5 @@ class Page:
             if stored is not None and kind not in kinds:
                 kinds.add(kind)
                 lines.setdefault("image", stored["images"])
-                lines[f"{kind}\n({name})"] = panels.hidden(stored["images"], stored["masks"])
+                lines[f"{kind}\n({name})"] = panels.with_hidden_patches(stored["images"], stored["masks"])
         return figures.strips(lines, path)

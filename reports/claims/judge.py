@@ -1,4 +1,4 @@
-"""The judge: whether what a paper claims holds for the results of a study, undecided where they cannot tell."""
+"""Judges the claims of a paper on the results of a study: each holds, does not hold, or is undecided."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from reports.statistics.bootstrap import optimum, rank_correlation_interval
 from reports.statistics.intervals import Interval
 
 PUBLISHED_AS = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim", "gfd": "gfid", "classifier_score": "is"}
-ALIKE = "; all seeds alike: of fewer than six no interval"
-SEEDS_OF_A_COUNT = 3  # before anything is said of how many values
+ALIKE = "; all seeds have the same value: no interval for fewer than six"
+SEEDS_OF_A_COUNT = 3  # at least, for a verdict on a number of values
 
 Published = Mapping[str, Mapping[str, str]]
 Verdict = Literal["holds", "does not hold", "undecided", "no data"]
@@ -30,10 +30,10 @@ Verdict = Literal["holds", "does not hold", "undecided", "no data"]
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of a claim: the verdict, the effect `here` and the one of the `paper`, in words.
+    """The verdict on a claim, with texts on the effect `here` and in the `paper`.
 
-    `p` is of no effect, two-sided, where the verdict rests on a test of that; `after_holm` the verdict once all such
-    tests of the study are taken together. `n` counts seeds, or rows for a rank correlation.
+    `p` is the two-sided p value of no effect, if the verdict is based on that test. `after_holm` is the verdict when
+    all tests of the study count as one family. `n` is the number of seeds, or of rows for a rank correlation.
     """
 
     claim: Claim
@@ -45,23 +45,23 @@ class Judgement:
     after_holm: Verdict | None = None
 
 
-def judged(claims: Sequence[Claim], results: Sequence[Result], published: Published) -> list[Judgement]:
-    """The claims of a study, judged on its results, and all together by Holm."""
-    found = [judge(claim, results, published) for claim in claims]
-    adjusted = intervals.holm([judgement.p for judgement in found])
-    return [_after_holm(judgement, p) for judgement, p in zip(found, adjusted, strict=True)]
+def judge_all(claims: Sequence[Claim], results: Sequence[Result], published: Published) -> list[Judgement]:
+    """The judgements of all claims of a study on its results, also as one family by Holm."""
+    judgements = [judge(claim, results, published) for claim in claims]
+    adjusted = intervals.holm([judgement.p for judgement in judgements])
+    return [_after_holm(judgement, p) for judgement, p in zip(judgements, adjusted, strict=True)]
 
 
 def _after_holm(judgement: Judgement, p: float | None) -> Judgement:
-    clear = p is None or p <= intervals.LEVEL
-    verdict: Verdict = judgement.verdict if clear or judgement.verdict == "no data" else "undecided"
+    significant = p is None or p <= intervals.LEVEL
+    verdict: Verdict = judgement.verdict if significant or judgement.verdict == "no data" else "undecided"
     return dataclasses.replace(judgement, after_holm=verdict)
 
 
 @singledispatch
 def judge(claim: Claim, results: Sequence[Result], published: Published) -> Judgement:
     """The judgement of one claim."""
-    raise TypeError(f"nobody judges {claim!r}")
+    raise TypeError(f"no judge for claims of type {type(claim).__name__}")
 
 
 @judge.register
@@ -81,8 +81,8 @@ def _(claim: AlmostEqual, results: Sequence[Result], published: Published) -> Ju
     interval = intervals.paired([a - b for a, b in pairs])
     margin = claim.margin * abs(_mean([b for _, b in pairs]))
     verdict: Verdict = intervals.verdict(interval, 0, margin) if margin else "undecided"
-    told = f"; margin {claim.margin:.1%}: {claim.because}"
-    return _of_pairs(claim, pairs, results, published, verdict, interval, told)
+    margin_text = f"; margin {claim.margin:.1%}: {claim.because}"
+    return _of_pairs(claim, pairs, results, published, verdict, interval, margin_text)
 
 
 def _of_pairs(
@@ -92,16 +92,16 @@ def _of_pairs(
     published: Published,
     verdict: Verdict,
     interval: Interval | None,
-    margin: str = "",
+    margin_text: str = "",
 ) -> Judgement:
-    """The judgement of row minus another, paired by seed."""
+    """The judgement on the difference of two rows, paired by seed."""
     differences, than = [a - b for a, b in pairs], _mean([b for _, b in pairs])
     digits = quantities.digits(claim.quantity, results)
     here = f"{quantities.title(claim.quantity)} {intervals.shown(differences, digits, sign=True)}"
     if than and claim.quantity not in quantities.DERIVED:
         here += f" ({_mean(differences) / abs(than):+.1%})"
-    here += margin if margin else _could(differences, verdict, digits)
-    p = interval.p if interval and not margin else None
+    here += margin_text if margin_text else _detectable(differences, verdict, digits)
+    p = interval.p if interval and not margin_text else None
     return Judgement(claim, verdict, here, _paper(claim, results, published), len(pairs), p)
 
 
@@ -110,14 +110,13 @@ def _(claim: Level, results: Sequence[Result], published: Published) -> Judgemen
     values = list(_by_seed(results, claim.row, claim.quantity).values())
     if not values:
         return _no_data(claim, results, (claim.row,), published)
-    apart = [value - claim.threshold for value in values]
-    interval, digits = intervals.paired(apart), quantities.digits(claim.quantity, results)
+    differences = [value - claim.threshold for value in values]
+    interval, digits = intervals.paired(differences), quantities.digits(claim.quantity, results)
     verdict = intervals.verdict(interval, claim.side)
     sign = ">" if claim.side > 0 else "<"
     here = f"{quantities.title(claim.quantity)} {intervals.shown(values, digits)}, claimed {sign} {claim.threshold:g}"
-    return Judgement(
-        claim, verdict, here + _could(apart, verdict, digits), "–", len(values), interval.p if interval else None
-    )
+    here += _detectable(differences, verdict, digits)
+    return Judgement(claim, verdict, here, "–", len(values), interval.p if interval else None)
 
 
 @judge.register
@@ -129,15 +128,15 @@ def _(claim: Correlated, results: Sequence[Result], published: Published) -> Jud
             rows.append(pairs)
     interval = rank_correlation_interval(rows)
     paper = intervals.rank_correlation(claim.paper)
-    told = f"{paper:+.2f} over {len(claim.paper)} points of the figure" if paper is not None else "–"
+    paper_text = f"{paper:+.2f} over {len(claim.paper)} points of the figure" if paper is not None else "–"
     if interval is None:
-        return Judgement(claim, "no data", "fewer than three rows, or all alike", told)
+        return Judgement(claim, "no data", "fewer than three rows, or no differences between them", paper_text)
     here = (
         f"rank correlation of {quantities.title(claim.one)} and {quantities.title(claim.other)} over {len(rows)} rows "
         f"{interval.estimate:+.2f} "
         f"[{interval.low:+.2f}, {interval.high:+.2f}] ({interval.method})"
     )
-    return Judgement(claim, intervals.verdict(interval, claim.side), here, told, len(rows), interval.p)
+    return Judgement(claim, intervals.verdict(interval, claim.side), here, paper_text, len(rows), interval.p)
 
 
 @judge.register
@@ -161,7 +160,7 @@ def _(claim: Faster, results: Sequence[Result], published: Published) -> Judgeme
 
 @judge.register
 def _(claim: Best, results: Sequence[Result], published: Published) -> Judgement:
-    """Holds where no other place can be the best, does not where this one cannot."""
+    """Holds if no other value can be the best, does not hold if the claimed value cannot."""
     objective, paper = OBJECTIVES[claim.objective], f"{claim.at:g}"
     groups: dict[float, list[float]] = {}
     for result in results:
@@ -175,13 +174,13 @@ def _(claim: Best, results: Sequence[Result], published: Published) -> Judgement
     groups, title = dict(sorted(groups.items())), objective.title
     seeds = min(map(len, groups.values()))
     best = objective.best(groups, key=lambda at: _mean(groups[at]))
-    found = optimum(groups, objective.better)
-    if found is None:
-        few = "one seed" if seeds == 1 else "seeds that do not differ"
-        return Judgement(claim, "undecided", f"{title} is best at {best:g}; {few}: no interval", paper, seeds)
-    here = f"{title} is best at {best:g}; the truth may be at {listed(found.among)} ({found.method})"
-    verdict: Verdict = "undecided" if claim.at in found.among else "does not hold"
-    return Judgement(claim, "holds" if found.among == (claim.at,) else verdict, here, paper, seeds)
+    best_values = optimum(groups, objective.better)
+    if best_values is None:
+        reason = "one seed" if seeds == 1 else "seeds that do not differ"
+        return Judgement(claim, "undecided", f"{title} is best at {best:g}; {reason}: no interval", paper, seeds)
+    here = f"{title} is best at {best:g}; the truth may be at {listed(best_values.candidates)} ({best_values.method})"
+    verdict: Verdict = "undecided" if claim.at in best_values.candidates else "does not hold"
+    return Judgement(claim, "holds" if best_values.candidates == (claim.at,) else verdict, here, paper, seeds)
 
 
 @judge.register
@@ -199,22 +198,22 @@ def _(claim: Wider, results: Sequence[Result], published: Published) -> Judgemen
     both = {seed: one[seed].keys() & other[seed].keys() for seed in sorted(one.keys() & other.keys())}
     both = {seed: values for seed, values in both.items() if values}
     if not both:
-        return Judgement(claim, "no data", "no value at which both ran")
+        return Judgement(claim, "no data", "no value with results of both rows")
     counts = {row: [sum(of[seed][v] for v in values) for seed, values in both.items()] for row, of in active.items()}
     gains = [a - b for a, b in zip(*counts.values(), strict=True)]
-    among = listed(list(dict.fromkeys(map(len, both.values()))))
-    told = " and ".join(f"{row} at {listed(found)} of {among} values" for row, found in counts.items())
+    totals = listed(list(dict.fromkeys(map(len, both.values()))))
+    text = " and ".join(f"{row} is active at {listed(count)} of {totals} values" for row, count in counts.items())
     verdict: Verdict = "undecided"
     if len(both) >= SEEDS_OF_A_COUNT:
         verdict = "holds" if min(gains) > 0 else "does not hold" if max(gains) <= 0 else "undecided"
-    agree = "all of which have to agree" if len(both) > 1 else "of at least three"
-    return Judgement(claim, verdict, f"active are {told}, by seed, {agree}", "–", len(both))
+    needed = "all seeds have to agree" if len(both) > 1 else "at least three seeds are needed"
+    return Judgement(claim, verdict, f"{text}; {needed}", "–", len(both))
 
 
 def speed_up(one: pd.Series, other: pd.Series) -> float:
-    """How many times as fast `one` falls as `other`, both gFD by step: the steps of one over those of the other.
+    """How many times as fast `one` falls as `other`; both are gFD by step.
 
-    To the gFD at which the slower of them ends; between two steps gFD is taken to fall in a straight line.
+    It is the ratio of their steps to the gFD at which the slower one ends, with linear interpolation between steps.
     """
     if one.iloc[-1] <= other.iloc[-1]:
         return float(other.index[-1] / _reaches(one, other.iloc[-1]))
@@ -222,18 +221,18 @@ def speed_up(one: pd.Series, other: pd.Series) -> float:
 
 
 def _measured(curve: pd.Series) -> bool:
-    """Whether there is a curve, of finite numbers."""
+    """Whether the curve has values and all are finite."""
     return not curve.empty and all(map(math.isfinite, curve))
 
 
 def _reaches(curve: pd.Series, value: float) -> float:
-    """The first step at which a curve is down at a value that it ends below."""
+    """The first step at which a curve falls to `value`, which has to be at or above its end."""
     steps, values = curve.index.to_numpy(float), curve.to_numpy(float)
-    place = int((values <= value).argmax())
-    if place == 0:
+    index = int((values <= value).argmax())
+    if index == 0:
         return float(steps[0])
-    share = (values[place - 1] - value) / (values[place - 1] - values[place])
-    return float(steps[place - 1] + share * (steps[place] - steps[place - 1]))
+    share = (values[index - 1] - value) / (values[index - 1] - values[index])
+    return float(steps[index - 1] + share * (steps[index] - steps[index - 1]))
 
 
 def _by_seed(results: Sequence[Result], row: str, name: str) -> dict[int, float]:
@@ -242,7 +241,7 @@ def _by_seed(results: Sequence[Result], row: str, name: str) -> dict[int, float]
 
 
 def _pairs(claim: Difference | AlmostEqual, results: Sequence[Result]) -> list[tuple[float, float]]:
-    """The quantity of the row and of the other, by seed."""
+    """The quantity of both rows, one pair per seed that they share."""
     row, than = (_by_seed(results, name, claim.quantity) for name in (claim.row, claim.than))
     return [(row[seed], than[seed]) for seed in row if seed in than]
 
@@ -250,17 +249,17 @@ def _pairs(claim: Difference | AlmostEqual, results: Sequence[Result]) -> list[t
 def _no_data(
     claim: Claim, results: Sequence[Result], rows: tuple[str, ...], published: Published, paper: str | None = None
 ) -> Judgement:
-    """Nothing to judge by, and why."""
+    """A judgement without data, with the reason."""
     known = rows_of(results)
-    absent = [name for name in rows if name not in known]
-    why = f"no row {' or '.join(map(repr, absent))} here" if absent else "did not run"
+    missing = [name for name in rows if name not in known]
+    reason = f"no row {' or '.join(map(repr, missing))} here" if missing else "did not run"
     if paper is None:
         paper = _paper(claim, results, published) if isinstance(claim, Difference | AlmostEqual) else "–"
-    return Judgement(claim, "no data", why, paper)
+    return Judgement(claim, "no data", reason, paper)
 
 
 def _paper(claim: Difference | AlmostEqual, results: Sequence[Result], published: Published) -> str:
-    """The difference that the paper prints."""
+    """The difference between the numbers in the paper."""
     column = PUBLISHED_AS.get(claim.quantity, "")
     names = {name: seeds[0].row.published for name, seeds in rows_of(results).items()}
     row, than = (published.get(names.get(name) or name, {}).get(column) for name in (claim.row, claim.than))
@@ -269,14 +268,14 @@ def _paper(claim: Difference | AlmostEqual, results: Sequence[Result], published
     return f"{float(row) - float(than):+.3g} ({float(row) / float(than) - 1:+.1%})"
 
 
-def _could(differences: Sequence[float], verdict: str, digits: int) -> str:
-    """What an undecided study could have seen."""
+def _detectable(differences: Sequence[float], verdict: str, digits: int) -> str:
+    """The smallest effect that an undecided study would have detected, as text."""
     if verdict != "undecided":
         return ""
     least = intervals.smallest_detectable(differences)
     if least is None:
         return ALIKE if len(differences) > 1 else ""
-    return f"; could have seen {least:.{digits}f}"
+    return f"; detectable: {least:.{digits}f}"
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -284,5 +283,5 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def listed(values: Sequence[float]) -> str:
-    """Numbers in words."""
+    """Numbers as text, separated by commas."""
     return ", ".join(f"{value:.6g}" for value in values)

@@ -1,4 +1,4 @@
-"""Quantities that claims are about: metrics, and what follows from the curves of a run."""
+"""Quantities in claims: metrics, and quantities derived from the curves of a run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ OF_GENERATION = ("gfd", "gfd_infinity", "gkid", "classifier_score", "precision",
 
 @dataclass(frozen=True)
 class Derived:
-    """A quantity that is no metric: how it is called, its decimals, and its value for one row and seed."""
+    """A quantity that is not a metric: its title, its decimals, and its value `of` one row and seed."""
 
     title: str
-    digits: int | str  # or the metric whose decimals it has
+    digits: int | str  # or the name of a metric with the same decimals
     of: Callable[[Result], float | None]
 
 
@@ -29,11 +29,11 @@ LEAST_RISE = {"val/kl": collapse.RISE_NATS, "val/active_units": collapse.RISE_UN
 
 
 def _curve(result: Result, name: str) -> pd.Series | None:
-    """A curve of a finished training, if there is one; active units from 0 on: an initialisation has KL, but says
-    nothing.
+    """A curve of a finished training, or None. Active units start from 0, as the latents of an untrained tokenizer hold
+    no information even though their KL is positive.
     """
     curve = result.curve(name)
-    if curve.empty or not result.done("tokenizer"):  # where it has come to is not where it ends
+    if curve.empty or not result.done("tokenizer"):  # an unfinished curve has no end
         return None
     return curve if name == "val/kl" else pd.concat([pd.Series([0.0], [0]), curve])
 
@@ -63,16 +63,16 @@ def _unguided(result: Result) -> float | None:
 
 LESS = f"less than {collapse.PARTLY_SHARE:.0%}"
 DERIVED = {
-    "kl_kept": Derived("share of its rise that KL has left at the end", 2, _kept("val/kl")),
-    "units_kept": Derived("share of the units once active that are at the end", 2, _kept("val/active_units")),
+    "kl_kept": Derived("share of the rise of KL that is left at the end", 2, _kept("val/kl")),
+    "units_kept": Derived("share of once active units that are left at the end", 2, _kept("val/active_units")),
     "kl_lost_at": Derived(f"step from which {LESS} of the rise of KL is left", 0, _lost_at("val/kl")),
-    "units_lost_at": Derived(f"step from which {LESS} of the units once active are", 0, _lost_at("val/active_units")),
+    "units_lost_at": Derived(f"step from which {LESS} of once active units are left", 0, _lost_at("val/active_units")),
     "gfd_unguided": Derived("gFD without guidance", "gfd", _unguided),
 }
 
 
 def quantity(result: Result, name: str) -> float | None:
-    """The quantity `name` of one row and seed; None where it was not measured or is no finite number."""
+    """The quantity `name` of one row and seed; None if it was not measured or is not finite."""
     if name in DERIVED:
         value = DERIVED[name].of(result)
     elif name in OF_GENERATION:
@@ -88,7 +88,7 @@ def _value(result: Result, metric: str, split: str, stage: str) -> float | None:
 
 
 def title(name: str) -> str:
-    """How a quantity is called."""
+    """The title of a quantity."""
     return (
         DERIVED[name].title
         if name in DERIVED
@@ -97,6 +97,6 @@ def title(name: str) -> str:
 
 
 def digits(name: str, results: Sequence[Result]) -> int:
-    """The decimals of a quantity of these results."""
+    """The decimals of a quantity in these results."""
     digits = DERIVED[name].digits if name in DERIVED else name
     return digits if isinstance(digits, int) else digits_of(digits, results[0].experiment.evaluation.network)

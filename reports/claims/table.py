@@ -1,4 +1,4 @@
-"""Claims and what became of them, as tables."""
+"""Claims and their verdicts as tables."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from reports.claims.judge import Judgement
 from reports.statistics.intervals import LEVEL
 
 EXPLAINED = (
-    f"`holds`: the {1 - LEVEL:.0%} interval over seeds, paired by seed, lies wholly on the side that is claimed (of "
-    "what hardly moves: within the margin). `does not hold`: wholly on the other (outside). `undecided`: neither, or "
-    "one seed. ± is half of the interval. By Holm: what is left of the verdict once all tests of the study count as "
-    "one family. Could have seen: the least true effect that so many seeds, as noisy as these, show in 80 % of studies."
+    f"`holds`: the whole {1 - LEVEL:.0%} interval over seeds, paired by seed, is on the side of the claim (for a claim "
+    "of almost no change: within the margin). `does not hold`: the whole interval is on the other side (outside the "
+    "margin). `undecided`: neither, or only one seed. ± is half of the interval. By Holm: the verdict if all tests of "
+    "the study count as one family. Detectable: the smallest true effect that 80 % of studies would show with as many "
+    "seeds that are as noisy."
 )
 
 
 def lines(judgements: Sequence[Judgement]) -> list[dict[str, str]]:
-    """A line a claim: what is said and where, here, in the paper, verdict, verdict by Holm."""
+    """One line per claim: the claim, the effect here and in the paper, N, the verdict and the verdict by Holm."""
     return [
         {
             "claim": f"{j.claim.says} ({j.claim.source})",

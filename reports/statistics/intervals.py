@@ -1,4 +1,4 @@
-"""Intervals and tests over seeds: differences paired by seed, several tests together, what a claim comes to."""
+"""Intervals and tests over seeds: differences paired by seed, families of tests, verdicts on claims."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Verdict = Literal["holds", "does not hold", "undecided"]
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate from `n` seeds or rows with its 95 % interval, and how that was made.
+    """An estimate from `n` seeds or rows with its 95 % interval and the method of the interval.
 
-    `p` is two-sided, of no effect; None where no test goes with the interval.
+    `p` is the two-sided p value of no effect; None if the interval has no test.
     """
 
     estimate: float
@@ -31,15 +31,15 @@ class Interval:
 
 
 def finite(values: Sequence[float]) -> list[float]:
-    """`values` as they are; raises ValueError where one is NaN or infinite."""
+    """`values` unchanged; raises ValueError if one is NaN or infinite."""
     for value in values:
         if not isfinite(value):
-            raise ValueError(f"{value} among {len(values)} values: an interval takes finite ones")
+            raise ValueError(f"{value} among {len(values)} values: an interval takes finite values")
     return list(values)
 
 
 def half_width(values: Sequence[float]) -> float | None:
-    """Half of the 95 % t interval around the mean of `values`, one a seed; None for fewer than two."""
+    """Half of the 95 % t interval around the mean of `values`, one value per seed; None for fewer than two."""
     import numpy as np
     from scipy.stats import t
 
@@ -48,7 +48,7 @@ def half_width(values: Sequence[float]) -> float | None:
 
 
 def shown(values: Sequence[float], digits: int, sign: bool = False) -> str:
-    """The mean of `values` and, where there are several, half of their 95 % t interval."""
+    """The mean of `values` as text, with half of its 95 % t interval if there are several."""
     mean, half = sum(values) / len(values), half_width(values)
     return number(mean, digits, half, sign=sign)
 
@@ -56,9 +56,9 @@ def shown(values: Sequence[float], digits: int, sign: bool = False) -> str:
 def paired(differences: Sequence[float]) -> Interval | None:
     """The mean of differences paired by seed, with its t interval and the p value of the paired t test (Student 1908).
 
-    None for fewer than two. Differences that are all the same, as counts may be, show no variance, and t would take
-    that for certainty. The sign test, which needs none, speaks for them: p = 2 / 2^n, or 1 where they are 0. From six
-    seeds on, where it reaches 5 %, the interval is that one value; for fewer None. Raises ValueError for NaN.
+    None for fewer than two. Differences that are all the same, as counts may be, have no variance, and the t test would
+    be certain of them. They get the sign test, which needs no variance: p = 2 / 2^n, or 1 if they are 0. The sign test
+    reaches 5 % from six seeds on; then the interval is that one value, otherwise None. Raises ValueError for NaN.
     """
     import numpy as np
     from scipy.stats import t
@@ -76,16 +76,16 @@ def paired(differences: Sequence[float]) -> Interval | None:
 
 
 def _varies(differences: Sequence[float]) -> bool:
-    """Whether they differ by more than the rounding of a subtraction."""
+    """Whether the differences vary by more than the rounding of a subtraction."""
     return max(differences) - min(differences) > 1e-9 * max(map(abs, differences))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """P values adjusted for being of one family, in their order: at most 5 % of families have a false one below 5 %.
+    """P values adjusted as one family, in the same order: at most 5 % of families have a false positive at 5 %.
 
-    Nothing is assumed of how the tests depend on each other (Holm 1979, "A simple sequentially rejective multiple test
-    procedure"). None, a test that could not be made, is not of the family and stays. Raises ValueError for what is not
-    in [0, 1].
+    The tests may depend on each other in any way (Holm 1979, "A simple sequentially rejective multiple test
+    procedure"). None, for a test without data, does not count in the family and stays None. Raises ValueError for
+    values outside [0, 1].
     """
     made = sorted((p, k) for k, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
@@ -98,29 +98,30 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def detectable(deviation: float, n: int) -> float:
-    """The true mean that t over `n` values of this true standard deviation tells from 0, on its side, in 80 % of cases.
+    """The true mean that a t test over `n` values of this true standard deviation detects in 80 % of cases.
 
-    By the noncentral t distribution (Cohen 1988, "Statistical power analysis for the behavioral sciences", chapter 2).
-    The normal approximation, 2.8 deviation / sqrt(n), promises too much: this is 5.8 times that for two seeds, twice
-    for three, 1.3 times for five. Raises ValueError for fewer than two values, or a deviation that is not positive.
+    The test has to distinguish the mean from 0, on the right side. This uses the noncentral t distribution (Cohen 1988,
+    "Statistical power analysis for the behavioral sciences", chapter 2). The normal approximation, 2.8 deviation /
+    sqrt(n), is too optimistic: the result is 5.8 times as large for two seeds, twice for three, 1.3 times for five.
+    Raises ValueError for fewer than two values, or a deviation that is not positive.
     """
     from scipy.optimize import brentq
     from scipy.stats import nct, t
 
     if n < 2 or not 0 < deviation < inf:
-        raise ValueError(f"what is detectable takes two seeds or more that vary, not {n} of deviation {deviation}")
+        raise ValueError(f"a detectable mean takes at least two seeds that vary, not {n} of deviation {deviation}")
     needed = t.ppf(1 - LEVEL / 2, n - 1)
-    # The other tail has less than 1e-5 here, tells the wrong side, and scipy's is NaN for large shifts.
+    # The other tail is on the wrong side and below 1e-5; scipy's value of it is NaN for large shifts.
     shift = brentq(lambda shift: nct.sf(needed, n - 1, shift) - POWER, 0, 2 * needed + 5)
     return float(shift * deviation / n**0.5)
 
 
 def smallest_detectable(differences: Sequence[float]) -> float | None:
-    """The smallest true difference that so many seeds, as noisy as these, would have shown in 80 % of studies.
+    """The smallest true difference that 80 % of studies with as many and as noisy seeds would detect.
 
-    It says what a study could have found, not whether an effect is there: it uses the deviation seen, never the mean
-    seen (Hoenig and Heisey 2001, "The abuse of power"). It is as uncertain as that deviation: over three seeds the
-    true one is between 0.5 and 6.3 times as large (95 %). None where no two values differ. Raises ValueError for NaN.
+    It describes the power of a study, not whether there is an effect: it uses the observed deviation, never the
+    observed mean (Hoenig and Heisey 2001, "The abuse of power"). It is as uncertain as the deviation: over three seeds
+    the true one is 0.5 to 6.3 times as large (95 %). None if no two values differ. Raises ValueError for NaN.
     """
     import numpy as np
 
@@ -130,13 +131,14 @@ def smallest_detectable(differences: Sequence[float]) -> float | None:
 
 
 def verdict(interval: Interval | None, side: int, margin: float | None = None) -> Verdict:
-    """Whether a claim holds: if the interval lies wholly where it says; it does not, if wholly elsewhere.
+    """Whether a claim holds: yes if the whole interval agrees with it, no if the whole interval contradicts it.
 
-    A claim of a direction has side +1 or -1. Where there is no effect, 2.5 % of studies find that it holds, and as many
-    that it does not. A claim that something hardly moves has side 0 and a margin: the truth lies in (-margin, margin).
-    Two one-sided tests of that at 5 % are the 90 % interval (Schuirmann 1987); by ours, of 95 %, what moves by the
-    margin is found to hardly move in at most 2.5 % of studies. No interval, or a border inside it, decides nothing.
-    Raises ValueError for another side, for a direction with a margin, and for side 0 without a positive one.
+    A claim of a direction has side +1 or -1. If there is no effect, it holds in 2.5 % of studies and does not hold in
+    another 2.5 %. A claim of almost no change has side 0 and a margin: the truth lies in (-margin, margin). Two
+    one-sided tests of that at 5 % use the 90 % interval (Schuirmann 1987). With our 95 % interval the claim holds in at
+    most 2.5 % of studies if the true change is the margin. Without an interval, or with a border inside it, the claim
+    is undecided. Raises ValueError for another side, for a direction with a margin, and for side 0 without a positive
+    margin.
     """
     if side not in (-1, 0, 1) or (side == 0) != (margin is not None) or not (margin is None or margin > 0):
         raise ValueError(f"side {side} with margin {margin}: a side of +1 or -1, or 0 with a positive margin")
@@ -149,7 +151,7 @@ def verdict(interval: Interval | None, side: int, margin: float | None = None) -
 
 
 def pooled_deviation(groups: Sequence[Sequence[float]]) -> float | None:
-    """The standard deviation within groups, pooled over them; None where no group has two values."""
+    """The standard deviation within groups, pooled over all groups; None if no group has two values."""
     import numpy as np
 
     several = [values for values in groups if len(values) > 1]
@@ -158,7 +160,7 @@ def pooled_deviation(groups: Sequence[Sequence[float]]) -> float | None:
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Spearman's rank correlation; None for fewer than three pairs, or where one side does not vary."""
+    """Spearman's rank correlation; None for fewer than three pairs, or if one side does not vary."""
     from scipy.stats import spearmanr
 
     a, b = ([pair[k] for pair in pairs] for k in (0, 1))

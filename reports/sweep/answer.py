@@ -1,4 +1,4 @@
-"""The answer of a sweep: where it is best, how sure that is, and whether the paper's claims hold."""
+"""The answer of a sweep: the best point, its uncertainty, and whether the paper's claims hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.experiments.published import published
 from reports.claims.judge import judge
 from reports.results import protocol_of
 from reports.statistics import intervals
-from reports.sweep.points import Places, Tried
+from reports.sweep.points import TriedPoint, TriedPoints
 from reports.tables import markdown
 
 PAPER = {"rfd": ("rfid", "rFID"), "gfd": ("gfid", "gFID")}
@@ -23,114 +23,114 @@ STATES = ("active", "partly", "collapsed", "never active")
 
 @dataclass(frozen=True)
 class Answer:
-    """What can be said of the places of a sweep, beside the paper."""
+    """Conclusions from the points of a sweep, in comparison with the paper."""
 
-    places: Places
+    points: TriedPoints
 
     @property
     def seeds(self) -> int:
-        """How many every place has."""
-        return self.places.request.seeds
+        """The number of seeds per point."""
+        return self.points.request.seeds
 
     def lines(self) -> list[str]:
-        """Where the objectives are best, how sure that is, and whether the paper's claims hold."""
-        if not self.places.done:
+        """Sentences on the best point for every objective, its uncertainty, and the verdicts on the paper's claims."""
+        if not self.points.done:
             return ["No trial is finished."]
-        found = []
-        objectives = self.places.request.objectives
+        sentences = []
+        objectives = self.points.request.objectives
         if len(objectives) > 1:
-            front = "; ".join(self.places.front)
-            found.append(
-                f"On the Pareto front, where no other place is better in one and as good in the others: {front}."
+            front = "; ".join(self.points.front)
+            sentences.append(
+                f"Pareto front (no other point is better in one objective and at least as good in the others): {front}."
             )
         for objective in objectives:
-            found += [self.optimum(objective, places) for places in self.places.by_row.values()]
-            found += self.noise(objective)
-        found += [self.verdict(claim) for claim in self.places.request.study.claims]
+            sentences += [self.optimum(objective, points) for points in self.points.by_row.values()]
+            sentences += self.noise(objective)
+        sentences += [self.verdict(claim) for claim in self.points.request.study.claims]
         for objective in objectives:
             if curve := self.paper_curve(objective):
                 at = objective.best(curve, key=lambda value: curve[value])
-                found.append(f"{self.paper_title(objective)} is best at {at:g} ({curve[at]:g}).")
-        return found
+                sentences.append(f"{self.paper_title(objective)} is best at {at:g} ({curve[at]:g}).")
+        return sentences
 
-    def optimum(self, objective: Objective, places: Sequence[Tried]) -> str:
-        """The best of places, and where else the optimum may lie as far as the seeds tell."""
-        best = self.places.best(objective, places)
-        value = intervals.shown(best.of(objective), self._digits(objective, best))
-        at, of = self.places.named(best.point), f"of {len(places)} places"
-        text = f"**{objective.title}** is best at **{at}**: {value}, {of}."
+    def optimum(self, objective: Objective, points: Sequence[TriedPoint]) -> str:
+        """Sentences on the best of points, and on the other points that may be the optimum."""
+        best = self.points.best(objective, points)
+        value = intervals.shown(best.objective_values(objective), self._digits(objective, best))
+        name = self.points.name_of(best.location)
+        text = f"**{objective.title}** is best at **{name}**: {value}, of {len(points)} points."
         if self.seeds == 1:
-            return f"{text} How far from there the optimum may lie is not estimable from one seed."
-        alike, method = self.places.alike(objective, places)
+            return f"{text} The range of the optimum is not estimable from one seed."
+        candidates, method = self.points.candidates(objective, points)
         over = f"over {self.seeds} seeds ({method})"
-        if len(alike) == 1:
-            return f"{text} All others are worse {over}."
-        others = "; ".join(self.places.named(tried.point) for tried in alike if tried is not best)
-        ends = []
-        for k, axis in enumerate(self.places.axes):
-            values = [tried.point.values[k][1] for tried in alike]
-            ends.append(f"{axis.name} from {min(values):.6g} to {max(values):.6g}")
+        if len(candidates) == 1:
+            return f"{text} All other points are worse {over}."
+        others = "; ".join(self.points.name_of(point.location) for point in candidates if point is not best)
+        ranges = []
+        for k, axis in enumerate(self.points.axes):
+            values = [point.location.values[k][1] for point in candidates]
+            ranges.append(f"{axis.name} from {min(values):.6g} to {max(values):.6g}")
         return (
-            f"{text} These cannot be told from it {over}: {others}. So the optimum may lie anywhere "
-            f"among them, {', '.join(ends)}."
+            f"{text} These points cannot be distinguished from it {over}: {others}. So the optimum may be any "
+            f"of them, {', '.join(ranges)}."
         )
 
-    def _digits(self, objective: Objective, tried: Tried) -> int:
-        split = objective.split(tried.results[0].experiment)
-        return digits_of(objective.metric, protocol_of(tried.results, objective.metric, split, objective.stage))
+    def _digits(self, objective: Objective, point: TriedPoint) -> int:
+        split = objective.split(point.results[0].experiment)
+        return digits_of(objective.metric, protocol_of(point.results, objective.metric, split, objective.stage))
 
     def noise(self, objective: Objective) -> list[str]:
-        """How much seeds differ, beside how much places do."""
-        noise = self.places.noise(objective)
+        """A sentence on how much seeds differ, in comparison with points."""
+        noise = self.points.noise(objective)
         if noise is None:
             return []
-        means = [tried.mean(objective) for tried in self.places.done]
+        means = [point.mean(objective) for point in self.points.done]
         return [
-            f"Between seeds of one place {objective.title} has a standard deviation of {noise:.3g}, pooled over "
-            f"{len(means)} places; their means span {max(means) - min(means):.3g}."
+            f"Between seeds of one point {objective.title} has a standard deviation of {noise:.3g}, pooled over "
+            f"{len(means)} points; their means span {max(means) - min(means):.3g}."
         ]
 
     def verdict(self, claim: Claim) -> str:
-        """Whether what the paper says holds here."""
-        request, told = self.places.request, f"Claim of the paper ({claim.source}): {claim.says}."
+        """A sentence on whether a claim of the paper holds here."""
+        request, text = self.points.request, f"Claim of the paper ({claim.source}): {claim.says}."
         if isinstance(claim, Best | Wider) and (len(request.axes) > 1 or request.axes[0].field != claim.field):
-            return f"{told} **Not tested**: another space."
+            return f"{text} **Not tested**: another space."
         if request.fields:
-            return f"{told} **Not tested**: other fields."
-        found = judge(claim, [r for tried in self.places.done for r in tried.results], {})
-        over = f" over {found.n} {'seed' if found.n == 1 else 'seeds'}" if found.n else ""
-        return f"{told} **{found.verdict.capitalize()}**{over}: {found.here}."
+            return f"{text} **Not tested**: other fields."
+        judgement = judge(claim, [r for point in self.points.done for r in point.results], {})
+        over = f" over {judgement.n} {'seed' if judgement.n == 1 else 'seeds'}" if judgement.n else ""
+        return f"{text} **{judgement.verdict.capitalize()}**{over}: {judgement.here}."
 
     def paper_curve(self, objective: Objective) -> dict[Number, float]:
-        """The paper's numbers over the one axis; empty where it has none."""
-        request = self.places.request
-        own = request.space or request.fields or len(self.places.axes) > 1
-        if own or objective.metric not in PAPER or not request.study.published:
+        """The paper's numbers over the only axis; empty if it has none."""
+        request = self.points.request
+        changed = request.space or request.fields or len(self.points.axes) > 1
+        if changed or objective.metric not in PAPER or not request.study.published:
             return {}
         rows, (column, _) = published(request.study.published_table), PAPER[objective.metric]
         return {at: float(rows[name][column]) for at, name in request.study.published.items() if rows[name][column]}
 
     def paper_title(self, objective: Objective) -> str:
-        """How the paper's curve is called."""
-        return f"{PAPER[objective.metric][1]} of the paper's Table {self.places.request.study.published_table}"
+        """The title of the paper's curve."""
+        return f"{PAPER[objective.metric][1]} of the paper's Table {self.points.request.study.published_table}"
 
     def ranges(self) -> str:
-        """For every row the values at which its latents are active or not, and how wide the active range is."""
+        """The table of values by row and status of the latents, with the width of the active range."""
         lines = []
-        for row, places in self.places.by_row.items() if len(self.places.axes) == 1 else ():
-            found: dict[str, list[str]] = {}
-            for tried in places:
-                for state, seeds in Counter(r.status for r in tried.results).items():
-                    some = "" if seeds == self.seeds else f" ({seeds} of {self.seeds} seeds)"
-                    found.setdefault(state, []).append(f"{tried.value:.6g}{some}")
-            line = {"row": row} | {state: ", ".join(found.get(state, [])) or "–" for state in STATES}
-            always = [t.value for t in places if {r.status for r in t.results} == {"active"}]
+        for row, points in self.points.by_row.items() if len(self.points.axes) == 1 else ():
+            values: dict[str, list[str]] = {}
+            for point in points:
+                for state, seeds in Counter(r.status for r in point.results).items():
+                    share = "" if seeds == self.seeds else f" ({seeds} of {self.seeds} seeds)"
+                    values.setdefault(state, []).append(f"{point.coordinate:.6g}{share}")
+            line = {"row": row} | {state: ", ".join(values.get(state, [])) or "–" for state in STATES}
+            always = [p.coordinate for p in points if {r.status for r in p.results} == {"active"}]
             lines.append(line | {"width of the active range": self._width(always)})
         return markdown(lines) if lines else ""
 
     def _width(self, values: Sequence[Number]) -> str:
-        """From the least to the largest of values: a factor, on a logarithmic axis."""
+        """The distance from the smallest to the largest value, on a logarithmic axis as a factor."""
         if not values:
             return "none"
         low, high = min(values), max(values)
-        return f"a factor of {high / low:.3g}" if self.places.axes[0].log else f"{high - low:.3g}"
+        return f"a factor of {high / low:.3g}" if self.points.axes[0].log else f"{high - low:.3g}"

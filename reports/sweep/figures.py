@@ -19,103 +19,103 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from reports.sweep.answer import Answer
-    from reports.sweep.points import Places, Tried
+    from reports.sweep.points import TriedPoint, TriedPoints
 
 LATENTS = ("kl", "active_units")
 
 
-def objective(places: Places, answer: Answer, path: Path) -> bool:
-    """Every objective over the one axis, the paper's curve beside it, or over the first two axes."""
-    if not places.done:
+def objective(points: TriedPoints, answer: Answer, path: Path) -> bool:
+    """Draws every objective over the only axis, beside the paper's curve, or over the first two axes."""
+    if not points.done:
         return False
-    objectives = places.request.objectives
+    objectives = points.request.objectives
     papers = [answer.paper_curve(o) for o in objectives]
     columns = 1 + any(papers)
-    made, axes = figure(
+    drawing, axes = figure(
         5.4 * columns + 0.6, 3.6 * len(objectives) + 0.5, nrows=len(objectives), ncols=columns, squeeze=False
     )
     for line, o, curve in zip(axes, objectives, papers, strict=True):
-        if len(places.axes) > 1:
-            _over_two(line[0], places, o)
+        if len(points.axes) > 1:
+            _over_two(line[0], points, o)
             continue
-        _over_axis(line[0], places, lambda tried, o=o: tried.of(o), places.noise(o))  # type: ignore[misc]
-        line[0].set_title(f"{named(o)} of ours", fontsize=10, loc="left")
+        _over_axis(line[0], points, lambda point, o=o: point.objective_values(o), points.noise(o))  # type: ignore[misc]
+        line[0].set_title(f"{title_of(o)}, ours", fontsize=10, loc="left")
         for axis in line[1:]:
             axis.plot(list(curve), list(curve.values()), color=COLOURS[0], marker="o", linewidth=1.6)
             axis.set_title(answer.paper_title(o) if curve else "not in the paper", fontsize=10, loc="left")
-            axis.set_xlabel(places.axes[0].name)
+            axis.set_xlabel(points.axes[0].name)
             axis.set_xlim(line[0].get_xlim())
             axis.grid(alpha=0.3)
-    save(made, path)
+    save(drawing, path)
     return True
 
 
-def latents(places: Places, path: Path) -> bool:
-    """KL and active units at the end, over the one axis, one line a row."""
-    if not places.done or len(places.axes) > 1:
+def latents(points: TriedPoints, path: Path) -> bool:
+    """Draws KL and active units at the end of training over the only axis, one line per row."""
+    if not points.done or len(points.axes) > 1:
         return False
-    made, axes = figure(9.5, 3.8, ncols=len(LATENTS))
+    drawing, axes = figure(9.5, 3.8, ncols=len(LATENTS))
     for axis, metric in zip(axes, LATENTS, strict=True):
-        _over_axis(axis, places, lambda tried, metric=metric: tried.other(metric))  # type: ignore[misc]
+        _over_axis(axis, points, lambda point, metric=metric: point.metric_values(metric))  # type: ignore[misc]
         module = plugins.load("harness.evaluation.metrics", metric, "metric")
         axis.set_title(f"{module.title} ({module.unit})", fontsize=10, loc="left")
         axis.set_ylim(bottom=0)
-    save(made, path)
+    save(drawing, path)
     return True
 
 
 def _over_axis(
-    axis: Axes, places: Places, values: Callable[[Tried], Sequence[float]], noise: float | None = None
+    axis: Axes, points: TriedPoints, values_of: Callable[[TriedPoint], Sequence[float]], noise: float | None = None
 ) -> None:
-    """Means over seeds with their intervals and, where `noise` is given, that and a point a seed; one line a row."""
-    for number, (row, tried) in enumerate(places.by_row.items()):
-        known = [(t.value, found) for t in tried if (found := values(t))]
-        x, means = [at for at, _ in known], np.array([np.mean(found) for _, found in known])
-        halves = [intervals.half_width(found) or 0.0 for _, found in known]
+    """Draws means over seeds with their intervals, one line per row; with `noise` also its band and a dot per seed."""
+    for number, (row, of_row) in enumerate(points.by_row.items()):
+        measured = [(point.coordinate, values) for point in of_row if (values := values_of(point))]
+        x, means = [at for at, _ in measured], np.array([np.mean(values) for _, values in measured])
+        halves = [intervals.half_width(values) or 0.0 for _, values in measured]
         colour = COLOURS[number % 8]
         style: dict[str, Any] = {"color": colour, "linestyle": DASHES[number % 8], "linewidth": 1.6, "label": row}
         axis.errorbar(x, means, yerr=halves, marker=MARKERS[number], markersize=5, capsize=3, **style)
         if noise is not None:
             axis.fill_between(x, means - noise, means + noise, color=colour, alpha=0.15, linewidth=0)
-            for at, found in known:
-                axis.plot([at] * len(found), found, ".", color=colour, alpha=0.6)
-    if places.axes[0].log:
+            for at, values in measured:
+                axis.plot([at] * len(values), values, ".", color=colour, alpha=0.6)
+    if points.axes[0].log:
         axis.set_xscale("log")
-    axis.set_xlabel(places.axes[0].name)
+    axis.set_xlabel(points.axes[0].name)
     axis.grid(alpha=0.3)
-    if len(places.by_row) > 1:
+    if len(points.by_row) > 1:
         axis.legend(frameon=False, fontsize=9)
 
 
-def _over_two(axis: Axes, places: Places, o: Objective) -> None:
-    """The first two axes, the objective in colour, the best place ringed; rows by their markers."""
-    first, second = places.axes[:2]
-    every = [tried.mean(o) for tried in places.done]
-    for number, (row, of_row) in enumerate(places.by_row.items()):
-        points = np.array([[value for _, value in tried.point.values[:2]] for tried in of_row])
-        colours: dict[str, Any] = {"c": [tried.mean(o) for tried in of_row], "vmin": min(every), "vmax": max(every)}
-        shown = axis.scatter(points[:, 0], points[:, 1], marker=MARKERS[number], label=row, **colours)
-    (_, x), (_, y), *_ = places.best(o, places.done).point.values
-    axis.scatter(x, y, s=140, facecolors="none", edgecolors=COLOURS[1], linewidths=1.6)
-    axis.figure.colorbar(shown, ax=axis)
+def _over_two(axis: Axes, points: TriedPoints, o: Objective) -> None:
+    """Draws the first two axes with the objective in colour, a ring around the best point, and a marker per row."""
+    first, second = points.axes[:2]
+    means = [point.mean(o) for point in points.done]
+    for number, (row, of_row) in enumerate(points.by_row.items()):
+        x, y = np.array([[value for _, value in point.location.values[:2]] for point in of_row]).T
+        colours: dict[str, Any] = {"c": [point.mean(o) for point in of_row], "vmin": min(means), "vmax": max(means)}
+        scatter = axis.scatter(x, y, marker=MARKERS[number], label=row, **colours)
+    (_, best_x), (_, best_y), *_ = points.best(o, points.done).location.values
+    axis.scatter(best_x, best_y, s=140, facecolors="none", edgecolors=COLOURS[1], linewidths=1.6)
+    axis.figure.colorbar(scatter, ax=axis)
     for log, set_scale in ((first.log, axis.set_xscale), (second.log, axis.set_yscale)):
         if log:
             set_scale("log")
     axis.set_xlabel(first.name)
     axis.set_ylabel(second.name)
-    axis.set_title(f"{named(o)}, the best ringed", fontsize=10, loc="left")
-    if len(places.by_row) > 1:
+    axis.set_title(f"{title_of(o)}, ring: the best point", fontsize=10, loc="left")
+    if len(points.by_row) > 1:
         axis.legend(frameon=False, fontsize=9)
 
 
-def named(o: Objective) -> str:
-    """Title and unit of an objective."""
+def title_of(o: Objective) -> str:
+    """The title and unit of an objective."""
     unit = plugins.load("harness.evaluation.metrics", o.metric, "metric").unit
     return f"{o.title}{f' ({unit})' if unit else ''}"
 
 
 def of_optuna(study: optuna.Study, objectives: Sequence[Objective], folder: Path) -> dict[str, bool]:
-    """Optuna's own figures: history and, of several parameters, importances, slices and parallel coordinates."""
+    """Draws Optuna's figures: history and, for several parameters, importances, slices and parallel coordinates."""
     done = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
     drawn = dict.fromkeys(("history", "importances", "slices", "parallel", "front"), False)
     if not done:
@@ -124,26 +124,26 @@ def of_optuna(study: optuna.Study, objectives: Sequence[Objective], folder: Path
     from optuna.visualization import matplotlib as plots
 
     several = len({name for t in done for name in t.params}) > 1 and len(done) > 3
-    first, whole = objectives[0], len(objectives) == 1
-    target: dict[str, Any] = {"target_name": named(first)}
-    if not whole:
+    first = objectives[0]
+    target: dict[str, Any] = {"target_name": title_of(first)}
+    if len(objectives) > 1:
         target["target"] = lambda t: t.values[0]
-    wanted: dict[str, Callable[[], Any]] = {"history": lambda: plots.plot_optimization_history(study, **target)}
+    plotters: dict[str, Callable[[], Any]] = {"history": lambda: plots.plot_optimization_history(study, **target)}
     if several:
-        wanted["slices"] = lambda: plots.plot_slice(study, **target)
-        wanted["parallel"] = lambda: plots.plot_parallel_coordinate(study, **target)
+        plotters["slices"] = lambda: plots.plot_slice(study, **target)
+        plotters["parallel"] = lambda: plots.plot_parallel_coordinate(study, **target)
         if len({t.values[0] for t in done}) > 1:
-            fanova = FanovaImportanceEvaluator(seed=0)  # the default looks at the best tenth alone
-            wanted["importances"] = lambda: plots.plot_param_importances(study, evaluator=fanova, **target)
+            fanova = FanovaImportanceEvaluator(seed=0)  # the default uses only the best tenth
+            plotters["importances"] = lambda: plots.plot_param_importances(study, evaluator=fanova, **target)
     if len(objectives) in (2, 3):
-        wanted["front"] = lambda: plots.plot_pareto_front(study, target_names=[named(o) for o in objectives])
-    for name, plot in wanted.items():
+        plotters["front"] = lambda: plots.plot_pareto_front(study, target_names=[title_of(o) for o in objectives])
+    for name, plot in plotters.items():
         drawn[name] = _save_plot(plot, folder / f"{name}.png")
     return drawn
 
 
 def _save_plot(plot: Callable[[], Any], path: Path) -> bool:
-    """Draws without a window what Optuna draws with pyplot."""
+    """Saves a figure that Optuna draws with pyplot, without a window."""
     import matplotlib
     import optuna
 
@@ -152,9 +152,9 @@ def _save_plot(plot: Callable[[], Any], path: Path) -> bool:
         warnings.simplefilter("ignore", UserWarning)
         import matplotlib.pyplot as plt
 
-        made = np.ravel(plot())[0].figure
-        made.set_size_inches(9, 4)
+        drawing = np.ravel(plot())[0].figure
+        drawing.set_size_inches(9, 4)
         path.parent.mkdir(parents=True, exist_ok=True)
-        made.savefig(path, dpi=90, bbox_inches="tight")
-        plt.close(made)
+        drawing.savefig(path, dpi=90, bbox_inches="tight")
+        plt.close(drawing)
     return True

@@ -1,4 +1,4 @@
-"""What a sweep has found out: the places that were tried, and what the seeds tell of them."""
+"""The points that a sweep has tried, with their results over seeds."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A place that was tried: how its last trial ended, and its results, one a seed."""
+class TriedPoint:
+    """A point that was tried: the outcome of its last trial, and its results, one per seed."""
 
-    point: Point
+    location: Point
     number: int
     state: str
     reason: str
@@ -33,44 +33,44 @@ class Tried:
 
     @property
     def done(self) -> bool:
-        """Whether it has values, and the runs that they come from are there."""
+        """Whether it has values whose runs still exist."""
         return self.state == "done" and all(result.state == "done" for result in self.results)
 
     @property
-    def told(self) -> str:
-        """Its state in words."""
+    def state_text(self) -> str:
+        """Its state, as text."""
         return "its runs are gone" if self.state == "done" and not self.done else self.state
 
     @property
-    def value(self) -> Number:
-        """Its place on the one axis, or on the first."""
-        return self.point.values[0][1]
+    def coordinate(self) -> Number:
+        """Its value on the only axis, or on the first."""
+        return self.location.values[0][1]
 
-    def of(self, objective: Objective) -> list[float]:
-        """The objective, one value a seed."""
+    def objective_values(self, objective: Objective) -> list[float]:
+        """The values of an objective, one per seed."""
         split = objective.split(self.results[0].experiment)
-        found = [r.value(objective.metric, split, objective.stage) for r in self.results]
-        return [record.value for record in found if record is not None]
+        measured = [r.value(objective.metric, split, objective.stage) for r in self.results]
+        return [record.value for record in measured if record is not None]
 
-    def other(self, metric: str) -> list[float]:
-        """What else was measured of the tokenizer, one value a seed."""
-        found = [r.value(metric, "val", self.measuring) for r in self.results]
-        return [record.value for record in found if record is not None]
+    def metric_values(self, metric: str) -> list[float]:
+        """The values of a metric of the tokenizer, one per seed."""
+        measured = [r.value(metric, "val", self.measuring_stage) for r in self.results]
+        return [record.value for record in measured if record is not None]
 
     @property
-    def measuring(self) -> str:
+    def measuring_stage(self) -> str:
         """The stage that measured the tokenizer."""
         return "evaluation" if "evaluation" in self.results[0].runs else "diagnosis"
 
     def mean(self, objective: Objective) -> float:
-        """The objective, mean over seeds."""
-        values = self.of(objective)
+        """The mean of an objective over seeds."""
+        values = self.objective_values(objective)
         return sum(values) / len(values)
 
 
 @dataclass(frozen=True)
-class Places:
-    """The trials of a study, with their numbers from the store."""
+class TriedPoints:
+    """The points of a sweep, from its trials, with their results from the store."""
 
     request: SweepRequest
     study: optuna.Study
@@ -78,75 +78,76 @@ class Places:
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
-        """The space."""
+        """The axes of the sweep."""
         return self.request.axes
 
     @cached_property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
-        """All trials that were begun."""
+        """All trials that have begun."""
         names = {a.name for a in self.axes}
         return [t for t in self.study.get_trials() if t.state.name != "WAITING" and names <= set(t.params)]
 
     @cached_property
-    def tried(self) -> list[Tried]:
-        """Every place that was tried, row by row, by its values; the last trial speaks for it."""
+    def all(self) -> list[TriedPoint]:
+        """All points, sorted by row and values, each with its last trial."""
         rows = [row.name for row in self.request.chosen_rows()]
         last = {self.request.point(t.params): t for t in self.trials}
-        found = []
+        points = []
         for point in sorted(last, key=lambda point: (rows.index(point.row), point.values)):
             t = last[point]
-            found.append(Tried(point, t.number, state_of(t), t.user_attrs.get("reason", ""), self._results(point)))
-        return found
+            reason = t.user_attrs.get("reason", "")
+            points.append(TriedPoint(point, t.number, state_of(t), reason, self._results(point)))
+        return points
 
     def _results(self, point: Point) -> list[Result]:
         try:
             experiments = self.request.experiments_of(point)
-        except Mistake:  # values that do not go together: the trial failed by that
+        except Mistake:  # invalid together: the trial failed
             return []
         return load({self.request.row_of(point): experiments}, self.store, self.request.stages)
 
     @cached_property
-    def done(self) -> list[Tried]:
-        """The places that have values."""
-        return [tried for tried in self.tried if tried.done]
+    def done(self) -> list[TriedPoint]:
+        """The points with values."""
+        return [point for point in self.all if point.done]
 
     @cached_property
-    def by_row(self) -> dict[str, list[Tried]]:
-        """The places that have values, by row."""
-        found: dict[str, list[Tried]] = {}
-        for tried in self.done:
-            found.setdefault(tried.point.row, []).append(tried)
-        return found
+    def by_row(self) -> dict[str, list[TriedPoint]]:
+        """The points with values, by row."""
+        points: dict[str, list[TriedPoint]] = {}
+        for point in self.done:
+            points.setdefault(point.location.row, []).append(point)
+        return points
 
     @property
     def results(self) -> list[Result]:
-        """All results."""
-        return [result for tried in self.tried for result in tried.results]
+        """The results of all points."""
+        return [result for point in self.all for result in point.results]
 
-    def named(self, point: Point) -> str:
-        """How a place is called."""
-        return self.request.row_of(point).name
+    def name_of(self, location: Point) -> str:
+        """The name of a point in texts."""
+        return self.request.row_of(location).name
 
-    def best(self, objective: Objective, places: Sequence[Tried]) -> Tried:
-        """The place of the best mean."""
-        best: Tried = objective.best(places, key=lambda tried: tried.mean(objective))
+    def best(self, objective: Objective, points: Sequence[TriedPoint]) -> TriedPoint:
+        """The point with the best mean."""
+        best: TriedPoint = objective.best(points, key=lambda point: point.mean(objective))
         return best
 
-    def alike(self, objective: Objective, places: Sequence[Tried]) -> tuple[list[Tried], str]:
-        """The places that may be the best, as far as seeds can tell, and how that was told."""
-        found = optimum({tried.number: tried.of(objective) for tried in places}, objective.better)
-        if found is None:  # seeds that do not differ
-            best = self.best(objective, places).mean(objective)
-            return [tried for tried in places if tried.mean(objective) == best], "seeds that do not differ"
-        return [tried for tried in places if tried.number in found.among], found.method
+    def candidates(self, objective: Objective, points: Sequence[TriedPoint]) -> tuple[list[TriedPoint], str]:
+        """The points that may truly be the best, given the noise of seeds, and the method of that estimate."""
+        estimate = optimum({point.number: point.objective_values(objective) for point in points}, objective.better)
+        if estimate is None:  # seeds that do not differ
+            best = self.best(objective, points).mean(objective)
+            return [point for point in points if point.mean(objective) == best], "seeds that do not differ"
+        return [point for point in points if point.number in estimate.candidates], estimate.method
 
     def noise(self, objective: Objective) -> float | None:
-        """The standard deviation between seeds, pooled over the places; None for one seed."""
-        return intervals.pooled_deviation([tried.of(objective) for tried in self.done])
+        """The standard deviation between seeds, pooled over the points; None for one seed."""
+        return intervals.pooled_deviation([point.objective_values(objective) for point in self.done])
 
     @cached_property
     def front(self) -> list[str]:
-        """The places that no other beats in one objective without losing in another."""
-        numbers = {tried.number for tried in self.done}
-        on_it = [self.request.point(t.params) for t in self.study.best_trials if t.number in numbers]
-        return list(dict.fromkeys(map(self.named, on_it)))
+        """The names of the points on the Pareto front."""
+        numbers = {point.number for point in self.done}
+        locations = [self.request.point(t.params) for t in self.study.best_trials if t.number in numbers]
+        return list(dict.fromkeys(map(self.name_of, locations)))

@@ -31,7 +31,7 @@ from harness.data.image_sets import Npz, open_images
 from harness.evaluation import feature_cache, fidelity, frechet, protocols, scoring
 from harness.evaluation.protocols import PROTOCOLS
 from harness.networks import lpips
-from harness.networks.frozen import Seen
+from harness.networks.frozen import Outputs
 from harness.networks.measures import dinov2, inception, lite2
 from harness.networks.weight_files import VGG, short_checksum
 from harness.system import plugins
@@ -168,12 +168,12 @@ class Quick:
         self.shown: list[int] = []
         self.trouble: Callable[[dict[str, Tensor]], None] = lambda found: None
 
-    def __call__(self, images: Tensor) -> Seen:
+    def __call__(self, images: Tensor) -> Outputs:
         assert images.dtype == torch.uint8
         self.shown.append(len(images))
         found = self.see(images)
         self.trouble(found)
-        return Seen(**found)
+        return Outputs(**found)
 
     def see(self, images: Tensor) -> dict[str, Tensor]:
         x = functional.adaptive_avg_pool2d(images.float() / 127.5 - 1, 4).flatten(1)
@@ -452,7 +452,7 @@ def test_the_table_tells_how_many_images_every_number_rests_on(sets, quick, smal
         assert float(value.split()[0]) == pytest.approx(record["value"], abs=0.006)
         assert ("±" in value, "[" in value) == (record["deviation"] is not None, record["interval"] is not None)
     assert rows[0].startswith(f"KID (N = {N})")
-    assert "Of fewer than 10,000 images the kernel distance, which has no bias, comes first." in lines
+    assert "Below 10,000 images the kernel distance comes first, as it has no bias." in lines
     common = next(line for line in lines if line.startswith("- All: "))
     assert f"{N} images; reference: {M} images of originals.npz" in common
     assert "balanced labels, ode, 50 steps" in common
@@ -472,8 +472,7 @@ def test_a_number_of_as_many_images_as_the_protocol_takes_has_its_name(sets, qui
 
 
 def test_of_many_images_the_kernel_distance_does_not_lead_and_nothing_is_extrapolated(sets, quick, capsys, monkeypatch):
-    for module in (scoring, evaluate):
-        monkeypatch.setattr(module, "SMALL", N)
+    monkeypatch.setattr(scoring, "SMALL", N)
     found = scored(capsys, *asking(sets, "lite"))
     assert next(iter(found)) == "FD (Lite2)"
     assert set(found) == set(PROTOCOLS["lite"].titles.values())
@@ -735,13 +734,13 @@ def test_lpips_is_that_of_its_authors(sets, weights, quick, reconstructions, ori
 def test_pairs_have_the_same_names_and_number(what, sets, quick, reconstructions, capsys, monkeypatch):
     if what == "name":
         (reconstructions / "007.bmp").rename(reconstructions / "seven.bmp")
-        expected = "compares files of the same names: 007 is in one of both folders only"
+        expected = "compares files with the same names: 007 is in one of the two folders only"
     elif what == "fewer":
         (reconstructions / "045.bmp").unlink()
-        expected = "045 is in one of both folders only"
+        expected = "045 is in one of the two folders only"
     else:
         shutil.copy(reconstructions / "045.bmp", reconstructions / "046.bmp")
-        expected = "046 is in one of both folders only"
+        expected = "046 is in one of the two folders only"
     words = asking(sets, "rfid-val50k", reconstructions, "originals")
     assert expected in refused(monkeypatch, capsys, *words, "--fewer")
 
@@ -795,7 +794,7 @@ MISTAKES = {
     "an empty folder": ("lite", "empty", None, "no images in"),
     "a cut npz": ("lite", "cut.npz", None, "cut off"),
     "a damaged npz": ("lite", "flipped.npz", None, "is damaged or cut off"),
-    "no npz": ("lite", "text.npz", None, "no npz file"),
+    "no npz": ("lite", "text.npz", None, "not an npz file"),
     "floating point": ("lite", "float.npz", None, "float32 (40, 32, 32, 3): uint8 (N, H, W, 3) is needed"),
     "channels first": ("lite", "channels first.npz", None, "uint8 (N, H, W, 3) is needed"),
     "grey": ("lite", "grey.npz", None, "uint8 (N, H, W, 3) is needed"),
@@ -806,14 +805,14 @@ MISTAKES = {
     "too few in the reference": ("lite", None, "few.npz", "few.npz holds 15 images: at least 16"),
     "not square": ("lite", "wide.npz", None, "32 x 24 px are not square"),
     "differing sizes": ("lite", "sizes", None, "020.png is 32 x 24 px, not 32 px"),
-    "another size than the reference": ("lite", "smaller.npz", "whole.npz", "24 px are asked for"),
-    "another size than the protocol's": ("adm256", "smaller.npz", None, "32 px are asked for"),
+    "another size than the reference": ("lite", "smaller.npz", "whole.npz", "24 px are needed"),
+    "another size than the protocol's": ("adm256", "smaller.npz", None, "32 px are needed"),
     "a damaged image": ("lite", "damaged", None, "020.png does not open as an image"),
     "a damaged image in the reference": ("lite", None, "damaged", "020.png does not open as an image"),
     "a damaged npz of the reference": ("lite", None, "flipped.npz", "is damaged or cut off"),
-    "statistics as images": ("adm256", "statistics.npz", None, "IMAGES are those that are scored"),
-    "statistics for Lite2": ("lite", None, "statistics.npz", "statistics of Inception features: lite looks by others"),
-    "statistics for DINOv2": ("fd-dinov2", None, "statistics.npz", "fd-dinov2 looks by others"),
+    "statistics as images": ("adm256", "statistics.npz", None, "IMAGES must be images to score"),
+    "statistics for Lite2": ("lite", None, "statistics.npz", "Inception features: lite uses other features"),
+    "statistics for DINOv2": ("fd-dinov2", None, "statistics.npz", "fd-dinov2 uses other features"),
     "statistics for pairs": ("rfid-val50k", None, "statistics.npz", f"{N} images and 0 originals"),
     "statistics of another network": ("adm256", None, "other statistics.npz", "has 13 values: Inception-v3"),
     "spatial statistics of another network": ("adm256", None, "other spatial.npz", "mu_s of"),
@@ -836,9 +835,9 @@ OTHER_MISTAKES = {
     "all protocols": (["--protocol", "x"], f"Choices: {', '.join(PROTOCOLS)}"),
     "option": (["--protocl", "lite"], "Did you mean '--protocol'"),
     "weights of Lite2": (["--weights", "weights.pth"], "come with its package"),
-    "saved nowhere": (["--save-npz", "nowhere/images.npz"], "nowhere is not there"),
+    "saved nowhere": (["--save-npz", "nowhere/images.npz"], "nowhere does not exist"),
     "saved as a folder": (["--save-npz", "."], "is a folder"),
-    "a reference of another network": (["--save-reference", "reference.npz"], "lite looks by others"),
+    "a reference of another network": (["--save-reference", "reference.npz"], "lite uses other features"),
 }
 
 

@@ -24,7 +24,7 @@ from harness.experiments.fields import differences, flat
 from harness.experiments.requests import AblationRequest
 from harness.experiments.scales import scale
 from harness.planning.plan import plan_of
-from harness.planning.request_log import remember, remembered
+from harness.planning.request_log import remember, remembered_requests
 from harness.planning.task import Task, experiment_of
 from harness.store.records import Record
 from harness.store.runs import Run, Store
@@ -147,7 +147,7 @@ REQUESTS = {
 def test_what_was_asked_comes_back(options, tmp_path):
     store, asked = Store(tmp_path), asked_of(**options)
     remember(asked, store)
-    (found,) = remembered(store)
+    (found,) = remembered_requests(store)
     assert found.plan is not None
     assert found.plan.request == asked
     assert (found.page, found.study, found.command) == (asked.page, "table5", asked.command)
@@ -158,7 +158,7 @@ def test_of_the_same_with_several_seeds_the_most_are_remembered(tmp_path):
     store = Store(tmp_path)
     for seeds, most in ((1, 1), (3, 3), (2, 3)):
         remember(asked_of(seeds=seeds), store)
-        (found,) = remembered(store)
+        (found,) = remembered_requests(store)
         assert found.plan.request.seeds == most
         assert ("--seeds 3" in found.command) == (most == 3)
 
@@ -195,12 +195,12 @@ def test_a_request_that_means_nothing_any_more_is_told_and_keeps_prune_from_gues
     assert states(store) == before
     assert prune.main(["--runs", str(tmp_path), "--yes", "--forget", page]) == 0
     assert not states(store)
-    assert not remembered(store)
+    assert not remembered_requests(store)
 
 
 def test_ablate_remembers_before_anything_runs_and_nothing_of_mistakes(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(inline, "execute", lambda *_: seen.extend(remembered(Store(tmp_path / "runs"))))
+    monkeypatch.setattr(inline, "execute", lambda *_: seen.extend(remembered_requests(Store(tmp_path / "runs"))))
     monkeypatch.setattr(ablation, "write", lambda *_: "page")
     words = ["table5", "--scale", "smoke", "--rows", "mactok", "--runs", str(tmp_path / "runs")]
     for mistake in (["--data", "folder:nowhere"], ["--set", "tokens=7"], ["--executor", "lokal"], ["--workers", "0"]):
@@ -304,7 +304,7 @@ def test_only_what_no_request_wants_is_removed(tmp_path, capsys):
     assert all(run.state == "done" for run in store.runs() if run.key != "notes")
     assert loose.key in capsys.readouterr().out
     assert prune.main(["--runs", str(tmp_path), "--yes"]) == 0
-    assert "All that is there is wanted" in capsys.readouterr().out
+    assert "All runs are wanted" in capsys.readouterr().out
 
 
 ANSWERS = {"y\n": True, "yes\n": True, "Y\n": True, "n\n": False, "\n": False, "": False, "yess\n": False}
@@ -321,7 +321,7 @@ def test_nothing_is_removed_without_a_yes(text, tmp_path, capsys, answer):
     assert f"Forget {page}, remove {len(gone)} runs, 0.00 GiB? [y/N]" in out
     assert asked_of(FOIL).command in out
     assert set(states(store)) == (set(before) - gone if ANSWERS[text] else set(before))
-    assert len(remembered(store)) == (1 if ANSWERS[text] else 2)
+    assert len(remembered_requests(store)) == (1 if ANSWERS[text] else 2)
 
 
 def test_where_nobody_can_be_asked_nothing_is_removed(tmp_path):
@@ -330,9 +330,9 @@ def test_where_nobody_can_be_asked_nothing_is_removed(tmp_path):
     words = ["harness.prune", "--runs", str(tmp_path), "--forget", asked_of(FOIL).page]
     done = command(*words, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
-    assert "nobody is there to answer; --yes answers" in done.stdout
+    assert "there is no terminal to ask the question; --yes answers it" in done.stdout
     assert states(store) == before
-    assert len(remembered(store)) == 2
+    assert len(remembered_requests(store)) == 2
 
 
 def test_a_store_from_before_requests_were_remembered_is_left_alone(tmp_path):
@@ -357,7 +357,7 @@ def loose_store(root: Path) -> tuple[Store, Run, set[str]]:
     task = next(
         t for t in plan_of(asked_of(FOIL, fields=(("data.train_images", "100"),))).tasks if t.stage == "tokenizer"
     )
-    return store, task.run_in(store), {f"{s}/{run.key}" for s, run in store.rests_on(task.run_in(store)).items()}
+    return store, task.run_in(store), {f"{s}/{run.key}" for s, run in store.lineage(task.run_in(store)).items()}
 
 
 HOLDER = """
@@ -558,7 +558,7 @@ def test_what_cannot_be_compared(tmp_path):
         with pytest.raises(Mistake, match=expected):
             compare.main([*words, "--runs", str(tmp_path)])
     change(b.folder / "experiment.json", **{"tokenizer.colour": "red"})
-    with pytest.raises(Mistake, match="is none any more"):
+    with pytest.raises(Mistake, match="is no longer valid"):
         compare.main([a.key, b.key, "--runs", str(tmp_path)])
     (b.folder / "experiment.json").unlink()
     with pytest.raises(Trouble):

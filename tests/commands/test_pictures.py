@@ -164,7 +164,7 @@ def searched(store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[St
 def test_a_scale_that_was_searched_is_used_whatever_else_is_asked(words, searched, tmp_path, capsys):
     made, named = searched
     pictures(generate.main, made, tmp_path, "--classes", "0", "--count", "1", *words, named=named)
-    scale = made.rests_on(named)["guidance"].result()["facts"]["guide"]["scale"]
+    scale = made.lineage(named)["guidance"].result()["facts"]["guide"]["scale"]
     assert scale in (2, 4)
     assert f"guidance {scale:g} " in capsys.readouterr().out
 
@@ -176,7 +176,7 @@ def test_the_pictures_are_written_as_an_npz_too(store, tmp_path):
     assert written.shape[0] == 4
     for image, name in zip(written, ["class0-0.png", "class0-1.png", "class3-0.png", "class3-1.png"], strict=True):
         assert (image == found[name]).all()
-    with pytest.raises(Mistake, match="its folder is not there"):
+    with pytest.raises(Mistake, match="its folder does not exist"):
         pictures(generate.main, store, tmp_path / "out", "--npz", str(tmp_path / "absent/images.npz"))
 
 
@@ -375,7 +375,7 @@ def test_a_generator_that_is_gone_is_one_line_and_exit_code_1(gone, store, tmp_p
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-    assert "running its study again makes it again" in done.stderr
+    assert "run its study again to make it again" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
 
 
@@ -384,7 +384,7 @@ def test_a_generator_that_is_gone_is_one_line_and_exit_code_1(gone, store, tmp_p
     [
         (["good.png", "torn.png"], "torn.png does not open as an image"),
         (["words.png"], "words.png does not open as an image"),
-        (["good.png", "absent.png"], "absent.png is not there"),
+        (["good.png", "absent.png"], "absent.png does not exist"),
         (["good.png", "empty"], "no images in "),
     ],
 )

@@ -220,10 +220,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "absent": (lambda root: None, "is not there or is not a folder"),
     "file": (lambda root: root.write_text("x"), "is not there or is not a folder"),
     "empty": (lambda root: root.mkdir(), "no class folders"),
-    "no images": (only_text, r"no images .* looked for \.jpg \.jpeg \.png \.webp \.bmp \.ppm \.tif \.tiff"),
+    "no images": (only_text, r"no images .* files that end in \.jpg \.jpeg \.png \.webp \.bmp \.ppm \.tif \.tiff"),
     "one class": (lambda root: save_class(root / "cats", 2), "one class only, 'cats'"),
     "one image of a class": (one_image, "class 'a' .* one image only"),
-    "different classes": (different_classes, r"2 are in one only: b \(no val\), c \(no train\)"),
+    "different classes": (different_classes, r"2 are in only one of them: b \(no val\), c \(no train\)"),
     "train without val": (train_alone, "neither val nor validation"),
     "val without classes": (flat_val, "val has no class folders"),
 }

@@ -377,7 +377,7 @@ def test_written_samples_are_numpys(tmp_path: Path) -> None:
 def test_wrong_samples_leave_what_was_there(batches: list[np.ndarray], count: int, tmp_path: Path) -> None:
     path = samples(tmp_path / "a.npz", crops(1))
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="asked for are"):
+    with pytest.raises(ValueError, match="needed are"):
         write_samples(path, batches, count, (SIDE, SIDE))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
@@ -429,20 +429,20 @@ def test_paths_that_are_no_sets(tmp_path: Path) -> None:
     assert refused(tmp_path / "nowhere").startswith(f"{tmp_path}/nowhere is not there: a folder of image files or an")
     (tmp_path / "empty/.hidden").mkdir(parents=True)
     (tmp_path / "empty/readme.txt").write_text("no images")
-    assert refused(tmp_path / "empty").startswith(f"no images in {tmp_path}/empty; looked for .jpg .jpeg .png")
+    assert refused(tmp_path / "empty").startswith(f"no images in {tmp_path}/empty; needed are files that end in .jpg")
     assert "needs a side in pixels" in refused(tmp_path / "empty", crop="center")
     path = samples(tmp_path / "a.npz", crops(1))
     assert "only folders of image files are cropped" in refused(path, side=8, crop="center")
-    assert f"(1, {SIDE}, {SIDE}, 3), and 8 px are asked for" in refused(path, side=8)
+    assert f"(1, {SIDE}, {SIDE}, 3), but 8 px are needed" in refused(path, side=8)
 
 
 def test_files_that_are_no_npz(tmp_path: Path) -> None:
     whole = samples(tmp_path / "a.npz", crops(4)).read_bytes()
     for content in (b"", b"no zip file", whole[: len(whole) // 2], whole[:-30]):
         (tmp_path / "a.npz").write_bytes(content)
-        assert refused(tmp_path / "a.npz").startswith(f"{tmp_path}/a.npz is cut off or no npz file: a folder of")
+        assert refused(tmp_path / "a.npz").startswith(f"{tmp_path}/a.npz is cut off or not an npz file: an npz file or")
     np.save(tmp_path / "a.npy", crops(1))
-    assert "no npz file" in refused(tmp_path / "a.npy")
+    assert "not an npz file" in refused(tmp_path / "a.npy")
 
 
 def test_arrays_that_are_cut_off(tmp_path: Path) -> None:

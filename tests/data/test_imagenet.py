@@ -254,7 +254,7 @@ def test_an_image_that_goes_is_told_once_in_a_batch(images: IndexedImages, capsy
 
 
 def stand_ins(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """The names of the images that were told to stand in for others."""
+    """The names of the images that are reported as replacements of others."""
     return [line.rpartition(": ")[2].split()[0] for line in capsys.readouterr().err.splitlines()]
 
 
@@ -328,11 +328,14 @@ def flat(root: Path) -> None:
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "absent": (shutil.rmtree, r"no folder .*imagenet\. Get .* from image-net.org.*--data imagenet:PATH"),
-    "no train": (lambda root: shutil.rmtree(root / "train"), "no folder train; needed are train/CLASS"),
-    "no val": (lambda root: shutil.rmtree(root / "val"), "no folder val; needed are train/CLASS"),
-    "flat val": (flat, r"val has no class folders, as the official tar .* LOC_val_solution.csv"),
-    "classes": (lambda root: shutil.rmtree(root / "val" / CLASSES[1]), rf"in one only: {CLASSES[1]} \(no val\)"),
+    "absent": (shutil.rmtree, r"imagenet is not a folder\. Get .* from image-net.org.*--data imagenet:PATH"),
+    "no train": (lambda root: shutil.rmtree(root / "train"), "no folder train: train/CLASS"),
+    "no val": (lambda root: shutil.rmtree(root / "val"), "no folder val: train/CLASS"),
+    "flat val": (flat, r"val has no class folders \(the official tar .* LOC_val_solution.csv"),
+    "classes": (
+        lambda root: shutil.rmtree(root / "val" / CLASSES[1]),
+        rf"in only one of them: {CLASSES[1]} \(no val\)",
+    ),
 }
 
 

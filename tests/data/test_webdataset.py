@@ -186,7 +186,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 def test_damaged_shards_are_named(damage: str, tmp_path: Path) -> None:
     root = shard_of(tmp_path / "set", members())
     DAMAGES[damage](root / "train-0.tar")
-    with pytest.raises(Trouble, match=r"shard .*train-0\.tar is damaged, cut off or no tar file") as caught:
+    with pytest.raises(Trouble, match=r"shard .*train-0\.tar is damaged, cut off or not a tar file") as caught:
         build("webdataset", root, tmp_path / "index", unreadable="skip")
     assert "\n" not in str(caught.value)
 
@@ -217,7 +217,7 @@ def gzipped_in_secret(root: Path) -> None:
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "absent": (shutil.rmtree, r"no folder .*shards; --data webdataset:PATH names a folder of shards, train-\*\.tar"),
+    "absent": (shutil.rmtree, r"not a folder; --data webdataset:PATH names a folder of shards, train-\*\.tar"),
     "no val": (lambda root: [path.unlink() for path in root.glob("val*")], r"shards has no shards val-\*\.tar"),
     "compressed": (gzipped, r"train-0001\.tar\.gz is compressed: .* decompress"),
     "compressed, called tar": (gzipped_in_secret, r"train-0001\.tar is compressed: .* decompress"),

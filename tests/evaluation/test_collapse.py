@@ -13,7 +13,8 @@ from torch import nn
 
 from harness.data.splits import SPLITS
 from harness.evaluation import collapse
-from harness.evaluation.records import SETS
+from harness.evaluation.reconstructed import Reconstructed
+from harness.evaluation.records import SETS, digits_of
 from harness.evaluation.validation import Validation
 from harness.system import plugins
 from harness.system.machine import Machine
@@ -224,8 +225,9 @@ def test_a_metric_says_what_it_is(name):
         assert "\n" not in words
     assert isinstance(metric.unit, str)
     assert metric.better in ("higher", "lower", "")
-    assert type(metric.digits) is int
-    assert 0 <= metric.digits <= 6
+    for network in plugins.names("harness.networks.measures"):
+        assert 0 <= digits_of(name, network) <= 6
+    assert digits_of(name) == digits_of(name, "lite2")
     assert isinstance(metric.splits, tuple)
     assert metric.splits
     assert set(metric.splits) <= {*SPLITS, *SETS} - {"train"}
@@ -246,9 +248,14 @@ def test_metrics_are_listed_without_heavy_imports():
     assert done.stdout.strip() == "set()"
 
 
+class ByHand(SimpleNamespace):
+    """What metrics look at, made by hand."""
+
+    kl = Reconstructed.kl
+
+
 def measured(name: str, **seen: object) -> float:
-    """The value of a metric on what it sees, made by hand."""
-    return plugins.load("harness.evaluation.metrics", name, "metric").measure(SimpleNamespace(**seen)).value
+    return plugins.load("harness.evaluation.metrics", name, "metric").measure(ByHand(**seen)).value
 
 
 def test_kl_metrics_agree():
@@ -261,7 +268,7 @@ def test_kl_metrics_agree():
 @pytest.mark.parametrize("name", ["kl", "kl_per_dimension"])
 def test_a_deterministic_bottleneck_has_no_kl(name):
     metric = plugins.load("harness.evaluation.metrics", name, "metric")
-    assert metric.measure(SimpleNamespace(posterior=Posterior(torch.zeros(5, 2, 3), None))) is None
+    assert metric.measure(ByHand(posterior=Posterior(torch.zeros(5, 2, 3), None))) is None
 
 
 def test_active_units_are_a_percentage():

@@ -22,7 +22,7 @@ from harness.evaluation.generated import Generated
 from harness.evaluation.records import records
 from harness.evaluation.reference import TrainingFeatures
 from harness.networks import frozen
-from harness.networks.frozen import Seen
+from harness.networks.frozen import Outputs
 from harness.networks.measures import lite2
 from harness.system.machine import Machine
 from tests.conftest import experiment, photograph
@@ -92,9 +92,9 @@ def sets() -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def looked_at(sets: tuple[Tensor, Tensor]) -> tuple[Seen, Seen]:
+def looked_at(sets: tuple[Tensor, Tensor]) -> tuple[Outputs, Outputs]:
     network = lite2.load(MACHINE, PX)
-    images, reference = (fidelity.seen(images, network) for images in sets)
+    images, reference = (fidelity.outputs(images, network) for images in sets)
     return images, reference
 
 
@@ -158,7 +158,7 @@ def test_what_is_seen_does_not_depend_on_batches_parts_or_dtype(sets, looked_at)
     images = sets[0]
     bfloat16 = Machine("cpu", "bfloat16", 1)
     network = lite2.load(bfloat16, PX)
-    in_parts = fidelity.together([fidelity.seen(part, network) for part in images.split(70)])
+    in_parts = fidelity.concatenated([fidelity.outputs(part, network) for part in images.split(70)])
     assert in_parts.features.shape == (IMAGES, 120)
     assert in_parts.logits.shape == (IMAGES, 1000)
     for ours, theirs in zip(in_parts[:2], looked_at[0][:2], strict=True):
@@ -379,9 +379,9 @@ def test_images_that_all_look_alike_have_a_score_of_1():
     assert fidelity.classifier_score(logits) == pytest.approx((1, 0), abs=1e-6)
 
 
-def generated(count: int, looked_at: tuple[Seen, Seen]) -> Generated:
+def generated(count: int, looked_at: tuple[Outputs, Outputs]) -> Generated:
     images, reference = looked_at
-    few = Seen(images.features[:count], images.logits[:count])
+    few = Outputs(images.features[:count], images.logits[:count])
     return Generated(few, TrainingFeatures(reference.features), experiment(), "samples", "drawn")
 
 

@@ -177,7 +177,7 @@ def test_no_root_of_a_matrix_is_taken():
     sources = [
         path for package in ("ablations", "harness", "models", "reports") for path in ROOT.glob(f"{package}/**/*.py")
     ]
-    assert ROOT / "harness/frechet.py" in sources
+    assert ROOT / "harness/evaluation/frechet.py" in sources
     assert [path for path in sources if "sqrtm" in path.read_text()] == []
 
 

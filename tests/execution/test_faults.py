@@ -326,7 +326,7 @@ def test_damage_of_every_file(store, read, damage, stores, command, right, tmp_p
         (code, said), (code_again, said_again) = first[file], again.get(file, first[file])
         assert code_again == 0, (file, said, said_again)
         assert "Traceback" not in said + said_again, (file, said, said_again)
-        assert code == 0 or (name in said and "running its study again makes it again" in said), (file, said)
+        assert code == 0 or (name in said and "run its study again to make it again" in said), (file, said)
         run = Store(runs).run(stage, key)
         try:
             run.checked_folder()

@@ -18,7 +18,7 @@ from harness.experiments.requests import AblationRequest, Point, SweepRequest, s
 from harness.experiments.scales import SCALES, scale
 from harness.experiments.sweep import Sweep
 from harness.planning.plan import Plan, plan_of
-from harness.planning.request_log import remember, remembered
+from harness.planning.request_log import remember, remembered_requests
 from harness.planning.task import task
 from harness.store.runs import Store
 from harness.system import plugins
@@ -214,7 +214,7 @@ def test_a_space_that_does_not_go_with_the_rest_is_refused(options, expected):
 
 
 def test_a_range_alone_is_no_grid():
-    with pytest.raises(Mistake, match="no values for a grid"):
+    with pytest.raises(Mistake, match="has a range and no grid"):
         asked_of("own", space=("masking.max_ratio=0:0.9", "masking.semantic_share=0,1")).grid()
 
 
@@ -291,7 +291,7 @@ def test_what_was_asked_comes_back_with_all_its_points(case, tmp_path):
     points = [Point("random masks", tuple((path, value) for path in paths)) for value in (0.1, 0.3, 0.5)]
     for tried in (points[:2], points[1:]):
         remember(dataclasses.replace(asked, points=tuple(tried)), store)
-    (found,) = remembered(store)
+    (found,) = remembered_requests(store)
     assert found.plan is not None, found.trouble
     assert found.plan.request == dataclasses.replace(asked, points=tuple(points))
     assert (found.page, found.command) == (asked.page, asked.command)

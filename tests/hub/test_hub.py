@@ -272,8 +272,8 @@ def test_a_tokenizer_that_nobody_measured_says_so(store, tmp_path):
     made = PretrainedTokenizer.of_run(Store(tmp_path / "runs"), run_of(store, "finetuning"))
     assert made.statistics is None
     card = str(made.generate_model_card())
-    assert "Nothing was measured of these weights." in card
-    assert "Their statistics were not measured." in card
+    assert "No metrics of these weights were measured." in card
+    assert "The statistics of the latents were not measured." in card
 
 
 def test_data_without_a_licence_is_told(tmp_path):
@@ -376,7 +376,7 @@ def test_what_is_neither_a_folder_nor_a_repository_is_refused_without_asking(nam
 
 
 def test_a_hub_that_cannot_be_reached_is_asked_once(unreachable, tmp_path):
-    with pytest.raises(Trouble, match="owner/name is no folder, and the Hub, which cannot be reached"):
+    with pytest.raises(Trouble, match="owner/name is neither a folder nor cached, and the Hub cannot be reached"):
         PretrainedTokenizer.from_pretrained("owner/name", cache_dir=tmp_path)
     assert len(unreachable) == 1
 
@@ -473,7 +473,7 @@ def test_a_folder_that_holds_something_is_left_alone(store, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine.txt").write_text("mine")
     for out in (tmp_path / "full", tmp_path / "full/mine.txt"):
-        assert refused(store, out) == f"--out {out} is there and is not an empty folder"
+        assert refused(store, out) == f"--out {out} exists and is not an empty folder"
 
 
 @pytest.mark.parametrize("name", ["name", "a/b/c", "./x"])

@@ -232,10 +232,10 @@ def mistake(runs: Path, place: Path, *words: str) -> str:
 def test_what_is_not_there_is_refused_in_one_line(runs, album, tmp_path):
     key, out = run_of(runs, "tokenizer").key, str(tmp_path / "new/latents.npy")
     (tmp_path / "empty").mkdir()
-    for folder, said in [("absent", "is no folder"), ("empty", "no images in")]:
+    for folder, said in [("absent", "is not a folder"), ("empty", "no images in")]:
         assert said in mistake(runs, tmp_path, str(tmp_path / folder), "--tokenizer", key, "--out", out)
     image = str(album / NAMES[0])
-    assert "is no folder" in mistake(runs, tmp_path, image, "--tokenizer", key, "--out", out)
+    assert "is not a folder" in mistake(runs, tmp_path, image, "--tokenizer", key, "--out", out)
     cases = {
         "nowhere": "no run 'nowhere'",
         "": "no run ''",
@@ -253,7 +253,7 @@ def test_nothing_is_written_over(runs, album, tmp_path):
         (tmp_path / name).write_text("mine")
     for name, there in [("one.npy", "one.npy"), ("two.npy", "two.json")]:
         said = mistake(runs, tmp_path, str(album), "--tokenizer", key, "--out", str(tmp_path / name))
-        assert said == f"{tmp_path / there} is there already: --out names another file"
+        assert said == f"{tmp_path / there} exists already: choose another file with --out"
     said = mistake(runs, tmp_path, str(album), "--tokenizer", key, "--out", str(tmp_path / "latents.npz"))
     assert "a name that ends in .npy is needed" in said
 
@@ -266,7 +266,7 @@ def test_it_is_a_command_and_a_mistake_is_one_line_and_exit_code_2(runs, album, 
 
     done = command("absent")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: absent is no folder: one with images in it is needed\n"
+    assert done.stderr == "error: absent is not a folder: give a folder with images\n"
     assert not list(tmp_path.iterdir())
     done = command(str(album))
     assert (done.returncode, done.stderr) == (0, "")

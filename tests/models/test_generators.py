@@ -258,14 +258,14 @@ def test_what_a_generator_cannot_do_is_refused_when_it_is_asked_for(name):
         config(repa__on=True, repa__depth=3)
     odd = {"size__width": 12, "size__heads": 4}
     if name in ROTARY:
-        with pytest.raises(Mistake, match=f"generator {name}: a head of 12 / 4 dimensions is not of an even number"):
+        with pytest.raises(Mistake, match=f"generator {name}: a head has 12 / 4 dimensions: an even number is needed"):
             config(**odd)
     else:
         config(**odd)
     if name in QK_NORM:
         config(qk_norm=True)
     else:
-        with pytest.raises(Mistake, match=f"generator {name} has no qk_norm; with it: lightningdit"):
+        with pytest.raises(Mistake, match=f"generator {name} has no qk_norm; these have it: lightningdit"):
             config(qk_norm=True)
 
 
@@ -302,7 +302,7 @@ def test_repa_reads_the_teacher_whose_name_counts_where_no_stage_has_its_feature
 def test_repa_asks_the_teacher_of_the_images_whose_latents_are_trained_on(monkeypatch):
     made, machine = experiment(generator__repa__on=True), Machine("cpu", "float32", 1)
     pixels = np.arange(100, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
-    monkeypatch.setattr("harness.data.sets.splits.open_split", lambda *_: SimpleNamespace(images=pixels))
+    monkeypatch.setattr("harness.data.splits.open_split", lambda *_: SimpleNamespace(images=pixels))
     told = SimpleNamespace(features=lambda batch: batch, widths=(11, 13))
     monkeypatch.setattr(teaching, "TeacherFeatures", lambda _: told)
     data = SimpleNamespace(checked_folder=lambda: None)

@@ -12,9 +12,9 @@ import pytest
 import timm
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from harness.benchmarks.flop_counter import counted_flops
 from harness.experiments.experiment import UNGUIDED, Evaluation, Experiment, Guide, Sampling, finetuning_schedule
 from harness.experiments.fields import with_fields
 from harness.experiments.scales import SCALES
@@ -50,12 +50,6 @@ TOKENIZERS = {
 SIZES = [Transformer(384, 12, 6), Transformer(1152, 28, 16)]
 
 
-def counted(call: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return float(counter.get_total_flops())
-
-
 @pytest.fixture
 def meta():
     """Everything is made on the meta device."""
@@ -75,8 +69,8 @@ def test_encoder_and_decoder(name, meta):
     config, side = TOKENIZERS[name]
     network = Network(config, side)
     x, z = torch.empty(2, 3, side, side), torch.empty(2, config.tokens, config.channels)
-    assert 2 * flops.encode(config, side) == pytest.approx(counted(lambda: network.encode(x)), rel=CLOSE)
-    assert 2 * flops.decode(config, side) == pytest.approx(counted(lambda: network.decode(z)), rel=CLOSE)
+    assert 2 * flops.encode(config, side) == pytest.approx(counted_flops(lambda: network.encode(x)), rel=CLOSE)
+    assert 2 * flops.decode(config, side) == pytest.approx(counted_flops(lambda: network.decode(z)), rel=CLOSE)
 
 
 @pytest.mark.parametrize("terms", [(True, False), (False, True), (True, True), (False, False)])
@@ -86,7 +80,7 @@ def test_alignment_heads(terms, meta):
     expected = 0.0
     if any(terms):
         loss = AlignmentLoss(config.alignment, config.channels, 384, 768)
-        expected = counted(lambda: loss(torch.empty(1, config.tokens, config.channels), teacher))
+        expected = counted_flops(lambda: loss(torch.empty(1, config.tokens, config.channels), teacher))
     assert flops.alignment(config, 384, 768) == pytest.approx(expected, rel=CLOSE)
 
 
@@ -96,11 +90,11 @@ def test_teachers(name, patches, meta):
     x = torch.empty(1, 3, 256, 256)
     if name.startswith("efficientnet"):
         net = lite(0)
-        expected = counted(lambda: features_of(net, x, patches))
+        expected = counted_flops(lambda: features_of(net, x, patches))
     else:
         size = {"s": "small", "b": "base", "l": "large"}[name.removeprefix("dinov2_vit")[0]]
         made = timm.create_model(f"vit_{size}_patch14_dinov2", num_classes=0, img_size=14 * patches)
-        expected = counted(lambda: Teacher(made)(x))
+        expected = counted_flops(lambda: Teacher(made)(x))
     assert flops.teacher(name, patches) == pytest.approx(expected, rel=CLOSE)
 
 
@@ -116,7 +110,7 @@ def test_perceptual_distances_look_at_two_images(by_lpips, meta):
         net = lpips_package.LPIPS(pretrained=False, net="vgg", pnet_rand=True, verbose=False)
         distance = Lpips(net).to("meta")  # its buffers are made elsewhere
     x = torch.empty(1, 3, side, side)
-    expected = counted(lambda: distance(x, x))
+    expected = counted_flops(lambda: distance(x, x))
     assert 2 * flops.perceptual(config, side) == pytest.approx(expected, rel=CLOSE)
 
 
@@ -129,9 +123,9 @@ def test_discriminators(name, side):
     network = Discriminator(features)  # not on the meta device, which has no spectral norms
     x = torch.zeros(1, 3, side, side)
     frozen, heads = flops.discriminator(Adversarial(features=name), side)
-    expected = counted(lambda: features(x))
+    expected = counted_flops(lambda: features(x))
     assert frozen == pytest.approx(expected, rel=CLOSE)
-    assert heads == pytest.approx(counted(lambda: network(x)) - expected, rel=CLOSE)
+    assert heads == pytest.approx(counted_flops(lambda: network(x)) - expected, rel=CLOSE)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -139,7 +133,7 @@ def test_discriminators(name, side):
 def test_generators(name, size, meta):
     network = plugins.load("models.generators", name, "generator").Network(size, 128, 32, 1000)
     x, t, y = torch.empty(2, 128, 32), torch.empty(2), torch.empty(2, dtype=torch.long)
-    assert 2 * flops.generator(size, 128, 32) == pytest.approx(counted(lambda: network(x, t, y)), rel=CLOSE)
+    assert 2 * flops.generator(size, 128, 32) == pytest.approx(counted_flops(lambda: network(x, t, y)), rel=CLOSE)
 
 
 class Bare(FeatureExtractorInceptionV3):
@@ -171,7 +165,9 @@ MEASURES = {"inception": by_inception, "dinov2": by_dinov2, "lite2": by_lite2}
 
 @pytest.mark.parametrize("name", plugins.names("harness.networks.measures"))
 def test_measures(name, meta):
-    assert flops.measure(Evaluation(measure=name, metrics_px=64)) == pytest.approx(counted(MEASURES[name]()), rel=CLOSE)
+    assert flops.measure(Evaluation(measure=name, metrics_px=64)) == pytest.approx(
+        counted_flops(MEASURES[name]()), rel=CLOSE
+    )
 
 
 def test_no_other_measure_is_lite2():
@@ -195,7 +191,7 @@ def step(objective: nn.Module, *batch: object) -> float:
         terms = objective(*batch).terms
         torch.stack(list(terms.values())).sum().backward()
 
-    return counted(run)
+    return counted_flops(run)
 
 
 @pytest.fixture(scope="module")
@@ -237,12 +233,12 @@ def test_a_step_of_the_adversary(consistency, adaptive, objective):
     def run() -> None:
         reconstruction = x * last
         term, distance = opponent.term(reconstruction, DRAWS), objective.perceptual(x, reconstruction)
-        weighing.append(counted(lambda: opponent.adaptive_weight(distance, term)))
+        weighing.append(counted_flops(lambda: opponent.balance({"perceptual": distance}, term)))
         (distance + term).backward()
         opponent.learn(x, reconstruction, DRAWS, 1)
 
     found = flops.adversary(e.tokenizer, 32) + flops.comparison(e.tokenizer, 32)
-    assert 4 * found == pytest.approx(counted(run), rel=0.03)
+    assert 4 * found == pytest.approx(counted_flops(run), rel=0.03)
     fixed = with_fields(e.tokenizer, {"adversarial.adaptive": False})
     assert 4 * (flops.adversary(e.tokenizer, 32) - flops.adversary(fixed, 32)) == pytest.approx(*weighing, rel=CLOSE)
 
@@ -271,7 +267,7 @@ def test_repa_trains_a_head_and_asks_a_teacher_that_is_not_cached(meta):
     images = e.generator.training.steps * e.generator.training.batch_images
     term = Repa(1, e.generator.size.width, 96, WIDTHS[0])
     features = Features(torch.empty(1, 1), torch.empty(1, 64, WIDTHS[0]), torch.empty(1, 1))
-    expected = 3 * counted(lambda: term(torch.empty(1, 8, e.generator.size.width), features))
+    expected = 3 * counted_flops(lambda: term(torch.empty(1, 8, e.generator.size.width), features))
     more = generator.size(e).flops - generator.size(small()).flops
     assert more == pytest.approx(images * expected, rel=CLOSE)
     asking = dataclasses.replace(e, teacher="dinov2_vits14")

@@ -132,7 +132,7 @@ def test_a_file_that_no_command_fetches_is_told_without_one(tmp_path):
     told = line(WeightsFile("a network", ("a.pth",), "the author's a.pth").find)
     assert told == (
         f"the weights of a network are missing: no a.pth in folder {tmp_path / 'none'}; put the author's a.pth in that "
-        "folder by that name (TOKENIZER_WEIGHTS names another folder)"
+        "folder under that name (TOKENIZER_WEIGHTS sets another folder)"
     )
 
 

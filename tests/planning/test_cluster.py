@@ -11,7 +11,7 @@ import pytest
 
 from harness.execution import jobs
 from harness.execution.executors import slurm
-from harness.execution.jobs import Submitted
+from harness.execution.jobs import SubmittedJob
 from harness.planning.cluster import Cluster, Resources, load
 from harness.planning.task import Task
 from harness.store.runs import Store
@@ -32,11 +32,11 @@ MISTAKES = {
     "no table": ("default = 3", "default should be a table"),
     "field": ("[default]\ncores = 4", "no 'cores'"),
     "field of a stage at a scale": ("[smoke.tokenizer]\ncores = 4", "no 'cores'"),
-    "range": ("[default]\nhours = 0.05", "leaves no two minutes"),
+    "range": ("[default]\nhours = 0.05", "leaves less than two minutes"),
     "type": ('[tokenizer]\ncpus = "many"', "cpus"),
-    "form": ("[default\ncpus = 1", "cluster.toml is no cluster file"),
-    "no text": (b"\xff\xfe", "cluster.toml is no cluster file"),
-    "no file": (None, "the cluster file cluster.toml is not there"),
+    "form": ("[default\ncpus = 1", "cluster.toml is not a cluster file"),
+    "no text": (b"\xff\xfe", "cluster.toml is not a cluster file"),
+    "no file": (None, "the cluster file cluster.toml does not exist"),
 }
 
 
@@ -73,7 +73,7 @@ def test_a_later_table_overrides_an_earlier_one(tmp_path, monkeypatch):
         assert found.resources("tokenizer", "smoke") == Resources(cpus=6, hours=1, processes=2, partition="fast")
     Path("cluster.toml").unlink()
     assert load(None) == Cluster()
-    with pytest.raises(Mistake, match="is not there"):
+    with pytest.raises(Mistake, match="does not exist"):
         load(Path("cluster.toml"))
 
 
@@ -184,14 +184,14 @@ def test_resources_become_parameters():
 @pytest.mark.parametrize("state", ["PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUEUED"])
 def test_a_job_that_goes_on_is_in_the_queue(state, monkeypatch):
     monkeypatch.setattr(slurm, "_squeue", lambda users: {"3": (state, "None"), "4": (state, "None")})
-    found = slurm.queue([Submitted("slurm", "3", "", 0.0, 0)])
+    found = slurm.queue([SubmittedJob("slurm", "3", "", 0.0, 0)])
     assert found == {"3": "PENDING (None)" if state == "PENDING" else state}
 
 
 @pytest.mark.parametrize("state", ENDED)
 def test_a_job_that_slurm_still_remembers_is_not_in_the_queue(state, monkeypatch):
     monkeypatch.setattr(slurm, "_squeue", lambda users: {"3": (state, "None")})
-    assert slurm.queue([Submitted("slurm", "3", "", 0.0, 0), Submitted("slurm", "4", "", 0.0, 0)]) == {}
+    assert slurm.queue([SubmittedJob("slurm", "3", "", 0.0, 0), SubmittedJob("slurm", "4", "", 0.0, 0)]) == {}
 
 
 @pytest.mark.parametrize(

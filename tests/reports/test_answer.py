@@ -13,7 +13,7 @@ from harness.experiments.scales import scale
 from reports.statistics import intervals
 from reports.statistics.bootstrap import optimum
 from reports.sweep.answer import Answer
-from reports.sweep.points import Places, Tried
+from reports.sweep.points import TriedPoint, TriedPoints
 from tests.conftest import experiment
 from tests.reports.test_claims import KL_WEIGHT, given, ranges
 
@@ -22,16 +22,17 @@ FIELD = "tokenizer.masking.max_ratio"
 
 
 @dataclass(frozen=True)
-class Made(Places):
-    given: list[Tried] = field(default_factory=list)
+class Made(TriedPoints):
+    given: list[TriedPoint] = field(default_factory=list)
 
     @property
-    def done(self) -> list[Tried]:
+    def done(self) -> list[TriedPoint]:
         return list(self.given)
 
     @property
-    def by_row(self) -> dict[str, list[Tried]]:
-        return {row: [t for t in self.given if t.point.row == row] for row in {t.point.row: 0 for t in self.given}}
+    def by_row(self) -> dict[str, list[TriedPoint]]:
+        rows = dict.fromkeys(t.location.row for t in self.given)
+        return {row: [t for t in self.given if t.location.row == row] for row in rows}
 
 
 def answer(means: dict[float, float], noise: tuple[float, ...] = NOISE, path: str = FIELD, **options: object) -> Answer:
@@ -43,7 +44,7 @@ def answer(means: dict[float, float], noise: tuple[float, ...] = NOISE, path: st
     for k, (at, mean) in enumerate(means.items()):
         of = experiment("mactok", guidance__on=False, **{path.replace(".", "__"): at})
         results = [given(f"{at:g}", seed, of=of, **{name: mean + n}) for seed, n in enumerate(noise)]
-        made.append(Tried(Point("random masks", ((path, at),)), k, "done", "", results))
+        made.append(TriedPoint(Point("random masks", ((path, at),)), k, "done", "", results))
     return Answer(Made(asked, None, None, made))
 
 
@@ -71,8 +72,8 @@ def test_a_claim_holds_where_no_other_place_can_be_best_and_not_where_this_one_c
 def test_the_verdict_tells_the_interval_of_the_optimum_and_the_best_place():
     means = {0.4: 103.0, 0.5: 101.0, 0.6: 100.5, 0.7: 100.0, 0.8: 130.0}
     found = optimum({m: [mean + n for n in NOISE] for m, mean in means.items()}, "lower")
-    assert 1 < len(found.among) < len(means)
-    among = ", ".join(f"{m:g}" for m in found.among)
+    assert 1 < len(found.candidates) < len(means)
+    among = ", ".join(f"{m:g}" for m in found.candidates)
     told = f"**Undecided** over 3 seeds: gFD is best at 0.7; the truth may be at {among} ({found.method})."
     assert claim(answer(means)).endswith(told)
 
@@ -97,10 +98,10 @@ def test_a_claim_about_another_objective_or_other_fields_is_not_tested():
 
 def test_the_optimum_lies_among_the_places_that_seeds_cannot_tell_apart():
     first, noise, *_ = answer({0.0: 300, 0.4: 101, 0.5: 100, 0.7: 100.5, 0.8: 200}).lines()
-    assert "best at **M = 0.5**: 100.0 ± 2.5, of 5 places" in first
+    assert "best at **M = 0.5**: 100.0 ± 2.5, of 5 points" in first
     assert "M = 0.4; M = 0.7" in first
     assert "M from 0.4 to 0.7" in first
-    assert "standard deviation of 1, pooled over 5 places; their means span 200" in noise
+    assert "standard deviation of 1, pooled over 5 points; their means span 200" in noise
 
 
 def test_the_curve_of_the_paper_stands_beside_its_objective_alone():
@@ -123,7 +124,7 @@ def widths(of_kl_vae: list[int], of_mactok: list[int]) -> tuple[str, str]:
         results = ranges({row: counts}, WEIGHTS)
         for k, weight in enumerate(WEIGHTS):
             here = [r for r in results if flat(r.experiment)[KL_WEIGHT] == weight]
-            made.append(Tried(Point(row, ((KL_WEIGHT, weight),)), k, "done", "", here))
+            made.append(TriedPoint(Point(row, ((KL_WEIGHT, weight),)), k, "done", "", here))
     found = Answer(Made(asked, None, None, made))
     return found.verdict(asked.study.claims[0]), found.ranges()
 
@@ -131,7 +132,7 @@ def widths(of_kl_vae: list[int], of_mactok: list[int]) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("of_kl_vae", "of_mactok", "verdict"),
     [
-        ([2], [4], "**Undecided** over 1 seed: active are mactok at 4 of 5 values and KL-VAE at 2 of 5 values"),
+        ([2], [4], "**Undecided** over 1 seed: mactok is active at 4 of 5 values and KL-VAE is active at 2 of 5"),
         ([2, 2, 2], [3, 4, 3], "**Holds** over 3 seeds"),
         ([2, 2, 2], [2, 2, 1], "**Does not hold** over 3 seeds"),
         ([2, 2, 2], [3, 2, 3], "**Undecided** over 3 seeds"),

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from harness.evaluation.records import digits_of, heading
 from harness.experiments.study import Row
-from harness.system import plugins
 from reports.ablation.differences import LEGEND, Differences
 from reports.statistics import intervals
-from reports.tables import header
 from tests.reports.test_claims import Given, given, merged, place, seeds_of
 from tests.reports.test_report import table
 
@@ -38,10 +37,6 @@ def differences(results: Sequence[Given], metrics: Sequence[str] = METRICS) -> D
 
 def cells(markdown: str) -> list[dict[str, str]]:
     return table(f"## here\n{markdown}", "here")
-
-
-def digits(metric: str) -> int:
-    return plugins.load("harness.evaluation.metrics", metric, "metric").digits
 
 
 def drawn(seed: int, seeds: int = 3) -> dict[Row, dict[str, list[float]]]:
@@ -81,16 +76,16 @@ def test_numbers_and_marks_are_those_of_students_t_and_holm():
         p_values = {place: stats.ttest_1samp(apart, 0).pvalue for place, apart in expected.items()}
         for (row, metric), apart in expected.items():
             half = stats.t.ppf(0.975, len(apart) - 1) * stats.sem(apart)
-            mark, places = marked(p_values[row, metric], list(p_values.values())), digits(metric)
+            mark, places = marked(p_values[row, metric], list(p_values.values())), digits_of(metric)
             seen.add(mark)
-            assert lines[row][header(metric)] == f"{apart.mean():+.{places}f} ± {half:.{places}f}{mark}"
+            assert lines[row][heading(metric)] == f"{apart.mean():+.{places}f} ± {half:.{places}f}{mark}"
     assert seen == set(MARKS.values())
 
 
 def test_columns_are_headed_like_those_of_other_tables_in_the_order_asked_for():
     for metrics in (METRICS, METRICS[::-1]):
         (line, _) = cells(of(drawn(0), metrics).table())
-        assert list(line) == ["row", "minus", *map(header, metrics)]
+        assert list(line) == ["row", "minus", *map(heading, metrics)]
 
 
 def test_the_legend_tells_the_marks():
@@ -101,7 +96,7 @@ def test_the_legend_tells_the_marks():
 def test_the_pairing_tells_what_the_means_alone_would_not():
     values = {BASE: {"gfd": [10.0, 100.0, 1000.0]}, ONE: {"gfd": [11.0, 101.5, 1002.0]}}
     (line,) = cells(of(values, ["gfd"]).table())
-    assert line[header("gfd")] == r"+1.5 ± 1.2 \*\*"
+    assert line[heading("gfd")] == r"+1.5 ± 1.2 \*\*"
     results = merged([r for row, found in values.items() for r in seeds_of(row, "gfd", found["gfd"])])
     assert differences(results[::-1], ["gfd"]).table() == of(values, ["gfd"]).table()
 
@@ -124,25 +119,25 @@ def test_a_family_is_what_the_table_shows():
     values = {BASE: base, ONE: {"gfd": list(np.add(base["gfd"], apart)), "psnr": [20.0, 20.0, 23.0]}}
     for metrics, mark in ((["gfd"], MARKS[2]), (METRICS, MARKS[1])):
         (line,) = cells(of(values, metrics).table())
-        assert line[header("gfd")] == f"+3.2 ± 2.9{mark}"
+        assert line[heading("gfd")] == f"+3.2 ± 2.9{mark}"
 
 
 def test_seeds_that_are_missing_are_told():
     values = {BASE: {"gfd": [100.0, 200.0]}, ONE: {"gfd": [103.0, 203.5, 304.0], "psnr": [20.0, 21.0, 22.0]}}
     (line,) = cells(of(values).table())
     half = intervals.half_width([3.0, 3.5])
-    assert line[header("gfd")] == rf"+3.2 ± {half:.1f} \*\* (2 of 3 seeds)"
-    assert line[header("psnr")] == "–"
+    assert line[heading("gfd")] == rf"+3.2 ± {half:.1f} \*\* (2 of 3 seeds)"
+    assert line[heading("psnr")] == "–"
     (line,) = cells(of({BASE: {"gfd": [100.0]}, ONE: {"gfd": [103.0, 203.5]}}, ["gfd"]).table())
-    assert line[header("gfd")] == "+3.0 (1 of 2 seeds)"
+    assert line[heading("gfd")] == "+3.0 (1 of 2 seeds)"
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
 def test_what_is_no_number_is_missing(wrong):
     values = {BASE: {"gfd": [100.0, 200.0, 300.0]}, ONE: {"gfd": [103.0, wrong, 304.0]}}
     (line,) = cells(of(values, ["gfd"]).table())
-    assert line[header("gfd")].endswith("(2 of 3 seeds)")
-    assert line[header("gfd")].startswith("+3.5")
+    assert line[heading("gfd")].endswith("(2 of 3 seeds)")
+    assert line[heading("gfd")].startswith("+3.5")
 
 
 def test_what_is_detectable_stands_at_the_same_place():
@@ -153,7 +148,7 @@ def test_what_is_detectable_stands_at_the_same_place():
         assert list(lines) == ["+ one", "+ other"]
         for (row, metric), apart in by_hand(values).items():
             least = intervals.smallest_detectable(list(apart))
-            assert lines[row][header(metric)] == f"{least:.{digits(metric)}f}"
+            assert lines[row][heading(metric)] == f"{least:.{digits_of(metric)}f}"
 
 
 def test_where_seeds_do_not_differ_nothing_is_detectable():
@@ -162,7 +157,7 @@ def test_where_seeds_do_not_differ_nothing_is_detectable():
         ONE: {"gfd": [103.0, 203.0], "psnr": [20.5, 21.0]},
     }
     (line,) = cells(of(values).detectable_table())
-    assert (line[header("gfd")], line[header("psnr")] != "–") == ("–", True)
+    assert (line[heading("gfd")], line[heading("psnr")] != "–") == ("–", True)
     assert of(values, ["gfd"]).detectable_table() == ""
 
 
@@ -173,12 +168,12 @@ def test_one_seed_has_no_marks_and_nothing_detectable():
     for line in cells(found.table()):
         for metric in METRICS:
             (apart,) = by_hand(values)[line["row"], metric]
-            assert line[header(metric)] == f"{apart:+.{digits(metric)}f}"
+            assert line[heading(metric)] == f"{apart:+.{digits_of(metric)}f}"
     assert found.detectable_table() == ""
 
 
 def test_rows_that_did_not_run_have_dashes():
     results = [given(row, seed) for row in ROWS for seed in range(2)]
     found = differences(results)
-    assert [line[header(metric)] for line in cells(found.table()) for metric in METRICS] == ["–"] * 4
+    assert [line[heading(metric)] for line in cells(found.table()) for metric in METRICS] == ["–"] * 4
     assert found.detectable_table() == ""

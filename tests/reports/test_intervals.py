@@ -287,22 +287,22 @@ def test_so_it_does_in_studies_of_rows_and_seeds(rows, seeds, r):
 
 def test_equal_means_leave_the_whole_range():
     found = bootstrap.optimum({m: [1.0, 2.0, 3.0] for m in (0.4, 0.5, 0.6, 0.7)}, "higher")
-    assert (found.low, found.high, found.among) == (0.4, 0.7, (0.4, 0.5, 0.6, 0.7))
+    assert (found.low, found.high, found.candidates) == (0.4, 0.7, (0.4, 0.5, 0.6, 0.7))
     assert list(found.share.values()) == pytest.approx([0.25] * 4, abs=0.015)
 
 
 def test_a_clear_peak_is_a_place_and_lower_is_higher_turned_round():
     values = {m: [100 * abs(m - 2) + e for e in (-1.0, 0.0, 1.0)] for m in range(5)}
     low = bootstrap.optimum(values, "lower")
-    assert (low.best, low.low, low.high, low.among) == (2, 2, 2, (2,))
+    assert (low.best, low.low, low.high, low.candidates) == (2, 2, 2, (2,))
     assert low.share == {0: 0, 1: 0, 2: 1, 3: 0, 4: 0}
     assert low == bootstrap.optimum({m: [-v for v in seeds] for m, seeds in values.items()}, "higher")
-    assert bootstrap.optimum(values, "higher").among == (0, 4)
+    assert bootstrap.optimum(values, "higher").candidates == (0, 4)
 
 
 def test_the_interval_spans_what_is_among_the_best():
     found = bootstrap.optimum({"a": [9.0, 10.0, 11.0], "b": [0.0, 1.0, 2.0], "c": [10.0, 11.0, 12.0]}, "higher")
-    assert (found.best, found.low, found.high, found.among) == ("c", "a", "c", ("a", "c"))
+    assert (found.best, found.low, found.high, found.candidates) == ("c", "a", "c", ("a", "c"))
 
 
 def test_two_places_are_compared_by_students_t():
@@ -313,14 +313,14 @@ def test_two_places_are_compared_by_students_t():
     width = np.std([0.0, 1.0, 2.0], ddof=1) * (2 / 3) ** 0.5 * stats.t.ppf(0.95, 4)  # where one tail has 5 %
     for ahead, among in ((0.95 * width, (0, 1)), (1.05 * width, (1,))):
         found = bootstrap.optimum({0: [0.0, 1.0, 2.0], 1: [ahead, 1 + ahead, 2 + ahead]}, "higher")
-        assert found.among == among
+        assert found.candidates == among
 
 
 def test_a_place_with_one_seed_leans_on_the_variance_of_others_and_stays_longer():
     noise = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
     ahead = 2.2 * np.std(noise, ddof=1)
     found = bootstrap.optimum({0: [0.0], 1: list(noise), 2: list(noise + ahead)}, "higher")
-    assert found.among == (0, 2)
+    assert found.candidates == (0, 2)
 
 
 @pytest.mark.parametrize("groups", [{0: [1.0], 1: [2.0]}, {0: [1.0] * 3, 1: [0.1] * 3}])
@@ -332,7 +332,7 @@ def test_without_variance_the_optimum_has_no_interval(groups):
     ("groups", "better"), [({}, "higher"), ({0: [], 1: [1.0, 2.0]}, "higher"), ({0: [1.0, 2.0]}, "")]
 )
 def test_an_optimum_takes_places_with_values_and_a_direction(groups, better):
-    with pytest.raises(ValueError, match=r"no places|without values|higher or lower"):
+    with pytest.raises(ValueError, match=r"no points|without values|higher or lower"):
         bootstrap.optimum(groups, better)
 
 

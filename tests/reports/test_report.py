@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from harness.system import plugins
 from harness.system.files import read_json, write_json
 from reports import tables
 from reports.ablation import figures
-from reports.ablation.generation import COMPARED
+from reports.ablation.generation import COMPARISON_SETS
 from reports.ablation.page import write
 from reports.claims import table as claims
 from reports.provenance import MEASURING
@@ -77,12 +78,12 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
         assert (tmp_path / picture).stat().st_size > 5000, picture
     has_umap = importlib.util.find_spec("umap") is not None
     assert len(pictures) >= 11 + has_umap
-    assert ("UMAP too where its package is installed" in page) != has_umap
+    assert ("UMAP too, install its package" in page) != has_umap
 
     line = table(page, "Reconstruction, ours beside the paper's")[0]
     with (PUBLISHED / "published_ablations.csv").open() as file:
         printed = next(r for r in csv.DictReader(file) if r["table"] == "5" and r["row"] == "+ global alignment")
-    assert list(line)[1] == tables.header("kid")
+    assert list(line)[1] == tables.heading("kid")
     assert line["paper rFID"] == printed["rfid"]
     assert line["paper PSNR"] == printed["psnr"]
     result = load(asked.experiments(), Store(runs))[0]
@@ -93,14 +94,14 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
             assert record.protocol in page
             assert f"N = {record.n}" in page
     generated = table(page, "Generation, ours beside the paper's")
-    assert list(generated[0])[1] == tables.header("gkid")
+    assert list(generated[0])[1] == tables.heading("gkid")
     assert generated[0]["paper gFID"] == printed["gfid"]
     assert generated[0]["paper IS"] == printed["is"]
     assert generated[0]["gFD ↓"] == f"{result.value('gfd', 'guided', 'generation').value:.1f}"
-    assert [line["row"] for line in generated[1:]] == [f"*{name} (N = 128)*" for name in COMPARED.values()]
-    assert "in this the two do not match" in page
+    assert [line["row"] for line in generated[1:]] == [f"*{name} (N = 128)*" for name in COMPARISON_SETS.values()]
+    assert "the two do not match in this" in page
     assert "One seed: no interval" in page
-    assert "What each step changes" not in page  # its base was not asked for
+    assert "Differences from the base" not in page  # its base was not asked for
     claimed = {line["claim"]: line for line in table(page, "What the paper claims")}
     assert {line["verdict"] for line in claimed.values()} == {"no data"}
     assert claimed["global alignment lowers gFID (Table 5)"]["paper"] == "-0.17 (-5.1%)"
@@ -145,8 +146,8 @@ class Seed:
     interval: tuple[float, float] | None = None
 
     @property
-    def experiment(self) -> Seed:
-        return self
+    def experiment(self) -> SimpleNamespace:
+        return SimpleNamespace(seed=self.seed, evaluation=experiment().evaluation)
 
     def value(self, metric: str, split: str, stage: str) -> Record | None:
         if self.found is None:
@@ -186,8 +187,8 @@ def test_claims_and_differences_stand_on_the_page_of_a_study(name, tmp_path):
     assert ("What the paper claims" in page) == bool(study.claims)
     based = [(row.name, row.base) for row in study.rows if row.base]
     if based:
-        assert [(line["row"], line["minus"]) for line in table(page, "What each step changes")] == based
-    assert ("What each step changes" in page) == bool(based)
+        assert [(line["row"], line["minus"]) for line in table(page, "Differences from the base")] == based
+    assert ("Differences from the base" in page) == bool(based)
 
 
 def test_a_page_says_which_provenance_its_rows_mix(runs):
@@ -202,7 +203,7 @@ def test_hidden_patches_are_grey_and_no_others():
     images = np.zeros((2, 8, 8, 3), np.uint8)
     masks = np.zeros((2, 4), bool)
     masks[0, 1] = True
-    shown = figures.hidden(images, masks)
+    shown = figures.with_hidden_patches(images, masks)
     assert (shown[0, :4, 4:] == 128).all()
     assert shown.sum() == 128 * 16 * 3
 

@@ -39,7 +39,7 @@ TIMEOUT = 60
 # Figures take most of the time.
 UNDRAWN = """
 import collections
-reports.sweep.Page.draw = lambda *_: collections.defaultdict(bool)
+reports.sweep.page.Page.draw = lambda *_: collections.defaultdict(bool)
 """
 # Killed just before so many changes of the journal.
 KILLED_AT = """
@@ -488,7 +488,7 @@ def test_what_does_not_look_good_is_given_up(pruner, whole, bowl):
     before, bowl.before = bowl.outcomes(), UNDRAWN
     bowl.done(*words)
     assert (bowl.outcomes(), bowl.trials()) == (before, trials)
-    assert "All that is there is wanted" in bowl.asked_about("harness.prune", "--yes")
+    assert "All runs are wanted" in bowl.asked_about("harness.prune", "--yes")
     assert bowl.outcomes() == before
 
 
@@ -632,7 +632,7 @@ def test_the_store_alone_tells_all_of_a_sweep(sampler, whole, tmp_path):
     shown = bowl.asked_about("harness.runs", "bowl")
     assert f"{trials + 1} of {trials + 1} runs are done" in shown
     assert "M = " in shown
-    assert "All that is there is wanted" in bowl.asked_about("harness.prune", "--yes")
+    assert "All runs are wanted" in bowl.asked_about("harness.prune", "--yes")
     changed = {name for name, content in files(bowl.runs).items() if runs.get(name) != content}
     assert all(name.endswith(".lock") for name in changed)
     assert set(runs) <= set(files(bowl.runs))
@@ -717,12 +717,12 @@ MISTAKES = {
     "pruner": (["--pruner", "medain"], "bowl", ["unknown pruner", "Did you mean 'median'"]),
     "objective": (["--objective", "rdf"], "bowl", ["unknown objective", "Did you mean 'rfd'"]),
     "objective twice": (["--objective", "rfd,rfd"], "bowl", ["different"]),
-    "pruner of two": (["--objective", "rfd,kl", "--pruner", "median"], "bowl", ["--pruner median", "one value"]),
+    "pruner of two": (["--objective", "rfd,kl", "--pruner", "median"], "bowl", ["--pruner median", "by one objective"]),
     "cmaes of two": (["--objective", "rfd,kl", "--sampler", "cmaes"], "bowl", ["cmaes", "one objective"]),
     "cmaes of one range": (["--space", "masking.max_ratio=0:1", "--sampler", "cmaes"], "bowl", ["two ranges"]),
     "field": (["--space", "masking.ratio=0:1"], "bowl", ["no 'ratio'", "Did you mean 'max_ratio'"]),
     "group": (["--space", "masking=0:1"], "bowl", ["group of fields"]),
-    "no number": (["--space", "masking.per=0:1"], "bowl", ["no number"]),
+    "no number": (["--space", "masking.per=0:1"], "bowl", ["is not a number"]),
     "form": (["--space", "masking.max_ratio=a:b"], "bowl", ["FIELD=LOW:HIGH"]),
     "reversed": (["--space", "masking.max_ratio=1:0"], "bowl", ["the lower one first"]),
     "log of 0": (["--space", "masking.max_ratio=0:1:log"], "bowl", ["above 0"]),
@@ -737,7 +737,7 @@ MISTAKES = {
     ),
     "seed": (["--space", "seed=0,1"], "bowl", ["--seeds"]),
     "no influence on the objective": (["--space", "training.learning_rate=0.1,0.2"], "bowl", ["no influence on rFD"]),
-    "range on a grid": (["--space", "masking.max_ratio=0:1", "--sampler", "grid"], "bowl", ["no values for a grid"]),
+    "range on a grid": (["--space", "masking.max_ratio=0:1", "--sampler", "grid"], "bowl", ["has a range and no grid"]),
     "no space": ([], "own", ["--space"]),
     "trials": (["--trials", "0"], "bowl", ["--trials 0", "at least 1"]),
     "swept and set": (["--set", "masking.max_ratio=0.5"], "bowl", ["is swept", "--set"]),

@@ -31,7 +31,7 @@ from harness.experiments.requests import AblationRequest, study_called
 from harness.experiments.scales import scale
 from harness.experiments.study import Row
 from harness.networks import weight_files
-from harness.networks.frozen import Seen
+from harness.networks.frozen import Outputs
 from harness.networks.measures import dinov2, inception
 from harness.networks.weight_files import INCEPTION, short_checksum
 from harness.planning.task import task, tasks
@@ -89,11 +89,11 @@ def run(store: Store, asked: Experiment, *stages: str) -> dict[str, str]:
     return {t.stage: perform(t, store, "", place) for t in tasks([asked], stages)}
 
 
-def narrow(load: Callable[[Machine], Callable[[Tensor], Seen]], machine: Machine) -> Callable[[Tensor], Seen]:
+def narrow(load: Callable[[Machine], Callable[[Tensor], Outputs]], machine: Machine) -> Callable[[Tensor], Outputs]:
     """A measure with the first of its features alone."""
     look = load(machine)
 
-    def see(images: Tensor) -> Seen:
+    def see(images: Tensor) -> Outputs:
         seen = look(images)
         return seen._replace(features=seen.features[:, : WIDTHS["inception"]] if seen.spatial is not None else seen[0])
 
@@ -278,7 +278,7 @@ def test_every_protocol_that_is_met_can_be_met_and_the_id_is_called_by_it(monkey
     asked = experiment("mactok", **PAPER)
     features = torch.from_numpy(np.random.default_rng(0).normal(size=(50_000, 4)).astype(np.float32))
     moments = FeatureMoments(1_281_167, torch.zeros(4).double(), torch.eye(4).double())
-    m = Generated(Seen(features, features), TrainingFeatures(features[:30], moments), asked, "samples", "drawn")
+    m = Generated(Outputs(features, features), TrainingFeatures(features[:30], moments), asked, "samples", "drawn")
     found = {r.metric: r for r in records(m, ["gfd", "classifier_score", "gkid"])}
     named = {metric: r.protocol_id.rpartition("-")[0] for metric, r in found.items()}
     assert named == {"gfd": "adm256", "classifier_score": "adm256", "gkid": "inception"}
@@ -407,7 +407,7 @@ def test_of_many_training_images_all_moments_and_some_features_are_kept(tmp_path
     assert some.images == every.images == 64
     places = [i * 64 // 21 for i in range(21)]
     train = splits.open_split(task("data", asked).run_in(Store(tmp_path / "all")).folder, "train").images
-    expected = fidelity.seen(channels_first(train[:]), fidelity.network(asked.evaluation, CPU)).features
+    expected = fidelity.outputs(channels_first(train[:]), fidelity.network(asked.evaluation, CPU)).features
     torch.testing.assert_close(every.features, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(some.features, expected[places], rtol=1e-4, atol=1e-4)
     expected = FeatureMoments.of(every.features)
@@ -426,7 +426,7 @@ def test_precision_takes_no_more_training_images_than_adm_does(monkeypatch):
     assert generated.REFERENCE_IMAGES == 10_000
     monkeypatch.setattr(generated, "REFERENCE_IMAGES", 12)
     features = torch.from_numpy(np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32))
-    m = Generated(Seen(features[:30]), TrainingFeatures(features[30:]), experiment(), "samples", "drawn")
+    m = Generated(Outputs(features[:30]), TrainingFeatures(features[30:]), experiment(), "samples", "drawn")
     assert m.precision_recall == fidelity.precision_recall(features[:30], features[30:][torch.arange(12) * 30 // 12])
     protocol = next(r.protocol for r in records(m, ["precision"]))
     assert "12 training images" in protocol

@@ -24,7 +24,7 @@ ASKED = AblationRequest("table5", study_called("table5"), scale("smoke"), rows=(
 @pytest.fixture
 def exported(runs: Path, tmp_path: Path) -> Path:
     """The results of the row that ran, and nothing else of it."""
-    (path,) = export(plan_of(ASKED), Store(runs), tmp_path / "results")
+    (path,) = export(plan_of(ASKED).runs_by_seed(Store(runs)), tmp_path / "results")
     return path
 
 
@@ -84,7 +84,7 @@ def test_damaged_results_are_refused_before_anything_is_taken(damage, exported, 
         last["key"] = "0" * 16
     lines[-1] = {"cut": lines[-1][:-40], "other": '{"a": 1}'}.get(damage, json.dumps(last))
     exported.write_text("\n".join(lines))
-    with pytest.raises(Mistake, match=f"line {len(lines)} of .* is not what was written"):
+    with pytest.raises(Mistake, match=f"line {len(lines)} of .* is damaged"):
         take(exported, Store(tmp_path / "taken"))
     assert not (tmp_path / "taken").exists()
 
@@ -97,11 +97,12 @@ def test_the_command(runs, tmp_path, capsys):
     path = tmp_path / "results/seed-0.jsonl"
     assert str(path) in capsys.readouterr().out
     assert command.main(["--runs", str(tmp_path / "taken"), "--take", str(path)]) == 0
-    assert f"{len(plan_of(ASKED).tasks)} runs taken, 0 were there" in capsys.readouterr().out
-    with pytest.raises(Mistake, match="no file of results"):
+    assert f"{len(plan_of(ASKED).tasks)} runs added, 0 were in the store already" in capsys.readouterr().out
+    with pytest.raises(Mistake, match="not a file of results"):
         command.main(["--runs", str(tmp_path / "taken"), "--take", str(tmp_path / "absent")])
     with pytest.raises(Mistake, match="takes one page"):
         command.main(["--runs", str(store), "--export", str(tmp_path / "results")])
     with pytest.raises(Mistake, match=r"nothing of .* is done"):
-        export(plan_of(ASKED), Store(tmp_path / "empty"), tmp_path / "nothing")
+        remember(ASKED, Store(tmp_path / "empty"))
+        command.main(["table5", "--runs", str(tmp_path / "empty"), "--export", str(tmp_path / "nothing")])
     assert not (tmp_path / "nothing").exists()

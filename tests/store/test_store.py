@@ -177,7 +177,7 @@ def test_no_cut_json_is_read(tmp_path):
 @pytest.mark.parametrize("text", ["[]", "3", "null", "{}", '{"sha256": null, "content": null}', '{"content": {}}'])
 def test_other_json_is_not_ours(text, tmp_path):
     (tmp_path / "status.json").write_text(text)
-    with pytest.raises(ValueError, match="not what was written"):
+    with pytest.raises(ValueError, match="does not match its checksum"):
         read_json(tmp_path / "status.json")
 
 
@@ -206,7 +206,7 @@ def test_damage_of_the_result(damage, tmp_path):
     DAMAGE[damage](run.folder / "result.json")
     assert run.state == "damaged"
     for look in (run.result, run.records, run.checked_folder, lambda: run.file("weights.bin")):
-        with pytest.raises(Damaged, match=r"result\.json is gone or damaged: running its study again makes it again"):
+        with pytest.raises(Damaged, match=r"result\.json is gone or damaged: run its study again to make it again"):
             look()
 
 
@@ -371,7 +371,7 @@ def test_metrics_after_a_checkpoint_are_forgotten(tmp_path):
     run.curves.rewind(mark)
     run.curves.log(20, {"train/loss": -1.0})
     assert curves(run).value.tolist() == [0, 10, -1]
-    with pytest.raises(ValueError, match="not what was written"):
+    with pytest.raises(ValueError, match="does not match its checksum"):
         run.curves.rewind({**mark, "bytes": mark["bytes"] + 100})
 
 

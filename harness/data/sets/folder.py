@@ -1,11 +1,11 @@
 """Any folder of class folders: `--data folder:PATH`.
 
-Classes are the folders in PATH that hold images, at any depth below them, in sorted order. Where PATH has the folders
-`train` and `val` (or `validation`), these are the splits, with the same classes in both. Otherwise every tenth image of
-each class, ordered by a hash of its name, makes `val`. Hidden files and folders are passed over.
+Classes are the folders in PATH that hold images at any depth, in sorted order. If PATH has the folders `train` and
+`val` (or `validation`), these are the splits; both have the same classes. Otherwise `val` is every tenth image of each
+class, in the order of a hash of the name. Hidden files and folders are ignored.
 
-A key stands for names, sizes and times of the files (times in whole seconds), not for PATH: copy a data set with
-`cp -p` or `rsync -a` and its key stays the same.
+A key depends on names, sizes and times (in whole seconds) of the files, not on PATH: a copy made with `cp -p` or
+`rsync -a` keeps the key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.data.class_folders import (
     check_same,
     class_folders,
     identity,
-    settle,
+    report_unreadable,
     take_turns,
 )
 from harness.data.decoding import read
@@ -44,9 +44,9 @@ HELD_OUT_EVERY = 10
 
 
 def recipe(data: Data) -> dict[str, Any]:
-    """What decides the content. Raises `Mistake` where PATH is not a folder of class folders.
+    """What decides the content. Raises `Mistake` if PATH is not a folder of class folders.
 
-    Where PATH is not on this machine a plan can still be made; its keys then stand for PATH and no content.
+    If PATH is not on this machine, a plan can still be made; its keys then depend on PATH, not on content.
     """
     if data.argument and not Path(data.argument).expanduser().exists():
         return {"name": "folder", "absent": data.argument, "image_size": data.image_size}
@@ -57,29 +57,29 @@ def recipe(data: Data) -> dict[str, Any]:
 
 
 def require(data: Data) -> None:
-    """Raises `Mistake` where PATH is not there."""
+    """Raises `Mistake` if PATH does not exist."""
     _root(data)
 
 
 def build(
     data: Data, folder: Path, quiet: bool = False, check_stop: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Decode, resize and crop into `folder`: images (n, S, S, 3) uint8 and labels (n,) int64; there are no masks.
+    """Decodes, resizes and crops into `folder`: images (n, S, S, 3) uint8 and labels (n,) int64; no masks.
 
-    Of every split, at most as many images as `data` says, the classes taking turns. Files that do not open raise
-    `Trouble` after all have been tried, or are left out (n is then smaller) and returned as "unreadable".
+    `data` limits the images of every split; they are chosen from the classes in turn. After all files are tried,
+    those that do not open raise `Trouble`, or are left out (n is then smaller) and returned as "unreadable".
     """
     from tqdm import tqdm
 
     splits = _scan(data)
-    caps = {"train": data.train_images, "val": data.val_images}
-    chosen = {split: take_turns(classes, caps[split]) for split, classes in splits.items()}
+    limits = {"train": data.train_images, "val": data.val_images}
+    chosen = {split: take_turns(classes, limits[split]) for split, classes in splits.items()}
     total = sum(map(len, chosen.values()))
     unreadable: list[str] = []
     with tqdm(total=total, desc="folder", unit="image", disable=quiet or None) as progress:
         for split, files in chosen.items():
             unreadable += _write(data, folder, split, files, progress, check_stop)
-    settle(data, data.argument, unreadable, total)
+    report_unreadable(data, data.argument, unreadable, total)
     return {"classes": list(splits["train"]), "unreadable": unreadable}
 
 
@@ -93,7 +93,7 @@ def _root(data: Data) -> Path:
 
 
 def _scan(data: Data) -> dict[str, Classes]:
-    """The files of every class of `train` and `val`, each class in the order of the hash of the names."""
+    """The files of every class of `train` and `val`, each class in the order of the hashes of the names."""
     root = _root(data)
     train, val = root / "train", root / "val"
     if not val.is_dir():
@@ -103,12 +103,12 @@ def _scan(data: Data) -> dict[str, Classes]:
         check_same(splits["train"], splits["val"])
         return splits
     if train.is_dir() and any(entry.is_dir() for entry in train.iterdir()):
-        raise Mistake(f"{root} has a folder train, but neither val nor validation; to split train itself, name {train}")
+        raise Mistake(f"{root} has a folder train, but neither val nor validation; to split train itself, use {train}")
     return _hold_out(class_folders(root, root), root)
 
 
 def _hold_out(classes: Classes, root: Path) -> dict[str, Classes]:
-    """Every tenth file of each class, and so at least one, for `val`; the rest for `train`."""
+    """Every tenth file of each class, so at least one, goes to `val`, the rest to `train`."""
     for name, files in classes.items():
         if len(files) < 2:
             raise Mistake(f"class {name!r} of {root} has one image only: at least 2 are needed, for train and val")
@@ -126,7 +126,7 @@ def _write(
     progress: tqdm[Any],
     check_stop: Callable[[], None],
 ) -> list[str]:
-    """Write the arrays of `split`; returns the names of the files that do not open."""
+    """Writes the arrays of `split`; returns the names of the files that do not open."""
     import numpy as np
 
     root, side = _root(data), data.image_size
@@ -154,7 +154,7 @@ def _write(
 
 
 def _trim(path: Path, n: int, split: str) -> None:
-    """Keep the first `n` images of the array in `path`, without holding them in memory."""
+    """Keeps the first `n` images of the array in `path`, without loading them into memory."""
     import numpy as np
 
     if n == 0:

@@ -1,7 +1,7 @@
-"""ImageNet, left where it is and decoded as it is read: `--data imagenet` or `--data imagenet:PATH`.
+"""ImageNet, decoded in place while it is read: `--data imagenet` or `--data imagenet:PATH`.
 
 PATH (default: `data/imagenet`) has the folders `train` and `val`, and these have one folder per class:
-train/n01440764/*.JPEG. Every image is read once for its index. Keys stand for the files as those of `folder` do.
+train/n01440764/*.JPEG. Every image is read once to build the index. Keys depend on the files as in the set `folder`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from harness.experiments.experiment import Data
 from harness.system.errors import Mistake
 
 revision = 1
-about = "ImageNet, decoded as it is read: imagenet[:PATH] with train/CLASS/*.JPEG and val/CLASS/*.JPEG"
+about = "ImageNet, decoded while it is read: imagenet[:PATH] with train/CLASS/*.JPEG and val/CLASS/*.JPEG"
 attribution = (
     "ImageNet (Deng et al. 2009; Russakovsky et al. 2015), for non-commercial research and education by the terms of "
     "[image-net.org](https://image-net.org/download); the copyright of the images is that of their owners."
@@ -26,61 +26,62 @@ FOLDER = "data/imagenet"
 
 
 def recipe(data: Data) -> dict[str, Any]:
-    """What decides the content. Raises `Mistake` where PATH is there and is not ImageNet in class folders.
+    """What decides the content. Raises `Mistake` if PATH exists but is not ImageNet in class folders.
 
-    Where it is not on this machine a plan can still be made; its keys then stand for PATH and no content.
+    If PATH is not on this machine, a plan can still be made; its keys then depend on PATH, not on content.
     """
-    if not _place(data).exists():
+    if not _root(data).exists():
         return {"name": "imagenet", "absent": data.argument or FOLDER, "image_size": data.image_size}
     splits = _scan(data)
-    files = [file for classes in splits.values() for of_class in classes.values() for file in of_class]
+    files = [file for classes in splits.values() for members in classes.values() for file in members]
     return class_folders.identity("imagenet", data, files)
 
 
 def require(data: Data) -> None:
-    """Raises `Mistake` where PATH is not there."""
-    root = _place(data)
+    """Raises `Mistake` if PATH does not exist."""
+    root = _root(data)
     if not root.is_dir():
         raise Mistake(
-            f"data set imagenet: there is no folder {root.absolute()}. Get ILSVRC2012 from image-net.org, unpack it to "
-            "train/CLASS/*.JPEG and val/CLASS/*.JPEG, and name the folder above: --data imagenet:PATH"
+            f"data set imagenet: {root.absolute()} is not a folder. Get ILSVRC2012 from image-net.org, unpack it to "
+            "train/CLASS/*.JPEG and val/CLASS/*.JPEG, and name the parent folder: --data imagenet:PATH"
         )
 
 
 def build(
     data: Data, folder: Path, quiet: bool = False, check_stop: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Writes the index of `harness.data.indexed` into `folder`; limits and unreadable files as in the set `folder`."""
+    """Writes the index of `harness.data.indexed` into `folder`. Limits and unreadable files: as in the set `folder`."""
     from harness.data import indexed
     from harness.data.indexed import EncodedImage
 
     splits = _scan(data)
-    caps = {"train": data.train_images, "val": data.val_images}
-    found = {
+    limits = {"train": data.train_images, "val": data.val_images}
+    images = {
         split: [
-            EncodedImage(file.name, label, file.size) for file, label in class_folders.take_turns(classes, caps[split])
+            EncodedImage(file.name, label, file.size)
+            for file, label in class_folders.take_turns(classes, limits[split])
         ]
         for split, classes in splits.items()
     }
-    unreadable = indexed.build(data, folder, _place(data), found, quiet, check_stop)
+    unreadable = indexed.build(data, folder, _root(data), images, quiet, check_stop)
     return {"classes": list(splits["train"]), "unreadable": unreadable}
 
 
-def _place(data: Data) -> Path:
+def _root(data: Data) -> Path:
     return Path(data.argument or FOLDER).expanduser()
 
 
 def _scan(data: Data) -> dict[str, class_folders.Classes]:
     require(data)
-    root = _place(data)
+    root = _root(data)
     for split in ("train", "val"):
         if not (root / split).is_dir():
-            raise Mistake(f"data set imagenet: {root} has no folder {split}; needed are train/CLASS and val/CLASS")
+            raise Mistake(f"data set imagenet: {root} has no folder {split}: train/CLASS and val/CLASS are needed")
     if not any(entry.is_dir() for entry in (root / "val").iterdir()):
         raise Mistake(
-            f"data set imagenet: {root / 'val'} has no class folders, as the official tar unpacks. Move every image "
-            "into the folder of its class (val/n01440764, ...), which LOC_val_solution.csv of Kaggle's copy names, or "
-            "ILSVRC2012_validation_ground_truth.txt and meta.mat of the development kit"
+            f"data set imagenet: {root / 'val'} has no class folders (the official tar has none). Move every image to "
+            "the folder of its class (val/n01440764, ...). LOC_val_solution.csv of Kaggle's copy lists the classes, "
+            "as do ILSVRC2012_validation_ground_truth.txt and meta.mat of the development kit"
         )
     splits = {split: class_folders.class_folders(root / split, root) for split in ("train", "val")}
     class_folders.check_same(splits["train"], splits["val"])

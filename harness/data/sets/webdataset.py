@@ -1,12 +1,12 @@
-"""Tar shards as the library WebDataset writes them, decoded as they are read: `--data webdataset:PATH`.
+"""Tar shards of the library WebDataset, decoded while they are read: `--data webdataset:PATH`.
 
-Shards are the uncompressed tars in PATH named `train-*.tar` and `val-*.tar` (or `validation-*.tar`), with or without
-words before: `imagenet1k-train-0000.tar`. A sample is the files of one name up to its last dot: an image (.jpg .jpeg
+Shards are the uncompressed tar files in PATH named `train-*.tar` and `val-*.tar` (or `validation-*.tar`); a prefix is
+allowed: `imagenet1k-train-0000.tar`. A sample is the files that share a name up to the last dot: an image (.jpg .jpeg
 .png .webp) and its label, .cls (an integer as text) or .json ({"label": integer}). The classes are the lines of
-PATH/classes.txt, else the numbers up to the largest label. Shards are indexed once, each image by its place in its
-shard, and then read at random.
+PATH/classes.txt, or without that file the numbers up to the largest label. Shards are indexed once (the position of
+each image in its shard) and then read in random order.
 
-Keys stand for names, sizes and times of the shards and of classes.txt.
+Keys depend on names, sizes and times of the shards and of classes.txt.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     from harness.data.indexed import EncodedImage
 
 revision = 1
-about = "tar shards, decoded as they are read: webdataset:PATH with train-*.tar and val-*.tar of images and labels"
+about = "tar shards, decoded while they are read: webdataset:PATH with train-*.tar and val-*.tar of images and labels"
 attribution = ""
 indexed = True
 
 SHARD = re.compile(r"(?:.*[-_.])?(train|val|validation)(?:[-_.].*)?\.(tar|tar\.\w+|tgz|tbz2?|txz|tzst)", re.IGNORECASE)
-COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # how gzip, bzip2, xz and zstd begin
+COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # first bytes of gzip, bzip2, xz and zstd
 IMAGES = ("jpg", "jpeg", "png", "webp")
-LABELS = ("cls", "json")  # the first that there is counts
+LABELS = ("cls", "json")  # the first one present is used
 CLASSES = "classes.txt"
 CHUNK_SHARDS = 64
 SHOWN = 5
 
 
 class Sample(NamedTuple):
-    """An image in a shard: its name there, its first byte and length, and its label, -1 where it has none."""
+    """An image in a shard: its name, first byte, length in bytes, and label (-1 if it has none)."""
 
     name: str
     first: int
@@ -52,9 +52,9 @@ class Sample(NamedTuple):
 
 
 def recipe(data: Data) -> dict[str, Any]:
-    """What decides the content. Raises `Mistake` where PATH is there and has not the shards that are needed.
+    """What decides the content. Raises `Mistake` if PATH exists but lacks the needed shards.
 
-    Where PATH is not on this machine a plan can still be made; its keys then stand for PATH and no content.
+    If PATH is not on this machine, a plan can still be made; its keys then depend on PATH, not on content.
     """
     if data.argument and not Path(data.argument).expanduser().exists():
         return {"name": "webdataset", "absent": data.argument, "image_size": data.image_size}
@@ -67,16 +67,16 @@ def recipe(data: Data) -> dict[str, Any]:
 
 
 def require(data: Data) -> None:
-    """Raises `Mistake` where PATH is not there."""
+    """Raises `Mistake` if PATH does not exist."""
     _root(data)
 
 
 def build(
     data: Data, folder: Path, quiet: bool = False, check_stop: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Write the index of `harness.data.indexed` into `folder`; caps and images that do not open as in the set `folder`.
+    """Writes the index of `harness.data.indexed` into `folder`. Limits and unreadable images: as in the set `folder`.
 
-    Raises `Trouble` for shards that are damaged and for images without a label.
+    Raises `Trouble` for damaged shards and for images without a label.
     """
     from harness.data import indexed
 
@@ -84,9 +84,9 @@ def build(
     shards = _shards(root)
     samples = {split: _scan(root, names, check_stop) for split, names in shards.items()}
     classes = _classes(root, samples)
-    caps = {"train": data.train_images, "val": data.val_images}
-    found = {split: _chosen(of_split, shards[split], len(classes), caps[split]) for split, of_split in samples.items()}
-    unreadable = indexed.build(data, folder, root, found, quiet, check_stop)
+    limits = {"train": data.train_images, "val": data.val_images}
+    images = {split: _chosen(samples[split], names, len(classes), limits[split]) for split, names in shards.items()}
+    unreadable = indexed.build(data, folder, root, images, quiet, check_stop)
     return {"classes": classes, "unreadable": unreadable}
 
 
@@ -96,24 +96,24 @@ def _root(data: Data) -> Path:
         raise Mistake(f"data set webdataset needs a path: {needed}")
     root = Path(data.argument).expanduser()
     if not root.is_dir():
-        raise Mistake(f"data set webdataset: there is no folder {root.absolute()}; {needed}")
+        raise Mistake(f"data set webdataset: {root.absolute()} is not a folder; {needed}")
     return root
 
 
 def _shards(root: Path) -> dict[str, list[str]]:
-    """The names of the shards of `train` and `val`, sorted; raises `Mistake` where some are missing or compressed."""
+    """The names of the shards of `train` and `val`, sorted. Raises `Mistake` if some are missing or compressed."""
     shards: dict[str, list[str]] = {"train": [], "val": []}
     for path in sorted(root.iterdir()):
-        named = SHARD.fullmatch(path.name)
-        if named and path.is_file():
+        match = SHARD.fullmatch(path.name)
+        if match and path.is_file():
             with path.open("rb") as file:
                 compressed = file.read(8).startswith(COMPRESSED)
-            if compressed or named[2].lower() != "tar":
+            if compressed or match[2].lower() != "tar":
                 raise Mistake(
-                    f"{path} is compressed: images are read from the middle of shards, so decompress them "
-                    "(the images in them are compressed already)"
+                    f"{path} is compressed: images are read from the middle of shards, so decompress it "
+                    "(the images inside are compressed already)"
                 )
-            shards["train" if named[1].lower() == "train" else "val"].append(path.name)
+            shards["train" if match[1].lower() == "train" else "val"].append(path.name)
     for split, names in shards.items():
         if not names:
             raise Mistake(f"data set webdataset: {root.absolute()} has no shards {split}-*.tar")
@@ -131,7 +131,7 @@ def _scan(root: Path, shards: list[str], check_stop: Callable[[], None]) -> list
 
 
 def _samples(path: Path) -> list[Sample]:
-    """The images in a shard, in its order; raises `Trouble` where it is damaged."""
+    """The images in a shard, in its order. Raises `Trouble` if the shard is damaged."""
     members: dict[str, dict[str, tarfile.TarInfo]] = {}
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as shard:
@@ -140,25 +140,24 @@ def _samples(path: Path) -> list[Sample]:
                 if member.isfile() and stem and not stem.rpartition("/")[2].startswith("."):
                     members.setdefault(stem, {})[suffix] = member
             file.seek(shard.offset)
-            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # damage ends the list too, without a word
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # the list also ends silently at damage
                 raise tarfile.ReadError
-            found = [_sample(shard, stem, files) for stem, files in members.items()]
+            samples = [_sample(shard, stem, files) for stem, files in members.items()]
     except tarfile.TarError:
-        raise Trouble(f"shard {path} is damaged, cut off or no tar file: copy or write it again") from None
-    return [sample for sample in found if sample is not None]
+        raise Trouble(f"shard {path} is damaged, cut off or not a tar file: copy or write it again") from None
+    return [sample for sample in samples if sample is not None]
 
 
 def _sample(shard: tarfile.TarFile, stem: str, files: dict[str, tarfile.TarInfo]) -> Sample | None:
-    """The image among the files of one stem, with its label."""
+    """The image among the files that share a stem, with its label; None if there is no image."""
     image = next((suffix for suffix in files if suffix.lower() in IMAGES), None)
     if image is None:
         return None
     member = files[image]
-    told = next((suffix for suffix in LABELS if suffix in files), None)
-    text = shard.extractfile(files[told]) if told else None
-    return Sample(
-        f"{stem}.{image}", member.offset_data, member.size, _label(told, text.read()) if told and text else -1
-    )
+    kind = next((suffix for suffix in LABELS if suffix in files), None)
+    file = shard.extractfile(files[kind]) if kind else None
+    label = _label(kind, file.read()) if kind and file else -1
+    return Sample(f"{stem}.{image}", member.offset_data, member.size, label)
 
 
 def _label(kind: str, text: bytes) -> int:
@@ -169,31 +168,31 @@ def _label(kind: str, text: bytes) -> int:
     return value if type(value) is int else -1
 
 
-def _chosen(samples: list[list[Sample]], shards: list[str], classes: int, most: int) -> list[EncodedImage]:
-    """At most `most` images of a split, the classes taking turns."""
+def _chosen(samples: list[list[Sample]], shards: list[str], classes: int, limit: int) -> list[EncodedImage]:
+    """At most `limit` images of a split, chosen from the classes in turn."""
     from harness.data.indexed import EncodedImage
 
     by_class: dict[str, list[EncodedImage]] = {str(label): [] for label in range(classes)}
-    for shard, of_shard in zip(shards, samples, strict=True):
-        for name, first, length, label in of_shard:
+    for shard, shard_samples in zip(shards, samples, strict=True):
+        for name, first, length, label in shard_samples:
             by_class[str(label)].append(EncodedImage(f"{shard}/{name}", label, length, shard, first))
-    for of_class in by_class.values():
-        of_class.sort(key=lambda found: class_folders.by_hash(found.name))
-    return [found for found, _ in class_folders.take_turns(by_class, most)]
+    for images in by_class.values():
+        images.sort(key=lambda image: class_folders.by_hash(image.name))
+    return [image for image, _ in class_folders.take_turns(by_class, limit)]
 
 
 def _classes(root: Path, samples: dict[str, list[list[Sample]]]) -> list[str]:
-    """The names of the classes; raises `Trouble` where a label is missing or names none of them."""
-    every = [sample for shards in samples.values() for of_shard in shards for sample in of_shard]
-    told = (root / CLASSES).read_text(encoding="utf-8").rstrip() if (root / CLASSES).is_file() else ""
-    names = [line.strip() for line in told.splitlines()]
-    most = len(names) or len(every)
-    wrong = [sample.name for sample in every if not 0 <= sample.label < most]
+    """The names of the classes. Raises `Trouble` if a label is missing or out of range."""
+    flat = [sample for shards in samples.values() for shard_samples in shards for sample in shard_samples]
+    text = (root / CLASSES).read_text(encoding="utf-8").rstrip() if (root / CLASSES).is_file() else ""
+    names = [line.strip() for line in text.splitlines()]
+    limit = len(names) or len(flat)
+    wrong = [sample.name for sample in flat if not 0 <= sample.label < limit]
     if wrong:
         first = ", ".join(wrong[:SHOWN]) + (", ..." if len(wrong) > SHOWN else "")
-        needed = f".cls or .json with a label in 0 .. {most - 1}"
-        raise Trouble(f"{len(wrong)} of {len(every)} images in the shards of {root} have no {needed}: {first}")
-    labels = {sample.label for sample in every}
+        needed = f".cls or .json with a label in 0 .. {limit - 1}"
+        raise Trouble(f"{len(wrong)} of {len(flat)} images in the shards of {root} have no {needed}: {first}")
+    labels = {sample.label for sample in flat}
     if len(labels) < 2:
         raise Trouble(f"the shards of {root} hold images of {len(labels)} classes: at least 2 are needed")
     return names or [str(label) for label in range(max(labels) + 1)]

@@ -1,20 +1,20 @@
-"""Metrics, one file each, found by name. A metric module offers
+"""Metrics, one file each, loaded by name. A metric module has
 
-    title: str                         how tables head it, without unit
+    title: str                         its head in tables, without unit
     about: str                         one line
-    unit: str                          "" where it has none
-    better: str                        "higher", "lower" or "" where neither is
-    digits: int | str                  decimals that tables print; of a distance which attribute of the measure has
-                                       them, `frechet_digits` or `kernel_digits`
-    splits: tuple                      what it is measured on: validation splits, or sets of generated images
-    names: tuple                       optional: the metric looks through the network of the experiment's measure. How
-                                       it is called before the name of another network than Lite2, and by the protocol
-                                       of the literature that a number meets, None where it is defined by none
-    measure(m) -> Value | None         None where it is not defined
-    protocol(m) -> str                 what it takes to measure the same again
+    unit: str                          "" if it has none
+    better: str                        "higher", "lower", or "" if neither is better
+    digits: int | str                  decimals in tables; for a distance, the attribute of the measure that holds
+                                       them: `frechet_digits` or `kernel_digits`
+    splits: tuple                      the validation splits, or the sets of generated images, that it measures
+    names: tuple                       optional, for a metric on the network of the experiment's measure. Two names:
+                                       one to precede the name of a network other than Lite2, and one for numbers that
+                                       meet a protocol of the literature (None if no protocol defines the metric)
+    measure(m) -> Value | None         None if it is not defined
+    protocol(m) -> str                 everything needed to repeat the measurement
 
-where m is a `Reconstructed`, a tokenizer on a validation split, or a `Generated`, a set of images beside the training
-set. The sets are `samples` without and `guided` with guidance, `prior` decoded from noise, and to compare them with
-`real`, the images of val, the `mean image` and pixel `noise`. Both compute everything once for all metrics, and hold
-images in memory chunk by chunk.
+where m is a `Reconstructed` (a tokenizer on a validation split) or a `Generated` (a set of images with the training set
+as reference). The sets are `samples` (without guidance), `guided` (with guidance) and `prior` (decoded from noise); for
+comparison there are `real` (the images of val), `mean image` and `noise` (pixel noise). Both classes compute everything
+once for all metrics, and hold images in memory chunk by chunk.
 """

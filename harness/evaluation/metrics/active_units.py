@@ -1,4 +1,4 @@
-"""Share of the latent dimensions that say anything about the image."""
+"""Share of the latent dimensions that depend on the image."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""How distinct and how varied the generated images are to a classifier; a network that is none has no score."""
+"""How distinct and how varied generated images are to a classifier; only a network with logits has a score."""
 
 from __future__ import annotations
 
 from harness.evaluation.generated import Generated
-from harness.evaluation.protocol_texts import looked_at, measure_of, weights
+from harness.evaluation.protocol_texts import measure_of, resizing, weights
 from harness.evaluation.records import Value
 from harness.experiments.experiment import DEFAULT_NETWORK
 
@@ -19,7 +19,7 @@ names = ("classifier score", "IS")
 def measure(m: Generated) -> Value | None:
     from harness.evaluation.fidelity import SPLITS, classifier_score
 
-    logits = m.looked_at.logits
+    logits = m.outputs.logits
     if logits is None or len(m) < 2 * SPLITS:
         return None
     mean, deviation = classifier_score(logits)
@@ -29,10 +29,10 @@ def measure(m: Generated) -> Value | None:
 def protocol(m: Generated) -> str:
     from harness.evaluation.fidelity import SPLITS
 
-    by = measure_of(m.experiment)
+    network = measure_of(m.experiment)
     lite = m.experiment.evaluation.network == DEFAULT_NETWORK
-    classes = "1000 ImageNet classes of EfficientNet-Lite2" if lite else f"{by.classes} classes of {by.title}"
+    classes = "1000 ImageNet classes of EfficientNet-Lite2" if lite else f"{network.classes} classes of {network.title}"
     return (
-        f"{classes} ({weights(m.experiment)}), {looked_at(m.experiment)}, shuffled, in float64, mean and "
+        f"{classes} ({weights(m.experiment)}), {resizing(m.experiment)}, shuffled, in float64, mean and "
         f"standard deviation over {SPLITS} splits; {m.how}"
     )

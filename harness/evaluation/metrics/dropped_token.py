@@ -1,4 +1,4 @@
-"""How much the decoder needs each token."""
+"""How much the decoder depends on each token."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from harness.evaluation.reconstructed import DROPPED_IMAGES, Reconstructed
 from harness.evaluation.records import Value
 
 title = "dropped token"
-about = "rise of the squared error when a token is replaced by its mean over the images"
+about = "rise of the squared error if a token is replaced by its mean over the images"
 unit = ""
 better = ""
 digits = 4

@@ -1,4 +1,4 @@
-"""Effective rank: over how many directions the latents spread."""
+"""Effective rank: the number of directions over which the latents spread."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ splits = ("val",)
 
 
 def measure(m: Reconstructed) -> Value | None:
-    found = collapse.effective_rank(m.eigenvalues)
-    return None if found is None else Value(found, len(m.posterior.mean))
+    rank = collapse.effective_rank(m.eigenvalues)
+    return None if rank is None else Value(rank, len(m.posterior.mean))
 
 
 def protocol(m: Reconstructed) -> str:

@@ -1,4 +1,4 @@
-"""Rate of the latents against the best Gaussian: an upper bound on the mutual information of images and latents."""
+"""Rate of the latents under the best Gaussian: an upper bound on the mutual information of images and latents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "Gaussian rate"
-about = "KL divergence of the posterior from a Gaussian fitted to all: an upper bound on the mutual information"
+about = "KL of the posterior from a Gaussian fitted to all posteriors: an upper bound on the mutual information"
 unit = "nats"
 better = ""
 digits = 1

@@ -20,8 +20,8 @@ def measure(m: Generated) -> Value | None:
 
     if len(m) < 4:
         return None
-    found = infinite(m.features[0], m.reference_gaussian)
-    return Value(found.value, len(m), interval=found.interval)
+    distance = infinite(m.features[0], m.reference_gaussian)
+    return Value(distance.value, len(m), interval=distance.interval)
 
 
 def protocol(m: Generated) -> str:

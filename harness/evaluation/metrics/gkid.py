@@ -26,6 +26,6 @@ def measure(m: Generated) -> Value | None:
 
 
 def protocol(m: Generated) -> str:
-    known = len(m.reference.features)
-    subsets = f"{estimator(m.experiment.evaluation, min(len(m), known))}; {compared(m)}"
-    return subsets if known == m.reference_images else f"{subsets}; of the training images {known}, evenly spaced"
+    count = len(m.reference.features)
+    subsets = f"{estimator(m.experiment.evaluation, min(len(m), count))}; {compared(m)}"
+    return subsets if count == m.reference_images else f"{subsets}; of the training images {count}, evenly spaced"

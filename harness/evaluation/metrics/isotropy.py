@@ -7,7 +7,7 @@ from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "isotropy"
-about = "participation ratio of the posterior means over the L x Z dimensions: 1 where all directions vary alike"
+about = "participation ratio of the posterior means over the L x Z dimensions: 1 if all directions vary alike"
 unit = ""
 better = ""
 digits = 3
@@ -15,8 +15,8 @@ splits = ("val",)
 
 
 def measure(m: Reconstructed) -> Value | None:
-    found = collapse.isotropy(m.eigenvalues, m.posterior.mean[0].numel())
-    return None if found is None else Value(found, len(m.posterior.mean))
+    ratio = collapse.isotropy(m.eigenvalues, m.posterior.mean[0].numel())
+    return None if ratio is None else Value(ratio, len(m.posterior.mean))
 
 
 def protocol(m: Reconstructed) -> str:

@@ -1,4 +1,4 @@
-"""k-nearest-neighbour accuracy: whether images of a class lie near one another in the latents."""
+"""k-nearest-neighbour accuracy: whether images of one class lie close together in the latents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 title = "k-NN"
-about = "accuracy of the vote of the nearest training images in the latents"
+about = "accuracy of a vote of the nearest training images in the latents"
 unit = "%"
 better = "higher"
 digits = 1
@@ -26,7 +26,7 @@ def measure(m: Reconstructed) -> Value:
 
 
 def fit(features: np.ndarray, labels: np.ndarray) -> Pipeline:
-    """The vote of the nearest of features (n, D), standardised; `score` is the share in [0, 1] that it gets right."""
+    """A vote of the nearest among standardised features (n, D); its `score` is its accuracy in [0, 1]."""
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -1,4 +1,4 @@
-"""The KL that a linear-Gaussian model would spend at the same weight: a reference, not a measure of the tokenizer."""
+"""KL of the best linear-Gaussian model at the same weight: a reference, not a measurement of the tokenizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutual information of images and latents, a lower bound that a few images can tell."""
+"""Mutual information of images and latents: a lower bound that can be estimated from few images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "mutual information"
-about = "what the latents tell of the image, by the aggregated posterior of N images: a lower bound, at most log N"
+about = "information on the image in the latents, from the aggregated posterior of N images: a lower bound, <= log N"
 unit = "nats"
 better = ""
 digits = 2

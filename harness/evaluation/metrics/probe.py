@@ -1,4 +1,4 @@
-"""Linear probe: how much of the class a linear classifier reads off the latents."""
+"""Linear probe: how well a linear classifier predicts the class from the latents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear probe of the latents averaged over tokens: what every token says, wherever it stands."""
+"""Linear probe on the latents averaged over tokens: how well the class can be predicted without positions."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ names = ("rFD∞", "rFID∞")
 def measure(m: Reconstructed) -> Value:
     from harness.evaluation.frechet import infinite
 
-    found = infinite(*m.features)
-    return Value(found.value, len(m), interval=found.interval)
+    distance = infinite(*m.features)
+    return Value(distance.value, len(m), interval=distance.interval)
 
 
 def protocol(m: Reconstructed) -> str:

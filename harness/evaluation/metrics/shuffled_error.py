@@ -1,4 +1,4 @@
-"""How much the decoder listens to the latents."""
+"""How much the decoder depends on the latents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "shuffled error"
-about = "rise of the squared error when every image is decoded from the latents of another"
+about = "rise of the squared error if every image is decoded from the latents of another"
 unit = ""
 better = ""
 digits = 3

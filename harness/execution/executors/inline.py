@@ -29,7 +29,7 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
         machine = this_machine()
         if processes.first and not options.quiet:
             several = f", {processes.size} processes" if processes.size > 1 else ""
-            print(f"{backlog.told} on: {machine}{several}", file=sys.stderr, flush=True)
+            print(f"{backlog.summary} on: {machine}{several}", file=sys.stderr, flush=True)
         while (task := processes.from_first(_next(waiting, demand, store) if processes.first else None)) is not None:
 
             def stop(task: Task = task) -> bool:
@@ -45,7 +45,7 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
 
 
 def _next(waiting: list[Task], demand: Demand, store: Store) -> Task | None:
-    """Takes the next one from `waiting` that is wanted and has all that it reads."""
+    """Takes the next task from `waiting` that is wanted and ready; None if there is none."""
     while waiting:
         task = waiting.pop(0)
         if ready(task, store) and not demand.unwanted(task):

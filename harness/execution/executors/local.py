@@ -18,17 +18,17 @@ from tqdm import tqdm
 
 from harness.execution import code_copy, jobs
 from harness.execution.demand import Backlog, Demand, Options, ready
-from harness.execution.jobs import Job, Submitted
+from harness.execution.jobs import Job, SubmittedJob
 from harness.planning.task import Task
 from harness.store.runs import Store
 from harness.system.errors import Mistake
 from harness.system.machine import cores
 from harness.system.signals import stop_on_signal
 
-about = "several at a time on this machine (--workers), each in processes of its own"
+about = "several at a time on this machine (--workers), each in separate processes"
 POLL_SECONDS = 0.2
-TELL_SECONDS = 5.0
-YEAR_MINUTES = 365 * 24 * 60  # Submitit ends a job after two minutes unless told otherwise
+SIGNAL_SECONDS = 5.0
+YEAR_MINUTES = 365 * 24 * 60  # Submitit ends a job after two minutes by default
 
 
 def require(waiting: list[Task], options: Options) -> None:
@@ -48,12 +48,14 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
         return
     code, folder = code_copy.take(store.root), jobs.new_folder(store)
     if not options.quiet:
-        print(f"{backlog.told}, {options.workers} at a time; {code_copy.described(code)}", file=sys.stderr, flush=True)
+        print(
+            f"{backlog.summary}, {options.workers} at a time; {code_copy.described(code)}", file=sys.stderr, flush=True
+        )
     running: dict[Task, tuple[Any, int]] = {}
-    slots, told = list(range(options.workers)), dict[Task, float]()
+    slots, signalled = list(range(options.workers)), dict[Task, float]()
     with stop_on_signal() as should_stop, tqdm(total=len(waiting), unit="stage", disable=options.quiet) as bar:
         while True:
-            # What was given up and is wanted again waits for the end of its job.
+            # A task that was given up and is wanted again waits for the end of its old job.
             startable = [t for t in waiting if ready(t, store) and t not in running]
             for task in startable[: 0 if should_stop() else len(slots)]:
                 waiting.remove(task)
@@ -63,17 +65,19 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
                 break
             while not (ended := [t for t, (job, _) in running.items() if job.done()]):
                 for t in running:
-                    # A job that is just starting may miss it.
-                    if (should_stop() or demand.unwanted(t)) and time.monotonic() - told.get(t, 0.0) > TELL_SECONDS:
-                        told[t] = time.monotonic()
+                    # A job that is just starting may miss the signal.
+                    if (should_stop() or demand.unwanted(t)) and time.monotonic() - signalled.get(
+                        t, 0.0
+                    ) > SIGNAL_SECONDS:
+                        signalled[t] = time.monotonic()
                         cancel([known] if (known := jobs.submitted(t.run_in(store))) is not None else [])
                 time.sleep(POLL_SECONDS)
             for task in ended:
                 slots.append(running.pop(task)[1])
                 run = task.run_in(store)
                 if (known := jobs.submitted(run)) is not None:
-                    jobs.lost(run, known, "ended without a word", failed=task not in told)
-                told.pop(task, None)
+                    jobs.lost(run, known, "ended without a word", failed=task not in signalled)
+                signalled.pop(task, None)
                 bar.update()
             waiting = backlog.refilled(waiting)
             bar.total = len(backlog.taken)
@@ -102,13 +106,13 @@ def _start(task: Task, store: Store, label: str, options: Options, slot: int, fo
 
 @contextlib.contextmanager
 def _environment(code: Path, processes: int) -> Iterator[None]:
-    """What jobs inherit: the copy of the code, their share of the cores, and no interrupt from the terminal.
+    """The environment of jobs: the copy of the code, their share of the cores, and no interrupt from the terminal.
 
-    The terminal sends Ctrl-C to all of its processes; Submitit would end a job a second later, in the middle of a step.
+    The terminal sends Ctrl-C to all of its processes. Submitit would end a job a second later, in the middle of a step.
     """
     threads = max(1, cores() // processes)
     before = dict(os.environ)
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # jobs inherit that; here it only waits
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # jobs inherit this; here the signal only waits
     os.environ |= code_copy.environment(code) | {"OMP_NUM_THREADS": str(threads)}
     try:
         yield
@@ -119,13 +123,13 @@ def _environment(code: Path, processes: int) -> Iterator[None]:
 
 
 def _gpus(processes: int, slot: int) -> tuple[int, ...]:
-    """The GPUs of the processes of a job: those of this machine in turn, none where there is none."""
+    """The GPUs of the processes of a job, assigned in turn; none if this machine has none."""
     here = _gpus_here()
     return tuple(here[(slot * processes + k) % len(here)] for k in range(processes)) if here else ()
 
 
 def _gpus_here() -> list[int]:
-    """The numbers of the GPUs that this process may use; raises `Mistake` where they have none, as Submitit wants."""
+    """The numbers of the GPUs that this process may use. Raises `Mistake` if one has no number: Submitit needs it."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         named = [name for name in visible.split(",") if name]
@@ -140,22 +144,22 @@ def _gpus_here() -> list[int]:
     return here
 
 
-def queue(submitted: list[Submitted]) -> dict[str, str]:
+def queue(submitted: list[SubmittedJob]) -> dict[str, str]:
     return {job.id: "RUNNING" for job in submitted if _controller(job) is not None}
 
 
-def cancel(submitted: list[Submitted]) -> None:
+def cancel(submitted: list[SubmittedJob]) -> None:
     for job in submitted:
         if (controller := _controller(job)) is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
-                controller.terminate()  # which tells the processes of the job, and ends with them
+                controller.terminate()  # it ends the processes of the job, and then itself
 
 
-def _controller(job: Submitted) -> psutil.Process | None:
-    """Submitit's process behind a job, if it lives; another one may have its number by now."""
+def _controller(job: SubmittedJob) -> psutil.Process | None:
+    """Submitit's process behind a job, if it is alive. Another process may have its id by now."""
     try:
         process = psutil.Process(int(job.id))
-        lives = process.status() != psutil.STATUS_ZOMBIE and "submitit.local._local" in process.cmdline()
+        alive = process.status() != psutil.STATUS_ZOMBIE and "submitit.local._local" in process.cmdline()
     except psutil.Error:
         return None
-    return process if lives else None
+    return process if alive else None

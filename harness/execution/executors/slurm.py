@@ -1,7 +1,7 @@
-"""Tasks in jobs on a cluster, by Submitit's Slurm executor; all are submitted at once, and Slurm keeps their order.
+"""Tasks as jobs on a cluster, by Submitit's Slurm executor. All are submitted at once, and Slurm keeps their order.
 
-Tasks of one stage are one array, with a bound on how many run at a time. An array whose k-th task reads what the k-th
-task of another array makes waits for it task by task, so that a task that fails takes only its own row with it.
+The tasks of one stage form an array, with a limit on how many run at a time. If the k-th task of an array reads the
+result of the k-th task of another array, the arrays are linked task by task: a task that fails stops only its own row.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from harness.execution import code_copy, jobs
 from harness.execution.demand import Backlog, Demand, Options, ready
-from harness.execution.jobs import Job, Submitted
+from harness.execution.jobs import Job, SubmittedJob
 from harness.planning.cluster import Resources
 from harness.planning.task import Task
 from harness.store.runs import FINAL, Store
@@ -31,13 +31,13 @@ from harness.system.signals import stop_on_signal
 about = "jobs on a Slurm cluster, as cluster.toml describes them; they go on when this command ends"
 LARGEST_ARRAY = 1000  # Slurm's own bound is 1001 unless set
 POLL_SECONDS = 1.0
-# What sbatch says where it refuses; where nodes are down or drained and a submission would wait for them; and where
-# there is no controller.
+# The answers of sbatch: a refusal; nodes that are down or drained, so that a submission would wait for them; no
+# controller.
 REFUSED, DRAINED = "allocation failure", "Requested node configuration is not available"
 AWAY = "Unable to contact slurm controller"
 SLOWEST_POLL_SECONDS = 30.0
 ENDED = (
-    "GONE",  # not Slurm's word: it forgets a job some minutes after its end
+    "GONE",  # not a state of Slurm: it forgets a job some minutes after its end
     "COMPLETED",
     "CANCELLED",
     "FAILED",
@@ -61,11 +61,11 @@ def require(waiting: list[Task], options: Options) -> None:
         words = [f"--{name.replace('_', '-')}={value}" for name, value in _allocation(resources).items()]
         command = ["sbatch", "--test-only", *words, "--wrap=true"]
         with _outside_of_jobs():
-            said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
-        if AWAY in said:
-            raise Trouble(f"Slurm does not answer: {' '.join(said.split())}")
-        if REFUSED in said and DRAINED not in said:
-            raise Mistake(f"Slurm refuses the job of {stage}: {' '.join(said.split())}")
+            answer = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+        if AWAY in answer:
+            raise Trouble(f"Slurm does not answer: {' '.join(answer.split())}")
+        if REFUSED in answer and DRAINED not in answer:
+            raise Mistake(f"Slurm refuses the job of {stage}: {' '.join(answer.split())}")
 
 
 def at_once(options: Options) -> int | None:
@@ -86,60 +86,60 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
 def _submit(
     fresh: list[Task], backlog: Backlog, options: Options, first: bool, should_stop: Callable[[], bool]
 ) -> tuple[dict[Task, str], bool]:
-    """The job of each of `fresh`, the one that is in the queue already or a new one; whether any is new."""
+    """The job id of each task of `fresh`, of a job in the queue or a new one; and whether any job is new."""
     store = backlog.store
     with jobs.submitting(store):
         ids = _in_queue(list(backlog.taken), store)
-        # Only now: what has ended since it was in the queue has its result.
+        # Only now: a task whose job has just left the queue has its result.
         waiting = options.to_run(fresh, store, backlog.taken)
-        found = {t: ids[t] for t in waiting if t in ids}
+        submitted = {t: ids[t] for t in waiting if t in ids}
         code = code_copy.take(store.root)
         if not options.quiet:
-            several = f"{backlog.told}{f', {len(found)} of them in the queue already' if found else ''}"
+            several = f"{backlog.summary}{f', {len(submitted)} of them in the queue already' if submitted else ''}"
             print(f"{several}; {code_copy.described(code)}", file=sys.stderr, flush=True)
         new = [t for t in waiting if t not in ids]
-        for submitted in _submissions(new, ids, backlog, options, code, first and not ids):
-            found |= submitted
-            ids |= submitted
+        for array in _submissions(new, ids, backlog, options, code, first and not ids):
+            submitted |= array
+            ids |= array
             if should_stop():
                 break
-    return found, bool(new)
+    return submitted, bool(new)
 
 
 def _submissions(
     fresh: list[Task], ids: dict[Task, str], backlog: Backlog, options: Options, code: Path, first: bool
 ) -> Iterator[dict[Task, str]]:
-    """Submits `fresh` array by array, and tells the jobs of each; `ids` has those before it.
+    """Submits `fresh` array by array and yields the job ids of each array. `ids` holds those of earlier jobs.
 
-    `first` says that the command has submitted nothing, so that a refusal is a mistake and no trouble on the way.
+    `first`: the command has submitted nothing so far, and a refusal raises `Mistake`, not `Trouble`.
     """
     store, labels = backlog.store, backlog.demand.labels
     folder = jobs.new_folder(store)
     for alike in _levels(fresh):
         for array, dependency in _arrays(alike, ids):
             resources = options.cluster.resources(array[0].stage, array[0].experiment.scale)
-            # What goes back to the start of its work each time would never get to the end of it.
+            # A stage that starts again after every timeout would never finish.
             timeouts = resources.timeouts if getattr(array[0].module, "resumes", False) else 0
             calls = [Job(t, store.root.absolute(), labels[t], resources.execution) for t in array]
             for run in (t.run_in(store) for t in array):
                 if run.state in ("failed", "stopped"):
-                    run.reset("waiting")  # what it said of an earlier job is over
+                    run.reset("waiting")  # its state is that of an earlier job
             parameters = _parameters(array[0].stage, resources, dependency, code)
-            made, first = _submit_array(calls, folder, parameters, timeouts, first), False
-            submitted = dict(zip(array, made, strict=True))
+            new_jobs, first = _submit_array(calls, folder, parameters, timeouts, first), False
+            submitted = dict(zip(array, new_jobs, strict=True))
             for t, job in submitted.items():
                 jobs.record(t.run_in(store), "slurm", job.job_id, job.paths.stdout)
             yield {t: job.job_id for t, job in submitted.items()}
 
 
 def _in_queue(tasks: list[Task], store: Store) -> dict[Task, str]:
-    """The tasks that have a job in the queue, of whatever command, and its id."""
+    """The tasks that have a job in the queue, submitted by any command, and its id."""
     runs = {t.run_in(store): t for t in tasks}
     return {runs[run]: job.id for run, (job, _) in jobs.alive(runs).items() if job.executor == "slurm"}
 
 
 def _levels(tasks: list[Task]) -> Iterator[list[Task]]:
-    """Tasks of one stage none of which needs another; what they need comes before them."""
+    """Groups of tasks of one stage that do not read each other. Inputs are in earlier groups."""
     depth: dict[Task, int] = {}
     levels: dict[tuple[int, str], list[Task]] = {}
     for t in tasks:
@@ -150,7 +150,7 @@ def _levels(tasks: list[Task]) -> Iterator[list[Task]]:
 
 
 def _arrays(tasks: list[Task], ids: dict[Task, str]) -> Iterator[tuple[list[Task], str]]:
-    """The arrays that tasks of one stage fall into, each with Slurm's name for what it waits for."""
+    """The arrays of tasks of one stage, each with its dependency in Slurm's format."""
     alike: dict[tuple[str, ...], list[Task]] = {}
     for t in tasks:
         alike.setdefault(tuple(job.partition("_")[0] for job in _needed(t, ids)), []).append(t)
@@ -165,25 +165,25 @@ def _arrays(tasks: list[Task], ids: dict[Task, str]) -> Iterator[tuple[list[Task
 
 
 def _needed(task: Task, ids: dict[Task, str]) -> list[str]:
-    """The jobs that make what `task` reads."""
+    """The ids of the jobs that make the inputs of `task`."""
     return [ids[needed] for needed in task.inputs.values() if needed in ids]
 
 
 def _dependency(array: list[Task], ids: dict[Task, str]) -> str | None:
-    """What an array waits for: whole jobs, or arrays task by task; None where its tasks do not correspond."""
-    found = []
+    """The dependency of an array on whole jobs, or on arrays task by task; None if its tasks do not correspond."""
+    dependencies = []
     for column in zip(*(_needed(t, ids) for t in array), strict=True):
         if len(set(column)) == 1:
-            found.append(f"afterok:{column[0]}")
+            dependencies.append(f"afterok:{column[0]}")
         elif [job.partition("_")[2] for job in column] == [str(k) for k in range(len(array))]:
-            found.append(f"aftercorr:{column[0].partition('_')[0]}")
+            dependencies.append(f"aftercorr:{column[0].partition('_')[0]}")
         else:
             return None
-    return ",".join(found)
+    return ",".join(dependencies)
 
 
 def _allocation(resources: Resources) -> dict[str, Any]:
-    """What a job takes, by the names of sbatch's options."""
+    """The resources of a job, by the names of sbatch's options."""
     chosen = {name: getattr(resources, name) for name in ("partition", "account", "qos", "constraint")}
     return {
         **{name: value for name, value in chosen.items() if value},
@@ -197,7 +197,7 @@ def _allocation(resources: Resources) -> dict[str, Any]:
 
 
 def _parameters(stage: str, resources: Resources, dependency: str, code: Path) -> dict[str, Any]:
-    """What Submitit's Slurm executor is told."""
+    """The parameters of Submitit's Slurm executor."""
     environment = code_copy.environment(code) | {"OMP_NUM_THREADS": str(resources.cpus)}
     return {
         **_allocation(resources),
@@ -207,15 +207,15 @@ def _parameters(stage: str, resources: Resources, dependency: str, code: Path) -
         "signal_delay_s": resources.warning_seconds,
         "stderr_to_stdout": True,
         "setup": [f"export {name}='{value}'" for name, value in environment.items()],
-        # Since 22.05 srun does not take --cpus-per-task from sbatch; one process that died should not leave the others
-        # waiting for it; and one that has ended well should not have the others ended.
+        # Since 22.05 srun does not take --cpus-per-task from sbatch. When a process dies, the others must end and not
+        # wait for it. When a process ends well, the others must go on.
         "srun_args": [f"--cpus-per-task={resources.cpus}", "--kill-on-bad-exit=1", "--wait=0"],
         "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes"},
     }
 
 
 def _submit_array(calls: list[Job], folder: Path, parameters: dict[str, Any], timeouts: int, first: bool) -> list[Any]:
-    """The jobs of an array; raises `Mistake` where Slurm refuses the first, `Trouble` where it refuses a later one."""
+    """The jobs of an array. Raises `Mistake` if Slurm refuses the first array, `Trouble` if it refuses a later one."""
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -229,36 +229,36 @@ def _submit_array(calls: list[Job], folder: Path, parameters: dict[str, Any], ti
         if first:
             raise Mistake(refused) from None
         raise Trouble(
-            f"{refused}. It has those before; python -m harness.cancel STUDY takes them back, the same command goes on"
+            f"{refused}. Earlier jobs are submitted; python -m harness.cancel STUDY ends them, the same command goes on"
         ) from None
 
 
 @contextlib.contextmanager
 def _outside_of_jobs() -> Iterator[None]:
-    """Without the variables of a job that this command may itself run in, which sbatch would take for options."""
+    """Hides the variables of a job that this command may itself run in: sbatch would take them for options."""
     from submitit.helpers import clean_env
 
-    if "SLURM_JOB_ID" not in os.environ:  # what else begins like them is the user's own
+    if "SLURM_JOB_ID" not in os.environ:  # other variables with this prefix are the user's own
         yield
         return
-    where = os.environ.get("SLURM_CONF")
+    configuration = os.environ.get("SLURM_CONF")
     with clean_env():
-        if where is not None:
-            os.environ["SLURM_CONF"] = where
+        if configuration is not None:
+            os.environ["SLURM_CONF"] = configuration
         yield
 
 
 def _follow(fresh: list[Task], backlog: Backlog, options: Options, should_stop: Callable[[], bool]) -> None:
-    """Submits what is wanted, and waits until every task has a result, has failed, or has lost its job."""
+    """Submits the wanted tasks, and waits until every task has a result, has failed, or has lost its job."""
     store, demand = backlog.store, backlog.demand
     pending, ended, submitted = dict[Task, str](), dict[Task, float](), False
     began = polled = time.monotonic()
     with tqdm(unit="stage", disable=options.quiet) as bar:
         while (fresh or pending) and not should_stop():
             if fresh:
-                ids, made = _submit(fresh, backlog, options, not submitted, should_stop)
+                ids, any_new = _submit(fresh, backlog, options, not submitted, should_stop)
                 pending |= ids
-                submitted |= made
+                submitted |= any_new
                 bar.total = len(backlog.taken)
             time.sleep(POLL_SECONDS)
             now = time.monotonic()
@@ -288,7 +288,7 @@ def _users(pending: dict[Task, str], store: Store) -> set[int]:
 
 
 def _lost(task: Task, store: Store, state: str) -> None:
-    """A job has left the queue and its run says nothing. Slurm also ends jobs whose dependencies failed: they wait."""
+    """Records that a job left the queue without an outcome, unless Slurm ended it because an input failed."""
     run = task.run_in(store)
     job = jobs.submitted(run)
     if job is not None and ready(task, store):
@@ -296,19 +296,19 @@ def _lost(task: Task, store: Store, state: str) -> None:
         jobs.lost(run, job, ended, failed=state in ("COMPLETED", "FAILED", "OUT_OF_MEMORY"))
 
 
-def queue(submitted: list[Submitted]) -> dict[str, str]:
+def queue(submitted: list[SubmittedJob]) -> dict[str, str]:
     states = _squeue({job.user for job in submitted})
     if states is None:
         raise Trouble("squeue does not answer: is this a login node of the cluster, and is Slurm up?")
-    found = {job.id: states.get(job.id, ("GONE", "")) for job in submitted}
-    return {job: f"{s} ({reason})" if s == "PENDING" else s for job, (s, reason) in found.items() if s not in ENDED}
+    reported = {job.id: states.get(job.id, ("GONE", "")) for job in submitted}
+    return {job: f"{s} ({reason})" if s == "PENDING" else s for job, (s, reason) in reported.items() if s not in ENDED}
 
 
 def _squeue(users: set[int]) -> dict[str, tuple[str, str]] | None:
-    """State, and reason for it, of every job of `users` that Slurm remembers; None where it does not answer.
+    """State and reason of every job of `users` that Slurm remembers, by job id; None if Slurm does not answer.
 
-    Not Submitit's own look at jobs, which needs accounting, and not its results: a job that was put back into the queue
-    may have left an error there.
+    Submitit's own query would need accounting, and its results may hold an old error of a job that went back into the
+    queue.
     """
     of_users = f"--user={','.join(map(str, sorted(users)))}"
     command = ["squeue", "--noheader", "--all", "--array", "--states=all", of_users, "--format=%i|%T|%r"]
@@ -320,7 +320,7 @@ def _squeue(users: set[int]) -> dict[str, tuple[str, str]] | None:
     return {job: (state, reason) for job, state, reason in lines}
 
 
-def cancel(submitted: list[Submitted]) -> None:
+def cancel(submitted: list[SubmittedJob]) -> None:
     command = ["scancel", *(job.id for job in submitted)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

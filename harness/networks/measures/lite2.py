@@ -1,7 +1,7 @@
-"""EfficientNet-Lite2, whose weights come with an installed package: the measure that works everywhere.
+"""EfficientNet-Lite2: the measure that works everywhere, because its weights come with an installed package.
 
-It is a sibling of the teacher and of the perceptual network, and distances on it are not FID, KID and IS of the
-literature, which are on Inception.
+It is a sibling of the teacher and of the perceptual network. Distances on it are not the FID, KID and IS of the
+literature, which use Inception.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.networks import frozen
-from harness.networks.frozen import Frozen, Seen
+from harness.networks.frozen import Frozen, Outputs
 from harness.system.errors import Mistake
 from harness.system.machine import Machine
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 title = "EfficientNet-Lite2 blocks.4 averaged over places"
 short = "Lite2"
-about = "the last stage at stride 16 of an ImageNet classifier: few features, so that few images do"
+about = "the last stage at stride 16 of an ImageNet classifier: few features, so few images are enough"
 default_px = None
 resizing = "bicubic, antialiased"
 features = 120
@@ -31,29 +31,29 @@ kernel_digits = 1
 
 
 def weights_file(given: Path | None = None) -> Path:
-    """The file inside the package; raises `Trouble` where that is not installed."""
+    """The file inside the package. Raises `Trouble` if the package is not installed, `Mistake` for any `given`."""
     if given is not None:
-        raise Mistake(f"the weights of EfficientNet-Lite2 come with its package; {given} is not looked at")
+        raise Mistake(f"the weights of EfficientNet-Lite2 come with its package; {given} cannot replace them")
     return frozen.weights_file(frozen.MEASURE)
 
 
 def load(
     machine: Machine, side: int | None = None, weights: Path | None = None, logits: bool = True
-) -> Callable[[Tensor], Seen]:
-    """The network at `side` pixels; without `logits` it spares the deeper stages. Raises ValueError for no side."""
+) -> Callable[[Tensor], Outputs]:
+    """The network at `side` pixels; without `logits` it skips the deeper stages. Raises ValueError without a side."""
     from models.efficientnet import DEEP_STAGE, PATCH_STAGE, resized
 
     if side is None:
-        raise ValueError("EfficientNet-Lite2 looks at any side, so it has to be told which")
+        raise ValueError("EfficientNet-Lite2 takes images of any side, so `side` must be given")
     import torch
 
     weights_file(weights)
     net = frozen.efficientnet_lite(frozen.MEASURE, machine)
 
-    def see(images: Tensor) -> Seen:
+    def forward(images: Tensor) -> Outputs:
         x = resized(images.float() / 127.5 - 1, side).contiguous(memory_format=torch.channels_last)
         stages = net.stages(x, DEEP_STAGE if logits else PATCH_STAGE)
         pooled = stages[PATCH_STAGE].mean((2, 3)).cpu()
-        return Seen(pooled, net.logits(stages[DEEP_STAGE]).cpu() if logits else None)
+        return Outputs(pooled, net.logits(stages[DEEP_STAGE]).cpu() if logits else None)
 
-    return Frozen(net, machine, see)
+    return Frozen(net, machine, forward)

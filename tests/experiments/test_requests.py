@@ -1,0 +1,110 @@
+"""Requests: fields are laid over one another and checked once, and a request survives JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness.experiments.requests import (
+    AblationRequest,
+    Request,
+    SweepRequest,
+    new_request,
+    request_from_json,
+    study_called,
+)
+from harness.experiments.scales import SCALES, scale
+from harness.experiments.study import Ablation, Row
+from harness.system import plugins
+from harness.system.errors import Mistake
+
+SHORT = Row("short", "kl_vae", fields={"training.steps": 50})  # the warm-up of `tiny` has 100 steps
+HALF = Row("half", "kl_vae", times={"training.steps": 0.05})
+
+
+def of_rows(*rows: Row, **settings: str) -> AblationRequest:
+    """A request for a table of these rows at `tiny`, with fields set as `training__steps="5"`."""
+    study = Ablation("A table", "Why?", rows, published_table="")
+    fields = tuple((path.replace("__", "."), value) for path, value in settings.items())
+    return AblationRequest("made_up", study, scale("tiny"), fields=fields)
+
+
+@pytest.mark.parametrize("row", [SHORT, HALF], ids=lambda row: row.name)
+def test_only_the_experiment_that_is_meant_is_checked(row):
+    request = of_rows(row, training__warmup_steps="10")
+    (experiment,) = request.experiments()[row]
+    assert experiment.training.steps in (50, 75)
+    assert experiment.training.warmup_steps == 10
+
+
+def test_an_experiment_that_makes_no_sense_is_refused_in_one_line():
+    with pytest.raises(Mistake, match=r"warmup_steps 100 is not below training\.steps 50") as refusal:
+        of_rows(SHORT).experiments()
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_the_user_sets_counts_more_than_the_row_and_the_row_more_than_the_scale():
+    (experiment,) = of_rows(SHORT, training__steps="60", training__warmup_steps="1").experiments()[SHORT]
+    assert experiment.training.steps == 60
+
+
+def test_a_setting_that_switches_a_part_off_is_heeded_beside_one_that_the_row_needs():
+    request = of_rows(SHORT, training__warmup_steps="10", generator__on="false")
+    (experiment,) = request.experiments()[SHORT]
+    assert not experiment.generator.on
+
+
+def test_a_setting_that_no_row_heeds_is_refused():
+    with pytest.raises(Mistake, match=r"tokenizer\.masking\.max_ratio has no influence"):
+        of_rows(SHORT, training__warmup_steps="10", masking__max_ratio="0.5").experiments()
+
+
+def sweep(*space: str, **fields: object) -> SweepRequest:
+    request = new_request("own", scale("smoke"), space=space, objective="rfd", **fields)
+    assert isinstance(request, SweepRequest)
+    return request
+
+
+def test_axes_may_have_values_that_are_valid_together_only():
+    """A width of 48 has no 5 heads and one of 40 no 3, but each has the other."""
+    request = sweep("encoder.width=48,40", "encoder.heads=3,5")
+    assert [axis.grid for axis in request.axes] == [(48, 40), (3, 5)]
+    sound = []
+    for point in request.grid():
+        try:
+            sound.append(tuple(e.tokenizer.encoder for e in request.experiments_of(point)))
+        except Mistake:
+            continue
+    assert {(e.width, e.heads) for (e, *_) in sound} == {(48, 3), (40, 5)}
+
+
+def test_a_value_that_no_other_axis_saves_is_refused():
+    with pytest.raises(Mistake, match="heads"):
+        sweep("encoder.width=48,40", "encoder.heads=3,7").axes  # noqa: B018
+
+
+REQUESTS: list[Request] = [
+    new_request(name, at, data="folder:/pictures", fields=(("training.steps", "9"),), rows=("a", "b"), seeds=3)
+    for name in plugins.names("ablations")
+    for at in SCALES.values()
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda r: f"{r.name}-{r.scale.experiment.scale}")
+def test_a_request_is_the_same_after_json(request_):
+    again = request_from_json(json.loads(json.dumps(request_.to_json())))
+    assert again == request_
+    assert (again.page, again.command) == (request_.page, request_.command)
+
+
+def test_a_request_for_a_sweep_keeps_its_space_and_its_points():
+    request = sweep("masking.max_ratio=0.1,0.2", rows=("mactok",))
+    for point in request.grid():
+        request = request.with_point(point)
+    assert request_from_json(json.loads(json.dumps(request.to_json()))) == request
+
+
+@pytest.mark.parametrize("name", plugins.names("ablations"))
+def test_every_study_is_found_by_its_name(name):
+    assert study_called(name).title
