@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness import cli
-from harness.experiments.experiment import UNGUIDED, Guide
+from harness.experiments.experiment import UNGUIDED, Experiment, Guide
 from harness.experiments.fields import with_fields
 from harness.experiments.keys import key_of
 from harness.system.errors import Mistake, unknown
@@ -34,24 +35,8 @@ def main(arguments: Sequence[str]) -> int:
     finished_run = cli.chosen_run(options, ("generation",))
     names = finished_run.runs["data"].result()["facts"]["classes"]
     classes = classes_of(options.classes, names)
-    # Image i has class i mod C, whatever labels the run drew.
-    settings = {
-        "sampling.labels": "balanced",
-        "seed": options.seed,
-        "sampling.sampler": options.sampler,
-        "sampling.steps": options.steps,
-    }
-    experiment = with_fields(
-        finished_run.experiment, {path: value for path, value in settings.items() if value is not None}
-    )
-    searched = finished_run.runs["guidance"].result()["facts"]["guide"] if "guidance" in finished_run.runs else None
-    guide = Guide(**searched) if searched else UNGUIDED
-    if options.cfg is not None:
-        w, *more = with_fields(experiment, {"guidance.scales": options.cfg}).guidance.scales
-        if more:
-            raise Mistake(f"--cfg {options.cfg}: one scale at a time")
-        interval = (guide.low, guide.high) if guide.scale != 1 else experiment.guidance.intervals[0]
-        guide = Guide(w, *interval) if w != 1 else UNGUIDED
+    experiment = experiment_of(options, finished_run)
+    guide = guide_of(options, finished_run, experiment)
 
     from PIL import Image
 
@@ -79,6 +64,31 @@ def main(arguments: Sequence[str]) -> int:
     strips({names[label]: of_class[label][:LINE] for label in classes[:LINES]}, folder / "all.png")
     print(f"{len(images)} images, seed {experiment.seed}, {sampling.how(experiment, guide)}: {folder / 'all.png'}")
     return 0
+
+
+def experiment_of(options: argparse.Namespace, finished_run: cli.FinishedRun) -> Experiment:
+    """The experiment of the run with the seed, sampler and steps of the options; raises `Mistake`."""
+    settings = {
+        "sampling.labels": "balanced",  # image i has class i mod C, whatever labels the run drew
+        "seed": options.seed,
+        "sampling.sampler": options.sampler,
+        "sampling.steps": options.steps,
+    }
+    given = {path: value for path, value in settings.items() if value is not None}
+    return with_fields(finished_run.experiment, given)
+
+
+def guide_of(options: argparse.Namespace, finished_run: cli.FinishedRun, experiment: Experiment) -> Guide:
+    """The guide of the run, with the scale of the options if they have one; raises `Mistake`."""
+    searched = finished_run.runs["guidance"].result()["facts"]["guide"] if "guidance" in finished_run.runs else None
+    guide = Guide(**searched) if searched else UNGUIDED
+    if options.cfg is None:
+        return guide
+    w, *more = with_fields(experiment, {"guidance.scales": options.cfg}).guidance.scales
+    if more:
+        raise Mistake(f"--cfg {options.cfg}: one scale at a time")
+    interval = (guide.low, guide.high) if guide.scale != 1 else experiment.guidance.intervals[0]
+    return Guide(w, *interval) if w != 1 else UNGUIDED
 
 
 def classes_of(words: str, names: list[str]) -> list[int]:

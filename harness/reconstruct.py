@@ -64,7 +64,7 @@ def files(given: list[Path]) -> list[Path]:
         if path.is_dir():
             inside = [below for below in sorted(path.rglob("*")) if _is_image(below)]
             if not inside:
-                raise Mistake(f"no images in {shown(path)}; looked for {' '.join(EXTENSIONS)}")
+                raise Mistake(f"no images in {shown(path)}: needed are files that end in {' '.join(EXTENSIONS)}")
             images += inside
         elif path.exists():
             images.append(path)

@@ -38,16 +38,57 @@ COVERAGE_STUDIES, COVERAGE_IMAGES, COVERAGE_FEATURES = 200, 256, 16
 
 def against_torch_fidelity(machine: Machine) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
     """FID, KID, IS, precision and recall of the same images, by Lite2: by torch-fidelity, and by this harness."""
-    import torch
     from torch_fidelity import calculate_metrics, register_feature_extractor
-    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
     from harness.evaluation import fidelity
     from harness.evaluation.frechet import of_features
 
     network = plugins.load("harness.networks.measures", DEFAULT_NETWORK, "measure").load(machine, PX)
 
-    class Lite2(FeatureExtractorBase):
+    register_feature_extractor("harness-lite2", _extractor(network))
+    a, b = _images(0), _images(1)
+
+    def by_torch_fidelity() -> None:
+        calculate_metrics(
+            input1=a,
+            input2=b,
+            feature_extractor="harness-lite2",
+            batch_size=fidelity.BATCH,
+            cuda=machine.device == "cuda",
+            cache=False,
+            verbose=False,
+            save_cpu_ram=True,
+            fid=True,
+            kid=True,
+            isc=True,
+            prc=True,
+            kid_subset_size=100,
+        )
+
+    def by_harness(other: Outputs) -> None:
+        one = fidelity.outputs(a[:], network)
+        assert one.logits is not None
+        of_features(one.features, other.features)
+        fidelity.kernel(one.features, other.features, 100, 100)
+        fidelity.classifier_score(one.logits)
+        fidelity.precision_recall(one.features, other.features)
+
+    kept = fidelity.outputs(b[:], network)
+    name = f"FID, KID, IS, precision, recall of {IMAGES} images by Lite2"
+    return {
+        f"{name}, over torch-fidelity": (by_torch_fidelity, lambda: by_harness(fidelity.outputs(b[:], network))),
+        f"{name}, the features of the reference cached, over torch-fidelity": (
+            by_torch_fidelity,
+            lambda: by_harness(kept),
+        ),
+    }
+
+
+def _extractor(network: Callable[[torch.Tensor], Outputs]) -> type:
+    """`network` as a class with the interface that torch-fidelity needs."""
+    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+    class Extractor(FeatureExtractorBase):
         """The same network, with the interface of torch-fidelity."""
 
         def __init__(self, name: str, features_list: list[str], **_: object):
@@ -69,54 +110,24 @@ def against_torch_fidelity(machine: Machine) -> dict[str, tuple[Callable[[], Non
             outputs = network(images)
             return tuple(getattr(outputs, name) for name in self.features_list)
 
-    class Images(torch.utils.data.Dataset[torch.Tensor]):
-        def __init__(self, seed: int):
-            generator = torch.Generator().manual_seed(seed)
-            self.images = torch.randint(256, (IMAGES, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return Extractor
 
+
+def _images(seed: int) -> Any:
+    """Random images as a data set of torch, uint8 (3, 32, 32) each; a slice of it is a tensor."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(256, (IMAGES, 3, 32, 32), generator=generator, dtype=torch.uint8)
+
+    class Images(torch.utils.data.Dataset[torch.Tensor]):
         def __len__(self) -> int:
             return IMAGES
 
-        def __getitem__(self, index: int) -> torch.Tensor:
-            return self.images[index]
+        def __getitem__(self, index: int | slice) -> torch.Tensor:
+            return pixels[index]
 
-    register_feature_extractor("harness-lite2", Lite2)
-    a, b = Images(0), Images(1)
-
-    def by_torch_fidelity() -> None:
-        calculate_metrics(
-            input1=a,
-            input2=b,
-            feature_extractor="harness-lite2",
-            batch_size=fidelity.BATCH,
-            cuda=machine.device == "cuda",
-            cache=False,
-            verbose=False,
-            save_cpu_ram=True,
-            fid=True,
-            kid=True,
-            isc=True,
-            prc=True,
-            kid_subset_size=100,
-        )
-
-    def by_harness(other: Outputs) -> None:
-        one = fidelity.outputs(a.images, network)
-        assert one.logits is not None
-        of_features(one.features, other.features)
-        fidelity.kernel(one.features, other.features, 100, 100)
-        fidelity.classifier_score(one.logits)
-        fidelity.precision_recall(one.features, other.features)
-
-    kept = fidelity.outputs(b.images, network)
-    name = f"FID, KID, IS, precision, recall of {IMAGES} images by Lite2"
-    return {
-        f"{name}, over torch-fidelity": (by_torch_fidelity, lambda: by_harness(fidelity.outputs(b.images, network))),
-        f"{name}, the features of the reference cached, over torch-fidelity": (
-            by_torch_fidelity,
-            lambda: by_harness(kept),
-        ),
-    }
+    return Images()
 
 
 def memory() -> list[dict[str, Any]]:

@@ -86,7 +86,7 @@ def _assist(task: Task, work: Work) -> None:
 
 
 def _acquire(run: Run, place: Place) -> bool:
-    """Waits for another command that runs the same stage. False if asked to stop meanwhile, or out of patience."""
+    """Waits for another command that runs the same stage. False if it has to stop meanwhile or runs out of patience."""
     announced, began = False, time.monotonic()
     while not place.should_stop() and time.monotonic() - began < place.patience_seconds:
         try:

@@ -62,7 +62,7 @@ class Trials:
             self.study.enqueue_trial(t.params, user_attrs={"again": t.number})
 
     def left(self) -> int:
-        """How many trials may still be asked for."""
+        """How many trials may still be started."""
         every = self._every()
         waiting = [t for t in every if t.state.name == "WAITING"]
         again = sum("again" in t.user_attrs for t in waiting)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,7 +101,8 @@ def peak_memory_bytes() -> int:
     except (OSError, StopIteration):
         import resource
 
-        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts in bytes
 
 
 def cores() -> int:

@@ -1,4 +1,4 @@
-"""What is measured of latents: information, spectrum, probes, what the decoder needs; and what is drawn of it."""
+"""The spectrum, probes and dropped tokens of latents, the status of a model, and the figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from harness.data.splits import Split
 from harness.evaluation import collapse
@@ -27,119 +26,10 @@ from harness.system.randomness import Draws
 from models.tokenizer import Posterior, Tokenizer
 from reports.ablation import figures
 from tests.conftest import experiment
+from tests.evaluation.tokenizer import made
 
 CPU = Machine("cpu", "float32", 1)
 DRAWS = Draws(0, "tests", 0)
-
-# Information
-
-
-def gaussian(mean: Tensor, variance: float | Tensor) -> Posterior:
-    """The posterior N(mean, variance) with mean (n, L, Z)."""
-    return Posterior(mean, torch.as_tensor(variance).log().expand_as(mean).contiguous())
-
-
-def bounds(posterior: Posterior) -> tuple[float, float, float]:
-    """Lower bound, its standard error, upper bound."""
-    noise = DRAWS.normal("noise", *posterior.mean.shape)
-    return *collapse.mutual_information(posterior, noise), collapse.gaussian_rate(posterior)
-
-
-def linear(images: int, variances: list[float], noise: float) -> tuple[Posterior, float]:
-    """A linear-Gaussian encoder, means N(0, a rotated diag(variances)) and `noise`, and its I(x; z) in nats."""
-    drawn = DRAWS.normal("means", images, len(variances)).double() * torch.tensor(variances).double().sqrt()
-    basis, _ = torch.linalg.qr(DRAWS.normal("basis", len(variances), len(variances)).double())
-    information = sum(math.log1p(v / noise) for v in variances) / 2
-    return gaussian((drawn @ basis).unflatten(1, (2, -1)), noise), information
-
-
-def test_both_bounds_are_the_information_of_a_linear_gaussian_encoder():
-    posterior, information = linear(6000, [2.0, 0.5, 0.2, 0.0], 0.5)
-    assert 1 < information < math.log(6000) / 4
-    lower, error, upper = bounds(posterior)
-    assert error < 0.02
-    assert lower == pytest.approx(information, abs=3 * error)
-    assert upper == pytest.approx(information, abs=0.02)
-
-
-def test_above_log_n_the_upper_bound_still_tells():
-    posterior, information = linear(3000, [3.0] * 6, 1e-3)
-    lower, _, upper = bounds(posterior)
-    assert lower == pytest.approx(math.log(3000), abs=1e-3)
-    assert lower < information
-    assert upper == pytest.approx(information, abs=0.05)
-    assert information > 20
-
-
-@pytest.mark.parametrize("clusters", [2, 8])
-def test_of_clusters_the_latents_tell_which(clusters):
-    centres = 100 * DRAWS.normal("centres", clusters, 2, 3)
-    posterior = gaussian(centres.repeat(50, 1, 1), 0.3)
-    lower, error, upper = bounds(posterior)
-    assert lower == pytest.approx(math.log(clusters), abs=1e-6)
-    assert error < 1e-6
-    assert upper > lower
-
-
-@pytest.mark.parametrize(("mean", "variance"), [(0.0, 1.0), (3.0, 0.1), (-100.0, 1e-10)])
-def test_a_collapsed_posterior_tells_nothing(mean, variance):
-    lower, error, upper = bounds(gaussian(torch.full((300, 2, 3), mean), variance))
-    assert (lower, error, upper) == pytest.approx((0, 0, 0), abs=1e-9)
-
-
-def test_next_to_nothing_is_next_to_nothing():
-    """Means that hardly vary beside the noise: KL of the same size, and no unit is active."""
-    posterior = gaussian(0.02 * DRAWS.normal("means", 2000, 2, 3), 1.0)
-    lower, error, upper = bounds(posterior)
-    assert abs(lower) < 5 * error < 0.01
-    assert upper == pytest.approx(6 * 0.02**2 / 2, rel=0.2)
-
-
-def uneven(images: int, tokens: int = 2, channels: int = 3) -> Posterior:
-    """Posteriors of different width everywhere."""
-    shape = (images, tokens, channels)
-    return Posterior(DRAWS.normal("mean", *shape), DRAWS.normal("log-variance", *shape) - 1)
-
-
-@pytest.mark.parametrize("images", [60, 700], ids=["one block", "blocks"])
-def test_the_lower_bound_is_its_definition(images):
-    posterior, noise = uneven(images), DRAWS.normal("noise", images, 2, 3)
-    q = Normal(posterior.mean.double(), (posterior.log_variance.double() / 2).exp())
-    z = q.mean + q.stddev * noise.double()
-    log_density = q.log_prob(z[:, None]).sum((2, 3))  # (images, posteriors)
-    gain = log_density.diagonal() - log_density.logsumexp(1) + math.log(images)
-    value, error = collapse.mutual_information(posterior, noise)
-    assert value == pytest.approx(gain.mean().item(), abs=1e-9)
-    assert error == pytest.approx(gain.std().item() / images**0.5, rel=1e-6)
-
-
-@pytest.mark.parametrize("images", [60, 5], ids=["more images than dimensions", "fewer"])
-def test_the_upper_bound_is_the_rate_of_the_fitted_gaussian(images):
-    posterior = uneven(images)
-    mean, variance = posterior.mean.double().flatten(1), posterior.log_variance.double().exp().flatten(1)
-    covariance = mean.T.cov(correction=0) + variance.mean(0).diag()
-    fitted = MultivariateNormal(mean.mean(0), covariance)
-    rate = kl_divergence(MultivariateNormal(mean, variance.diag_embed()), fitted).mean().item()
-    # The covariance of the means is the unbiased one: a little larger.
-    larger = (mean.T.cov() + variance.mean(0).diag()).logdet() - covariance.logdet()
-    assert collapse.gaussian_rate(posterior) == pytest.approx(rate + larger.item() / 2, abs=1e-9)
-
-
-def test_the_bounds_enclose_and_no_gaussian_does_better():
-    for images, width in [(200, 0.3), (200, 3.0), (50, 1.0), (500, 0.1)]:
-        posterior = uneven(images, 4, 2)
-        posterior = Posterior(width * posterior.mean, posterior.log_variance)
-        lower, error, upper = bounds(posterior)
-        assert lower <= min(upper + 2 * error, math.log(images) + 1e-9)
-        assert upper <= posterior.kl().sum((1, 2)).mean().item() * images / (images - 1)
-
-
-def test_the_narrowest_and_widest_posteriors_stay_finite():
-    for log_variance in (-30.0, 20.0):
-        posterior = Posterior(10 * DRAWS.normal("mean", 100, 2, 3), torch.full((100, 2, 3), log_variance))
-        lower, _, upper = bounds(posterior)
-        assert math.isfinite(upper)
-        assert lower == pytest.approx(math.log(100) if log_variance < 0 else 0, abs=1e-3)
 
 
 # Spectrum
@@ -261,16 +151,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def made(variant: str) -> Tokenizer:
-    """A tokenizer at smoke size whose latents vary with the image, and whose decoder listens to them."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        tokenizer = Tokenizer(experiment(variant).tokenizer, 32).eval()
-        for layer in (tokenizer.to_mean, tokenizer.from_latents, tokenizer.to_pixels):
-            nn.init.normal_(layer.weight)
-        return tokenizer
-
-
 def measured_on(data: Path, variant: str, tokenizer: Tokenizer | None = None) -> Reconstructed:
     return Reconstructed(tokenizer or made(variant), experiment(variant), CPU, data, "val", 0)
 
@@ -306,16 +186,16 @@ def test_a_decoder_that_does_not_listen_misses_no_token(data):
 
 def test_pictures_are_of_the_same_latents_as_the_metrics(data):
     m = measured_on(data, "kl_vae")
-    found, told = pictures(m), {r.metric: r.value for r in records(m, ["kl", "kl_per_token", "dropped_token"])}
+    pictured, numbers = pictures(m), {r.metric: r.value for r in records(m, ["kl", "kl_per_token", "dropped_token"])}
     tokens, channels = m.posterior.mean.shape[1:]
-    assert found["kl"].shape == (tokens, channels)
-    assert found["kl"].sum() == pytest.approx(told["kl"], rel=1e-5)
-    assert found["kl"].sum(1).mean() == pytest.approx(told["kl_per_token"], rel=1e-5)
-    assert found["dropped_errors"].mean() == pytest.approx(told["dropped_token"], rel=1e-5)
-    assert found["interpolations"].shape == (PAIRS, STEPS, 32, 32, 3)
+    assert pictured["kl"].shape == (tokens, channels)
+    assert pictured["kl"].sum() == pytest.approx(numbers["kl"], rel=1e-5)
+    assert pictured["kl"].sum(1).mean() == pytest.approx(numbers["kl_per_token"], rel=1e-5)
+    assert pictured["dropped_errors"].mean() == pytest.approx(numbers["dropped_token"], rel=1e-5)
+    assert pictured["interpolations"].shape == (PAIRS, STEPS, 32, 32, 3)
     reconstructions = next(m.pairs())[1].permute(0, 2, 3, 1).numpy()
     for pair in range(PAIRS):
-        ends = found["interpolations"][pair][[0, -1]]
+        ends = pictured["interpolations"][pair][[0, -1]]
         np.testing.assert_allclose(ends, reconstructions[2 * pair : 2 * pair + 2], atol=1)  # in another batch
     assert "kl" not in pictures(measured_on(data, "autoencoder"))
 
@@ -350,7 +230,7 @@ def test_protocols_say_how_many_and_of_what(data):
 # The status of models whose bottleneck is set by hand
 
 
-def told(tokenizer: Tokenizer, data: Path, moments: list[tuple[float, int]]) -> tuple[str, list[float]]:
+def status_after(tokenizer: Tokenizer, data: Path, moments: list[tuple[float, int]]) -> tuple[str, list[float]]:
     """The status of a training whose means have this scale in the first so many channels, and its KL."""
     validation = validation_of_collapse.Validation(np.load(data / "val_images.npy"), CPU)
     weight = tokenizer.to_mean.weight.detach().clone()
@@ -380,7 +260,7 @@ def told(tokenizer: Tokenizer, data: Path, moments: list[tuple[float, int]]) -> 
     ],
 )
 def test_the_status_of_a_model_is_what_was_done_to_it(moments, status, data):
-    found, kl = told(made("kl_vae"), data, moments)
+    found, kl = status_after(made("kl_vae"), data, moments)
     assert found == status, kl
 
 
@@ -388,7 +268,7 @@ def test_what_a_collapse_leaves_of_a_model(data):
     lower, upper, dropped = [], [], []
     for scale in (1.0, 0.3, 0.0):
         tokenizer = made("kl_vae")
-        told(tokenizer, data, [(scale, 4)])
+        status_after(tokenizer, data, [(scale, 4)])
         found = {r.metric: r.value for r in records(measured_on(data, "kl_vae", tokenizer))}
         lower.append(found["mutual_information"])
         upper.append(found["gaussian_rate"])

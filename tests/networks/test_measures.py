@@ -1,18 +1,12 @@
-"""Measures and LPIPS on random weights, against the networks of the packages that they are made of."""
+"""Measures and LPIPS on random weights see what the networks of the packages that they are made of see."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
-import pickle
-import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import lpips as lpips_package
 import numpy as np
@@ -21,33 +15,28 @@ import timm
 import torch
 import torch_fidelity
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_fidelity import feature_extractor_inceptionv3
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
-from torchvision.models import vgg
 
 from harness.evaluation import fidelity
 from harness.experiments.experiment import Evaluation
-from harness.networks import frozen, lpips
+from harness.networks import frozen
 from harness.networks.frozen import Outputs
 from harness.networks.measures import dinov2, inception, lite2
-from harness.networks.weight_files import INCEPTION, VGG, short_checksum
 from harness.system import plugins
 from harness.system.errors import Mistake
-from harness.system.machine import Machine
 from models.dinov2 import positions
 from models.efficientnet import DEEP_STAGE, PATCH_STAGE, resized
 from tests.conftest import photograph
+from tests.networks.random_weights import MACHINE, PX, SMALL, SMALL_WIDTH, load
 
-MACHINE = Machine("cpu", "float32", 1)
+pytestmark = pytest.mark.usefixtures("no_network")
+
 NAMES = plugins.names("harness.networks.measures")
-PX = 64  # of Lite2
-SMALL, SMALL_WIDTH, SMALL_PX = "vit_small_patch14_dinov2", 384, 56  # in place of ViT-L
-FROM_FILES = {"inception": inception, "dinov2": dinov2, "lpips": lpips}
 
 
 def crops(count: int, side: int, seed: int = 0) -> Tensor:
@@ -56,96 +45,6 @@ def crops(count: int, side: int, seed: int = 0) -> Tensor:
     corners = rng.integers(0, (source.shape[0] - side, source.shape[1] - side), (count, 2))
     pixels = np.stack([source[y : y + side, x : x + side] for y, x in corners])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Attempts are noted as well as refused: a library may go on after a refusal."""
-    attempts = []
-
-    def refuse(*arguments: object, **_: object) -> None:
-        attempts.append(arguments)
-        raise OSError("no network in these tests")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    yield
-    assert not attempts
-
-
-# Random weights
-
-
-def drawn(net: nn.Module) -> nn.Module:
-    """Weights that keep the scale of what passes through, so that every layer shows in the output."""
-    for layer in net.modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.uniform_(layer.weight, 0.8, 1.2)
-            nn.init.normal_(layer.bias, std=0.1)
-            nn.init.normal_(layer.running_mean, std=0.1)
-            nn.init.uniform_(layer.running_var, 0.8, 1.2)
-    return net.eval()
-
-
-class Bare(FeatureExtractorInceptionV3):
-    """Its architecture, whatever the file of weights holds."""
-
-    def __init__(self) -> None:
-        empty = io.BytesIO()
-        torch.save({}, empty)
-        empty.seek(0)
-        super().__init__("bare", ["2048"], feature_extractor_weights_path=empty)
-
-    def load_state_dict(self, *_: object) -> None:
-        pass
-
-
-def inception_file(folder: Path) -> Path:
-    """Like torch-fidelity's: no counters of batch normalisation."""
-    state = drawn(Bare()).state_dict()
-    state["fc.weight"] *= 3  # the score is furthest from 1 then
-    torch.save({key: x for key, x in state.items() if "num_batches" not in key}, folder / INCEPTION.names[0])
-    return folder / INCEPTION.names[0]
-
-
-def dinov2_file(folder: Path) -> Path:
-    net = timm.create_model(SMALL, pretrained=False, num_classes=0)
-    for name, parameter in net.named_parameters():
-        if name.endswith("gamma"):  # 1e-5 would hide all blocks
-            nn.init.constant_(parameter, 0.5)
-    nn.init.normal_(net.pos_embed, std=0.5)
-    save_file(net.state_dict(), folder / "dinov2_vitl14.safetensors")
-    return folder / "dinov2_vitl14.safetensors"
-
-
-def vgg_file(folder: Path) -> Path:
-    """Like torchvision's, with a part of the classifier, which LPIPS leaves alone."""
-    trunk = drawn(vgg.make_layers(vgg.cfgs["D"]))
-    state = {f"features.{key}": x for key, x in trunk.state_dict().items()}
-    torch.save(state | {"classifier.6.bias": torch.zeros(1000)}, folder / VGG.names[0])
-    return folder / VGG.names[0]
-
-
-@pytest.fixture(scope="session")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("weights")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return {"inception": inception_file(folder), "dinov2": dinov2_file(folder), "lpips": vgg_file(folder)}
-
-
-def load(name: str, weights: Path | None) -> Callable:
-    """A measure or LPIPS, as these tests look through it."""
-    if name == "lpips":
-        return lpips.load(MACHINE, weights)
-    module = plugins.load("harness.networks.measures", name, "measure")
-    options = {
-        "lite2": {"side": PX},
-        "dinov2": {"side": SMALL_PX, "timm_name": SMALL},
-    }
-    return module.load(MACHINE, weights=weights, **options.get(name, {}))
 
 
 @pytest.fixture(scope="session")
@@ -453,134 +352,3 @@ def test_lpips_of_equal_images_is_0_and_that_of_others_does_not_depend_on_the_ba
     nn.ModuleList([look.net]).train()
     assert torch.equal(look(images, others), expected)
     torch.testing.assert_close(look(images[:1], others[:1]), expected[:1], rtol=1e-4, atol=1e-6)
-
-
-# Files of weights
-
-
-def missing(module: ModuleType, given: Path | None = None) -> str:
-    with pytest.raises(Mistake) as mistake:
-        module.weights_file(given)
-    return str(mistake.value)
-
-
-@pytest.mark.parametrize("name", FROM_FILES)
-def test_weights_are_looked_for_where_the_line_says_that_misses_them(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TOKENIZER_WEIGHTS", raising=False)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    module = FROM_FILES[name]
-    line = missing(module)
-    expected = (
-        *module.WEIGHTS.names,
-        "in folder weights",
-        module.WEIGHTS.upstream,
-        "weights FILE",
-        "TOKENIZER_WEIGHTS",
-    )
-    assert all(part in line for part in expected), line
-    assert "\n" not in line
-    assert not any(tmp_path.iterdir())
-
-    places = [tmp_path / "weights", tmp_path / "elsewhere", *[tmp_path / "torch/hub/checkpoints"] * (name == "lpips")]
-    for place in places:
-        place.mkdir(parents=True, exist_ok=True)
-        for file in module.WEIGHTS.names:
-            (place / file).touch()
-    first = module.WEIGHTS.names[0]
-    assert module.weights_file() == Path("weights") / first
-    monkeypatch.setenv("TOKENIZER_WEIGHTS", str(tmp_path / "elsewhere"))
-    assert module.weights_file() == tmp_path / "elsewhere" / first
-    monkeypatch.setenv("TOKENIZER_WEIGHTS", str(tmp_path / "nowhere"))
-    if name == "lpips":
-        assert module.weights_file() == tmp_path / "torch/hub/checkpoints" / first
-    else:
-        assert str(tmp_path / "nowhere") in missing(module)
-    assert module.weights_file(tmp_path / "weights" / first) == tmp_path / "weights" / first
-    line = missing(module, tmp_path / "typo.pth")
-    assert str(tmp_path / "typo.pth") in line
-    assert module.WEIGHTS.upstream in line
-    assert "\n" not in line
-
-
-class Code:
-    """Unpickled, it makes a folder."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Callable, tuple[str]]:
-        return os.mkdir, (str(self.folder),)
-
-
-def truncated(path: Path, good: Path) -> None:
-    path.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
-
-
-def text(path: Path, good: Path) -> None:
-    path.write_text("<html>404</html>")
-
-
-def empty(path: Path, good: Path) -> None:
-    path.touch()
-
-
-def code_in_torch_format(path: Path, good: Path) -> None:
-    torch.save({"weight": Code(path.parent / "ran")}, path)
-
-
-def code_in_a_pickle(path: Path, good: Path) -> None:
-    path.write_bytes(pickle.dumps(Code(path.parent / "ran")))
-
-
-def a_list(path: Path, good: Path) -> None:
-    torch.save([torch.zeros(2)], path)
-
-
-def other_keys(path: Path, good: Path) -> None:
-    torch.save({f"module.{key}": x for key, x in tensors(good).items()}, path)
-
-
-def other_shapes(path: Path, good: Path) -> None:
-    torch.save({key: x.flatten()[:3].clone() for key, x in tensors(good).items()}, path)
-
-
-def tensors(path: Path) -> dict[str, Tensor]:
-    return dinov2.WEIGHTS.read(path)
-
-
-@pytest.mark.parametrize("name", FROM_FILES)
-@pytest.mark.parametrize(
-    "spoiled", [truncated, text, empty, code_in_torch_format, code_in_a_pickle, a_list, other_keys, other_shapes]
-)
-def test_weights_that_do_not_fit_are_a_mistake_of_one_line_and_run_nothing(name, spoiled, files, tmp_path):
-    path = tmp_path / f"spoiled{files[name].suffix if spoiled in (truncated, text, empty) else '.pth'}"
-    spoiled(path, files[name])
-    with pytest.raises(Mistake) as mistake:
-        load(name, path)
-    line = str(mistake.value)
-    assert line.startswith(f"{path} is not {FROM_FILES[name].WEIGHTS.upstream}")
-    assert "\n" not in line
-    assert len(line) < 250 + len(str(path)) + len(FROM_FILES[name].WEIGHTS.upstream)
-    assert "weights_only" not in line  # torch's advice to run the code
-    if spoiled is other_keys:
-        assert "Missing key" in line
-    assert not (tmp_path / "ran").exists()
-
-
-def test_a_network_looks_at_no_side_that_it_was_not_made_for(files):
-    with pytest.raises(Mistake, match="a side of 299 px, not 256 px"):
-        inception.load(MACHINE, 256, files["inception"])
-    with pytest.raises(Mistake, match="multiple of 14 px, not 256 px"):
-        dinov2.load(MACHINE, 256, files["dinov2"])
-
-
-def test_a_checksum_is_that_of_the_file_as_it_is_now(tmp_path, monkeypatch):
-    path = tmp_path / "weights.pth"
-    path.write_bytes(b"one")
-    assert short_checksum(path) == hashlib.sha256(b"one").hexdigest()[:12]
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", None)
-        assert short_checksum(path) == hashlib.sha256(b"one").hexdigest()[:12]  # read once
-    path.write_bytes(b"another")
-    assert short_checksum(path) == hashlib.sha256(b"another").hexdigest()[:12]

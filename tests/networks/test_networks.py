@@ -29,7 +29,7 @@ from models.efficientnet import PerceptualDistance
 from models.lpips import Lpips
 from models.tokenizer import Tokenizer
 from tests.conftest import experiment, images
-from tests.networks.test_measures import vgg_file
+from tests.networks.random_weights import vgg_file
 
 MACHINE = Machine("cpu", "float32", 1)
 OF_HUB = {**DINOV2, "dino_vits16": DINO}

@@ -15,7 +15,7 @@ from reports.statistics.bootstrap import optimum
 from reports.sweep.answer import Answer
 from reports.sweep.points import TriedPoint, TriedPoints
 from tests.conftest import experiment
-from tests.reports.test_claims import KL_WEIGHT, given, ranges
+from tests.reports.claimed import KL_WEIGHT, given, ranges
 
 NOISE = (-1.0, 0.0, 1.0)
 FIELD = "tokenizer.masking.max_ratio"

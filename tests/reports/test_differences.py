@@ -13,7 +13,7 @@ from harness.evaluation.records import digits_of, heading
 from harness.experiments.study import Row
 from reports.ablation.differences import LEGEND, Differences
 from reports.statistics import intervals
-from tests.reports.test_claims import Given, given, merged, place, seeds_of
+from tests.reports.claimed import Given, given, merged, place, seeds_of
 from tests.reports.test_report import table
 
 METRICS = ("gfd", "psnr")

@@ -1,4 +1,4 @@
-"""Stages measured by another network than Lite2, on random weights; what numbers are called; and images in chunks."""
+"""Stages measure by another network than Lite2, on random weights; and what numbers are called."""
 
 from __future__ import annotations
 
@@ -14,17 +14,12 @@ import torch
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from harness.data import splits
-from harness.data.tensors import channels_first
-from harness.evaluation import fidelity, generated, reconstructed
 from harness.evaluation import records as metrics
 from harness.evaluation.frechet import FeatureMoments
 from harness.evaluation.generated import Generated
-from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import records
 from harness.evaluation.reference import TrainingFeatures
 from harness.evaluation.reference import load as load_reference
-from harness.execution.worker import Place, perform
 from harness.experiments.experiment import Experiment
 from harness.experiments.fields import with_fields
 from harness.experiments.requests import AblationRequest, study_called
@@ -34,8 +29,7 @@ from harness.networks import weight_files
 from harness.networks.frozen import Outputs
 from harness.networks.measures import dinov2, inception
 from harness.networks.weight_files import INCEPTION, short_checksum
-from harness.planning.task import task, tasks
-from harness.stages import reference
+from harness.planning.task import task
 from harness.store.records import Record
 from harness.store.runs import Store
 from harness.system import plugins
@@ -45,10 +39,9 @@ from reports import tables
 from reports.ablation.page import write
 from reports.results import Result, protocol_of
 from tests.conftest import experiment
-from tests.evaluation.test_latent_metrics import made
-from tests.networks.test_measures import SMALL, SMALL_PX, dinov2_file, inception_file
+from tests.networks.random_weights import SMALL, SMALL_PX, dinov2_file, inception_file
+from tests.stages.few_images import FEW, run
 
-CPU = Machine("cpu", "float32", 1)
 STAGES = ("evaluation", "generation")
 METRICS = {
     name: plugins.load("harness.evaluation.metrics", name, "metric")
@@ -56,21 +49,6 @@ METRICS = {
 }
 SEES = [name for name, metric in METRICS.items() if hasattr(metric, "names")]
 WIDTHS = {"lite2": 120, "inception": 96, "dinov2": 384}  # the distance of 2,048 features takes its time
-FEW = {
-    "data__train_images": 24,
-    "data__val_images": 16,
-    "training__steps": 5,
-    "training__warmup_steps": 1,
-    "generator__training__steps": 5,
-    "generator__training__warmup_steps": 1,
-    "evaluation__metrics_px": 32,
-    "evaluation__kid_subset_images": 16,
-    "evaluation__kid_subsets": 2,
-    "guidance__on": False,
-    "sampling__images": 20,
-    "sampling__curve_images": 16,
-    "sampling__steps": 2,
-}
 PAPER = {
     "evaluation__measure": "inception",
     "data__image_size": 256,
@@ -81,12 +59,6 @@ PAPER = {
 
 def few(measure: str, **fields: object) -> Experiment:
     return experiment("mactok", **FEW, evaluation__measure=measure, **fields)
-
-
-def run(store: Store, asked: Experiment, *stages: str) -> dict[str, str]:
-    """The states of the stages and of all that they take."""
-    place = Place(CPU, lambda: False, quiet=True)
-    return {t.stage: perform(t, store, "", place) for t in tasks([asked], stages)}
 
 
 def narrow(load: Callable[[Machine], Callable[[Tensor], Outputs]], machine: Machine) -> Callable[[Tensor], Outputs]:
@@ -199,9 +171,9 @@ def test_missing_weights_are_told_in_a_line(tmp_path, monkeypatch, capsys, store
     asked = few("inception", seed=0)
     elsewhere = Store(tmp_path / "runs")
     assert run(elsewhere, asked, "reference")["reference"] == "failed"
-    told = capsys.readouterr().err.strip()
-    assert "\n" not in told
-    assert f"the weights of {inception.title} are missing: no {INCEPTION.names[0]}" in told
+    message = capsys.readouterr().err.strip()
+    assert "\n" not in message
+    assert f"the weights of {inception.title} are missing: no {INCEPTION.names[0]}" in message
     assert not (task("reference", asked).run_in(elsewhere).folder / "error.txt").exists()
 
 
@@ -322,111 +294,3 @@ def test_a_page_names_the_network_and_calls_nothing_fid(store, tmp_path):
 
 def _text(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-# Images in chunks
-
-
-class Counted:
-    """An array that counts how often each image was asked for, and the most that were at once."""
-
-    def __init__(self, images: np.ndarray):
-        self.images, self.shape = images, images.shape
-        self.times, self.most = np.zeros(len(images), int), 0
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        self.times[rows] += 1
-        self.most = max(self.most, len(self.images[rows]))
-        return self.images[rows]
-
-    def __array__(self, *_: object, **__: object) -> np.ndarray:
-        raise AssertionError("the whole split is asked for")
-
-
-@pytest.fixture
-def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Counted]:
-    """Splits by name, as they were opened."""
-    rng = np.random.default_rng(0)
-    arrays = {split: rng.integers(0, 256, (n, 32, 32, 3), np.uint8) for split, n in (("train", 300), ("val", 300))}
-    found = {split: Counted(images) for split, images in arrays.items()}
-    monkeypatch.setattr(splits, "open_split", lambda _, split: splits.Split(found[split], np.arange(300) % 4, None))  # type: ignore[arg-type]
-    np.save(tmp_path / "pixel_eigenvalues.npy", np.ones(8))
-    return found
-
-
-def measured(folder: Path) -> list[Record]:
-    names = ["rfd", "kid", "psnr", "ssim", "shuffled_error", "dropped_token", "probe_mean"]
-    return records(Reconstructed(made("kl_vae"), experiment("kl_vae"), CPU, folder, "val", 0), names)
-
-
-def test_chunks_of_any_size_give_the_same_bits(counted, tmp_path, monkeypatch):
-    monkeypatch.setattr(reconstructed, "DROPPED_IMAGES", 20)
-    whole = measured(tmp_path)
-    monkeypatch.setattr(reconstructed, "CHUNK", 128)
-    assert measured(tmp_path) == whole
-    assert len(whole) == 7
-
-
-def test_no_more_images_than_a_chunk_are_asked_for_at_once_and_none_often(counted, tmp_path, monkeypatch):
-    monkeypatch.setattr(reconstructed, "CHUNK", 128)
-    monkeypatch.setattr(reconstructed, "DROPPED_IMAGES", 20)
-    measured(tmp_path)
-    assert 0 < max(split.most for split in counted.values()) <= 128
-    assert counted["val"].times.max() <= 4  # encoded, compared, SSIM, and the first ones without each token
-    assert counted["val"].times[-1] == 3
-    assert counted["train"].times[:256].max() == 1
-
-
-def test_shuffled_errors_are_those_of_the_latents_of_the_image_before(counted, tmp_path, monkeypatch):
-    monkeypatch.setattr(reconstructed, "CHUNK", 128)
-    m = Reconstructed(made("kl_vae"), experiment("kl_vae"), CPU, tmp_path, "val", 0)
-    pairs = [torch.cat(images) for images in zip(*m.pairs(), strict=True)]
-    difference = (pairs[0].double() - pairs[1].roll(1, 0).double()) / 127.5
-    expected = difference.square().mean((1, 2, 3))
-    torch.testing.assert_close(m.shuffled_errors, expected, rtol=0, atol=2e-5)
-    assert not torch.allclose(m.shuffled_errors, m.errors, rtol=0, atol=1e-3)
-
-
-def kept(
-    store: Store, asked: Experiment, count: int, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], TrainingFeatures]:
-    monkeypatch.setattr(reference, "KEPT", count)
-    monkeypatch.setattr(reference, "CHUNK", 10)
-    assert run(store, asked, "reference")["reference"] == "done"
-    return load_reference(task("reference", asked).run_in(store))
-
-
-def test_of_many_training_images_all_moments_and_some_features_are_kept(tmp_path, monkeypatch):
-    asked = experiment("mactok", **FEW | {"data__train_images": 64, "data__val_images": 20})
-    every = kept(Store(tmp_path / "all"), asked, 64, monkeypatch)
-    some = kept(Store(tmp_path / "some"), asked, 21, monkeypatch)
-    assert every.moments is None
-    assert some.images == every.images == 64
-    places = [i * 64 // 21 for i in range(21)]
-    train = splits.open_split(task("data", asked).run_in(Store(tmp_path / "all")).folder, "train").images
-    expected = fidelity.outputs(channels_first(train[:]), fidelity.network(asked.evaluation, CPU)).features
-    torch.testing.assert_close(every.features, expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(some.features, expected[places], rtol=1e-4, atol=1e-4)
-    expected = FeatureMoments.of(every.features)
-    torch.testing.assert_close(some.moments.mean, expected.mean)
-    torch.testing.assert_close(some.moments.scatter, expected.scatter)
-    of_all, of_some = (
-        {(r.metric, r.split): r for r in task("reference", asked).run_in(Store(tmp_path / name)).records()}
-        for name in ("all", "some")
-    )
-    assert of_some["gfd", "real"].value == pytest.approx(of_all["gfd", "real"].value, rel=1e-6)
-    assert of_some["gfd", "real"].protocol == of_all["gfd", "real"].protocol
-    assert "reference: 20 training images" in of_some["precision", "real"].protocol
-
-
-def test_precision_takes_no_more_training_images_than_adm_does(monkeypatch):
-    assert generated.REFERENCE_IMAGES == 10_000
-    monkeypatch.setattr(generated, "REFERENCE_IMAGES", 12)
-    features = torch.from_numpy(np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32))
-    m = Generated(Outputs(features[:30]), TrainingFeatures(features[30:]), experiment(), "samples", "drawn")
-    assert m.precision_recall == fidelity.precision_recall(features[:30], features[30:][torch.arange(12) * 30 // 12])
-    protocol = next(r.protocol for r in records(m, ["precision"]))
-    assert "12 training images" in protocol

@@ -1,0 +1,256 @@
+"""The judge of correlations over rows, of curves, and of the best value and the range of a field."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from harness.experiments.claims import Faster
+from harness.experiments.fields import flat
+from reports.claims.judge import judge, speed_up
+from reports.statistics.bootstrap import optimum, rank_correlation_interval
+from tests.reports.claimed import (
+    BEST,
+    MAX_RATIO,
+    NOISE,
+    PROBE,
+    TRIED,
+    WEIGHTS,
+    WIDER,
+    Given,
+    at,
+    given,
+    places,
+    ranges,
+)
+
+# Correlated
+
+
+def probed(pairs: Sequence[tuple[float, float]]) -> list[Given]:
+    """A row a pair, over two seeds around it."""
+    return [
+        given(f"row {k}", seed, probe=probe + noise, gfd_unguided=gfd - noise)
+        for k, (probe, gfd) in enumerate(pairs)
+        for seed, noise in enumerate((-0.25, 0.25))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gfds", "against", "together"),
+    [
+        ((50, 40, 30, 20, 10), "holds", "does not hold"),
+        ((10, 20, 30, 40, 50), "does not hold", "holds"),
+        ((30, 10, 50, 20, 40), "undecided", "undecided"),
+    ],
+)
+def test_a_rank_correlation_is_judged_over_rows(gfds, against, together):
+    pairs = list(zip((1, 2, 3, 4, 5), gfds, strict=True))
+    interval = rank_correlation_interval([[pair] for pair in pairs])
+    for side, verdict in ((-1, against), (+1, together)):
+        found = judge(dataclasses.replace(PROBE, side=side), probed(pairs), {})
+        assert (found.verdict, found.n, found.p) == (verdict, 5, interval.p)
+        assert f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]" in found.here
+        assert re.search(r"over 5 rows .*covers \d\d % in simulation", found.here)
+        assert found.paper == "-1.00 over 3 points of the figure"
+
+
+def test_a_rank_correlation_takes_three_rows_that_differ():
+    for pairs in ([], [(1, 9), (2, 8)], [(1, 9), (1, 8), (1, 7)]):
+        assert judge(PROBE, probed(pairs), {}).verdict == "no data"
+    with_nothing = [*probed([(1, 9), (2, 8)]), given("row 2", 0, probe=3.0), given("row 3", 0, gfd_unguided=3.0)]
+    assert judge(PROBE, with_nothing, {}).verdict == "no data"
+
+
+# Faster
+
+
+def curve(of: Mapping[int, float]) -> pd.Series:
+    return pd.Series(of, dtype=float)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "times"),
+    [
+        ({100: 50, 200: 20, 300: 15, 400: 10}, {100: 60, 200: 40, 300: 30, 400: 20}, 2),  # at 20 after 200 of 400
+        ({100: 50, 200: 10}, {100: 60, 400: 20}, 400 / 175),  # three quarters of the way from 50 to 10
+        ({100: 10, 200: 5}, {100: 40, 400: 20}, 4),  # there at its first point: at least so fast
+        ({100: 50, 200: 40}, {100: 60, 200: 20}, 0.75),  # never there: the other is at 40 after 150
+        ({100: 50, 200: 40}, {100: 40, 200: 20}, 0.5),
+        ({100: 50, 200: 20, 300: 30, 400: 15}, {100: 50, 200: 40, 300: 35, 400: 25}, 400 / (100 + 100 * 25 / 30)),
+        ({100: 50, 200: 20}, {100: 50, 200: 20}, 1),
+        ({400: 20}, {400: 30}, 1),  # one point says nothing
+    ],
+)
+def test_the_speed_up_by_hand(one, other, times):
+    assert speed_up(curve(one), curve(other)) == pytest.approx(times)
+
+
+def test_the_speed_up_turned_round_is_its_inverse_and_the_unit_of_gfd_does_not_matter():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        one, other = (pd.Series(rng.uniform(1, 100, 5), index=[100, 200, 300, 400, 500]) for _ in range(2))
+        found = speed_up(one, other)
+        assert found > 0
+        assert speed_up(other, one) == pytest.approx(1 / found)
+        assert speed_up(3 * one + 1, 3 * other + 1) == pytest.approx(found)
+
+
+def test_a_curve_that_needs_a_fourth_of_the_steps_is_four_times_as_fast():
+    steps = np.arange(1, 401)
+    fast, slow = (pd.Series(np.exp(-steps / time), index=steps) for time in (25, 100))
+    assert speed_up(fast, slow) == pytest.approx(4, rel=1e-3)
+
+
+STEPS = (100, 200, 300, 400, 500)
+FASTER = Faster("fewer steps", "Fig. 6b", "row", "base", 6.25)
+
+
+def falling(row: str, times: Sequence[float], finished: bool = True) -> list[Given]:
+    """Curves of gFD that fall in so many steps, by seed."""
+    return [
+        given(row, seed, gfds={step: 100 * math.exp(-step / time) for step in STEPS}, finished=finished)
+        for seed, time in enumerate(times)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("times", "verdict"),
+    [
+        ((200.0, 220.0, 190.0), "holds"),
+        ((900.0, 800.0, 950.0), "does not hold"),
+        ((200.0, 800.0, 350.0), "undecided"),
+        ((200.0,), "undecided"),
+        ((400.0, 400.0, 400.0), "undecided"),
+        ((), "no data"),
+    ],
+)
+def test_faster_is_judged_by_the_ratio_of_steps(times, verdict):
+    base = falling("base", (400.0, 400.0, 400.0))
+    found = judge(FASTER, [*falling("row", times), *base], {})
+    assert (found.verdict, found.n, found.paper) == (verdict, len(times), "6.25 times")
+    if times:
+        ratios = [
+            speed_up(a.points("gfd", "generator_snapshots"), base[0].points("gfd", "generator_snapshots"))
+            for a in falling("row", times)
+        ]
+        assert found.here.startswith(f"{stats.gmean(ratios):.2f} times as fast")
+    if len(set(times)) > 1:
+        low, high = np.exp(stats.ttest_1samp(np.log(ratios), 0).confidence_interval(0.95))
+        assert found.here.endswith(f"[{low:.2f}, {high:.2f}]")
+
+
+def test_curves_with_what_is_no_number_are_left_out():
+    results = [*falling("row", (200.0, 220.0, 190.0)), *falling("base", (400.0, 400.0, 400.0))]
+    bad = [given("row", 3, gfds={100: 50.0, 200: math.nan}), given("base", 3, gfds={100: 50.0, 200: 40.0})]
+    bad += [given("row", 4, gfds={100: 50.0, 200: 40.0}), given("base", 4, gfds={100: math.inf, 200: 40.0})]
+    bad += [given("row", 5), given("base", 5, gfds={100: 50.0})]
+    assert judge(FASTER, results + bad, {}) == judge(FASTER, results, {})
+
+
+# Best
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [
+        ({m: 100.0 + 100 * (m != 0.7) for m in TRIED}, "holds"),
+        ({m: 100.0 + 100 * (m != 0.5) for m in TRIED}, "does not hold"),
+        ({m: 100.0 + 100 * (m not in (0.6, 0.7)) for m in TRIED}, "undecided"),
+        (dict.fromkeys(TRIED, 100.0), "undecided"),
+        ({m: 100.0 + 100 * (m not in (0.5, 0.6)) for m in TRIED}, "does not hold"),
+        ({m: 100.0 + 100 * (m != 0.7) for m in TRIED if m != 0.6}, "no data"),
+        ({}, "no data"),
+    ],
+)
+def test_best_holds_only_where_no_other_place_can_be_the_best(means, verdict):
+    found = judge(BEST, places(means), {})
+    assert (found.verdict, found.p, found.paper) == (verdict, None, "0.7")
+    if verdict == "no data":
+        assert found.here.endswith(": 0.6" if means else ": 0.4, 0.5, 0.6, 0.7, 0.8")
+    else:
+        among = optimum({m: [mean + n for n in NOISE] for m, mean in means.items()}, "lower").candidates
+        assert f"the truth may be at {', '.join(f'{m:g}' for m in among)} (" in found.here
+        assert re.search(r"covers \d\d % in simulation", found.here)
+        assert found.n == 3
+
+
+def test_the_verdict_of_best_follows_the_interval_of_the_optimum():
+    rng, seen = np.random.default_rng(0), set()
+    for _ in range(40):
+        groups = {m: list(rng.normal(2 * (m != 0.7) * rng.uniform(0, 3), 1, 3)) for m in TRIED}
+        found = judge(BEST, [at(m, seed, v) for m, values in groups.items() for seed, v in enumerate(values)], {})
+        among = optimum(groups, "lower").candidates
+        seen.add(found.verdict)
+        assert found.verdict == ("does not hold" if 0.7 not in among else "holds" if len(among) == 1 else "undecided")
+    assert len(seen) > 1
+
+
+def test_places_that_the_paper_did_not_try_do_not_count():
+    results = places({m: 100.0 + 100 * (m != 0.7) for m in TRIED})
+    assert judge(BEST, results + places({0.0: 1.0, 0.75: 2.0}), {}) == judge(BEST, results, {})
+
+
+def test_one_seed_has_a_best_place_and_decides_nothing():
+    found = judge(BEST, places({m: m for m in TRIED}, noise=(0.0,)), {})
+    assert (found.verdict, found.n) == ("undecided", 1)
+    assert found.here == "gFD is best at 0.4; one seed: no interval"
+    alike = judge(BEST, places({m: m for m in TRIED}, noise=(0.0, 0.0)), {})
+    assert (alike.verdict, alike.n) == ("undecided", 2)
+    assert "seeds that do not differ" in alike.here
+
+
+def test_what_is_no_number_is_not_measured():
+    results = places({m: 100.0 + 100 * (m != 0.7) for m in TRIED})
+    assert judge(BEST, [*results, at(0.5, 3, math.nan)], {}) == judge(BEST, results, {})
+    gone = [r for r in results if flat(r.experiment)[MAX_RATIO] != 0.5]
+    assert judge(BEST, [*gone, at(0.5, 0, math.inf)], {}).here.endswith(": 0.5")
+
+
+# Wider
+
+
+@pytest.mark.parametrize(
+    ("kl_vae", "mactok", "verdict"),
+    [
+        ((2, 2, 2), (3, 4, 3), "holds"),
+        ((0, 0, 0), (5, 5, 5), "holds"),
+        ((2, 2, 2), (2, 2, 1), "does not hold"),
+        ((3, 4, 3), (2, 2, 2), "does not hold"),
+        ((2, 2, 2), (3, 2, 3), "undecided"),
+        ((2, 2, 2), (3, 1, 3), "undecided"),
+        ((0, 0), (5, 5), "undecided"),  # before three seeds nothing is said
+        ((0,), (5,), "undecided"),
+        ((), (5, 5, 5), "no data"),
+    ],
+)
+def test_wider_takes_three_seeds_that_all_agree(kl_vae, mactok, verdict):
+    found = judge(WIDER, ranges({"KL-VAE": kl_vae, "mactok": mactok}), {})
+    assert (found.verdict, found.n, found.p) == (verdict, len(kl_vae), None)
+    if kl_vae:
+        counts = [", ".join(map(str, seeds)) for seeds in (mactok, kl_vae)]
+        assert found.here.startswith(f"mactok is active at {counts[0]} of 5 values and KL-VAE is active at {counts[1]}")
+
+
+def test_only_values_that_both_rows_have_are_counted():
+    """Else the row whose sweep is further would have the wider range."""
+    few = ranges({"KL-VAE": (1, 1, 1)}, WEIGHTS[:1])
+    found = judge(WIDER, few + ranges({"mactok": (5, 5, 5)}), {})
+    assert (found.verdict, found.n) == ("does not hold", 3)
+    assert "mactok is active at 1, 1, 1 of 1 values" in found.here
+    others = ranges({"KL-VAE": (1, 1, 1)}, WEIGHTS[:1]) + ranges({"mactok": (1, 1, 1)}, WEIGHTS[1:])
+    assert judge(WIDER, others, {}).verdict == "no data"
+    unfinished = [dataclasses.replace(r, finished=False) for r in ranges({"mactok": (5, 5, 5)}, WEIGHTS[1:])]
+    assert judge(WIDER, few + ranges({"mactok": (1, 1, 1)}, WEIGHTS[:1]) + unfinished, {}) == found
+
+
+def test_only_seeds_that_both_rows_have_are_counted():
+    found = judge(WIDER, ranges({"KL-VAE": (2, 2, 2), "mactok": (3, 3, 3, 0)}), {})
+    assert (found.verdict, found.n) == ("holds", 3)
