@@ -83,7 +83,7 @@ def test_what_is_not_finished_has_no_numbers_to_compare(tmp_path, capsys):
     assert compare.main([a.key, b.key, "--runs", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "failed" in text
-    assert "no number that both" in text
+    assert "have no number in common" in text
 
 
 def test_what_cannot_be_compared(tmp_path):

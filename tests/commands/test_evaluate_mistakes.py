@@ -157,7 +157,7 @@ def test_missing_weights_are_named_with_where_to_put_them(name, sets, small, cap
 def test_more_images_than_the_protocol_takes_are_not_scored(sets, quick, small, capsys, monkeypatch):
     monkeypatch.setitem(PROTOCOLS, "adm256", dataclasses.replace(PROTOCOLS["adm256"], images=N - 1))
     line = refused(monkeypatch, capsys, *asking(sets, "adm256"), "--fewer")
-    assert f"adm256 takes {N - 1} images and {sets / 'images.npz'} holds {N}" in line
+    assert f"adm256 takes {N - 1} images, {sets / 'images.npz'} holds {N}" in line
     assert "--fewer" not in line
 
 

@@ -73,7 +73,7 @@ def test_only_inception_has_a_fid():
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_a_protocol_says_what_it_takes(name):
-    protocol = protocols.protocol(name)
+    protocol = protocols.protocol_called(name)
     assert protocol.network in plugins.names("harness.networks.measures")
     assert protocol.about and protocol.reference
     assert "\n" not in protocol.about + protocol.reference
