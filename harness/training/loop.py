@@ -67,7 +67,8 @@ def train(work: Work, training: Training, learner: Learner[Model]) -> Trained[Mo
     """Trains the parameters of the objective that require gradients; records the median `step_seconds` as a fact.
 
     The processes share the parts of a batch (data parallelism), and each takes its own parts one after another
-    (accumulation). The number of parts changes results by rounding only.
+    (accumulation). The number of parts changes results by rounding only, unless the loss has an adaptive weight: see
+    `Execution`.
 
     Raises `Stopped` after saving a checkpoint, `Diverged`, and `Mistake` if a batch cannot be shared evenly.
     """
