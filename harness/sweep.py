@@ -17,7 +17,6 @@ from harness.planning.gpus import Pace
 from harness.planning.plan import Plan, plan_of, require_data, require_influence
 from harness.planning.task import tasks
 from harness.search.driver import Driver, alone
-from harness.search.progress import TrialLines
 from harness.search.samplers import ADAPTIVE_TRIALS, PRUNERS, SAMPLERS, Search
 from harness.search.storage import (
     default_storage,
@@ -28,6 +27,7 @@ from harness.search.storage import (
     trouble_of,
     without_password,
 )
+from harness.search.trial_lines import TrialLines
 from harness.store.runs import Store
 from harness.system import plugins
 from harness.system.errors import Mistake

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from models import config
 from models.alignment import AlignmentLoss, Features
-from models.loss import Loss
+from models.loss_terms import Loss
 from models.masking import Draws, image_mask, latent_mask
 from models.tokenizer import Tokenizer
 

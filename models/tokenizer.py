@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from models import config
+from models.posterior import Posterior
 from models.transformer import Blocks, angles_2d, positions_1d, positions_2d
 
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
-
-
-class Posterior(NamedTuple):
-    """q(z | x): mean and log-variance (B, L, Z); a deterministic bottleneck has no log-variance."""
-
-    mean: Tensor
-    log_variance: Tensor | None
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """z = mean + sigma * noise, for noise ~ N(0, I) of the same shape; the mean if it is deterministic."""
-        if self.log_variance is None:
-            return self.mean
-        return self.mean + (self.log_variance / 2).exp() * noise
-
-    def kl(self) -> Tensor:
-        """KL(q || N(0, 1)) in nats per image and dimension (B, L, Z)."""
-        assert self.log_variance is not None, "a deterministic bottleneck has no KL divergence"
-        return (self.mean**2 + self.log_variance.exp() - 1 - self.log_variance) / 2
 
 
 def learned(*shape: int) -> nn.Parameter:

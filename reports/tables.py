@@ -1,14 +1,12 @@
-"""Heads, cells and Markdown of tables, and the rendering of pages."""
+"""Heads, cells and Markdown of tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from harness.evaluation.records import digits_of, heading, text_of
-from harness.system.files import replacing
 from reports.results import Result, protocol_of
 from reports.statistics import intervals
 
@@ -47,17 +45,3 @@ def statuses(seeds: Sequence[Result]) -> str:
 def markdown(lines: list[dict[str, str]]) -> str:
     """A Markdown table of lines with the same columns; numbers are not reformatted."""
     return str(pd.DataFrame(lines).fillna("–").to_markdown(index=False, disable_numparse=True))
-
-
-def write_page(template: str, path: Path, **values: object) -> Path:
-    """Renders a template with `values`, writes the page to `path` atomically, and returns the path."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    text = templates.get_template(template).render(**values)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(text)
-    return path

@@ -126,7 +126,7 @@ def _sampling(experiment: Experiment, machine: Machine) -> Callable[[float, tupl
     import torch
 
     from harness.latents import sampling
-    from models.flow import guided
+    from models.guidance import guided
     from models.samplers import SAMPLERS
 
     network, batch = _network(experiment, machine), experiment.generator.training.batch_images

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.data.splits import Split
-    from models.tokenizer import Posterior, Tokenizer
+    from models.posterior import Posterior
+    from models.tokenizer import Tokenizer
 
 DROPPED_IMAGES = 256  # for the error without a token: decoded once per token
 

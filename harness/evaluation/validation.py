@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from harness.system.machine import Machine
-    from models.tokenizer import Posterior, Tokenizer
+    from models.posterior import Posterior
+    from models.tokenizer import Tokenizer
 
 
 class Validation:

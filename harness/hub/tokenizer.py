@@ -31,7 +31,8 @@ from harness.networks import weights
 from harness.planning.task import experiment_of
 from harness.store.runs import Run, Store
 from harness.system.errors import Mistake, Trouble
-from models.tokenizer import Posterior, Tokenizer
+from models.posterior import Posterior
+from models.tokenizer import Tokenizer
 
 
 class PretrainedTokenizer(

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from harness.data.tensors import to_tensor, to_uint8
 from harness.system.machine import Machine
-from models.tokenizer import Posterior, Tokenizer
+from models.posterior import Posterior
+from models.tokenizer import Tokenizer
 
 BATCH = 128
 

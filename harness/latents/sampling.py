@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.experiments.experiment import Experiment, Guide, Sampling
-from harness.latents.samples import SAMPLES
+from harness.latents.sample_plan import SAMPLES
 from harness.latents.statistics import LatentStatistics, load_statistics
 from harness.networks import weights
 from harness.planning.stage import Outcome, Work
@@ -19,7 +19,7 @@ from harness.store.runs import Run
 from harness.system.files import replacing
 from harness.system.machine import Machine
 from harness.system.randomness import generator
-from models.flow import guided
+from models.guidance import guided
 from models.samplers import SAMPLERS, times
 
 BATCH = 256

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.store.runs import Run
-from models.tokenizer import Posterior
+from models.posterior import Posterior
 
 STATISTICS = "statistics.npz"
 

@@ -21,9 +21,9 @@ from harness.experiments.objectives import PROXY_STAGE, Objective
 from harness.experiments.requests import Point, SweepRequest
 from harness.planning import request_log
 from harness.planning.task import Task, task, tasks
-from harness.search.progress import TrialLines
 from harness.search.samplers import Search
 from harness.search.storage import lock_of
+from harness.search.trial_lines import TrialLines
 from harness.search.trials import Trials, can_retry, state_of
 from harness.store.runs import Run, Store
 from harness.system.errors import Mistake

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.experiments.experiment import Experiment
-from harness.latents.samples import SAMPLES
+from harness.latents.sample_plan import SAMPLES
 from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work, decoder
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.experiments.experiment import Experiment, Guide
-from harness.latents.samples import samples_config, samples_size
+from harness.latents.sample_plan import samples_config, samples_size
 from harness.planning.stage import Outcome, Size, Work
 
 revision = 2

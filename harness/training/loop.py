@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import math
 import statistics
@@ -21,9 +20,10 @@ from torch.utils.checkpoint import checkpoint
 from harness.experiments.experiment import Training
 from harness.planning.stage import Diverged, Stopped, Work, require_even
 from harness.system.randomness import Part
+from harness.training import ema
 from harness.training.checkpoints import CheckpointWriter, TrainingState, restore
 from harness.training.optimizer import adamw, learning_rate
-from models.adaptive import AdaptiveBlock
+from models.adaptive_transformer import AdaptiveBlock
 from models.transformer import Block
 
 if TYPE_CHECKING:
@@ -105,10 +105,9 @@ class _Loop(Generic[Model]):
         self.parts = [Part(work.processes.rank * accumulate + k, size * accumulate) for k in range(accumulate)]
         self.parameters = [p for p in learner.objective.parameters() if p.requires_grad]
         self.optimizer = adamw(training, self.parameters)
-        self.ema = copy.deepcopy(learner.averaged)
+        self.ema = ema.copy_of(learner.averaged)
         _economise(work, learner.objective)
         self.forward = _distributed(learner.objective) if size > 1 else learner.objective
-        self.ema.requires_grad_(False).eval()
 
     @property
     def state(self) -> TrainingState:
@@ -128,7 +127,7 @@ class _Loop(Generic[Model]):
             raise Diverged(f"the loss or its gradient is not finite at step {step}")
         self.optimizer.step()
         self.optimizer.zero_grad()
-        _average(self.ema, learner.averaged, training.ema_decay)
+        ema.update(self.ema, learner.averaged, training.ema_decay)
         if opponent is not None:
             opponent.update(step, terms, processes)
         return terms | {"gradient_norm": norm}
@@ -194,8 +193,3 @@ def _economise(work: Work, model: nn.Module) -> None:
 def _mean(values: list[dict[str, Tensor]]) -> Tensor:
     """The mean of every term over the parts, in order, float64: no digit of the terms is lost."""
     return torch.stack([torch.stack([part[name].double() for part in values]).mean() for name in values[0]])
-
-
-@torch.no_grad()
-def _average(ema: nn.Module, model: nn.Module, decay: float) -> None:
-    torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.adaptive import AdaptiveBlock, AdaptiveTransformer
+from models.adaptive_transformer import AdaptiveBlock, AdaptiveTransformer
 from models.config import Transformer
 from models.transformer import angles_1d
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from models.adaptive import AdaptiveBlock, AdaptiveTransformer
+from models.adaptive_transformer import AdaptiveBlock, AdaptiveTransformer
 from models.config import Transformer
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,69 +15,6 @@ from reports.results import Result, protocol_of, rows_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-CURVES = (
-    ("val/kl", "KL (nats per image)"),
-    ("mutual_information", "mutual information, lower bound (nats)"),
-    ("gaussian_rate", "Gaussian rate, its upper bound (nats)"),
-    ("val/active_units", "active units (%)"),
-    ("effective_rank", "effective rank"),
-    ("probe", "linear probe (%)"),
-    ("val/shuffled_error", "shuffled-latent error"),
-    ("val/error", "squared error"),
-    ("rfd", ""),  # its label names the network
-)
-
-EMBEDDED_IMAGES = 512  # for t-SNE and UMAP: two seconds per row; 1,024 take t-SNE twice as long
-
-
-def curves(results: Sequence[Result], path: Path) -> bool:
-    """Draws diagnostics over the tokenizer's training, one line per row and seed; False if there is nothing to draw."""
-    if all(result.curves.empty for result in results):
-        return False
-    drawing, axes = figure(11, 8.6, nrows=3, ncols=3, sharex=True)
-    for axis, (metric, label) in zip(axes.flat, CURVES, strict=True):
-        if metric == "mutual_information":
-            _log_images(axis, results)
-        for number, (name, seeds) in enumerate(rows_of(results).items()):
-            for first, result in enumerate(seeds):
-                _line(axis, result, metric, number, name if first == 0 else None)
-        axis.set_title(label or _title(metric, results, "val", "snapshots"), fontsize=10, loc="left")
-        axis.grid(alpha=0.3)
-    for axis in axes[-1]:
-        axis.set_xlabel("training step")
-    for axis in axes[0]:
-        axis.set_ylim(bottom=0)
-    handles, labels = axes[1, 0].get_legend_handles_labels()
-    drawing.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    save(drawing, path)
-    return True
-
-
-def generator_curves(results: Sequence[Result], path: Path) -> bool:
-    """Draws gFD and the error of the velocity over the generator's training, one line per row and seed."""
-    gfd = _title("gfd", results, "samples", "generator_snapshots")
-    panels = {
-        f"{gfd}, without guidance": lambda r: r.points("gfd", "generator_snapshots"),
-        "squared error of the velocity on val": lambda r: r.curves_of("generator").get("val/velocity"),
-    }
-    drawing, axes = figure(9, 4.2, ncols=2)
-    drawn: dict[str, Any] = {}
-    for axis, (title, points) in zip(axes, panels.items(), strict=True):
-        for number, (name, seeds) in enumerate(rows_of(results).items()):
-            for curve in (points(result) for result in seeds):
-                if curve is not None and not (curve := curve.dropna()).empty:
-                    marker = MARKERS[number % 10] if len(curve) < 10 else ""
-                    style = {"color": COLOURS[number % 8], "linestyle": DASHES[number % 8], "linewidth": 1.6}
-                    (line,) = axis.plot(curve.index, curve, marker=marker, markersize=4, **style)
-                    drawn.setdefault(name, line)
-        axis.set_title(title, fontsize=10, loc="left")
-        axis.set_xlabel("training step of the generator")
-        axis.grid(alpha=0.3)
-    if drawn:
-        drawing.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=4, frameon=False)
-        save(drawing, path)
-    return bool(drawn)
 
 
 def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
@@ -103,24 +39,6 @@ def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
 
 def _title(metric: str, results: Sequence[Result], split: str, stage: str) -> str:
     return records.full_title(metric, protocol_of(results, metric, split, stage))
-
-
-def _line(axis: Axes, result: Result, metric: str, number: int, label: str | None) -> None:
-    curve = result.curve(metric)
-    if curve.empty:
-        return
-    scale = 100 if metric == "val/active_units" else 1
-    style: dict[str, Any] = {"color": COLOURS[number % 8], "linestyle": DASHES[number % 8], "linewidth": 1.6}
-    marker = "" if metric.startswith("val/") else MARKERS[number % 10]
-    axis.plot(curve.index, scale * curve.to_numpy(), label=label, marker=marker, markersize=4, **style)
-
-
-def _log_images(axis: Axes, results: Sequence[Result]) -> None:
-    """Draws a line at log N, the maximum of the estimate of the mutual information."""
-    for n in {r.n for result in results for r in result.records("snapshots") if r.metric == "mutual_information"}:
-        axis.axhline(math.log(n), color="grey", linewidth=0.8)
-        position = (0.01, math.log(n))
-        axis.annotate("log N", position, xycoords=("axes fraction", "data"), va="top", color="grey", fontsize=9)
 
 
 def with_hidden_patches(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -200,67 +118,3 @@ def dropped_tokens(results: Sequence[Result], path: Path) -> bool:
     drawing.legend(loc="outside right center", frameon=False, fontsize=9)
     save(drawing, path)
     return True
-
-
-def latents(
-    results: Sequence[Result],
-    classes: Sequence[str],
-    path: Path,
-    embed: Callable[[np.ndarray], tuple[np.ndarray, str]],
-) -> bool:
-    """Draws the latents (n, D) of `val` as `embed` maps them to (n, 2): ten classes in colours, one panel per row."""
-    arrays = of_evaluation(results, "latents.npz")
-    if not arrays:
-        return False
-    drawing, axes = panel_figure(len(arrays), 2.7, 2.7, 0.9)
-    for axis, (row, stored) in zip(axes, arrays.items(), strict=True):
-        embedded, note = embed(stored["means"].astype(np.float64))
-        for label, name in enumerate(classes[:10]):
-            x, y = embedded[stored["labels"][: len(embedded)] == label].T
-            colour = COLOURS[label % 8] if label < 8 else ("#882255", "#44AA99")[label - 8]
-            axis.scatter(x, y, s=7, alpha=0.75, color=colour, marker=MARKERS[label], label=name, linewidths=0)
-        axis.set_title(f"{row}{note}", fontsize=9, parse_math=False)
-        axis.axis("off")
-    handles, names = axes[0].get_legend_handles_labels()
-    drawing.legend(handles, names, loc="outside lower center", ncols=5, frameon=False, fontsize=8, markerscale=2)
-    save(drawing, path)
-    return True
-
-
-def pca(x: np.ndarray) -> tuple[np.ndarray, str]:
-    """The first two principal components (n, 2) of latents (n, D)."""
-    components, share = principal(x)
-    return components, f" ({share:.0%} of variance)"
-
-
-def tsne(x: np.ndarray) -> tuple[np.ndarray, str]:
-    """The first of latents (n, D) by t-SNE (N, 2), with a fixed seed, started from the principal components."""
-    from sklearn.manifold import TSNE
-
-    x = x[:EMBEDDED_IMAGES]
-    perplexity = min(30.0, (len(x) - 1) / 3)  # 30 is the standard; few images allow less
-    return _embedded(x, lambda: TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(x))
-
-
-def umap(x: np.ndarray) -> tuple[np.ndarray, str]:
-    """The first of latents (n, D) by UMAP (N, 2), with a fixed seed; needs the package umap-learn."""
-    import warnings
-
-    with warnings.catch_warnings(action="ignore"):  # on a missing Tensorflow and on the cost of a fixed seed
-        from umap import UMAP
-
-        x = x[:EMBEDDED_IMAGES]
-        return _embedded(x, lambda: UMAP(n_neighbors=min(15, len(x) - 1), random_state=0).fit_transform(x))
-
-
-def _embedded(x: np.ndarray, embed: Callable[[], np.ndarray]) -> tuple[np.ndarray, str]:
-    """The result of `embed`, and a note; zeros if the latents do not vary."""
-    return (embed(), "") if np.ptp(x, axis=0).any() else (np.zeros((len(x), 2)), " (nothing varies)")
-
-
-def principal(x: np.ndarray) -> tuple[np.ndarray, float]:
-    """The first two principal components (n, 2) of x (n, D), and the share of the variance that they hold."""
-    x = x - x.mean(0)
-    values, vectors = np.linalg.eigh(x.T @ x)
-    total = values.sum()
-    return x @ vectors[:, :-3:-1], float(values[:-3:-1].sum() / total) if total > 0 else 0.0

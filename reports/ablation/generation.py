@@ -13,7 +13,8 @@ from harness.experiments.experiment import Guide
 from harness.experiments.published import published
 from harness.experiments.study import Ablation
 from reports import figures
-from reports.ablation.figures import generator_curves, probe_against_gfd
+from reports.ablation.curves import generator_curves
+from reports.ablation.figures import probe_against_gfd
 from reports.results import Result, protocol_of, rows_of, shared
 from reports.tables import cell, headers, markdown, statuses
 

@@ -21,14 +21,16 @@ from harness.experiments.study import Ablation
 from harness.store.runs import Store
 from models.variants import VARIANTS
 from reports import figures
+from reports.ablation import curves, embeddings
 from reports.ablation import figures as panels
 from reports.ablation.differences import LEGEND, Differences
 from reports.ablation.generation import Generation
 from reports.claims import table
 from reports.claims.judge import judge_all
+from reports.pages import write_page
 from reports.provenance import Provenance
 from reports.results import Result, load, mixtures, rows_of, shared
-from reports.tables import cell, headers, markdown, seeds_note, statuses, write_page
+from reports.tables import cell, headers, markdown, seeds_note, statuses
 
 QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # with few images KID comes first
 INFORMATION = (
@@ -228,7 +230,7 @@ class Page:
     @property
     def embedded_images(self) -> int:
         """The number of images for t-SNE and UMAP."""
-        return min(panels.EMBEDDED_IMAGES, self.results[0].experiment.data.val_images)
+        return min(embeddings.EMBEDDED_IMAGES, self.results[0].experiment.data.val_images)
 
     @property
     def has_umap(self) -> bool:
@@ -243,15 +245,15 @@ class Page:
         data = shared(self.results, "data")
         classes = data.result()["facts"]["classes"] if data else []
         return {
-            "curves": panels.curves(self.results, folder / "curves.png"),
+            "curves": curves.curves(self.results, folder / "curves.png"),
             "reconstructions": self._draw_reconstructions(folder / "reconstructions.png"),
             "masks": self._draw_masks(folder / "masks.png"),
             "kl": panels.kl_maps(self.results, folder / "kl.png"),
             "dropped": panels.dropped_tokens(self.results, folder / "dropped.png"),
             "interpolations": panels.interpolations(self.results, folder / "interpolations.png"),
-            "latents": panels.latents(self.results, classes, folder / "latents.png", panels.pca),
-            "tsne": panels.latents(self.results, classes, folder / "tsne.png", panels.tsne),
-            "umap": self.has_umap and panels.latents(self.results, classes, folder / "umap.png", panels.umap),
+            "latents": embeddings.latents(self.results, classes, folder / "latents.png", embeddings.pca),
+            "tsne": embeddings.latents(self.results, classes, folder / "tsne.png", embeddings.tsne),
+            "umap": self.has_umap and embeddings.latents(self.results, classes, folder / "umap.png", embeddings.umap),
             **self.generation.draw(folder),
         }
 

@@ -17,13 +17,14 @@ from harness.experiments.requests import SweepRequest
 from harness.search.storage import without_password
 from harness.search.trials import state_of
 from harness.store.runs import Store
+from reports.pages import write_page
 from reports.provenance import Provenance
 from reports.results import Result, mixtures
 from reports.statistics import intervals
 from reports.sweep import figures
 from reports.sweep.answer import PAPER, Answer
 from reports.sweep.points import TriedPoint, TriedPoints
-from reports.tables import cell, headers, markdown, seeds_note, statuses, write_page
+from reports.tables import cell, headers, markdown, seeds_note, statuses
 
 if TYPE_CHECKING:
     import optuna

@@ -156,6 +156,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         return {"inception": inception_file(folder), "lpips": vgg_file(folder)}
 
 
+@pytest.mark.slow
 def test_fid_by_the_protocol_of_adm_is_that_of_torch_fidelity(weights, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "FEWEST", 8)
     adm = PROTOCOLS["adm256"]  # without sFID, whose matrices take time

@@ -19,7 +19,8 @@ from harness.evaluation.validation import Validation
 from harness.system import plugins
 from harness.system.machine import Machine
 from harness.system.randomness import Draws
-from models.tokenizer import Posterior, Tokenizer
+from models.posterior import Posterior
+from models.tokenizer import Tokenizer
 from tests.conftest import experiment
 
 METRICS = plugins.names("harness.evaluation.metrics")

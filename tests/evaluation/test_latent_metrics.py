@@ -23,8 +23,9 @@ from harness.stages.evaluation import PAIRS, STEPS, pictures
 from harness.system import plugins
 from harness.system.machine import Machine
 from harness.system.randomness import Draws
-from models.tokenizer import Posterior, Tokenizer
-from reports.ablation import figures
+from models.posterior import Posterior
+from models.tokenizer import Tokenizer
+from reports.ablation import curves, embeddings
 from tests.conftest import experiment
 from tests.evaluation.tokenizer import made
 
@@ -210,7 +211,7 @@ def test_the_look_at_latents_alone_decodes_nothing(variant, data, monkeypatch):
 
 
 def test_all_that_curves_show_is_measured_at_the_snapshots():
-    shown = {metric for metric, _ in figures.CURVES if not metric.startswith("val/")}
+    shown = {metric for metric, _ in curves.CURVES if not metric.startswith("val/")}
     assert shown <= set(snapshots.METRICS) <= set(plugins.names("harness.evaluation.metrics"))
 
 
@@ -289,14 +290,14 @@ def clusters() -> np.ndarray:
     "name", ["tsne", pytest.param("umap", marks=pytest.mark.skipif(not find_spec("umap"), reason="umap-learn"))]
 )
 def test_neighbours_stay_neighbours(name):
-    x, place = clusters(), getattr(figures, name)
+    x, place = clusters(), getattr(embeddings, name)
     placed, note = place(x)
     assert placed.shape == (200, 2)
     assert note == ""
     distances = np.linalg.norm(placed[:, None] - placed, axis=-1) + 1e9 * np.eye(200)
     assert (LABELS[distances.argmin(1)] == LABELS).all()
     np.testing.assert_array_equal(place(x)[0], placed)
-    assert len(place(np.tile(x, (4, 1)))[0]) == figures.EMBEDDED_IMAGES
+    assert len(place(np.tile(x, (4, 1)))[0]) == embeddings.EMBEDDED_IMAGES
     placed, note = place(np.full((30, 4), 0.5))
     assert np.isfinite(placed).all()
     assert note == " (nothing varies)"

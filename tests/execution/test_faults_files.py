@@ -14,6 +14,8 @@ from harness.store.runs import Damaged, Store
 from tests import toy
 from tests.execution.toy_commands import Commands, ends_right, told
 
+pytestmark = pytest.mark.slow
+
 # No room
 
 

@@ -21,6 +21,8 @@ from harness.system.signals import stop_on_signal
 from tests import toy
 from tests.execution.toy_commands import ROWS, all_right, ends_right, outcomes, slow, states
 
+pytestmark = pytest.mark.slow
+
 KILLS = 100
 SIDE_BY_SIDE = 6
 

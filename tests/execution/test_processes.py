@@ -18,6 +18,8 @@ from harness.store.runs import Store
 from harness.system.randomness import Draws, Part
 from tests.row import ROW, STAGES
 
+pytestmark = pytest.mark.slow
+
 RUNS = {task.stage: task for task in tasks([ROW], STAGES)}
 TRAINED = ("tokenizer", "finetuning", "generator")
 # What is computed before anything is trained does not depend on a sum over processes.

@@ -142,6 +142,7 @@ def test_what_is_rehearsed_is_of_full_size(name):
     assert rehearsed.tokenizer.adversarial.start_step == 0
 
 
+@pytest.mark.slow
 def test_a_rehearsal_runs_every_stage_and_leaves_nothing(tmp_path):
     words = ["table5", "--scale", "smoke", "--rows", "mactok", "--set", "adversarial.on=true", "--one-step", "--quiet"]
     done = command("harness.ablate", *words, cwd=tmp_path)

@@ -11,8 +11,9 @@ from harness.system.plugins import load, names
 from harness.system.randomness import Draws
 from models.alignment import Features
 from models.config import Transformer
-from models.flow import Network, Repa, VelocityObjective, dropped, guided, loss, x_at
-from models.loss import Loss
+from models.flow import Network, Repa, VelocityObjective, dropped, loss, x_at
+from models.guidance import guided
+from models.loss_terms import Loss
 from models.samplers import euler, times
 from tests.conftest import DRAWS
 

@@ -13,7 +13,8 @@ from harness.experiments.scales import SCALES
 from harness.networks import weights
 from harness.store.runs import Store
 from models.config import Transformer
-from models.tokenizer import Posterior, Tokenizer
+from models.posterior import Posterior
+from models.tokenizer import Tokenizer
 from models.variants import VARIANTS
 from tests.conftest import BATCH, DRAWS, SIDE, TOKENS, Counter, experiment, images
 

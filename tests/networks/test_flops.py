@@ -30,7 +30,8 @@ from models.dinov2 import Teacher
 from models.discriminator import DinoReadouts, Discriminator, LiteReadouts
 from models.efficientnet import EfficientNet, PerceptualDistance, resized
 from models.efficientnet import teacher_features as features_of
-from models.flow import Repa, guided
+from models.flow import Repa
+from models.guidance import guided
 from models.lpips import Lpips
 from models.objective import DecoderObjective, Objective
 from models.samplers import SAMPLERS, times

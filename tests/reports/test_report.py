@@ -23,7 +23,7 @@ from harness.store.runs import Store
 from harness.system import plugins
 from harness.system.files import read_json, write_json
 from reports import tables
-from reports.ablation import figures
+from reports.ablation import embeddings, figures
 from reports.ablation.generation import COMPARISON_SETS
 from reports.ablation.page import write
 from reports.claims import table as claims
@@ -210,7 +210,7 @@ def test_hidden_patches_are_grey_and_no_others():
 
 def test_principal_components_hold_the_variance():
     x = np.random.default_rng(0).normal(size=(200, 5)) * [9, 3, 0.1, 0.1, 0.1]
-    projected, share = figures.principal(x)
+    projected, share = embeddings.principal(x)
     assert share > 0.99
     assert projected.var(0) == pytest.approx([81, 9], rel=0.3)
 

@@ -15,7 +15,7 @@ import pytest
 from tests import toy
 from tests.postgres import Postgres, available
 
-pytestmark = pytest.mark.skipif(bool(available()), reason=available())
+pytestmark = [pytest.mark.skipif(bool(available()), reason=available()), pytest.mark.slow]
 
 PLACES = 9  # of the toy's grid
 PAGE = "bowl-smoke-rfd"

@@ -9,6 +9,8 @@ import pytest
 from tests.search.toy_sweep import RANDOM, UNDRAWN, steps
 from tests.toy.forks import Ended
 
+pytestmark = pytest.mark.slow
+
 STEPS = 40
 
 # Failures

@@ -22,6 +22,8 @@ TIMEOUT = 60
 # Killed just before so many changes of the journal.
 KILLED_AT = """
 import itertools, signal
+
+pytestmark = pytest.mark.slow
 numbers = itertools.count()
 def hook(event, arguments):
     if event == "os.symlink" and ".journal" in str(arguments[1]) and next(numbers) == {number}:

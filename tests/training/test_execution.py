@@ -13,7 +13,7 @@ from harness.system import plugins
 from harness.system.machine import Machine
 from harness.system.randomness import Draws, Part, seeded
 from harness.training.loop import Learner, _Loop
-from models.adaptive import AdaptiveBlock
+from models.adaptive_transformer import AdaptiveBlock
 from models.alignment import Features
 from models.flow import VelocityObjective
 from models.objective import Objective

@@ -1,0 +1,78 @@
+"""Two-dimensional embeddings of the latents: PCA, t-SNE and UMAP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from reports.ablation.figures import of_evaluation, panel_figure
+from reports.figures import COLOURS, MARKERS, save
+from reports.results import Result
+
+EMBEDDED_IMAGES = 512  # for t-SNE and UMAP: two seconds per row; 1,024 take t-SNE twice as long
+
+
+def latents(
+    results: Sequence[Result],
+    classes: Sequence[str],
+    path: Path,
+    embed: Callable[[np.ndarray], tuple[np.ndarray, str]],
+) -> bool:
+    """Draws the latents (n, D) of `val` as `embed` maps them to (n, 2): ten classes in colours, one panel per row."""
+    arrays = of_evaluation(results, "latents.npz")
+    if not arrays:
+        return False
+    drawing, axes = panel_figure(len(arrays), 2.7, 2.7, 0.9)
+    for axis, (row, stored) in zip(axes, arrays.items(), strict=True):
+        embedded, note = embed(stored["means"].astype(np.float64))
+        for label, name in enumerate(classes[:10]):
+            x, y = embedded[stored["labels"][: len(embedded)] == label].T
+            colour = COLOURS[label % 8] if label < 8 else ("#882255", "#44AA99")[label - 8]
+            axis.scatter(x, y, s=7, alpha=0.75, color=colour, marker=MARKERS[label], label=name, linewidths=0)
+        axis.set_title(f"{row}{note}", fontsize=9, parse_math=False)
+        axis.axis("off")
+    handles, names = axes[0].get_legend_handles_labels()
+    drawing.legend(handles, names, loc="outside lower center", ncols=5, frameon=False, fontsize=8, markerscale=2)
+    save(drawing, path)
+    return True
+
+
+def pca(x: np.ndarray) -> tuple[np.ndarray, str]:
+    """The first two principal components (n, 2) of latents (n, D)."""
+    components, share = principal(x)
+    return components, f" ({share:.0%} of variance)"
+
+
+def tsne(x: np.ndarray) -> tuple[np.ndarray, str]:
+    """The first of latents (n, D) by t-SNE (N, 2), with a fixed seed, started from the principal components."""
+    from sklearn.manifold import TSNE
+
+    x = x[:EMBEDDED_IMAGES]
+    perplexity = min(30.0, (len(x) - 1) / 3)  # 30 is the standard; few images allow less
+    return _embedded(x, lambda: TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(x))
+
+
+def umap(x: np.ndarray) -> tuple[np.ndarray, str]:
+    """The first of latents (n, D) by UMAP (N, 2), with a fixed seed; needs the package umap-learn."""
+    import warnings
+
+    with warnings.catch_warnings(action="ignore"):  # on a missing Tensorflow and on the cost of a fixed seed
+        from umap import UMAP
+
+        x = x[:EMBEDDED_IMAGES]
+        return _embedded(x, lambda: UMAP(n_neighbors=min(15, len(x) - 1), random_state=0).fit_transform(x))
+
+
+def _embedded(x: np.ndarray, embed: Callable[[], np.ndarray]) -> tuple[np.ndarray, str]:
+    """The result of `embed`, and a note; zeros if the latents do not vary."""
+    return (embed(), "") if np.ptp(x, axis=0).any() else (np.zeros((len(x), 2)), " (nothing varies)")
+
+
+def principal(x: np.ndarray) -> tuple[np.ndarray, float]:
+    """The first two principal components (n, 2) of x (n, D), and the share of the variance that they hold."""
+    x = x - x.mean(0)
+    values, vectors = np.linalg.eigh(x.T @ x)
+    total = values.sum()
+    return x @ vectors[:, :-3:-1], float(values[:-3:-1].sum() / total) if total > 0 else 0.0
