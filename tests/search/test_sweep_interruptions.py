@@ -18,12 +18,12 @@ from harness.search.samplers import SAMPLERS
 from tests import toy
 from tests.search.toy_sweep import RANDOM, TRIALS, UNDRAWN, Bowl, files, mistake, shown_trials
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT = 60
 # Killed just before so many changes of the journal.
 KILLED_AT = """
 import itertools, signal
-
-pytestmark = pytest.mark.slow
 numbers = itertools.count()
 def hook(event, arguments):
     if event == "os.symlink" and ".journal" in str(arguments[1]) and next(numbers) == {number}:
