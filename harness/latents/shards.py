@@ -1,4 +1,4 @@
-"""The latents of the training images, as the generator sees them."""
+"""Shards: files with the latents of the training images, and what a generator reads from them."""
 
 from __future__ import annotations
 
