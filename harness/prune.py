@@ -7,7 +7,6 @@ leaves no half of a run, and the next call deletes the rest.
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +17,12 @@ from tabulate import tabulate
 
 from harness import cli
 from harness.execution import jobs
-from harness.planning.request_log import FOLDER, RememberedRequest, remembered_requests
-from harness.store.runs import Damaged, Run, Store
+from harness.planning.request_log import RememberedRequest, remembered_requests
+from harness.store.runs import KEY, Damaged, Run, Store
 from harness.store.usage import GIB, MIB, Usage, age, usage
 from harness.system.errors import Mistake, unknown
+from harness.system.files import entries
 
-KEY = re.compile("[0-9a-f]{16}")  # other files beside the runs are never removed
 LEFT = ".pruned"
 
 
@@ -40,11 +39,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--yes", action="store_true", help="do not ask")
     options = parser.parse_args(arguments)
     store = cli.existing_store(options)
-    if not (store.root / FOLDER).is_dir():
+    requests = {request.page: request for request in remembered_requests(store)}
+    if not requests:
         raise Mistake(
             f"{store.root} remembers no request, so every run would be removed; harness.ablate records requests"
         )
-    requests = {request.page: request for request in remembered_requests(store)}
     for page in options.forget:
         if page not in requests:
             raise unknown("request", page, requests)
@@ -119,9 +118,9 @@ def unused_code(store: Store, kept: list[Run], busy: bool) -> list[Path]:
     A run does not record the copy of its job: all copies stay while a job or a command that may submit is alive.
     """
     logs = {Path(job.log).parent.name for run in kept if (job := jobs.submitted(run)) is not None}
-    folders = [path for path in sorted(store.root.glob("jobs/[!.]*")) if path.is_dir()]
+    folders = [path for path in entries(store.root / "jobs") if path.is_dir()]
     alive = {path for path in folders if _alive(path)}
-    code = [] if busy or alive else [p for p in sorted(store.root.glob("code/*")) if KEY.fullmatch(p.name)]
+    code = [] if busy or alive else [p for p in entries(store.root / "code") if KEY.fullmatch(p.name)]
     return [*code, *(path for path in folders if path not in alive and path.name not in logs)]
 
 

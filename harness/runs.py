@@ -38,8 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parser.parse_args(arguments)
     if options.take:
-        for path in options.take:
-            added, present = take(path, Store(options.runs))
+        counts = take(options.take, Store(options.runs))
+        for path, (added, present) in zip(options.take, counts, strict=True):
             print(f"{path}: {added} runs added, {present} were in the store already")
         return 0
     store = cli.existing_store(options)

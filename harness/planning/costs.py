@@ -223,8 +223,7 @@ def _digits(value: float) -> str:
 def _seconds_per_unit(store: Store) -> Known:
     """The median seconds per unit of the finished runs of each stage and scale."""
     seen: dict[tuple[str, str], list[float]] = {}
-    for path in store.root.glob("*/*/result.json"):
-        run = store.run(path.parent.parent.name, path.parent.name)
+    for run in store.runs():
         if run.state == "done":
             scale = run.status()["attempts"][-1]["environment"]["scale"]
             seen.setdefault((run.stage, scale), []).append(run.seconds / run.result()["facts"]["units"])

@@ -16,7 +16,7 @@ from harness.experiments.requests import Request, SweepRequest, request_from_jso
 from harness.planning.plan import Plan, plan_of
 from harness.store.runs import Run, Store
 from harness.system.errors import Mistake
-from harness.system.files import read_json, write_json
+from harness.system.files import entries, read_json, write_json
 
 FOLDER = "asked"
 UNREADABLE = (ValueError, KeyError, TypeError, Mistake)  # the errors of a damaged file, or of a file from other code
@@ -80,8 +80,8 @@ class RememberedRequest:
 
 
 def remembered_requests(store: Store) -> list[RememberedRequest]:
-    """All requests that the store remembers, by page."""
-    return [_read(path) for path in sorted((store.root / FOLDER).glob("[!.]*.json"))]
+    """All requests that the store remembers, by page. Raises OSError if they cannot be read."""
+    return [_read(path) for path in entries(store.root / FOLDER) if path.suffix == ".json"]
 
 
 def wanted_elsewhere(request: Request, store: Store) -> set[Path]:

@@ -6,16 +6,21 @@ as its weights, the run is made again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from harness.experiments.keys import key_of
 from harness.store.curves import CURVES
 from harness.store.runs import Run, Store
+from harness.store.schema import EXPORTED_RUN
+from harness.system import plugins
 from harness.system.errors import Mistake
 from harness.system.files import digest, replacing, write_json
 
@@ -44,13 +49,18 @@ def _line(run: Run) -> str:
     return json.dumps({"sha256": digest(content), **content}, sort_keys=True)
 
 
-def take(path: Path, store: Store) -> tuple[int, int]:
-    """Takes the runs of a file into the store; how many it took, and how many the store already had.
+def take(paths: Sequence[Path], store: Store) -> list[tuple[int, int]]:
+    """Takes the runs of files into the store; for each file how many it took, and how many the store already had.
 
-    Raises `Mistake`, before it takes any run, if a line is damaged.
+    Raises `Mistake`, before it takes any run, if a line of any file is damaged or not a finished run.
     """
+    checked = [list(_read(path)) for path in paths]
+    return [_take(contents, store) for contents in checked]
+
+
+def _take(contents: list[dict[str, Any]], store: Store) -> tuple[int, int]:
     taken = present = 0
-    for content in list(_read(path)):
+    for content in contents:
         run = store.run(content["stage"], content["key"])
         with run.lock:
             if run.state == "done":
@@ -62,7 +72,7 @@ def take(path: Path, store: Store) -> tuple[int, int]:
                 for name in JSON:
                     write_json(temporary / f"{name}.json", content[name])
                 if CURVES in content:
-                    (temporary / CURVES).write_text(content[CURVES])
+                    (temporary / CURVES).write_text(content[CURVES], encoding="utf-8")
                 if run.folder.exists():
                     shutil.rmtree(run.folder)
                 temporary.rename(run.folder)
@@ -74,15 +84,37 @@ def take(path: Path, store: Store) -> tuple[int, int]:
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         raise Mistake(f"{path} is not a file of results: harness.runs STUDY --export DIR writes such files") from None
     for number, line in enumerate(lines, 1):
         try:
-            content = json.loads(line)
-            whole = content.pop("sha256") == digest(content) and key_of(content["config"]) == content["key"]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            whole = False
-        if not whole:
-            raise Mistake(f"line {number} of {path} is damaged: copy the file again; nothing was taken")
-        yield content
+            yield _run(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            problem = f"is not a finished run ({place}: {first['msg']})" if place else "is damaged"
+        except (ValueError, RecursionError):
+            problem = "is damaged"
+        else:
+            continue
+        raise Mistake(f"line {number} of {path} {problem}: copy the file again; nothing was taken")
+
+
+def _run(line: str) -> dict[str, Any]:
+    """The content of a line, checked whole. Raises ValueError, and ValidationError for a line of another form."""
+    EXPORTED_RUN.validate_json(line)
+    content: dict[str, Any] = json.loads(line)
+    config, curves = content["config"], content.get(CURVES)
+    if content["stage"] not in plugins.names("harness.stages"):
+        raise ValueError("there is no such stage")
+    if content.pop("sha256") != digest(content):
+        raise ValueError("the checksum differs")
+    if key_of(config) != content["key"] or config["stage"] != content["stage"]:
+        raise ValueError("the key is that of another run")
+    listed = content["result"]["files"].get(CURVES)
+    if (curves is None) != (listed is None):
+        raise ValueError("the curves are missing, or no result lists them")
+    if curves is not None and hashlib.sha256(curves.encode()).hexdigest() != listed["sha256"]:
+        raise ValueError("the checksum of the curves differs")
+    return content

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import glob
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,10 @@ from filelock import FileLock, Timeout
 from harness.store.curves import CURVES, Curves
 from harness.store.records import Record, record_from
 from harness.system.errors import Mistake, Trouble
-from harness.system.files import checksums, read_json, write_json
+from harness.system.files import checksums, entries, read_json, write_json
 
+STAGE = re.compile("[a-z][a-z0-9_]*")  # the name of a stage, and of its folder
+KEY = re.compile("[0-9a-f]{16}")
 FINAL = ("done", "diverged")  # a diverged run would diverge again, so it is final too
 # Files that no result lists.
 NOT_RESULT = (
@@ -232,12 +234,19 @@ class Store:
 
     def runs(self) -> list[Run]:
         """All runs that were begun or submitted, by stage and key."""
-        matches = (self.root.glob(f"*/[!.]*/{name}") for name in ("config.json", "status.json", "job.json"))
-        return [Run(folder) for folder in sorted({path.parent for paths in matches for path in paths})]
+        begun = {"config.json", "status.json", "job.json"}
+        return [Run(folder) for folder in self._folders() if begun & {path.name for path in entries(folder)}]
+
+    def _folders(self) -> Iterator[Path]:
+        """The folders that may be runs. Raises OSError if one above them cannot be read: its runs are not gone."""
+        for stage in entries(self.root):
+            if STAGE.fullmatch(stage.name) and stage.is_dir():
+                yield from (path for path in entries(stage) if path.is_dir())
 
     def find(self, name: str) -> Run:
         """The one run whose key begins with `name`; raises `Mistake` if there is none, or more than one."""
-        matches = [Run(path.parent) for path in self.root.glob(f"*/{glob.escape(name)}*/config.json")] if name else []
+        begun = (run for run in self.runs() if (run.folder / "config.json").exists())
+        matches = [run for run in begun if run.key.startswith(name)] if name else []
         if not matches:
             raise Mistake(f"no run {name!r} in {self.root}: the section Rows of a report names the runs of its rows")
         if len(matches) > 1:

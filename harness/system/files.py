@@ -33,7 +33,10 @@ def create(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
 
 def read_json(path: Path) -> Any:
     """The content of `path`; raises ValueError if it is damaged."""
-    stored = json.loads(path.read_text())
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deep") from None
     if not isinstance(stored, dict) or stored.get("sha256") != digest(stored.get("content")):
         raise ValueError(f"{path} does not match its checksum")
     return stored["content"]
@@ -49,6 +52,17 @@ def write_json(path: Path, content: Any) -> None:
 def digest(content: Any) -> str:
     """SHA-256 of a JSON value, in hexadecimal."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; nothing if there is no folder. Hidden entries are left out.
+
+    Raises OSError if the folder cannot be read, which `Path.glob` passes over.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        return []
 
 
 @contextlib.contextmanager

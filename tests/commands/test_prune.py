@@ -82,6 +82,33 @@ def test_a_store_from_before_requests_were_remembered_is_left_alone(tmp_path):
     assert set(states(store)) == keys(request_of())
 
 
+def emptied(requests: Path) -> None:
+    for path in requests.iterdir():
+        path.unlink()
+
+
+def a_file(requests: Path) -> None:
+    shutil.rmtree(requests)
+    requests.write_text("")
+
+
+def a_loop(requests: Path) -> None:
+    shutil.rmtree(requests)
+    requests.symlink_to(requests)
+
+
+@pytest.mark.parametrize(("damage", "code"), [(emptied, 2), (a_file, 1), (a_loop, 1), (shutil.rmtree, 2)])
+def test_what_cannot_be_read_is_not_unwanted(damage, code, tmp_path, monkeypatch, capsys):
+    store = filled(tmp_path, request_of())
+    damage(tmp_path / "asked")
+    monkeypatch.setattr(sys, "argv", ["prune", "--runs", str(tmp_path), "--yes"])
+    with pytest.raises(SystemExit) as ended:
+        cli.run(prune.main)
+    assert ended.value.code == code
+    assert capsys.readouterr().err.count("\n") == 1
+    assert set(states(store)) == keys(request_of())
+
+
 def test_what_is_asked_while_the_question_stands_stays(tmp_path, monkeypatch):
     store = filled(tmp_path, request_of())
     filled(tmp_path, request_of(FOIL), remembering=False)
