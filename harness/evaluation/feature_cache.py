@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,13 +22,14 @@ from harness.evaluation.fidelity import BATCH
 from harness.evaluation.frechet import FeatureMoments, moments
 from harness.experiments.keys import key_of
 from harness.system.errors import Mistake
-from harness.system.files import replacing
+from harness.system.files import create, entries, fingerprint, read_json, replacing, write_json
 
 if TYPE_CHECKING:
     from harness.networks.frozen import Outputs
 
 FOLDER = "features"  # in the store
 REVISION = 1  # raise it when a measure changes its outputs for the same images
+ABOUT = "about.json"  # what the outputs are of, and the checksums of their files
 CHUNK = 1024  # features at a time for the moments
 
 
@@ -75,18 +76,31 @@ def look(
     Raises `Mistake` if a feature is not finite.
     """
     folder = store / FOLDER / key_of([images.digest, identity, REVISION])
+    if folder.exists() and not _whole(folder):
+        print(f"warning: {folder} is damaged and is made again", file=sys.stderr)
+        shutil.rmtree(folder)
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
         temporary.chmod(0o755)  # users may share a store
         try:
             _write(temporary, images, network, quiet)
-            (temporary / "about.json").write_text(json.dumps({"images": images.about, "network": identity}, indent=1))
+            files = {path.name: fingerprint(path) for path in entries(temporary)}
+            write_json(temporary / ABOUT, {"images": images.about, "network": identity, "files": files})
             with contextlib.suppress(OSError):  # another process was first, with the same outputs
                 temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return SeenImages(folder)
+
+
+def _whole(folder: Path) -> bool:
+    """Whether every file is as it was written."""
+    try:
+        files = read_json(folder / ABOUT)["files"]
+        return bool(files) and all(fingerprint(folder / name) == written for name, written in files.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _write(folder: Path, images: ImageSet, network: Callable[[Tensor], Outputs], quiet: bool) -> None:
@@ -103,8 +117,7 @@ def _write(folder: Path, images: ImageSet, network: Callable[[Tensor], Outputs],
                 if part is None or name == "spatial":
                     continue
                 if name not in arrays:
-                    path, shape = folder / f"{name}.npy", (len(images), part.shape[1])
-                    arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+                    arrays[name] = create(folder / f"{name}.npy", np.float32, (len(images), part.shape[1]))
                 arrays[name][start : start + len(batch)] = part.numpy()
             if seen.spatial is not None:
                 of_batch = FeatureMoments.of(seen.spatial)

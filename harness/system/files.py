@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 
 
 def create(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
-    """A new memory-mapped .npy file with reserved disk space; raises OSError if the disk has too little.
+    """A new memory-mapped .npy file with reserved disk space; raises OSError, with the path, if there is too little.
 
     Without the reservation, a write to memory on a full disk would kill the process without a message.
     """
     import numpy as np
 
     path.unlink(missing_ok=True)  # a process that still reads the old file keeps it
-    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
-    if hasattr(os, "posix_fallocate"):  # Linux
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    try:
+        array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+        if hasattr(os, "posix_fallocate"):  # Linux
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
     return array
 
 
@@ -82,6 +86,11 @@ def checksum(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Size and checksum of a file, as {"bytes", "sha256"}."""
+    return {"bytes": path.stat().st_size, "sha256": checksum(path)}
 
 
 def checksums(paths: Sequence[Path]) -> Iterator[str]:

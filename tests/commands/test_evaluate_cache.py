@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import errno
+import os
 import shutil
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch import Tensor
 from harness.data.image_sets import open_images
 from harness.evaluation import feature_cache, fidelity
 from harness.evaluation.protocols import PROTOCOLS
+from harness.system.files import read_json
 from tests.commands.evaluated import M, N, Quick, asking, exit_of, npz, refused, scored, stored, tensor
 from tests.evaluation.judges import peak
 
@@ -73,7 +76,7 @@ def test_what_was_seen_is_kept_in_the_order_of_the_images(sets, quick, small, ca
     monkeypatch.setattr(feature_cache, "BATCH", 7)
     scored(capsys, *asking(sets, "adm256"), "--fewer")
     assert quick.shown == [7, 7, 7, 7, 7, 5, 7, 7, 7, 7, 7, 7, 4]
-    abouts = {json.loads((folder / "about.json").read_text())["images"]: folder for folder in stored()}
+    abouts = {read_json(folder / "about.json")["images"]: folder for folder in stored()}
     assert len(abouts) == len(stored()) == 2
     for pixels, about in (
         (images, f"{N} images of images.npz, 32 px"),
@@ -170,3 +173,53 @@ def test_nothing_half_written_stays_after_an_interruption_and_the_command_goes_o
     found = scored(capsys, *words)
     assert quick.shown == [16, 16, 14]  # the reference alone
     assert found == scored(capsys, *words, "--runs", "fresh")
+
+
+# Damage
+
+
+def flipped(folder: Path) -> None:
+    content = bytearray((folder / "features.npy").read_bytes())
+    content[-3] ^= 1
+    (folder / "features.npy").write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "one bit": flipped,
+    "cut": lambda folder: os.truncate(folder / "features.npy", 200),
+    "empty": lambda folder: os.truncate(folder / "features.npy", 0),
+    "a file is gone": lambda folder: (folder / "features.npy").unlink(),
+    "checksums are gone": lambda folder: (folder / "about.json").unlink(),
+    "checksums are damaged": lambda folder: os.truncate(folder / "about.json", 20),
+    "checksums of nothing": lambda folder: (folder / "about.json").write_text("{}"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damaged_outputs_are_made_again_and_the_numbers_stay(case, sets, quick, capsys, monkeypatch):
+    words = asking(sets, "lite")
+    expected = scored(capsys, *words)
+    folders = stored()
+    for folder in folders:
+        DAMAGE[case](folder)
+    quick.shown.clear()
+    assert exit_of(monkeypatch, *words) == 0
+    output = capsys.readouterr()
+    assert sum(quick.shown) == N + M
+    assert output.err.count("is damaged and is made again") == len(folders)
+    quick.shown.clear()
+    assert scored(capsys, *words) == expected
+    assert not quick.shown
+
+
+def test_a_full_disk_is_one_line_before_any_image_is_lost(sets, quick, capsys, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    assert exit_of(monkeypatch, *asking(sets, "lite"), "--quiet") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device" in error
+    assert "features.npy" in error
+    assert not list(Path().glob("*/features/*"))
+    assert not list(Path().glob("*/features/.*"))
