@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake(f"torchrun starts the processes of --executor inline; cluster.toml those of {options.executor}")
     run_options.require_even(waiting, processes)
     if waiting and hasattr(executor, "require"):
-        executor.require(waiting, run_options)
+        executor.require(waiting, store, run_options)
     if leading():
         remember(request, store)
 

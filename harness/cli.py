@@ -40,7 +40,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         options = [name for action in self._actions for name in action.option_strings]
         given = next((word for word in message.split() if word.startswith("--")), "")
-        near = difflib.get_close_matches(given, options, n=1, cutoff=0.6)
+        given = given.rstrip(":")
+        near = [] if given in options else difflib.get_close_matches(given, options, n=1, cutoff=0.6)
         raise Mistake(f"{message}.{f' Did you mean {near[0]!r}?' if near else ''} --help lists all options")
 
 
@@ -58,10 +59,29 @@ def parser(command: str, about: str) -> Parser:
     return Parser(prog=f"python -m {name}", description=about, allow_abbrev=False)
 
 
+def path(text: str) -> Path:
+    """The type of an option that names a file or a folder; `~` is the home folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty name")
+    return Path(text).expanduser()
+
+
+def store_path(text: str) -> Path:
+    """The type of `--runs`; the name is written into job scripts."""
+    if not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} has characters that cannot be printed")
+    return path(text)
+
+
+def location(text: str) -> str:
+    """The type of `--storage`: a URL or the name of a file."""
+    return text if "://" in text else str(path(text))
+
+
 def add_store(parser: Parser) -> None:
     """The option for the store."""
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of the store (default: runs/)"
+        "--runs", type=store_path, default=Path("runs"), metavar="DIR", help="folder of the store (default: runs/)"
     )
 
 
@@ -75,7 +95,7 @@ def add_study(parser: Parser) -> None:
     )
     parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
     parser.add_argument("--data", metavar="NAME[:ARGUMENT]", help="data set to use instead of the scale's")
-    parser.add_argument("--rows", default="", metavar="A,B", help="only these rows, by name or variant")
+    parser.add_argument("--rows", metavar="A,B", help="only these rows, by name or variant")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 .. N-1 of every row (default: 1)")
     parser.add_argument(
         "--set",
@@ -85,7 +105,7 @@ def add_study(parser: Parser) -> None:
         help="set a field of every experiment; may be given several times",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("reports/out"), metavar="DIR", help="folder for reports (default: reports/out)"
+        "--out", type=path, default=Path("reports/out"), metavar="DIR", help="folder for reports (default: reports/out)"
     )
 
 
@@ -110,7 +130,10 @@ def add_sweep(parser: Parser) -> None:
 def add_storage(parser: Parser) -> None:
     """The storage of a sweep's trials."""
     parser.add_argument(
-        "--storage", metavar="URL", help="journal file or database URL for Optuna (default: a journal in the store)"
+        "--storage",
+        type=location,
+        metavar="URL",
+        help="journal file or database URL for Optuna (default: a journal in the store)",
     )
 
 
@@ -120,7 +143,7 @@ def add_run(parser: Parser) -> None:
     parser.add_argument("--run", required=True, metavar="ID", help="key of a run, or its first digits")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path,
         default=Path("reports/out"),
         metavar="DIR",
         help="folder for pictures (default: reports/out)",
@@ -150,7 +173,7 @@ def add_execution(parser: Parser) -> None:
     )
     parser.add_argument(
         "--cluster",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="resources of the jobs of each stage and scale (default: cluster.toml)",
     )
@@ -223,15 +246,21 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         raise Mistake(f"name a study: {', '.join(plugins.names('ablations'))}")
     if options.seeds < 1:
         raise Mistake(f"--seeds {options.seeds}: at least 1")
-    fields = []
+    fields: dict[str, str] = {}
     for setting in options.set:
         path, equals, value = setting.partition("=")
         if not (path and equals and value):
             raise Mistake(f"--set {setting}: not of the form FIELD=VALUE")
-        fields.append((path, value))
+        if fields.setdefault(path, value) != value:
+            raise Mistake(f"--set gives {path} two values: {fields[path]} and {value}")
+    rows = tuple(name.strip() for name in (options.rows or "").split(",") if name.strip())
+    if options.rows is not None and not rows:
+        raise Mistake(f"--rows {options.rows!r} names no row")
+    if options.data is not None and not options.data.strip():
+        raise Mistake("--data names no data set: NAME or NAME:ARGUMENT")
     data, colon, argument = (options.data or "").partition(":")
     # Absolute, because commands for one store may run in several folders.
-    data += colon + (str(Path(argument).absolute()) if argument else "")
+    data += colon + (str(Path(argument).expanduser().absolute()) if argument else "")
     of_sweep: dict[str, Any] = {}
     if isinstance(study_called(options.study), Sweep):
         of_sweep = {"objective": objective, "space": space}
@@ -241,8 +270,8 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         options.study,
         scale(options.scale),
         data=data or None,
-        fields=tuple(fields),
-        rows=tuple(name.strip() for name in options.rows.split(",") if name.strip()),
+        fields=tuple(fields.items()),
+        rows=rows,
         seeds=options.seeds,
         **of_sweep,
     )
@@ -278,17 +307,22 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     try:
         code = main(sys.argv[1:])
     except Mistake as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_one_line(error)}", file=sys.stderr)
         code = 2
     except (Trouble, OSError) as error:
         if isinstance(error, Damaged) and error.run.folder.exists():
             error.run.reset("damaged", str(error))
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_one_line(error)}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         code = INTERRUPTED
     sys.exit(code)
+
+
+def _one_line(error: Exception) -> str:
+    """The message, with escapes for what cannot be printed: names may hold anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
 
 
 def listing() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import cli
@@ -24,20 +23,20 @@ UNSAID = "how the images were made was not said"
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("evaluate", "scores images from any source by a named protocol")
     cli.add_store(parser)
-    parser.add_argument("images", type=Path, help="folder of image files, or npz with arr_0 as in ADM")
+    parser.add_argument("images", type=cli.path, help="folder of image files, or npz with arr_0 as in ADM")
     parser.add_argument(
         "--reference",
-        type=Path,
+        type=cli.path,
         required=True,
         metavar="IMAGES",
         help="reference images in the same form, or npz with ADM's statistics",
     )
     parser.add_argument("--protocol", default="lite", help=f"{', '.join(PROTOCOLS)} (default: lite)")
     parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="weights of the network, if they come with no package"
+        "--weights", type=cli.path, metavar="FILE", help="weights of the network, if they come with no package"
     )
     parser.add_argument(
-        "--lpips-weights", type=Path, metavar="FILE", help="weights of VGG-16, for protocols with LPIPS"
+        "--lpips-weights", type=cli.path, metavar="FILE", help="weights of VGG-16, for protocols with LPIPS"
     )
     parser.add_argument(
         "--how", default=UNSAID, metavar="TEXT", help="how the images were made: labels, sampler, steps, guidance"
@@ -45,10 +44,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--fewer", action="store_true", help="score fewer images than the protocol takes, and name their number"
     )
-    parser.add_argument("--save-npz", type=Path, metavar="FILE", help="write the images as an npz for ADM's evaluator")
+    parser.add_argument(
+        "--save-npz", type=cli.path, metavar="FILE", help="write the images as an npz for ADM's evaluator"
+    )
     parser.add_argument(
         "--save-reference",
-        type=Path,
+        type=cli.path,
         metavar="FILE",
         help="write the images and their statistics as a reference for ADM's evaluator",
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from harness import cli
 from harness.experiments.experiment import UNGUIDED, Experiment, Guide
@@ -26,7 +25,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--cfg", metavar="W", help="guidance scale, 1 for no guidance (default: the run's)")
     parser.add_argument("--sampler", help="euler, heun or euler_maruyama (default: the run's)")
     parser.add_argument("--steps", help="number of sampler steps (default: the run's)")
-    parser.add_argument("--npz", type=Path, metavar="FILE", help="also write the images as an npz for ADM's evaluator")
+    parser.add_argument(
+        "--npz", type=cli.path, metavar="FILE", help="also write the images as an npz for ADM's evaluator"
+    )
     options = parser.parse_args(arguments)
     if options.count < 1:
         raise Mistake(f"--count {options.count}: at least 1")

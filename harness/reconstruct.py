@@ -17,7 +17,7 @@ LINE = 10  # number of images in the overview
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("reconstruct", __doc__.partition(": ")[2])
     cli.add_run(parser)
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGES", help="image files, or folders of them")
+    parser.add_argument("images", nargs="+", type=cli.path, metavar="IMAGES", help="image files, or folders of them")
     options = parser.parse_args(arguments)
     finished_run = cli.chosen_run(options, cli.TOKENIZING)
     side = finished_run.experiment.data.image_size

@@ -29,12 +29,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--export",
-        type=Path,
+        type=cli.path,
         metavar="DIR",
         help="write the results of STUDY to this folder, one file per seed, without weights",
     )
     parser.add_argument(
-        "--take", type=Path, nargs="+", metavar="FILE", help="add the runs in files of --export to the store"
+        "--take", type=cli.path, nargs="+", metavar="FILE", help="add the runs in files of --export to the store"
     )
     options = parser.parse_args(arguments)
     if options.take:

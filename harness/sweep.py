@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     sample = tasks([base], request.stages(base))
     run_options.require_even(sample, None if hasattr(executor, "queue") else 1)
     if hasattr(executor, "require"):
-        executor.require(sample, run_options)
+        executor.require(sample, store, run_options)
     require_writable(search.storage)
     known_study(request, search.storage, store)  # raises `Mistake` if another study is there
 

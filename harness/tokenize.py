@@ -35,7 +35,7 @@ NAMED = 5  # damaged images that the terminal names; the JSON file names all
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("tokenize", __doc__.partition(": ")[2].partition("\n")[0])
     cli.add_store(parser)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of images, at any depth")
+    parser.add_argument("folder", type=cli.path, metavar="FOLDER", help="folder of images, at any depth")
     parser.add_argument(
         "--tokenizer",
         dest="run",
@@ -43,7 +43,9 @@ def main(arguments: Sequence[str]) -> int:
         metavar="RUN_OR_HUB_ID",
         help="folder of a pretrained tokenizer, else OWNER/NAME on the Hub, else key of a run or its first digits",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="FILE.npy (default: reports/out/FOLDER-latents.npy)")
+    parser.add_argument(
+        "--out", type=cli.path, metavar="FILE", help="FILE.npy (default: reports/out/FOLDER-latents.npy)"
+    )
     parser.add_argument("--sample", action="store_true", help="write samples of the posteriors instead of their modes")
     parser.add_argument("--quiet", action="store_true", help="print no progress")
     options = parser.parse_args(arguments)

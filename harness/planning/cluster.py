@@ -24,12 +24,16 @@ from harness.experiments.scales import SCALES
 from harness.planning.stage import Execution
 from harness.system import plugins
 from harness.system.errors import Mistake, unknown
-from models.config import STRICT, Positive
+from models.config import STRICT
 
 FILE = Path("cluster.toml")
+# The limits refuse what cannot be meant. A name goes to Slurm, so it has no quotes, blanks or control characters.
+Name = Annotated[str, Field(pattern=r"^[\w.,@+-]*$", max_length=200)]
+Constraint = Annotated[str, Field(pattern=r"^[\w.,:@+&|*()\[\]-]*$", max_length=200)]
+Count = Annotated[int, Field(gt=0, le=4096)]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=STRICT | {"strict": True})
 class Resources:
     """The resources of one job. An empty text leaves the choice to the cluster.
 
@@ -41,22 +45,22 @@ class Resources:
     limit.
     """
 
-    partition: str = ""
-    account: str = ""
-    qos: str = ""
-    constraint: str = ""
-    nodes: Positive = 1
-    processes: Positive = 1
-    cpus: Positive = 2
-    gpus: Annotated[int, Field(ge=0)] = 0
-    memory_gib: Positive = 8
-    hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
-    warning_seconds: Annotated[int, Field(ge=30)] = 90
-    at_once: Positive = 16
-    accumulate: Positive = 1
+    partition: Name = ""
+    account: Name = ""
+    qos: Name = ""
+    constraint: Constraint = ""
+    nodes: Count = 1
+    processes: Count = 1
+    cpus: Count = 2
+    gpus: Annotated[int, Field(ge=0, le=4096)] = 0
+    memory_gib: Annotated[int, Field(gt=0, le=2**20)] = 8
+    hours: Annotated[float, Field(gt=0, le=8784, allow_inf_nan=False)] = 4.0
+    warning_seconds: Annotated[int, Field(ge=30, le=86400)] = 90
+    at_once: Annotated[int, Field(gt=0, le=10**6)] = 16
+    accumulate: Count = 1
     checkpointing: bool = False
     compile: bool = False
-    timeouts: Annotated[int, Field(ge=0)] = 20
+    timeouts: Annotated[int, Field(ge=0, le=10**6)] = 20
 
     @property
     def execution(self) -> Execution:

@@ -35,6 +35,13 @@ MISTAKES = {
     "interval": (["table5", "--set", "guidance.intervals=0.9:0.7"], "guidance.intervals: 0.9 is not below 0.7"),
     "no steps": (["table5", "--set", "sampling.steps=0"], "greater than or equal to 1"),
     "seeds": (["table5", "--seeds", "0"], "at least 1"),
+    "no store": (["table5", "--runs", ""], "--runs: an empty name"),
+    "lines": (["table5", "--runs", "a\nb"], "cannot be printed"),
+    "no folder for reports": (["table5", "--out", " "], "--out: an empty name"),
+    "no data": (["table5", "--data", ""], "--data names no data set"),
+    "no rows": (["table5", "--rows", ",,"], "names no row"),
+    "two values": (["table5", "--set", "tokens=8", "--set", "tokens=4"], "two values: 8 and 4"),
+    "value of lines": (["table5", "--set", "tokens=a\nb"], "tokens"),
     "seed by --set": (["table5", "--set", "seed=3"], "--seeds"),
 }
 

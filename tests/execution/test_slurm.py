@@ -289,6 +289,26 @@ def test_a_job_runs_the_code_that_was_submitted(made, slurm, tmp_path):
     assert len(list((made.runs / "code").iterdir())) == 2
 
 
+@pytest.mark.parametrize("name", ["it's", "x'; touch F; '", 'a "b" $(touch F) `touch F`', "a & b"])
+def test_a_store_may_have_any_name_and_nothing_of_it_is_run(name, made):
+    expected = made.inline(1)
+    made.runs = made.place / name
+    assert made.run(1) == (0, "")
+    assert toy.results(made.runs) == expected
+    assert not list(made.place.rglob("F"))
+    assert not Path("F").exists()
+
+
+@pytest.mark.parametrize("name", ["a\\b", "100%j"])
+def test_a_name_that_slurm_would_read_otherwise_is_refused(name, made):
+    made.runs = made.place / name
+    code, errors = made.run(1)
+    assert code == 2
+    assert errors.count("\n") == 1
+    assert "way of its own" in errors
+    assert not made.jobs()
+
+
 def test_what_slurm_refuses_is_one_clear_line(made):
     made.cluster.write_text(f'{SMALL}partition = "nowhere"\n')
     code, errors = made.run(2)

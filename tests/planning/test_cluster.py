@@ -34,6 +34,16 @@ MISTAKES = {
     "field of a stage at a scale": ("[smoke.tokenizer]\ncores = 4", "no 'cores'"),
     "range": ("[default]\nhours = 0.05", "leaves less than two minutes"),
     "type": ('[tokenizer]\ncpus = "many"', "cpus"),
+    "truth for a number": ("[default]\ncpus = true", "cpus"),
+    "text for a number": ('[default]\ncpus = "2"', "cpus"),
+    "a million CPUs": ("[default]\ncpus = 1000000", "cpus"),
+    "all of time": ("[default]\nhours = 1e300", "hours"),
+    "memory": ("[default]\nmemory_gib = 99999999999", "memory_gib"),
+    **{
+        f"{field}: {text!r}": (f"[default]\n{field} = {text}", field)
+        for field in ("partition", "account", "qos", "constraint")
+        for text in ('"a\\nb"', '"a\\n"', '"it\'s"', "'a\"b'", '"$(touch F)"', '"a; touch F"', '"`id`"', "7")
+    },
     "form": ("[default\ncpus = 1", "cluster.toml is not a cluster file"),
     "no text": (b"\xff\xfe", "cluster.toml is not a cluster file"),
     "no file": (None, "the cluster file cluster.toml does not exist"),

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     how = cli.options_of(options)
     waiting = how.to_run(planned, store)
     if waiting and hasattr(executor, "require"):
-        executor.require(waiting, how)
+        executor.require(waiting, store, how)
     executor.execute(Fixed(labels), store, how)
     states = [t.run_in(store).state for t in planned]
     print(*states)

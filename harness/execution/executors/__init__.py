@@ -8,7 +8,7 @@
 
 and those that submit jobs also
 
-    require(waiting, options)                optional: raises Mistake if it could not run those tasks
+    require(waiting, store, options)         optional: raises Mistake if it could not run those tasks
     queue(jobs) -> dict                      the state of each job that waits or runs, by job id
     cancel(jobs)                             ends jobs; their runs can go on later
 """

@@ -31,7 +31,7 @@ SIGNAL_SECONDS = 5.0
 YEAR_MINUTES = 365 * 24 * 60  # Submitit ends a job after two minutes by default
 
 
-def require(waiting: list[Task], options: Options) -> None:
+def require(waiting: list[Task], store: Store, options: Options) -> None:
     most = max(options.cluster.resources(t.stage, t.experiment.scale).processes for t in waiting)
     if 0 < len(_gpus_here()) < most:
         raise Mistake(f"{most} processes do not fit on {len(_gpus_here())} GPUs: cluster.toml asks for too many")

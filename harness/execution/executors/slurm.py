@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -51,9 +52,11 @@ ENDED = (
 )
 
 
-def require(waiting: list[Task], options: Options) -> None:
+def require(waiting: list[Task], store: Store, options: Options) -> None:
     if not shutil.which("sbatch"):
         raise Mistake("no Slurm here: sbatch is not on PATH; --executor local runs jobs on this machine")
+    if {"\\", "%"} & set(str(store.root.absolute())):
+        raise Mistake(f"{store.root}: Slurm reads \\ and % in the name of a folder in a way of its own; choose another")
     stages: dict[Resources, str] = {}
     for t in waiting:
         stages.setdefault(options.cluster.resources(t.stage, t.experiment.scale), t.stage)
@@ -206,7 +209,7 @@ def _parameters(stage: str, resources: Resources, dependency: str, code: Path) -
         "array_parallelism": resources.at_once,
         "signal_delay_s": resources.warning_seconds,
         "stderr_to_stdout": True,
-        "setup": [f"export {name}='{value}'" for name, value in environment.items()],
+        "setup": [f"export {name}={shlex.quote(value)}" for name, value in environment.items()],
         # Since 22.05 srun does not take --cpus-per-task from sbatch. When a process dies, the others must end and not
         # wait for it. When a process ends well, the others must go on.
         "srun_args": [f"--cpus-per-task={resources.cpus}", "--kill-on-bad-exit=1", "--wait=0"],
