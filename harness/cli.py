@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,16 @@ def store_path(text: str) -> Path:
     """The type of `--runs`; the name is written into job scripts."""
     if not text.isprintable():
         raise argparse.ArgumentTypeError(f"{text!r} has characters that cannot be printed")
-    return path(text)
+    return folder(text)
+
+
+def folder(text: str) -> Path:
+    """The type of an option that names a folder, which may be made: nothing else may be in its place."""
+    named = path(text)
+    nearest = next((place for place in (named.absolute(), *named.absolute().parents) if os.path.lexists(place)), named)
+    if os.path.lexists(nearest) and not nearest.is_dir():
+        raise argparse.ArgumentTypeError(f"{nearest} is not a folder")
+    return named
 
 
 def location(text: str) -> str:
@@ -105,7 +115,11 @@ def add_study(parser: Parser) -> None:
         help="set a field of every experiment; may be given several times",
     )
     parser.add_argument(
-        "--out", type=path, default=Path("reports/out"), metavar="DIR", help="folder for reports (default: reports/out)"
+        "--out",
+        type=folder,
+        default=Path("reports/out"),
+        metavar="DIR",
+        help="folder for reports (default: reports/out)",
     )
 
 
@@ -143,7 +157,7 @@ def add_run(parser: Parser) -> None:
     parser.add_argument("--run", required=True, metavar="ID", help="key of a run, or its first digits")
     parser.add_argument(
         "--out",
-        type=path,
+        type=folder,
         default=Path("reports/out"),
         metavar="DIR",
         help="folder for pictures (default: reports/out)",

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--export",
-        type=cli.path,
+        type=cli.folder,
         metavar="DIR",
         help="write the results of STUDY to this folder, one file per seed, without weights",
     )

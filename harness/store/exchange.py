@@ -28,17 +28,23 @@ JSON = ("config", "experiment", "status", "result")
 
 
 def export(by_seed: dict[int, list[Run]], folder: Path) -> dict[Path, int]:
-    """Writes all finished runs of every seed to seed-SEED.jsonl in `folder`; the number of runs by file."""
-    counts = {}
-    for seed, runs in by_seed.items():
-        lines = {run.folder: _line(run) for run in runs if run.state == "done"}
-        if lines:
-            path = folder / f"seed-{seed}.jsonl"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                temporary.write_text("".join(f"{line}\n" for line in lines.values()))
-            counts[path] = len(lines)
-    return counts
+    """Writes all finished runs of every seed to seed-SEED.jsonl in `folder`; the number of runs by file.
+
+    Raises `Mistake`, before it writes any file, if one is there with other results.
+    """
+    finished = {
+        folder / f"seed-{seed}.jsonl": {run.folder: _line(run) for run in runs if run.state == "done"}
+        for seed, runs in by_seed.items()
+    }
+    texts = {path: "".join(f"{line}\n" for line in lines.values()) for path, lines in finished.items() if lines}
+    for path, text in texts.items():
+        if path.exists() and path.read_bytes() != text.encode():
+            raise Mistake(f"{path} exists with other results: choose another folder, or remove it; nothing was written")
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return {path: len(finished[path]) for path in texts}
 
 
 def _line(run: Run) -> str:

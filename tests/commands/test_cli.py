@@ -38,6 +38,9 @@ MISTAKES = {
     "no store": (["table5", "--runs", ""], "--runs: an empty name"),
     "lines": (["table5", "--runs", "a\nb"], "cannot be printed"),
     "no folder for reports": (["table5", "--out", " "], "--out: an empty name"),
+    "a file for the store": (["table5", "--runs", "file"], "file is not a folder"),
+    "a store in a file": (["table5", "--runs", "file/runs"], "file is not a folder"),
+    "a file for reports": (["table5", "--out", "file"], "file is not a folder"),
     "no data": (["table5", "--data", ""], "--data names no data set"),
     "no rows": (["table5", "--rows", ",,"], "names no row"),
     "two values": (["table5", "--set", "tokens=8", "--set", "tokens=4"], "two values: 8 and 4"),
@@ -51,6 +54,7 @@ MISTAKES = {
 def test_a_mistake_is_one_clear_line_exit_code_2_and_nothing_written(case, entry, tmp_path):
     words, expected = MISTAKES[case]
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
     done = command(f"harness.{entry}", *words, cwd=tmp_path)
     if entry == "report" and case == "folder":  # the data may be gone when its results are still there
         pytest.skip("a report needs no data")
@@ -58,7 +62,8 @@ def test_a_mistake_is_one_clear_line_exit_code_2_and_nothing_written(case, entry
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert expected in done.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "file"]
+    assert not any((tmp_path / "empty").iterdir())
 
 
 def test_everything_that_can_be_named_is_listed():

@@ -95,6 +95,16 @@ def test_damaged_results_are_refused_before_anything_is_taken(damage, exported, 
     assert not (tmp_path / "taken").exists()
 
 
+def test_results_that_are_there_are_not_replaced_by_others(exported, runs, tmp_path):
+    by_seed = plan_of(ASKED).runs_by_seed(Store(runs))
+    before = exported.read_bytes()
+    assert list(export(by_seed, exported.parent)) == [exported]  # the same results
+    exported.write_bytes(before[:-2])
+    with pytest.raises(Mistake, match="exists with other results"):
+        export(by_seed, exported.parent)
+    assert exported.read_bytes() == before[:-2]
+
+
 HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
     "stage outside the store": lambda run: run.update(stage="../../ESCAPED"),
     "absolute stage": lambda run: run.update(stage="/tmp/ESCAPED"),
