@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from harness.system import plugins
 
 if TYPE_CHECKING:
     from reports.claims.judge import Judgement
+    from reports.results import Result
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -49,8 +51,11 @@ def main(arguments: Sequence[str]) -> int:
         for request, seeds in with_results or [(requests[0], 1)]:
             several = dataclasses.replace(request, seeds=seeds)
             paper = published(study.published_table) if isinstance(study, Ablation) else {}
-            judgements = judge_all(study.claims, load(several.experiments(), store, request.stages), paper)
+            loaded = load(several.experiments(), store, request.stages)
+            judgements = judge_all(study.claims, loaded, paper)
             results.append((name, request.scale.experiment.scale, judgements))
+            for line in without_result(loaded):
+                print(f"warning: {name} at {request.scale.experiment.scale}: {line}", file=sys.stderr)
     if options.json:
         print(json.dumps([_plain(name, at, j) for name, at, judgements in results for j in judgements], indent=1))
         return 0
@@ -62,6 +67,16 @@ def main(arguments: Sequence[str]) -> int:
         print(f"There are no claims about {', '.join(unclaimed)}.\n")
     print(EXPLAINED)
     return 0
+
+
+def without_result(results: Sequence[Result]) -> list[str]:
+    """A line for every run that is damaged, failed or diverged: the claims are judged without its numbers."""
+    runs = {run.folder: (r, run, run.state) for r in results for run in r.runs.values()}
+    return [
+        f"{r.row.name}, seed {r.experiment.seed}, is judged without its {run.stage} {run.key}, which is {state}"
+        for r, run, state in runs.values()
+        if state in ("damaged", "failed", "diverged")
+    ]
 
 
 def whole_study(name: str, at: Scale, data: str | None) -> Request:

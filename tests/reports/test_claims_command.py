@@ -162,6 +162,20 @@ def test_what_the_store_holds_is_judged_over_all_its_seeds(tmp_path, capsys):
     assert capsys.readouterr().out.count(" holds ") >= 4
 
 
+def test_a_result_that_is_damaged_is_named(tmp_path, capsys):
+    store = Store(tmp_path)
+    collapsing(store)
+    words = ["table5", "--scale", "smoke", "--runs", str(tmp_path)]
+    assert claims.main(words) == 0
+    assert capsys.readouterr().err == ""
+    run = next(run for run in store.runs() if run.state == "done" and run.stage == "tokenizer")
+    (run.folder / "result.json").write_text("{}")
+    assert claims.main(words) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert f"is judged without its tokenizer {run.key}, which is damaged" in lines[0]
+
+
 def test_smoke_is_left_out_unless_it_is_named(tmp_path, capsys):
     collapsing(Store(tmp_path))
     assert {line["scale"] for line in judged(tmp_path, capsys, "table5")} == {"tiny"}
