@@ -95,6 +95,16 @@ def add_store(parser: Parser) -> None:
     )
 
 
+def _add_out(parser: Parser, what: str) -> None:
+    parser.add_argument(
+        "--out",
+        type=folder,
+        default=Path("reports/out"),
+        metavar="DIR",
+        help=f"folder for {what} (default: reports/out)",
+    )
+
+
 def add_study(parser: Parser) -> None:
     """STUDY, the options that choose its experiments, and the folders of the store and of the reports."""
     add_store(parser)
@@ -114,13 +124,7 @@ def add_study(parser: Parser) -> None:
         metavar="FIELD=VALUE",
         help="set a field of every experiment; may be given several times",
     )
-    parser.add_argument(
-        "--out",
-        type=folder,
-        default=Path("reports/out"),
-        metavar="DIR",
-        help="folder for reports (default: reports/out)",
-    )
+    _add_out(parser, "reports")
 
 
 def add_sweep(parser: Parser) -> None:
@@ -155,13 +159,7 @@ def add_run(parser: Parser) -> None:
     """A run of the store, and the folder for pictures."""
     add_store(parser)
     parser.add_argument("--run", required=True, metavar="ID", help="key of a run, or its first digits")
-    parser.add_argument(
-        "--out",
-        type=folder,
-        default=Path("reports/out"),
-        metavar="DIR",
-        help="folder for pictures (default: reports/out)",
-    )
+    _add_out(parser, "pictures")
 
 
 def existing_store(options: argparse.Namespace) -> Store:

@@ -100,7 +100,7 @@ def open_both(options: argparse.Namespace, protocol: Protocol) -> tuple[ImageSet
         raise Mistake(f"{options.images} has statistics and no images: IMAGES must be images to score")
     if images.size[0] != images.size[1]:
         raise Mistake(f"{options.images}: images of {images.size[1]} x {images.size[0]} px are not square")
-    folder = options.reference.expanduser().is_dir()
+    folder = options.reference.is_dir()
     reference = open_images(options.reference, images.size[0], protocol.crop if folder else "none")
     if protocol.paired and images.names is not None and reference.names is not None and images.names != reference.names:
         odd = sorted(set(images.names) ^ set(reference.names))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import io
 import os
 import tarfile
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -100,3 +103,14 @@ def opened(name: str, path: Path, folder: Path, **fields: object) -> Split:
     """Its training split."""
     build(name, path, folder, **fields)
     return open_split(folder, "train")
+
+
+def no_thread_outlives(held: list[Any]) -> None:
+    """Lets go of what decodes images, of which `held` has the only reference; its threads end."""
+    workers = [thread for thread in threading.enumerate() if thread.name.startswith("decoding")]
+    assert workers
+    held.clear()
+    gc.collect()
+    for thread in workers:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in workers)

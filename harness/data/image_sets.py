@@ -157,7 +157,6 @@ def open_images(path: Path, side: int | None = None, crop: Literal["none", "cent
     With `side` the images must have side x side pixels; a centre crop (folders only) makes them so. Raises `Mistake`
     for wrong names, headers or statistics now; damaged pixels raise it when they are read.
     """
-    path = path.expanduser()
     if not path.exists():
         raise Mistake(f"{path} is not there: a folder of image files or an npz file is needed")
     if crop == "center" and side is None:

@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 from harness.store.curves import CURVES, Curves
 from harness.store.records import Record, record_from
 from harness.system.errors import Mistake, Trouble
-from harness.system.files import checksums, entries, read_json, write_json
+from harness.system.files import entries, fingerprints, read_json, write_json
 
 STAGE = re.compile("[a-z][a-z0-9_]*")  # the name of a stage, and of its folder
 KEY = re.compile("[0-9a-f]{16}")
@@ -175,10 +175,8 @@ class Run:
             for path in sorted(self.folder.rglob("*"))
             if path.is_file() and path.name not in NOT_RESULT and not path.name.startswith(".")
         ]
-        files = {
-            path.relative_to(self.folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256}
-            for path, sha256 in zip(paths, checksums(paths), strict=True)
-        }
+        names = (path.relative_to(self.folder).as_posix() for path in paths)
+        files = dict(zip(names, fingerprints(paths), strict=True))
         content = {"records": [dataclasses.asdict(r) for r in records], "facts": facts, "files": files}
         write_json(self.folder / "result.json", content)
         self.end("done")
@@ -211,8 +209,8 @@ class Run:
             if name not in listed or not (self.folder / name).exists():
                 raise Damaged(self, name, "is gone")
         paths = [self.folder / name for name in names]
-        for name, path, sha256 in zip(names, paths, checksums(paths), strict=True):
-            if {"bytes": path.stat().st_size, "sha256": sha256} != listed[name]:
+        for name, fingerprint in zip(names, fingerprints(paths), strict=True):
+            if fingerprint != listed[name]:
                 raise Damaged(self, name, "is damaged")
         return paths
 
@@ -245,8 +243,8 @@ class Store:
 
     def find(self, name: str) -> Run:
         """The one run whose key begins with `name`; raises `Mistake` if there is none, or more than one."""
-        begun = (run for run in self.runs() if (run.folder / "config.json").exists())
-        matches = [run for run in begun if run.key.startswith(name)] if name else []
+        named = (folder for folder in self._folders() if name and folder.name.startswith(name))
+        matches = [Run(folder) for folder in named if (folder / "config.json").exists()]
         if not matches:
             raise Mistake(f"no run {name!r} in {self.root}: the section Rows of a report names the runs of its rows")
         if len(matches) > 1:

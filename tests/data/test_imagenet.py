@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from harness.stages import data as stage
 from harness.store.runs import Run
 from harness.system.errors import Mistake, Trouble
 from harness.system.machine import Machine
-from tests.encoded import CLASSES, SIDE, TIME, asked, build, opened, save, save_folders
+from tests.encoded import CLASSES, SIDE, TIME, asked, build, no_thread_outlives, opened, save, save_folders
 
 
 @pytest.fixture
@@ -306,15 +304,9 @@ def test_trouble_where_a_class_is_gone(images: IndexedImages) -> None:
 
 
 def test_no_thread_outlives_the_images(root: Path, tmp_path: Path) -> None:
-    found = opened("imagenet", root, tmp_path / "index").images
-    found[:8]
-    workers = [thread for thread in threading.enumerate() if thread.name.startswith("decoding")]
-    assert workers
-    del found
-    gc.collect()
-    for thread in workers:
-        thread.join(5)
-    assert not any(thread.is_alive() for thread in workers)
+    held = [opened("imagenet", root, tmp_path / "index").images]
+    held[0][:8]
+    no_thread_outlives(held)
 
 
 # Mistakes

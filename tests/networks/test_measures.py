@@ -32,6 +32,7 @@ from harness.system.errors import Mistake
 from models.dinov2 import positions
 from models.efficientnet import DEEP_STAGE, PATCH_STAGE, resized
 from tests.conftest import photograph
+from tests.evaluation.judges import Images
 from tests.networks.random_weights import MACHINE, PX, SMALL, SMALL_WIDTH, load
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -195,17 +196,6 @@ def test_inception_sees_what_torch_fidelity_does(extractor, images, seen):
     features, logits = extractor(images)
     assert torch.equal(seen["inception"].features, features)
     assert torch.equal(seen["inception"].logits, logits)
-
-
-class Images(torch.utils.data.Dataset):
-    def __init__(self, images: Tensor):
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, place: int) -> Tensor:
-        return self.images[place]
 
 
 def test_metrics_on_inception_are_those_of_torch_fidelity(files, looks, images, seen):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ from harness.system.errors import Trouble
 from harness.system.machine import Machine
 from harness.system.randomness import WHOLE, Draws, Part, generator
 from harness.training.batches import Batch, Batches
-from tests.encoded import opened, save_folders
+from tests.encoded import no_thread_outlives, opened, save_folders
 
 # Draws
 
@@ -202,15 +201,9 @@ def test_trouble_leaves_nothing_behind(indexed: IndexedImages, monkeypatch: pyte
 
 
 def test_no_thread_outlives_the_batches(tmp_path: Path) -> None:
-    b = of(opened("imagenet", save_folders(tmp_path / "imagenet"), tmp_path / "index").images)
-    b(0)
-    workers = [thread for thread in threading.enumerate() if thread.name.startswith("decoding")]
-    assert workers
-    del b
-    gc.collect()
-    for thread in workers:
-        thread.join(5)
-    assert not any(thread.is_alive() for thread in workers)
+    held = [of(opened("imagenet", save_folders(tmp_path / "imagenet"), tmp_path / "index").images)]
+    held[0](0)
+    no_thread_outlives(held)
 
 
 def test_a_process_ends_though_batches_are_being_decoded(tmp_path: Path) -> None:
