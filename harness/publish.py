@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("publish", __doc__.partition(": ")[2])
     cli.add_store(parser)
     parser.add_argument("--run", required=True, metavar="ID", help="key of a run, or its first digits")
-    parser.add_argument("--out", required=True, type=cli.folder, metavar="DIR", help="folder to write, new or empty")
+    parser.add_argument("--out", required=True, type=cli.path, metavar="DIR", help="folder to write, new or empty")
     parser.add_argument("--push", metavar="OWNER/NAME", help="also upload it to this repository of the Hub")
     options = parser.parse_args(arguments)
     finished_run = cli.chosen_run(options, cli.TOKENIZING)

@@ -22,7 +22,7 @@ from harness.evaluation.fidelity import BATCH
 from harness.evaluation.frechet import FeatureMoments, moments
 from harness.experiments.keys import key_of
 from harness.system.errors import Mistake
-from harness.system.files import create, entries, fingerprints, read_json, replacing, write_json
+from harness.system.files import create, entries, fingerprint, read_json, replacing, write_json
 
 if TYPE_CHECKING:
     from harness.networks.frozen import Outputs
@@ -85,8 +85,7 @@ def look(
         temporary.chmod(0o755)  # users may share a store
         try:
             _write(temporary, images, network, quiet)
-            paths = entries(temporary)
-            files = dict(zip((path.name for path in paths), fingerprints(paths), strict=True))
+            files = {path.name: fingerprint(path) for path in entries(temporary)}
             write_json(temporary / ABOUT, {"images": images.about, "network": identity, "files": files})
             with contextlib.suppress(OSError):  # another process was first, with the same outputs
                 temporary.rename(folder)
@@ -99,7 +98,7 @@ def _whole(folder: Path) -> bool:
     """Whether every file is as it was written."""
     try:
         files = read_json(folder / ABOUT)["files"]
-        return bool(files) and list(fingerprints([folder / name for name in files])) == list(files.values())
+        return bool(files) and all(fingerprint(folder / name) == written for name, written in files.items())
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -94,7 +94,12 @@ def checksums(paths: Sequence[Path]) -> Iterator[str]:
         yield from threads.map(checksum, paths)
 
 
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Size and checksum of a file, as {"bytes", "sha256"}."""
+    return {"bytes": path.stat().st_size, "sha256": checksum(path)}
+
+
 def fingerprints(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Size and checksum of files, as {"bytes", "sha256"}, in order."""
-    for path, sha256 in zip(paths, checksums(paths), strict=True):
-        yield {"bytes": path.stat().st_size, "sha256": sha256}
+    """The fingerprints of files, in order; several threads read files at the same time."""
+    with ThreadPoolExecutor() as threads:
+        yield from threads.map(fingerprint, paths)
