@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness import cli
+from harness.data.image_files import shown
 from harness.evaluation.protocols import PROTOCOLS, Protocol, protocol_called
+from harness.experiments.experiment import FEWEST
 from harness.system import plugins
 from harness.system.errors import Mistake
 
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
     from harness.data.image_sets import FeatureStatistics, ImageSet
 
 
-FEWEST = 16  # images: fewer give no meaningful numbers
 UNSAID = "how the images were made was not said"
 
 
@@ -60,6 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     require_outputs(options, protocol)
     images, reference = open_both(options, protocol)
     require_number(options, protocol, images, reference)
+    report_files(options, images, reference)
 
     from harness.evaluation.scoring import score, table
 
@@ -87,6 +90,8 @@ def require_outputs(options: argparse.Namespace, protocol: Protocol) -> None:
     for path in filter(None, (options.save_npz, options.save_reference)):
         if path.is_dir():
             raise Mistake(f"{path} is a folder: give the name of a file to write")
+        if path.exists():
+            raise Mistake(f"{path} exists already: choose another file, or remove it")
         if not path.parent.is_dir():
             raise Mistake(f"{path} cannot be written: {path.parent} does not exist or is not a folder")
 
@@ -115,6 +120,17 @@ def open_both(options: argparse.Namespace, protocol: Protocol) -> tuple[ImageSet
     if reference.statistics is not None:
         require_widths(options, protocol, reference.statistics)
     return images, reference
+
+
+def report_files(options: argparse.Namespace, images: ImageSet, reference: ImageSet) -> None:
+    """Prints what of the folders and files is not used, and whether only one of the sets is compressed with loss."""
+    images.passed_over.report(shown(options.images))
+    reference.passed_over.report(shown(options.reference))
+    if images.formats and reference.formats and images.lossy != reference.lossy:
+        formats = (
+            f"the images are {' and '.join(images.formats)} files, the reference {' and '.join(reference.formats)}"
+        )
+        print(f"note: {formats}; lossy compression alone changes the distances", file=sys.stderr)
 
 
 def require_widths(options: argparse.Namespace, protocol: Protocol, statistics: FeatureStatistics) -> None:

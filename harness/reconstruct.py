@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness import cli
-from harness.data.decoding import EXTENSIONS, read
+from harness.data import image_files
+from harness.data.decoding import read
+from harness.data.image_files import PassedOver, shown
 from harness.experiments.keys import key_of
 from harness.system.errors import Mistake
 
@@ -22,11 +23,13 @@ def main(arguments: Sequence[str]) -> int:
     finished_run = cli.chosen_run(options, cli.TOKENIZING)
     side = finished_run.experiment.data.image_size
     pixels = {}
-    for path in files(options.images):
-        image = read(path, side)
-        if image is None:
-            raise Mistake(f"{shown(path)} does not open as an image")
-        pixels[path] = image
+    given, passed_over = files(options.images)
+    passed_over.report("the given folders")
+    for path in given:
+        opened = read(path, side)
+        if isinstance(opened, str):
+            raise Mistake(f"{shown(path)} does not open as an image: {opened}")
+        pixels[path] = opened
 
     import numpy as np
     from PIL import Image
@@ -57,29 +60,20 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def files(given: list[Path]) -> list[Path]:
-    """The given files, and the images in given folders at any depth, without hidden ones; in order, each once."""
-    images = []
+def files(given: list[Path]) -> tuple[list[Path], PassedOver]:
+    """The given files, and the images in given folders at any depth, in order, each once; and what is passed over."""
+    images: dict[Path, None] = {}
+    passed_over = PassedOver()
     for path in given:
         if path.is_dir():
-            inside = [below for below in sorted(path.rglob("*")) if _is_image(below)]
-            if not inside:
-                raise Mistake(f"no images in {shown(path)}: needed are files that end in {' '.join(EXTENSIONS)}")
-            images += inside
+            found = image_files.require(path)
+            images |= dict.fromkeys(path / name for name in sorted(found.images))
+            passed_over.update(found.passed_over, f"{path}/")
         elif path.exists():
-            images.append(path)
+            images[path] = None
         else:
             raise Mistake(f"{shown(path)} does not exist")
-    return list(dict.fromkeys(images))
-
-
-def _is_image(path: Path) -> bool:
-    return path.is_file() and path.name.lower().endswith(EXTENSIONS) and not path.name.startswith(".")
-
-
-def shown(path: Path) -> str:
-    """The path as printable text: file names may not be valid Unicode."""
-    return os.fsencode(path).decode(errors="replace")
+    return list(images), passed_over
 
 
 if __name__ == "__main__":

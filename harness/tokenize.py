@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from harness import cli
 from harness.data.decoding import read
-from harness.reconstruct import files, shown
+from harness.data.image_files import first_of, require, shown
 from harness.system.errors import Mistake, Trouble
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from harness.system.machine import Machine
 
 CROP = "center"
-NAMED = 5  # damaged images that the terminal names; the JSON file names all
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,7 +53,9 @@ def main(arguments: Sequence[str]) -> int:
     name = shown(Path(options.folder.resolve().name))
     out = options.out or Path("reports/out") / f"{name}-latents.npy"
     require_new(out)
-    images = files([options.folder])
+    found = require(options.folder)
+    found.passed_over.report(shown(options.folder))
+    images = [options.folder / name for name in sorted(found.images)]
     tokenizer, identity = tokenizer_of(options)
     about = {
         "folder": name,
@@ -63,12 +64,12 @@ def main(arguments: Sequence[str]) -> int:
         "image_size": tokenizer.config.image_size,
         "crop": CROP,
         "latents": "sample" if options.sample else "mode",
+        "passed_over": dict(found.passed_over.counts),
     }
     n, damaged = write(out, tokenizer, options.folder, images, about, options.quiet)
     print(f"{n} images, centre-cropped to {about['image_size']} px, from the posterior's {about['latents']}: {out}")
     if damaged:
-        first = ", ".join(damaged[:NAMED]) + (", ..." if len(damaged) > NAMED else "")
-        print(f"left out: {len(damaged)} of {len(images)} images do not open: {first}", file=sys.stderr)
+        print(f"left out: {len(damaged)} of {len(images)} images do not open: {first_of(damaged)}", file=sys.stderr)
     return 1 if damaged else 0
 
 
@@ -119,8 +120,9 @@ def write(
             write_header(file, len(images), tokenizer)
             for paths, pixels in batches(images, tokenizer.config.image_size):
                 named = [path.relative_to(folder).as_posix() for path in paths]
-                whole = {name: image for name, image in zip(named, pixels, strict=True) if image is not None}
-                damaged += [shown(Path(name)) for name in named if name not in whole]
+                opened = dict(zip(named, pixels, strict=True))
+                whole = {name: image for name, image in opened.items() if not isinstance(image, str)}
+                damaged += [f"{shown(name)} ({why})" for name, why in opened.items() if isinstance(why, str)]
                 if whole:
                     file.write(latents(tokenizer, whole, about["latents"] == "sample", machine).tobytes())
                 names += whole
@@ -160,8 +162,8 @@ def latents(
     return posterior.sample(torch.stack(drawn)).numpy()
 
 
-def batches(images: Sequence[Path], side: int) -> Iterator[tuple[Sequence[Path], Iterator[np.ndarray | None]]]:
-    """The images and their pixels, uint8 (S, S, 3) or None if one does not open. Threads read one batch ahead."""
+def batches(images: Sequence[Path], side: int) -> Iterator[tuple[Sequence[Path], Iterator[np.ndarray | str]]]:
+    """The images and their pixels, uint8 (S, S, 3), or why one does not open. Threads read one batch ahead."""
     from harness.latents.autoencode import BATCH
     from harness.system.machine import cores
 

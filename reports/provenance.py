@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.data.image_files import first_of
 from harness.evaluation import protocol_texts, records
 from harness.experiments.experiment import DEFAULT_NETWORK, effective_fields
 from harness.networks.teachers import TEACHERS
@@ -44,9 +45,13 @@ class Provenance:
             f"Data set `{data.name}` at {data.image_size} px: {counts} images, {len(facts['classes'])} classes, "
             f"content `{facts['content']}`."
         )
-        unreadable = facts.get("unreadable") or []
-        if unreadable:
-            text += f" {len(unreadable)} unreadable files were left out: {', '.join(unreadable[:5])}."
+        if not getattr(plugins.load("harness.data.sets", data.name, "data set"), "fixed", False):
+            text += f" Transparent pixels show {data.background}."
+        if unreadable := facts.get("unreadable"):
+            text += f" {len(unreadable)} unreadable files were left out: {first_of(unreadable)}."
+        if passed_over := facts.get("passed_over"):
+            reasons = ", ".join(f"{count} {reason}" for reason, count in passed_over.items())
+            text += f" Passed over: {reasons}."
         return text
 
     @property

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
-
 
 def center(image: Image.Image, side: int) -> Image.Image:
     """The centre square (side, side), as in the ADM protocol (Dhariwal and Nichol 2021).
@@ -61,34 +59,61 @@ CROPS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
 }
 
 
-def decode(file: BinaryIO | Path, side: int | None = None, crop: str = "center") -> np.ndarray:
+def decode(
+    file: BinaryIO | Path, side: int | None = None, crop: str = "center", background: str = "white"
+) -> np.ndarray:
     """The image, upright, RGB, uint8 (H, W, 3), resized and cropped to `side` if given.
 
-    Decoders raise almost any exception for damaged content.
+    Transparent pixels show `background`. Of several frames the first is taken. Decoders raise almost any exception for
+    damaged content.
     """
     import numpy as np
     from PIL import Image, ImageOps
 
     with Image.open(file) as opened:
-        image = _rgb(ImageOps.exif_transpose(opened))
+        wide = opened.format == "PPM" and opened.mode == "I"  # which Pillow scales to 16 bits
+        image = ImageOps.exif_transpose(opened)
+        image = _rgb(image.convert("I;16") if wide else image, background)
     return np.asarray(image if side is None else CROPS[crop](image, side))
 
 
-def read(file: BinaryIO | Path, side: int | None, crop: str = "center") -> np.ndarray | None:
-    """The result of `decode`, or None if the file does not open."""
+def read(file: BinaryIO | Path, side: int | None, crop: str = "center", background: str = "white") -> np.ndarray | str:
+    """The result of `decode`, or the reason why the file does not open."""
     try:
-        return decode(file, side, crop)
-    except Exception:
-        return None
+        return decode(file, side, crop, background)
+    except MemoryError:  # not the fault of the image
+        raise
+    except Exception as error:
+        return reason(error)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """The image in RGB, 8 bits per channel. Raises `ValueError` for modes that define no value for white."""
+def reason(error: Exception) -> str:
+    """Why an image does not open, in a few words, from what a decoder raised."""
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
+    if isinstance(error, UnidentifiedImageError):
+        return "not the content of an image"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) if isinstance(error, UndefinedWhite) else "damaged or cut off"
+
+
+class UndefinedWhite(ValueError):
+    """The mode of an image defines no value for white."""
+
+
+def _rgb(image: Image.Image, background: str) -> Image.Image:
+    """The image in RGB, 8 bits per channel, on `background`. Raises `UndefinedWhite`."""
     import numpy as np
     from PIL import Image
 
     if image.mode in ("I", "F"):
-        raise ValueError(f"mode {image.mode}")
+        raise UndefinedWhite(f"mode {image.mode} defines no white")
     if image.mode.startswith("I;16"):  # Pillow would clip 16 bits, not scale them
         image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
-    return image.convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, background), image).convert("RGB")

@@ -24,15 +24,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast, final
 
-from harness.data.decoding import EXTENSIONS, read
+from harness.data import image_files
+from harness.data.decoding import read, reason
+from harness.data.image_files import PassedOver, first_of, natural, shown
 from harness.system.errors import Mistake
 from harness.system.files import checksum, replacing
 
 if TYPE_CHECKING:
     import numpy as np
 
-IMAGES = "arr_0"
+IMAGES, LABELS = "arr_0", "arr_1"
 NEEDED = f"{IMAGES}, uint8 (N, H, W, 3), or mu (D,) and sigma (D, D) of a reference, floating point,"
+LOSSY = {"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "GIF"}
 CHUNK_FILES = 64  # most files that the threads of a folder read ahead
 CHUNK_BYTES = 2**20
 ASYMMETRY = 1e-4  # tolerated in a covariance, relative to its largest entry: far above rounding in float32
@@ -55,8 +58,9 @@ class FeatureStatistics(NamedTuple):
 class ImageSet(ABC):
     """`count` images of `size` (H, W) in a fixed order.
 
-    `names` pair the images of two sets: paths in the folder without suffix; an npz file has no names. A reference
-    that has only statistics has a count of 0 and a size of (0, 0).
+    `names` pair the images of two sets: paths in the folder without suffix; an npz file has no names. `formats` are
+    Pillow's names of the formats of image files. `passed_over`: what of a folder or file is not used. A reference that
+    has only statistics has a count of 0 and a size of (0, 0).
     """
 
     path: Path
@@ -64,17 +68,30 @@ class ImageSet(ABC):
     size: Size
     names: tuple[str, ...] | None
     statistics: FeatureStatistics | None
+    passed_over: PassedOver
+    formats: tuple[str, ...]
 
     def __len__(self) -> int:
         return self.count
 
     @property
+    def kind(self) -> str:
+        """The number of images, and the formats of the files if some of these are lossy, which changes the pixels."""
+        return " ".join([str(self.count), *(self.formats if self.lossy else ()), f"image{'s' * (self.count != 1)}"])
+
+    @property
+    def lossy(self) -> set[str]:
+        """The formats of the files that are lossy, or can be."""
+        return LOSSY & set(self.formats)
+
+    @property
     def about(self) -> str:
         """Count, name and size as one short text."""
-        parts = [f"{self.count} image{'s' * (self.count != 1)}"] if self.count else []
+        parts = [self.kind] if self.count else []
         parts += ["statistics"] if self.statistics else []
-        name = os.fsencode(self.path.resolve().name).decode(errors="replace")  # names need not be valid Unicode
-        return f"{' and '.join(parts)} of {name}" + (f", {_px(self.size)}" if self.count else "")
+        return f"{' and '.join(parts)} of {shown(self.path.resolve().name)}" + (
+            f", {_px(self.size)}" if self.count else ""
+        )
 
     @abstractmethod
     def batches(self, count: int) -> Iterator[np.ndarray]:
@@ -89,14 +106,18 @@ class ImageSet(ABC):
 @final
 @dataclass(frozen=True, eq=False)
 class Folder(ImageSet):
-    """Image files: whole images, or their centre squares as in the ADM protocol if `cropped`."""
+    """Image files: whole images, or their centre squares as in the ADM protocol if `cropped`.
+
+    `transparent`: some images can have transparent pixels, which show white.
+    """
 
     files: tuple[Path, ...]
     cropped: bool
+    transparent: bool
 
     @property
     def about(self) -> str:
-        return super().about + ", centre crop" * self.cropped
+        return super().about + ", centre crop" * self.cropped + ", on white" * self.transparent
 
     def batches(self, count: int) -> Iterator[np.ndarray]:
         import numpy as np
@@ -107,15 +128,15 @@ class Folder(ImageSet):
 
     @cached_property
     def digest(self) -> str:
-        digest = hashlib.sha256(f"{self.size} {self.cropped}\n".encode())
+        digest = hashlib.sha256(f"{self.size} {self.cropped}{' on white' * self.transparent}\n".encode())
         for file_checksum in _mapped(checksum, self.files):
             digest.update(file_checksum.encode())
         return digest.hexdigest()
 
     def _pixels(self, file: Path) -> np.ndarray:
         pixels = read(file, self.size[0] if self.cropped else None)
-        if pixels is None:
-            raise _unreadable(file)
+        if isinstance(pixels, str):
+            raise _unreadable(file, pixels)
         if pixels.shape[:2] != self.size:  # an orientation tag at the end of the file turned the image
             raise _differs(file, pixels.shape[:2], self.size)
         return pixels
@@ -152,7 +173,7 @@ class Npz(ImageSet):
 
 
 def open_images(path: Path, side: int | None = None, crop: Literal["none", "center"] = "none") -> ImageSet:
-    """The images of a folder (at any depth, in the order of their paths) or of an npz file.
+    """The images of a folder (at any depth, in the natural order of their paths) or of an npz file.
 
     With `side` the images must have side x side pixels; a centre crop (folders only) makes them so. Raises `Mistake`
     for wrong names, headers or statistics now; damaged pixels raise it when they are read.
@@ -169,25 +190,29 @@ def open_images(path: Path, side: int | None = None, crop: Literal["none", "cent
 
 
 def _open_folder(path: Path, side: int | None, cropped: bool) -> Folder:
-    paths = []
-    for parent, subfolders, names in os.walk(path):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        folder = Path(parent).relative_to(path)
-        images = [name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
-        paths += [os.path.splitext((folder / name).as_posix()) for name in images]
-    if not paths:
-        raise Mistake(f"no images in {path}; needed are files that end in {' '.join(EXTENSIONS)}")
-    paths.sort()  # by names before suffixes: copies in another format come in the same order
+    found = image_files.require(path)
+    # By names before suffixes: copies in another format come in the same order. 2 comes before 10, as in an npz.
+    paths = sorted((os.path.splitext(name) for name in found.images), key=lambda parts: (natural(parts[0]), parts[1]))
     files = tuple(path / f"{name}{suffix}" for name, suffix in paths)
-    size = (side, side) if side else _upright_size(files[0])
-    for file, file_size in zip(files, _mapped(_upright_size, files), strict=True):
-        if not cropped and file_size != size:
-            raise _differs(file, file_size, size)
-    return Folder(path, len(files), size, tuple(name for name, _ in paths), None, files, cropped)
+    headers = list(_mapped(_header, files))
+    size = (side, side) if side else headers[0].size
+    for file, header in zip(files, headers, strict=True):
+        if not cropped and header.size != size:
+            raise _differs(file, header.size, size)
+    formats = tuple(sorted({header.format for header in headers}))
+    transparent = any(header.transparent for header in headers)
+    names = tuple(name for name, _ in paths)
+    return Folder(path, len(files), size, names, None, found.passed_over, formats, files, cropped, transparent)
 
 
-def _upright_size(file: Path) -> Size:
-    """(H, W) from the header alone: a hundredth of the work of decoding the image."""
+class _Header(NamedTuple):
+    size: Size
+    format: str
+    transparent: bool
+
+
+def _header(file: Path) -> _Header:
+    """Upright size (H, W), format, and whether pixels may be transparent, for a hundredth of the work of decoding."""
     from PIL import Image
     from PIL.ExifTags import Base
 
@@ -195,9 +220,10 @@ def _upright_size(file: Path) -> Size:
         with Image.open(file) as image:
             # `getexif` reads a PNG to its end if the header has no EXIF data.
             turned = "exif" in image.info and image.getexif().get(Base.Orientation, 1) >= 5
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except Exception:  # decoders raise almost anything for damaged files
-        raise _unreadable(file) from None
+            size = (image.width, image.height) if turned else (image.height, image.width)
+            return _Header(size, str(image.format), image.has_transparency_data)
+    except Exception as error:  # decoders raise almost anything for damaged files
+        raise _unreadable(file, reason(error)) from None
 
 
 def _mapped(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
@@ -207,13 +233,13 @@ def _mapped(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
             yield from pool.map(function, items[start : start + CHUNK_FILES])
 
 
-def _unreadable(file: Path) -> Mistake:
-    return Mistake(f"{file} does not open as an image of 8 or 16 bits a channel: replace or remove it")
+def _unreadable(file: Path, why: str) -> Mistake:
+    return Mistake(f"{shown(file)} does not open as an image of 8 or 16 bits a channel ({why}): replace or remove it")
 
 
 def _differs(file: Path, size: Size, needed: Size) -> Mistake:
     remedy = "bring all images of the set to one size, or choose a centre crop"
-    return Mistake(f"{file} is {_px(size)}, not {_px(needed)}: {remedy}")
+    return Mistake(f"{shown(file)} is {_px(size)}, not {_px(needed)}: {remedy}")
 
 
 def _px(size: Size) -> str:
@@ -254,16 +280,21 @@ def _open(path: Path, name: str) -> Iterator[_Array]:
 def _open_npz(path: Path, side: int | None) -> Npz:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+            members = archive.namelist()
     except zipfile.BadZipFile:
         raise Mistake(f"{path} is cut off or not an npz file: an npz file or a folder of images is needed") from None
+    names = [name.removesuffix(".npy") for name in members if name.endswith(".npy")]
     arrays = tuple(name for name in (IMAGES, *FeatureStatistics._fields) if name in names)
     if not arrays:
-        first = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        raise Mistake(f"{path} has {first or 'no array'}: {NEEDED} is needed")
+        raise Mistake(f"{path} has {first_of(names) or 'no array'}: {NEEDED} is needed")
+    passed_over = PassedOver()
+    for member in members:
+        if member.removesuffix(".npy") not in (*arrays, LABELS):
+            passed_over.add("of its arrays that are not used", member.removesuffix(".npy"))
     count, height, width = _image_shape(path, side) if IMAGES in arrays else (0, 0, 0)
     statistics = {name: _read_statistic(path, name) for name in arrays if name != IMAGES}
-    return Npz(path, count, (height, width), None, _checked(path, statistics) if statistics else None, arrays)
+    checked = _checked(path, statistics) if statistics else None
+    return Npz(path, count, (height, width), None, checked, passed_over, (), arrays)
 
 
 def _image_shape(path: Path, side: int | None) -> tuple[int, ...]:

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from harness.data.class_folders import CHUNK_IMAGES, report_unreadable
-from harness.data.decoding import decode
+from harness.data.class_folders import CHUNK_IMAGES
+from harness.data.decoding import read, reason
 from harness.experiments.experiment import Data
 from harness.system.errors import Trouble
 from harness.system.files import read_json, write_json
@@ -63,26 +63,26 @@ def build(
     splits: dict[str, list[EncodedImage]],
     quiet: bool,
     check_stop: Callable[[], None],
-) -> list[str]:
+) -> dict[str, str]:
     """Reads every image of `splits` below `root` once and writes an index of the readable images into `folder`.
 
-    Returns the names of the unreadable images. Raises `Trouble` if a split has no readable image, or, after all images
-    are tried, if `data` refuses unreadable images.
+    Returns the names of the unreadable images, with the reasons. Raises `Trouble` if a split has no readable image.
     """
-    unreadable: list[str] = []
+    unreadable: dict[str, str] = {}
     total = sum(map(len, splits.values()))
     shards = {split: sorted({image.shard for image in images if image.shard}) for split, images in splits.items()}
-    source = {"root": str(root.absolute()), "side": data.image_size, "crop": data.crop, "shards": shards}
+    source = {"root": str(root.absolute()), "side": data.image_size, "crop": data.crop, "background": data.background}
+    source |= {"shards": shards}
     write_json(folder / SOURCE, source)
     with tqdm(total=total, desc=data.name, unit="image", disable=quiet or None) as progress:
         for split, images in splits.items():
             digests = _digests(data, root, images, progress, check_stop)
-            readable = [(image, digest) for image, digest in zip(images, digests, strict=True) if digest]
-            unreadable += [image.name for image, digest in zip(images, digests, strict=True) if not digest]
+            pairs = list(zip(images, digests, strict=True))
+            readable = [(image, digest) for image, digest in pairs if isinstance(digest, bytes)]
+            unreadable |= {image.name: reason for image, reason in pairs if isinstance(reason, str)}
             if not readable:
                 raise Trouble(f"not one image of {split} in {root} opens")
             _write(folder, split, shards[split], *zip(*readable, strict=True))
-    report_unreadable(data, str(root), unreadable, total)
     return unreadable
 
 
@@ -92,21 +92,19 @@ def _digests(
     images: list[EncodedImage],
     progress: tqdm[Any],
     check_stop: Callable[[], None],
-) -> list[bytes]:
-    """The digest of every image, empty if it does not decode. Shards are read in the order of their bytes."""
+) -> list[bytes | str]:
+    """The digest of every image, or why it does not decode. Shards are read in the order of their bytes."""
 
-    def digest(position: int) -> bytes:
+    def digest(position: int) -> bytes | str:
         image = images[position]
         try:
             content = _content(root / image.file, image.first, image.length)
-            decode(io.BytesIO(content), data.image_size, data.crop)
-        except MemoryError:  # not the fault of the image
-            raise
-        except Exception:  # decoders raise almost anything for damaged files
-            return b""
-        return _digest(content)
+        except OSError as error:
+            return reason(error)
+        pixels = read(io.BytesIO(content), data.image_size, data.crop, data.background)
+        return pixels if isinstance(pixels, str) else _digest(content)
 
-    digests = [b""] * len(images)
+    digests: list[bytes | str] = [""] * len(images)
     order = sorted(range(len(images)), key=lambda position: (images[position].shard, images[position].first))
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(order), CHUNK_IMAGES):
@@ -167,6 +165,7 @@ class IndexedImages:
     def __init__(self, folder: Path, split: str, threads: int | None = None):
         source = read_json(folder / SOURCE)
         self.root, self.side, self.crop = Path(source["root"]), source["side"], source["crop"]
+        self.background = source["background"]
         self.folder, self.shards, self.threads = folder, source["shards"][split], threads or cores()
         kinds = ("index", "names", "digests", "labels")
         self.index, self.names, self.digests, self.labels = (
@@ -205,11 +204,10 @@ class IndexedImages:
         try:
             path = self.root / (self.name(position) if shard == OWN_FILE else self.shards[shard])
             content = _content(path, first, length, self.digests[position].tobytes())
-            return decode(io.BytesIO(content), self.side, self.crop)
-        except MemoryError:  # not the fault of the image
-            raise
-        except Exception:  # decoders raise almost anything for damaged files
+        except OSError:
             return None
+        pixels = read(io.BytesIO(content), self.side, self.crop, self.background)
+        return None if isinstance(pixels, str) else pixels
 
     def stand_in(self, position: int) -> np.ndarray:
         """The next readable image of the class; from now on it replaces the unreadable one at `position`."""

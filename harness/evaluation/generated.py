@@ -25,6 +25,7 @@ class Generated:
     """
 
     paired = False  # images and reference are compared as sets
+    names = ()
 
     def __init__(
         self, outputs: Outputs, reference: TrainingFeatures, experiment: Experiment, split: str, how: str, step: int = 0
@@ -36,6 +37,11 @@ class Generated:
     def reference_images(self) -> int:
         """The number of training images in the comparison."""
         return self.reference.images
+
+    @property
+    def content(self) -> str:
+        """The hash of the data set's arrays."""
+        return self.reference.content
 
     def __len__(self) -> int:
         return len(self.outputs.features)

@@ -6,12 +6,15 @@ FID, sFID and IS.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.system.errors import unknown
 
 IMAGENET_TRAIN = 1_281_167  # images
+IMAGENET_VAL = re.compile(r"(.*/)?ILSVRC2012_val_[0-9]{8}(\.\w+)?")  # names of files
 SMALL = 10_000  # with fewer images the kernel distance leads, and the Fréchet distance is extrapolated
 
 
@@ -115,3 +118,8 @@ def met(network: str, paired: bool, side: int, crop: str, images: int, reference
         if p.reference_images and facts == (p.network, p.paired, p.side, p.crop, p.images, p.reference_images):
             return name
     return None
+
+
+def are_of_imagenet_val(names: Sequence[str]) -> bool:
+    """Whether files have the names of ImageNet's validation set; False without names."""
+    return bool(names) and all(IMAGENET_VAL.fullmatch(name) for name in names)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.experiments.experiment import Experiment
+from harness.store.runs import Run
 from harness.system.machine import Machine
 
 if TYPE_CHECKING:
@@ -58,6 +59,17 @@ class Reconstructed:
     def reference_images(self) -> int:
         """The number of originals in the comparison."""
         return len(self)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the files of the originals, if the data set keeps them."""
+        images: Any = self.images.images
+        return tuple(map(images.name, range(len(images)))) if hasattr(images, "name") else ()
+
+    @cached_property
+    def content(self) -> str:
+        """The hash of the data set's arrays."""
+        return str(Run(self.data).result()["facts"]["content"])
 
     @cached_property
     def images(self) -> Split:

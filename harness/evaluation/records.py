@@ -43,6 +43,8 @@ def protocol_of(m: Reconstructed | Generated, metric: ModuleType, n: int) -> str
         return PROTOCOL
     data, published = m.experiment.data, metric.names[1]
     met = protocols.met(network, m.paired, data.image_size, data.crop, n, m.reference_images) if published else None
+    if met and m.paired and not protocols.are_of_imagenet_val(m.names):
+        return network
     return met or network
 
 
@@ -116,8 +118,16 @@ def records(m: Reconstructed | Generated, names: list[str] | None = None) -> lis
         metric = plugins.load("harness.evaluation.metrics", name, "metric")
         value = metric.measure(m) if m.split in metric.splits else None
         if value is not None:
-            protocol = metric.protocol(m)
+            protocol = metric.protocol(m) + _content(m)
             digest = protocol_id(protocol_of(m, metric, value.n), name, protocol, m.split, value.n)
             error = value.deviation, value.interval
             measured.append(Record(name, value.value, value.n, m.step, m.split, protocol, *error, digest))
     return measured
+
+
+def _content(m: Reconstructed | Generated) -> str:
+    """The content of a data set that its name does not fix: two folders of one size are two protocols."""
+    data = m.experiment.data
+    if getattr(plugins.load("harness.data.sets", data.name, "data set"), "fixed", False):
+        return ""
+    return f"; data `{data.name}`, content {m.content}"

@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 
 class TrainingFeatures(NamedTuple):
-    """Features (N, D) of the training images. If there are many: of an evenly spaced part, with the moments of all."""
+    """Features (N, D) of the training images. If there are many: of an evenly spaced part, with the moments of all.
+
+    `content` is the hash of the data set's arrays.
+    """
 
     features: Tensor
     moments: FeatureMoments | None = None
+    content: str = ""
 
     @property
     def images(self) -> int:
@@ -43,9 +47,10 @@ def load(run: Run) -> TrainingFeatures:
 
     from harness.evaluation.frechet import FeatureMoments
 
-    features = torch.from_numpy(np.load(run.file(FEATURES)))
-    if MOMENTS not in run.result()["files"]:
-        return TrainingFeatures(features)
+    features, result = torch.from_numpy(np.load(run.file(FEATURES))), run.result()
+    content = str(result["facts"].get("content", ""))
+    if MOMENTS not in result["files"]:
+        return TrainingFeatures(features, content=content)
     stored = np.load(run.file(MOMENTS))
     mean, scatter = (torch.from_numpy(stored[name]) for name in ("mean", "scatter"))
-    return TrainingFeatures(features, FeatureMoments(int(stored["n"]), mean, scatter))
+    return TrainingFeatures(features, FeatureMoments(int(stored["n"]), mean, scatter), content)

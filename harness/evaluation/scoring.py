@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from harness.evaluation import fidelity, frechet, protocol_texts
 from harness.evaluation.feature_cache import SeenImages, look, pairs
 from harness.evaluation.frechet import Gaussian
 from harness.evaluation.pixels import psnr, ssim
-from harness.evaluation.protocols import SMALL, Protocol
+from harness.evaluation.protocols import SMALL, Protocol, are_of_imagenet_val
 from harness.evaluation.records import Value, number, protocol_id
 from harness.networks import lpips as lpips_distance
 from harness.networks.weight_files import short_checksum
@@ -24,6 +25,7 @@ from harness.system import plugins
 from harness.system.machine import this_machine
 
 KID_SUBSETS = 100
+ORDER_IMAGES = 256  # evenly spaced images, to see whether pairs are in order
 BETTER = {"fd": "↓", "fd_infinity": "↓", "sfd": "↓", "kd": "↓", "lpips": "↓"}  # for the others higher is better
 DIGITS = {"precision": 3, "recall": 3, "ssim": 4, "lpips": 4}  # 2 for the others, except for distances
 DISTANCES = {  # to the attribute of a measure with their digits
@@ -55,21 +57,25 @@ def score(
     statistics = None if protocol.paired else reference.statistics
     values = of_sets(protocol, seen, ReferenceSet.of(outputs(reference), statistics))
     if lpips is not None:
+        warn_of_order(images, reference, seen, outputs(reference))
         values |= of_pairs(pairs(images, reference), lpips)
     save(options, images, seen)
     px = protocol.px or measure.default_px
     common = (
-        f"{measure.title}, weights {short_checksum(weights)}, {px} px {measure.resizing}, 8-bit; {len(images)} images; "
+        f"{measure.title}, weights {short_checksum(weights)}, {px} px {measure.resizing}, 8-bit; {images.kind}; "
         f"reference: {reference.about}, content {digests[1][:12]}; {options.how}"
     )
+    if protocol.paired and (images.names is None or reference.names is None):
+        common += "; paired by position"
+    other = "-other-images" if protocol.paired and not are_of_imagenet_val(reference.names or ()) else ""
     of_lpips = f"{lpips_distance.title}, weights {short_checksum(vgg)}; " if vgg else ""
     records = []
     for name, value in values.items():
         text = f"{of_lpips if name == 'lpips' else ''}{_way(name, protocol, value.n)}{common}"
-        heading, error = title(name, protocol, value.n), (value.deviation, value.interval)
+        heading, error = title(name, protocol, value.n, other), (value.deviation, value.interval)
         complete = protocol.images in (None, value.n)
         protocol_name = options.protocol if complete else f"{options.protocol}-at-{value.n}"
-        digest = protocol_id(protocol_name, name, text, "images", value.n)
+        digest = protocol_id(protocol_name + other, name, text, "images", value.n)
         records.append(Record(heading, value.value, value.n, 0, "images", text, *error, digest))
     return records, common
 
@@ -91,10 +97,36 @@ def _way(name: str, protocol: Protocol, n: int) -> str:
     return ways.get(name, "")
 
 
-def title(name: str, protocol: Protocol, n: int) -> str:
-    """The title of a number: that of the protocol, followed by N if the protocol takes another number of images."""
+def title(name: str, protocol: Protocol, n: int, other: str = "") -> str:
+    """The title of a number: that of the protocol, followed by N if the protocol takes another number of images.
+
+    `other` is not empty if the images are not those that the protocol names.
+    """
     full = protocol.titles["fd"] + "∞" if name == "fd_infinity" else protocol.titles[name]
-    return full if protocol.images in (None, n) else f"{full} (N = {n:,})"
+    if protocol.images not in (None, n):
+        return f"{full} (N = {n:,})"
+    return f"{full} (other images)" if other else full
+
+
+def warn_of_order(images: ImageSet, originals: ImageSet, seen: SeenImages, seen_originals: SeenImages | None) -> None:
+    """Prints a warning if most images resemble an original other than their own: then the orders differ.
+
+    Images that a collapsed tokenizer decodes resemble a few originals, whatever the order, and give no warning.
+    """
+    if seen_originals is None or (images.names is not None and originals.names is not None):
+        return
+    n = len(seen.features)
+    count = min(ORDER_IMAGES, n)
+    rows = torch.arange(count) * n // count
+    distances = torch.cdist(seen.features[rows], seen_originals.features)
+    nearest, own = distances.min(1), distances[torch.arange(len(rows)), rows]
+    elsewhere = (nearest.indices != rows).double().mean().item()
+    if elsewhere > 0.5 and len(nearest.indices.unique()) > len(rows) / 2 and nearest.values.mean() < own.mean() / 2:
+        print(
+            f"warning: {elsewhere:.0%} of the images resemble the original at another position much more than theirs: "
+            "are both sets in one order? Images of a folder come in natural order, 2 before 10",
+            file=sys.stderr,
+        )
 
 
 def table(protocol: Protocol, records: Sequence[Record]) -> str:
@@ -102,7 +134,11 @@ def table(protocol: Protocol, records: Sequence[Record]) -> str:
     from tabulate import tabulate
 
     measure = plugins.load("harness.networks.measures", protocol.network, "measure")
-    names = {title(name, protocol, records[0].n): name for name in (*protocol.titles, "fd_infinity")}
+    names = {
+        title(name, protocol, records[0].n, other): name
+        for name in (*protocol.titles, "fd_infinity")
+        for other in ("", "other")
+    }
     lines = []
     for r in records:
         name = names[r.metric]

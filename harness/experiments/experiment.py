@@ -20,7 +20,8 @@ from models.variants import VARIANTS, fields_of
 DEFAULT_NETWORK = "lite2"  # measures if no other network is named; its weights are installed
 Steps = Annotated[int, Field(ge=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
-Several = Annotated[int, Field(ge=16)]  # numbers of fewer images mean nothing
+FEWEST = 16  # numbers of fewer images mean nothing
+Several = Annotated[int, Field(ge=FEWEST)]
 Scales = Annotated[
     tuple[Annotated[float, Field(ge=1, allow_inf_nan=False)], ...],
     BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
@@ -45,8 +46,9 @@ def _pairs(text: str) -> list[list[str]]:
 class Data:
     """A data set by name, the side of its square images in pixels, and the largest number of images of each split.
 
-    `argument` is the text after the colon of `--data NAME:ARGUMENT`. `unreadable`: if files do not open, refuse the
-    data set, or skip the files. Either way they are named and counted.
+    `argument` is the text after the colon of `--data NAME:ARGUMENT`. `unreadable`: if files do not open or a class has
+    no images, refuse the data set, or skip those files and classes. Either way they are named and counted.
+    `background` is what transparent pixels show.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Data:
     argument: str = ""
     crop: Literal["center", "resize_bicubic", "resize_bilinear", "resize_lanczos", "squash"] = "center"
     unreadable: Literal["refuse", "skip"] = "refuse"
+    background: Literal["white", "gray", "black"] = "white"
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from harness.experiments.experiment import Experiment
 from harness.experiments.requests import Point, Request, SweepRequest
 from harness.experiments.study import Row
+from harness.planning.stage import require_images
 from harness.planning.task import Task, task, tasks
 from harness.store.runs import Run, Store
 from harness.system import plugins
@@ -42,9 +43,13 @@ class Plan:
 
 
 def require_data(request: Request) -> None:
-    """Raises `Mistake` if the data of a request is not on this machine."""
-    data = request.experiment(request.study.rows[0]).data
-    plugins.load("harness.data.sets", data.name, "data set").require(data)
+    """Raises `Mistake` if the data of a request is not on this machine, or if it has too few images."""
+    for row in request.study.rows:
+        experiment = request.experiment(row)
+        data = experiment.data
+        plugins.load("harness.data.sets", data.name, "data set").require(data)
+        at_most = {"train": data.train_images, "val": data.val_images}
+        require_images(experiment, task("data", experiment).identity["config"]["recipe"].get("images", at_most))
 
 
 def plan_of(request: Request) -> Plan:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.experiments.experiment import Experiment
+from harness.experiments.experiment import FEWEST, Experiment
 from harness.store.records import Record
 from harness.store.runs import Run
 from harness.system.errors import Mistake
@@ -49,6 +49,20 @@ def tokenizer_batches(experiment: Experiment) -> tuple[int, ...]:
     """The images of a batch of a tokenizer's training, and of the part of it that the perceptual term uses."""
     images, perceptual = experiment.training.batch_images, experiment.tokenizer.perceptual
     return (images, round(perceptual.batch_share * images)) if perceptual.on else (images,)
+
+
+def require_images(experiment: Experiment, counts: dict[str, int]) -> None:
+    """Raises `Mistake` if a split has fewer images than a batch or a metric takes. `counts` has the images by split."""
+    generator = experiment.generator
+    needs = [
+        ("train", experiment.training.batch_images, "a batch takes (training.batch_images)"),
+        ("train", generator.training.batch_images * generator.on, "a batch takes (generator.training.batch_images)"),
+        ("train", FEWEST, "metrics take"),
+        ("val", FEWEST, "metrics take"),
+    ]
+    for split, needed, why in needs:
+        if counts[split] < needed:
+            raise Mistake(f"{split} has {counts[split]} images, fewer than the {needed} that {why}")
 
 
 Item = TypeVar("Item")

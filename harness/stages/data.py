@@ -9,8 +9,9 @@ from typing import Any
 
 from harness.data import splits
 from harness.experiments.experiment import Data, Experiment
-from harness.planning.stage import Outcome, Size, Work
+from harness.planning.stage import Outcome, Size, Work, require_images
 from harness.system import plugins
+from harness.system.errors import Mistake, Trouble
 from harness.system.files import checksum
 
 revision = 1
@@ -47,6 +48,11 @@ def run(work: Work) -> Outcome:
     module = plugins.load("harness.data.sets", work.experiment.data.name, "data set")
     facts = module.build(work.experiment.data, work.run.folder, work.quiet, work.check_stop)
     counts = {split: len(splits.open_split(work.run.folder, split)) for split in splits.splits(work.run.folder)}
+    if not getattr(module, "fixed", False) and counts != config(work.experiment)["recipe"].get("images"):
+        try:  # a plan could not know how many images open, or how many shards hold
+            require_images(work.experiment, counts)
+        except Mistake as few:
+            raise Trouble(str(few)) from None
     digits = content(work.run.folder)
     train = splits.open_split(work.run.folder, "train")
     np.save(work.run.folder / "pixel_eigenvalues.npy", pixel_eigenvalues(train.images))

@@ -83,7 +83,8 @@ def run(work: Work) -> Outcome:
             if len(train) > KEPT:
                 moments = FeatureMoments.of(features) if moments is None else moments + FeatureMoments.of(features)
             bar.update(rows.stop - rows.start)
-    reference = TrainingFeatures(torch.cat(parts), moments)
+    content = work.inputs["data"].result()["facts"]["content"]
+    reference = TrainingFeatures(torch.cat(parts), moments, content)
     save(work.run, reference)
 
     mean = extract((total / len(train)).round().astype(np.uint8)[None])
@@ -99,7 +100,7 @@ def run(work: Work) -> Outcome:
     results = []
     for split, (outputs, how) in compared.items():
         results += records(Generated(outputs, reference, experiment, split, how), METRICS)
-    return Outcome(results)
+    return Outcome(results, {"content": content})
 
 
 def split_up(n: int) -> list[slice]:

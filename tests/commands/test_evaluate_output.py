@@ -16,7 +16,7 @@ from harness.data.image_sets import Npz
 from harness.evaluation import scoring
 from harness.evaluation.protocols import PROTOCOLS
 from harness.networks.measures import inception
-from tests.commands.evaluated import D, M, N, Numbers, asking, exit_of, npz, scored, tensor, values
+from tests.commands.evaluated import D, M, N, Numbers, asking, exit_of, npz, refused, scored, tensor, values
 from tests.evaluation.test_frechet import by_eigenvalues
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -189,7 +189,6 @@ def test_statistics_count_more_than_the_images_beside_them(sets, quick, small, c
 def test_nothing_half_saved_stays_after_an_interruption(option, sets, quick, small, capsys, monkeypatch):
     words = [*asking(sets, "adm256"), "--fewer"]
     scored(capsys, *words)
-    Path("saved.npz").write_text("precious")
     whole = Npz.batches
 
     def interrupted(them: Npz, count: int) -> Iterator[np.ndarray]:
@@ -198,5 +197,11 @@ def test_nothing_half_saved_stays_after_an_interruption(option, sets, quick, sma
 
     monkeypatch.setattr(Npz, "batches", interrupted)
     assert exit_of(monkeypatch, *words, option, "saved.npz") == 130
-    assert Path("saved.npz").read_text() == "precious"
-    assert sorted(path.name for path in Path().iterdir()) == ["runs", "saved.npz"]
+    assert [path.name for path in Path().iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize("option", ["--save-npz", "--save-reference"])
+def test_files_are_not_replaced(option, sets, quick, small, capsys, monkeypatch):
+    Path("saved.npz").write_text("precious")
+    line = refused(monkeypatch, capsys, *asking(sets, "adm256"), "--fewer", option, "saved.npz")
+    assert line == "saved.npz exists already: choose another file, or remove it"

@@ -120,7 +120,7 @@ def test_numbers_without_a_white_are_refused(mode: str) -> None:
     file = encoded(Image.fromarray(np.ones((8, 8), np.int32 if mode == "I" else np.float32)), "TIFF")
     with pytest.raises(ValueError, match=f"mode {mode}"):
         decode(file)
-    assert read(file, 8) is None
+    assert read(file, 8) == f"mode {mode} defines no white"
 
 
 def test_images_are_turned_upright() -> None:
@@ -134,18 +134,50 @@ def test_images_are_turned_upright() -> None:
 def test_content_counts_and_not_the_suffix(tmp_path: Path) -> None:
     pictured((60, 40)).save(tmp_path / "image.JPEG", "PNG")
     found = read(tmp_path / "image.JPEG", None)
-    assert found is not None
     np.testing.assert_array_equal(found, np.asarray(pictured((60, 40))))
 
 
-@pytest.mark.parametrize("content", [b"", b"text", "cut"], ids=["empty", "text", "cut"])
-def test_what_does_not_open_is_none(content: bytes | str) -> None:
-    whole = encoded(pictured((60, 40)), "JPEG").getvalue()
-    assert read(io.BytesIO(whole[: len(whole) // 2] if content == "cut" else typing.cast(bytes, content)), 8) is None
+WHOLE = encoded(pictured((60, 40)), "JPEG").getvalue()
+REASONS = {
+    "empty": (b"", "not the content of an image"),
+    "text": (b"text", "not the content of an image"),
+    "cut": (WHOLE[: len(WHOLE) // 2], "damaged or cut off"),
+    "huge": (b"P6 100000 100000 255\n" + bytes(30), "more than 178,956,970 pixels"),  # by its header
+}
+
+
+@pytest.mark.parametrize("case", REASONS)
+def test_what_does_not_open_has_a_reason(case: str) -> None:
+    content, expected = REASONS[case]
+    assert read(io.BytesIO(content), 8) == expected
+
+
+def test_files_that_cannot_be_opened_have_a_reason(tmp_path: Path) -> None:
+    assert read(tmp_path / "absent.png", 8) == "No such file or directory"
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize(("background", "value"), [("white", 255), ("gray", 128), ("black", 0)])
+def test_transparent_pixels_show_the_background(mode: str, background: str, value: int) -> None:
+    image = Image.new("RGBA", (8, 8), (200, 30, 90, 0))
+    image.paste((10, 20, 30, 255), (0, 0, 4, 8))
+    found = decode(encoded(image.convert(mode), "PNG"), background=background)
+    assert (found[:, 4:] == value).all()
+    assert (found[:, :4] < 40).all()
+
+
+def test_half_transparent_pixels_are_mixed() -> None:
+    found = decode(encoded(Image.new("RGBA", (8, 8), (0, 0, 0, 128)), "PNG"))
+    assert abs(found.astype(int) - 127).max() <= 1
+
+
+def test_sixteen_bits_of_a_pgm_are_scaled() -> None:
+    values = np.linspace(0, 65535, 64).astype(">u2")
+    found = decode(io.BytesIO(b"P5 8 8 65535\n" + values.tobytes()))
+    np.testing.assert_array_equal(found[..., 0].ravel(), np.rint(values / 257))
 
 
 @pytest.mark.parametrize("crop", CROPS)
 def test_read_crops_as_asked(crop: str) -> None:
     found = read(encoded(pictured((60, 40)), "PNG"), 16, crop)
-    assert found is not None
     np.testing.assert_array_equal(found, np.asarray(CROPS[crop](pictured((60, 40)), 16)))

@@ -35,7 +35,7 @@ def build_folder(path: Path, **fields: object) -> tuple[dict[str, object], Path]
 
 def test_folder_without_splits(unsplit: Path) -> None:
     built, arrays = build_folder(unsplit)
-    assert built == {"classes": ["cats", "dogs"], "unreadable": []}
+    assert built == {"classes": ["cats", "dogs"], "unreadable": [], "passed_over": {}}
     train, val = open_split(arrays, "train"), open_split(arrays, "val")
     assert list(np.bincount(val.labels)) == [2, 1]
     assert list(np.bincount(train.labels)) == [CATS - 2, DOGS - 1]
@@ -69,8 +69,10 @@ def test_folder_passes_over_what_is_no_image_of_a_class(unsplit: Path) -> None:
     (unsplit / "cats/notes.txt").write_text("cats")
     (unsplit / "cats/._00.jpg").write_text("hidden")
     save_class(unsplit / ".hidden", 2)
-    (unsplit / "empty").mkdir()
     assert folder.recipe(folder_data(unsplit)) == before
+    (unsplit / "empty").mkdir()
+    with pytest.raises(Mistake, match="empty has no images"):
+        folder.recipe(folder_data(unsplit))
 
 
 def test_folder_crop_is_upright_centred_and_antialiased(tmp_path: Path) -> None:
@@ -130,7 +132,10 @@ def test_folder_refuses_unreadable_files(unsplit: Path) -> None:
 def test_folder_skips_unreadable_files(unsplit: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = damage(unsplit)
     built, arrays = build_folder(unsplit, unreadable="skip")
-    assert sorted(built["unreadable"]) == names  # type: ignore[call-overload]
+    reasons = ("damaged or cut off", "No such file or directory", "not the content of an image")
+    assert sorted(built["unreadable"]) == [  # type: ignore[call-overload]
+        f"{name} ({reason})" for name, reason in zip(names, reasons, strict=True)
+    ]
     warning = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert len(warning) == 1 and "3 of 23" in warning[0] and names[0] in warning[0]
     train, val = open_split(arrays, "train"), open_split(arrays, "val")
@@ -220,7 +225,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "absent": (lambda root: None, "is not there or is not a folder"),
     "file": (lambda root: root.write_text("x"), "is not there or is not a folder"),
     "empty": (lambda root: root.mkdir(), "no class folders"),
-    "no images": (only_text, r"no images .* files that end in \.jpg \.jpeg \.png \.webp \.bmp \.ppm \.tif \.tiff"),
+    "no images": (only_text, r"cats has no images, but 1 ending in \.txt \(a\.txt\); needed are image files"),
     "one class": (lambda root: save_class(root / "cats", 2), "one class only, 'cats'"),
     "one image of a class": (one_image, "class 'a' .* one image only"),
     "different classes": (different_classes, r"2 are in only one of them: b \(no val\), c \(no train\)"),

@@ -66,7 +66,11 @@ def test_centre_crops_are_those_of_the_data_sets(tmp_path: Path) -> None:
     photograph().save(tmp_path / "set/whole.png")  # of another size
     files = [f"0{i}{suffix}" for i, suffix in enumerate((".jpg", ".PNG", ".bmp", ".jpg", ".PNG"))] + ["whole.png"]
     cropped = open_images(tmp_path / "set", SIDE, "center")
-    assert (len(cropped), cropped.size, cropped.about) == (6, (SIDE, SIDE), f"6 images of set, {SIDE} px, centre crop")
+    assert (len(cropped), cropped.size, cropped.about) == (
+        6,
+        (SIDE, SIDE),
+        f"6 BMP JPEG PNG images of set, {SIDE} px, centre crop",
+    )
     expected = [folder.read(tmp_path / "set" / name, SIDE) for name in files]
     found = np.concatenate(list(cropped.batches(4)))
     np.testing.assert_array_equal(found, np.stack([image for image in expected if image is not None]))

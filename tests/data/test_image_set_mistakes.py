@@ -17,7 +17,10 @@ def test_paths_that_are_no_sets(tmp_path: Path) -> None:
     assert refused(tmp_path / "nowhere").startswith(f"{tmp_path}/nowhere is not there: a folder of image files or an")
     (tmp_path / "empty/.hidden").mkdir(parents=True)
     (tmp_path / "empty/readme.txt").write_text("no images")
-    assert refused(tmp_path / "empty").startswith(f"no images in {tmp_path}/empty; needed are files that end in .jpg")
+    assert refused(tmp_path / "empty") == (
+        f"no images in {tmp_path}/empty, but 1 ending in .txt (readme.txt); needed are image files, such as .jpg .png "
+        ".webp .gif .tif"
+    )
     assert "needs a side in pixels" in refused(tmp_path / "empty", crop="center")
     path = samples(tmp_path / "a.npz", crops(1))
     assert "only folders of image files are cropped" in refused(path, side=8, crop="center")

@@ -44,7 +44,15 @@ def images(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index
 @pytest.mark.parametrize("crop", ["center", "squash"])
 def test_the_images_are_those_of_the_data_set_folder(crop: str, root: Path, tmp_path: Path) -> None:
     facts = build("imagenet", root, tmp_path / "index", crop=crop)
-    assert facts == build("folder", root, tmp_path / "arrays", crop=crop) == {"classes": [*CLASSES], "unreadable": []}
+    assert (
+        facts
+        == build("folder", root, tmp_path / "arrays", crop=crop)
+        == {
+            "classes": [*CLASSES],
+            "unreadable": [],
+            "passed_over": {},
+        }
+    )
     assert splits(tmp_path / "index") == ["train", "val"]
     for split in ("train", "val"):
         found, expected = (open_split(tmp_path / place, split) for place in ("index", "arrays"))
@@ -96,7 +104,10 @@ def test_damaged_images_are_refused_by_name(root: Path, tmp_path: Path) -> None:
 
 def test_damaged_images_are_skipped(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = cut(root)
-    assert build("imagenet", root, tmp_path / "index", unreadable="skip")["unreadable"] == names
+    assert build("imagenet", root, tmp_path / "index", unreadable="skip")["unreadable"] == [
+        f"{names[0]} (damaged or cut off)",
+        f"{names[1]} (not the content of an image)",
+    ]
     assert "warning: left out, 2 of 22" in capsys.readouterr().err
     train, val = (open_split(tmp_path / "index", split) for split in ("train", "val"))
     assert np.bincount(train.labels).tolist() == [4, 5, 5] and np.bincount(val.labels).tolist() == [2, 2, 2]

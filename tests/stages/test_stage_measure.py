@@ -181,13 +181,18 @@ def test_missing_weights_are_told_in_a_line(tmp_path, monkeypatch, capsys, store
 
 # Names
 
+VAL = ("val/n01751748/ILSVRC2012_val_00000001.JPEG", "val/n09193705/ILSVRC2012_val_00000002.JPEG")
 
-def name_of(metric: str, n: int = 50_000, reference_images: int = 1_281_167, **fields: object) -> str:
+
+def name_of(
+    metric: str, n: int = 50_000, reference_images: int = 1_281_167, names: tuple[str, ...] = VAL, **fields: object
+) -> str:
     """How a metric over so many images is called."""
     module = plugins.load("harness.evaluation.metrics", metric, "metric")
     paired = not {"samples", "guided"} & set(module.splits)
     asked = experiment("mactok", **PAPER | fields)
-    m = SimpleNamespace(experiment=asked, paired=paired, reference_images=n if paired else reference_images)
+    reference = n if paired else reference_images
+    m = SimpleNamespace(experiment=asked, paired=paired, reference_images=reference, names=names)
     return metrics.title(metric, metrics.protocol_of(m, module, n))
 
 
@@ -236,6 +241,11 @@ def test_numbers_of_no_published_protocol_are_called_by_their_network(facts, net
     assert not any(word in name for name in found.values() for word in ("FID", "IS"))
     assert found["rfd"] == f"rFD ({network})"
     assert found["classifier_score"] == f"classifier score ({network})"
+
+
+@pytest.mark.parametrize("names", [(), ("00001.png",), (*VAL, "ILSVRC2012_val_1.JPEG")], ids=str)
+def test_only_imagenets_validation_set_has_an_rfid(names):
+    assert name_of("rfd", names=names) == "rFD (Inception)"
 
 
 def test_a_part_of_the_training_set_is_no_reference_of_fid():

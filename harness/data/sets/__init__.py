@@ -6,7 +6,8 @@ A data set module offers
     about: str                         one line
     attribution: str                   licence and source, shown with its images ("" if unknown)
     recipe(data) -> dict               what decides its content (hashed); raises `Mistake` for wrong settings; also
-                                       works without the data, so that plans can be made on another machine
+                                       works without the data, so that plans can be made on another machine;
+                                       "images", if there, is the number of images by split
     require(data) -> None              raises `Mistake` if the data is not on this machine
     build(data, folder, quiet, check_stop) -> dict
                                        writes the arrays below into `folder`; returns {"classes": [...], ...} to record;

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 revision = 1
+fixed = True  # the name alone decides the content
 about = "emoji on photographs: 10 classes, 348 objects, exact masks, any size, no download"
 attribution = (
     "Objects: [OpenMoji](https://openmoji.org/) 17, the open-source emoji and icon project, CC BY-SA 4.0; the "

@@ -1,8 +1,9 @@
 """Any folder of class folders: `--data folder:PATH`.
 
-Classes are the folders in PATH that hold images at any depth, in sorted order. If PATH has the folders `train` and
+Classes are the folders in PATH, in sorted order; each holds images at any depth. If PATH has the folders `train` and
 `val` (or `validation`), these are the splits; both have the same classes. Otherwise `val` is every tenth image of each
-class, in the order of a hash of the name. Hidden files and folders are ignored.
+class, in the order of a hash of the name. `harness.data.image_files` says which files
+are images.
 
 A key depends on names, sizes and times (in whole seconds) of the files, not on PATH: a copy made with `cp -p` or
 `rsync -a` keeps the key.
@@ -16,17 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.data.class_folders import (
-    CHUNK_IMAGES,
-    Classes,
-    File,
-    check_same,
-    class_folders,
-    identity,
-    report_unreadable,
-    take_turns,
-)
+from harness.data import class_folders
+from harness.data.class_folders import CHUNK_IMAGES, Classes, File, Listing, facts, identity_of
 from harness.data.decoding import read
+from harness.data.image_files import PassedOver, shown
 from harness.experiments.experiment import Data
 from harness.system.errors import Mistake, Trouble
 from harness.system.files import create
@@ -35,7 +29,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-revision = 1
+revision = 2
 about = "your own images: folder:PATH with one folder per class, split or not into train and val"
 attribution = ""
 
@@ -50,10 +44,7 @@ def recipe(data: Data) -> dict[str, Any]:
     """
     if data.argument and not Path(data.argument).expanduser().exists():
         return {"name": "folder", "absent": data.argument, "image_size": data.image_size}
-    splits = _scan(data)
-    return identity(
-        "folder", data, [file for classes in splits.values() for files in classes.values() for file in files]
-    )
+    return identity_of("folder", data, _scan(data))
 
 
 def require(data: Data) -> None:
@@ -67,20 +58,19 @@ def build(
     """Decodes, resizes and crops into `folder`: images (n, S, S, 3) uint8 and labels (n,) int64; no masks.
 
     `data` limits the images of every split; they are chosen from the classes in turn. After all files are tried,
-    those that do not open raise `Trouble`, or are left out (n is then smaller) and returned as "unreadable".
+    those that do not open raise `Trouble`, or are left out (n is then smaller) and returned as "unreadable". What else
+    is not used is printed and returned as "passed_over", numbers by reason.
     """
     from tqdm import tqdm
 
-    splits = _scan(data)
-    limits = {"train": data.train_images, "val": data.val_images}
-    chosen = {split: take_turns(classes, limits[split]) for split, classes in splits.items()}
-    total = sum(map(len, chosen.values()))
-    unreadable: list[str] = []
-    with tqdm(total=total, desc="folder", unit="image", disable=quiet or None) as progress:
+    listing = _scan(data)
+    chosen = listing.chosen(data)
+    taken = {split: [(file.name, label) for file, label in files] for split, files in chosen.items()}
+    unreadable: dict[str, str] = {}
+    with tqdm(total=sum(map(len, taken.values())), desc="folder", unit="image", disable=quiet or None) as progress:
         for split, files in chosen.items():
-            unreadable += _write(data, folder, split, files, progress, check_stop)
-    report_unreadable(data, data.argument, unreadable, total)
-    return {"classes": list(splits["train"]), "unreadable": unreadable}
+            unreadable |= _write(data, folder, split, files, progress, check_stop)
+    return facts(data, data.argument, listing.classes, listing.passed_over, taken, unreadable)
 
 
 def _root(data: Data) -> Path:
@@ -92,26 +82,29 @@ def _root(data: Data) -> Path:
     return root
 
 
-def _scan(data: Data) -> dict[str, Classes]:
-    """The files of every class of `train` and `val`, each class in the order of the hashes of the names."""
+def _scan(data: Data) -> Listing:
     root = _root(data)
     train, val = root / "train", root / "val"
     if not val.is_dir():
         val = root / "validation"
+    passed_over = PassedOver()
     if train.is_dir() and val.is_dir():
-        splits = {"train": class_folders(train, root), "val": class_folders(val, root)}
-        check_same(splits["train"], splits["val"])
-        return splits
-    if train.is_dir() and any(entry.is_dir() for entry in train.iterdir()):
+        splits = class_folders.of_splits(data, root, {"train": train, "val": val}, passed_over)
+    elif train.is_dir() and any(entry.is_dir() for entry in train.iterdir()):
         raise Mistake(f"{root} has a folder train, but neither val nor validation; to split train itself, use {train}")
-    return _hold_out(class_folders(root, root), root)
+    else:
+        splits = _hold_out(class_folders.in_folder(data, root, root, passed_over), root)
+    class_folders.require_classes(data, splits, passed_over)
+    return Listing(splits, passed_over)
 
 
 def _hold_out(classes: Classes, root: Path) -> dict[str, Classes]:
     """Every tenth file of each class, so at least one, goes to `val`, the rest to `train`."""
     for name, files in classes.items():
         if len(files) < 2:
-            raise Mistake(f"class {name!r} of {root} has one image only: at least 2 are needed, for train and val")
+            raise Mistake(
+                f"class {shown(name)!r} of {shown(root)} has one image only: at least 2 are needed, for train and val"
+            )
     return {
         "train": {name: [f for i, f in enumerate(fs) if i % HELD_OUT_EVERY] for name, fs in classes.items()},
         "val": {name: fs[::HELD_OUT_EVERY] for name, fs in classes.items()},
@@ -125,23 +118,23 @@ def _write(
     files: list[tuple[File, int]],
     progress: tqdm[Any],
     check_stop: Callable[[], None],
-) -> list[str]:
-    """Writes the arrays of `split`; returns the names of the files that do not open."""
+) -> dict[str, str]:
+    """Writes the arrays of `split`; returns the names of the files that do not open, with the reasons."""
     import numpy as np
 
     root, side = _root(data), data.image_size
     path = folder / f"{split}_images.npy"
     images = create(path, np.uint8, (len(files), side, side, 3))
     labels: list[int] = []
-    unreadable: list[str] = []
+    unreadable: dict[str, str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(files), CHUNK_IMAGES):
             check_stop()
             chunk = files[start : start + CHUNK_IMAGES]
-            decoded = pool.map(lambda item: read(root / item[0].name, side, data.crop), chunk)
+            decoded = pool.map(lambda item: read(root / item[0].name, side, data.crop, data.background), chunk)
             for (file, label), pixels in zip(chunk, decoded, strict=True):
-                if pixels is None:
-                    unreadable.append(file.name)
+                if isinstance(pixels, str):
+                    unreadable[file.name] = pixels
                 else:
                     images[len(labels)] = pixels
                     labels.append(label)

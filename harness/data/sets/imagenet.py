@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import class_folders
+from harness.data.class_folders import Listing
+from harness.data.image_files import PassedOver
 from harness.experiments.experiment import Data
 from harness.system.errors import Mistake
 
-revision = 1
+revision = 2
 about = "ImageNet, decoded while it is read: imagenet[:PATH] with train/CLASS/*.JPEG and val/CLASS/*.JPEG"
 attribution = (
     "ImageNet (Deng et al. 2009; Russakovsky et al. 2015), for non-commercial research and education by the terms of "
@@ -32,9 +34,7 @@ def recipe(data: Data) -> dict[str, Any]:
     """
     if not _root(data).exists():
         return {"name": "imagenet", "absent": data.argument or FOLDER, "image_size": data.image_size}
-    splits = _scan(data)
-    files = [file for classes in splits.values() for members in classes.values() for file in members]
-    return class_folders.identity("imagenet", data, files)
+    return class_folders.identity_of("imagenet", data, _scan(data))
 
 
 def require(data: Data) -> None:
@@ -54,24 +54,21 @@ def build(
     from harness.data import indexed
     from harness.data.indexed import EncodedImage
 
-    splits = _scan(data)
-    limits = {"train": data.train_images, "val": data.val_images}
+    listing = _scan(data)
     images = {
-        split: [
-            EncodedImage(file.name, label, file.size)
-            for file, label in class_folders.take_turns(classes, limits[split])
-        ]
-        for split, classes in splits.items()
+        split: [EncodedImage(file.name, label, file.size) for file, label in files]
+        for split, files in listing.chosen(data).items()
     }
     unreadable = indexed.build(data, folder, _root(data), images, quiet, check_stop)
-    return {"classes": list(splits["train"]), "unreadable": unreadable}
+    taken = {split: [(image.name, image.label) for image in encoded] for split, encoded in images.items()}
+    return class_folders.facts(data, str(_root(data)), listing.classes, listing.passed_over, taken, unreadable)
 
 
 def _root(data: Data) -> Path:
     return Path(data.argument or FOLDER).expanduser()
 
 
-def _scan(data: Data) -> dict[str, class_folders.Classes]:
+def _scan(data: Data) -> Listing:
     require(data)
     root = _root(data)
     for split in ("train", "val"):
@@ -83,6 +80,7 @@ def _scan(data: Data) -> dict[str, class_folders.Classes]:
             "the folder of its class (val/n01440764, ...). LOC_val_solution.csv of Kaggle's copy lists the classes, "
             "as do ILSVRC2012_validation_ground_truth.txt and meta.mat of the development kit"
         )
-    splits = {split: class_folders.class_folders(root / split, root) for split in ("train", "val")}
-    class_folders.check_same(splits["train"], splits["val"])
-    return splits
+    passed_over = PassedOver()
+    splits = class_folders.of_splits(data, root, {split: root / split for split in ("train", "val")}, passed_over)
+    class_folders.require_classes(data, splits, passed_over)
+    return Listing(splits, passed_over)
