@@ -11,7 +11,7 @@ from harness.execution.demand import Fixed
 from harness.experiments.requests import AblationRequest
 from harness.networks.roles import require_weights
 from harness.planning.costs import plan_table, require_gpu_hours
-from harness.planning.plan import plan_of
+from harness.planning.plan import plan_of, require_enough
 from harness.planning.request_log import remember
 from harness.store.runs import Store
 from harness.system import plugins
@@ -20,7 +20,7 @@ from harness.system.processes import leading, world_size
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("ablate", __doc__.partition(": ")[2])
+    parser = cli.parser("ablate")
     cli.add_study(parser)
     cli.add_execution(parser)
     cli.add_price(parser)
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.one_step:
         return rehearsal.run(request, options.quiet)
     plan = plan_of(request)
+    require_enough(request)
     executor = plugins.load("harness.execution.executors", options.executor, "executor")
     store = Store(options.runs)
     waiting = run_options.to_run(plan.tasks, store)

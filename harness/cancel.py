@@ -10,7 +10,7 @@ from harness.store.runs import Store
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("cancel", __doc__.partition(": ")[2])
+    parser = cli.parser("cancel")
     cli.add_study(parser)
     cli.add_sweep(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask")

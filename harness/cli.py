@@ -28,7 +28,7 @@ from harness.planning.request_log import remembered_request
 from harness.planning.task import experiment_of
 from harness.search.samplers import PRUNERS, SAMPLERS
 from harness.store.runs import Damaged, Run, Store
-from harness.system import plugins
+from harness.system import plugins, surroundings
 from harness.system.errors import Mistake, Trouble
 
 INTERRUPTED = 130
@@ -54,8 +54,9 @@ class List(argparse.Action):
         sys.exit(0)
 
 
-def parser(command: str, about: str) -> Parser:
-    """A parser for `python -m harness.COMMAND`."""
+def parser(command: str, about: str = "") -> Parser:
+    """A parser for `python -m harness.COMMAND`; without `about`, its first line of documentation says what it does."""
+    about = about or plugins.summary("harness", command).partition(": ")[2]
     name = f"harness.{command}" if command else "harness"
     return Parser(prog=f"python -m {name}", description=about, allow_abbrev=False)
 
@@ -81,6 +82,18 @@ def folder(text: str) -> Path:
     if os.path.lexists(nearest) and not nearest.is_dir():
         raise argparse.ArgumentTypeError(f"{nearest} is not a folder")
     return named
+
+
+def require_new_file(path: Path) -> None:
+    """Raises `Mistake` if `path` cannot be written, or is there already."""
+    if path.is_dir():
+        raise Mistake(f"{path} is a folder: give the name of a file to write")
+    if os.path.lexists(path):
+        raise Mistake(f"{path} exists already: choose another file, or remove it")
+    if not path.parent.is_dir():
+        raise Mistake(f"{path} cannot be written: {path.parent} does not exist or is not a folder")
+    if not os.access(path.parent, os.W_OK):
+        raise Mistake(f"{path} cannot be written: no write access to {path.parent}")
 
 
 def location(text: str) -> str:
@@ -317,7 +330,12 @@ def agreed(question: str) -> bool:
 def run(main: Callable[[Sequence[str]], int]) -> None:
     """Calls `main` with the command line and exits with one of the codes above. A bug keeps its traceback."""
     try:
+        surroundings.prepare()
         code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except Mistake as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         code = 2

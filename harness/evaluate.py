@@ -88,12 +88,7 @@ def require_outputs(options: argparse.Namespace, protocol: Protocol) -> None:
             f"--save-reference writes statistics of Inception features: {options.protocol} uses other features"
         )
     for path in filter(None, (options.save_npz, options.save_reference)):
-        if path.is_dir():
-            raise Mistake(f"{path} is a folder: give the name of a file to write")
-        if path.exists():
-            raise Mistake(f"{path} exists already: choose another file, or remove it")
-        if not path.parent.is_dir():
-            raise Mistake(f"{path} cannot be written: {path.parent} does not exist or is not a folder")
+        cli.require_new_file(path)
 
 
 def open_both(options: argparse.Namespace, protocol: Protocol) -> tuple[ImageSet, ImageSet]:

@@ -11,11 +11,12 @@ from harness.experiments.fields import with_fields
 from harness.experiments.keys import key_of
 from harness.system.errors import Mistake, unknown
 
+MOST_IMAGES = 50_000  # decoded at once
 LINES, LINE = 10, 10  # number of classes, and of images per class, in the overview
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("generate", __doc__.partition(": ")[2])
+    parser = cli.parser("generate")
     cli.add_run(parser)
     parser.add_argument("--classes", default="", metavar="A,B", help="names or numbers of classes (default: all)")
     parser.add_argument("--count", type=int, default=8, metavar="N", help="images per class (default: 8)")
@@ -31,11 +32,13 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.count < 1:
         raise Mistake(f"--count {options.count}: at least 1")
-    if options.npz and not options.npz.absolute().parent.is_dir():
-        raise Mistake(f"--npz {options.npz}: its folder does not exist")
+    if options.npz:
+        cli.require_new_file(options.npz)
     finished_run = cli.chosen_run(options, ("generation",))
     names = finished_run.runs["data"].result()["facts"]["classes"]
     classes = classes_of(options.classes, names)
+    if options.count * len(classes) > MOST_IMAGES:
+        raise Mistake(f"--count {options.count} of {len(classes)} classes: at most {MOST_IMAGES:,} images")
     experiment = experiment_of(options, finished_run)
     guide = guide_of(options, finished_run, experiment)
 
@@ -98,7 +101,7 @@ def classes_of(words: str, names: list[str]) -> list[int]:
     for word in (word.strip() for word in words.split(",") if word.strip()):
         if word in names:
             classes.append(names.index(word))
-        elif word.isdecimal() and int(word) < len(names):
+        elif word.isdecimal() and len(word) < 10 and int(word) < len(names):
             classes.append(int(word))
         elif word.lstrip("-").isdecimal():
             raise Mistake(f"class {word} is out of range: 0 to {len(names) - 1}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("publish", __doc__.partition(": ")[2])
+    parser = cli.parser("publish")
     cli.add_store(parser)
     parser.add_argument("--run", required=True, metavar="ID", help="key of a run, or its first digits")
     parser.add_argument("--out", required=True, type=cli.path, metavar="DIR", help="folder to write, new or empty")

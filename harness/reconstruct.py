@@ -16,7 +16,7 @@ LINE = 10  # number of images in the overview
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("reconstruct", __doc__.partition(": ")[2])
+    parser = cli.parser("reconstruct")
     cli.add_run(parser)
     parser.add_argument("images", nargs="+", type=cli.path, metavar="IMAGES", help="image files, or folders of them")
     options = parser.parse_args(arguments)

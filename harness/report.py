@@ -11,7 +11,7 @@ from harness.system.errors import Mistake
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("report", __doc__.partition(": ")[2])
+    parser = cli.parser("report")
     cli.add_study(parser)
     cli.add_sweep(parser)
     cli.add_storage(parser)

@@ -14,7 +14,7 @@ from harness.experiments.requests import SweepRequest
 from harness.networks.roles import require_weights
 from harness.planning.costs import plan_table, require_gpu_hours
 from harness.planning.gpus import Pace
-from harness.planning.plan import Plan, plan_of, require_data, require_influence
+from harness.planning.plan import Plan, plan_of, require_data, require_enough, require_influence
 from harness.planning.task import tasks
 from harness.search.driver import Driver, alone
 from harness.search.samplers import ADAPTIVE_TRIALS, PRUNERS, SAMPLERS, Search
@@ -35,7 +35,7 @@ from harness.system.processes import world_size
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("sweep", __doc__.partition(": ")[2])
+    parser = cli.parser("sweep")
     cli.add_study(parser)
     cli.add_sweep(parser)
     parser.add_argument("--sampler", metavar="NAME", help=f"{', '.join(SAMPLERS)} (default: the sweep's own)")
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     executor = plugins.load("harness.execution.executors", options.executor, "executor")
     plan, times = plan_ahead(request, search)
     waiting = run_options.to_run(plan.tasks, store)
+    require_enough(request)
     if options.dry_run:
         print(shown_plan(plan, search, store, run_options, pace))
     else:

@@ -32,7 +32,7 @@ CROP = "center"
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("tokenize", __doc__.partition(": ")[2].partition("\n")[0])
+    parser = cli.parser("tokenize")
     cli.add_store(parser)
     parser.add_argument("folder", type=cli.path, metavar="FOLDER", help="folder of images, at any depth")
     parser.add_argument(
@@ -132,7 +132,7 @@ def write(
         if not names:
             raise Trouble(f"none of the {len(images)} images in {shown(folder)} opens")
         about = about | {"machine": str(machine), "damaged": damaged, "names": names}
-        beside.write_text(json.dumps(about, indent=1))
+        beside.write_text(json.dumps(about, indent=1), encoding="utf-8")
     return len(names), damaged
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.data.image_files import shown
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -26,8 +28,21 @@ def figure(width: float, height: float, **grid: Any) -> tuple[Figure, Any]:
     return drawing, drawing.subplots(**grid)
 
 
+def label(name: str) -> str:
+    """A name from a data set as text that the font has: escapes for what cannot be printed or drawn."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    font = get_font(findfont(FontProperties()))
+    drawn = "".join(c if font.get_char_index(ord(c)) else f"U+{ord(c):04X} " for c in shown(name)).strip()
+    return f" {drawn}" if drawn.startswith("_") else drawn  # a legend leaves out names that begin with an underscore
+
+
 def save(drawing: Figure, path: Path) -> None:
-    """Writes the figure at 90 dots per inch."""
+    """Writes the figure at 90 dots per inch; a dollar sign in a text is a dollar sign."""
+    from matplotlib.text import Text
+
+    for text in drawing.findobj(Text):
+        text.set_parse_math(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     drawing.savefig(path, dpi=90)
 
@@ -43,9 +58,7 @@ def strips(lines: dict[str, np.ndarray], path: Path, titles: dict[int, str] | No
             axis.imshow(image, interpolation="nearest")
         for axis in line:
             axis.axis("off")
-        line[0].text(
-            -0.12, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=9, parse_math=False
-        )
+        line[0].text(-0.12, 0.5, label(name), transform=line[0].transAxes, ha="right", va="center", fontsize=9)
     for column, title in (titles or {}).items():
         axes[0, column].set_title(title, fontsize=9, loc="left")
     save(drawing, path)

@@ -17,5 +17,5 @@ def write_page(template: str, path: Path, **values: object) -> Path:
     text = templates.get_template(template).render(**values)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
     return path

@@ -138,7 +138,8 @@ def memory() -> list[dict[str, Any]]:
             done = subprocess.run(
                 [sys.executable, "-c", SCORE, folder, str(n)],
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 check=True,
             )
         lines.append({"what": f"score {n} images of 64 px", "MiB": float(done.stdout.split()[-1])})

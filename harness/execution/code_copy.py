@@ -39,7 +39,7 @@ def take(root: Path) -> Path:
             for name, content in files.items():
                 (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                 (temporary / name).write_bytes(content)
-            (temporary / VERSION).write_text(version)
+            (temporary / VERSION).write_text(version, encoding="utf-8")
             temporary.rename(folder)
         except OSError:
             if not folder.exists():  # else another command was quicker, with the same files
@@ -57,6 +57,6 @@ def environment(code: Path) -> dict[str, str]:
 
 def described(code: Path) -> str:
     """The copy and its commit, on one line."""
-    version = json.loads((code / VERSION).read_text())
+    version = json.loads((code / VERSION).read_text(encoding="utf-8"))
     changes = " with uncommitted changes" if version["uncommitted"] else ""
     return f"code {code.name}: commit {version['commit'][:12]}{changes}"

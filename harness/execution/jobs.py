@@ -45,7 +45,7 @@ class SubmittedJob:
         """The last lines of the log of every process; none before the job has begun."""
         last = []
         for path in sorted(Path(self.log).parent.glob(f"{self.id}_*_log.out")):  # the log of the first is ID_0_log.out
-            lines = path.read_text(errors="replace").splitlines()
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             last += [line for line in lines if line.strip()][-LOG_LINES:]
         return last
 

@@ -136,7 +136,7 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
     except Exception as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, of a device: trouble, not a bug
             traceback.print_exc()
-            (run.folder / "error.txt").write_text(traceback.format_exc())
+            (run.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
         _fail(run, f"{type(error).__name__}: {error}")
     return False
 

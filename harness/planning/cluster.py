@@ -99,7 +99,7 @@ def load(path: Path | None) -> Cluster:
         return Cluster()
     path = path or FILE
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise Mistake(f"the cluster file {path} does not exist") from None
     except ValueError as error:  # not TOML, or not text

@@ -43,11 +43,15 @@ class Plan:
 
 
 def require_data(request: Request) -> None:
-    """Raises `Mistake` if the data of a request is not on this machine, or if it has too few images."""
-    for row in request.study.rows:
-        experiment = request.experiment(row)
+    """Raises `Mistake` if the data of a request is not on this machine."""
+    data = request.experiment(request.study.rows[0]).data
+    plugins.load("harness.data.sets", data.name, "data set").require(data)
+
+
+def require_enough(request: Request) -> None:
+    """Raises `Mistake` if the data of a row has fewer images than its batches or metrics take, as far as is known."""
+    for experiment in map(request.experiment, request.study.rows):
         data = experiment.data
-        plugins.load("harness.data.sets", data.name, "data set").require(data)
         at_most = {"train": data.train_images, "val": data.val_images}
         require_images(experiment, task("data", experiment).identity["config"]["recipe"].get("images", at_most))
 

@@ -35,7 +35,7 @@ class Curves:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Appends the values of metrics at a step."""
         lines = [f"{step},{name},{float(value)!r}\n" for name, value in values.items()]
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.writelines(lines if file.tell() else [HEADER, *lines])
 
     def mark(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _line(run: Run) -> str:
     content: dict[str, Any] = {"stage": run.stage, "key": run.key}
     content |= {"config": run.config(), "experiment": run.experiment(), "status": run.status(), "result": run.result()}
     if CURVES in content["result"]["files"]:
-        content[CURVES] = run.file(CURVES).read_text()
+        content[CURVES] = run.file(CURVES).read_text(encoding="utf-8")
     return json.dumps({"sha256": digest(content), **content}, sort_keys=True)
 
 

@@ -48,13 +48,15 @@ def code_version() -> dict[str, Any]:
     A copy of the code stores both for the checkout that it was copied from.
     """
     if (CHECKOUT / VERSION).exists():
-        stored: dict[str, Any] = json.loads((CHECKOUT / VERSION).read_text())
+        stored: dict[str, Any] = json.loads((CHECKOUT / VERSION).read_text(encoding="utf-8"))
         return stored
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(CHECKOUT), *words]
         try:
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+            return subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace", check=True
+            ).stdout.strip()
         except (OSError, subprocess.CalledProcessError):  # no git here, or not a checkout
             return ""
 
@@ -68,7 +70,7 @@ def _processor(machine: Machine) -> str:
 
         return torch.cuda.get_device_name()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")

@@ -50,7 +50,7 @@ def write_json(path: Path, content: Any) -> None:
     """Atomically replaces `path` with `content` and its checksum."""
     text = json.dumps({"sha256": digest(content), "content": content}, indent=1)
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def digest(content: Any) -> str:

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.system import surroundings
+from harness.system.processes import local_rank
+
 if TYPE_CHECKING:
     import torch
 
@@ -51,13 +54,13 @@ def this_machine() -> Machine:
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on CUDA need it
-    threads = int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0] or cores())
+    threads = surroundings.threads() or cores()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     # No code here reads memory before it writes it, and filling memory takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
         native = torch.cuda.get_device_capability() >= (8, 0)
         return Machine("cuda", "bfloat16" if native else "float32", threads)
@@ -112,7 +115,7 @@ def cores() -> int:
 
 def _cpu_flags() -> set[str]:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux: native bfloat16 is unknown
         return set()
     return set(next((line for line in lines if line.startswith("flags")), "").split())

@@ -31,5 +31,5 @@ def summary(package: str, name: str) -> str:
     """The first line of a module's docstring; the module is not imported."""
     spec = importlib.util.find_spec(f"{package}.{name}")
     assert spec is not None and spec.origin is not None
-    text = ast.get_docstring(ast.parse(Path(spec.origin).read_text())) or ""
+    text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
     return text.partition("\n")[0].rstrip(".")

@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from harness.system.errors import Mistake
+
 if TYPE_CHECKING:
     import torch
 
 Value = TypeVar("Value")
+MOST_PROCESSES = 65_536
 # Timeouts. Between steps the other processes wait while the first one makes the data set or waits for another command.
 # Within a step a long wait means that a process is gone.
 BETWEEN_STEPS, WITHIN_STEP = datetime.timedelta(days=7), datetime.timedelta(minutes=30)
@@ -82,12 +85,40 @@ ALONE = Processes()
 
 def leading() -> bool:
     """Whether this is the first of the processes that torchrun started, each of which runs the whole command."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return world_size() == 1 or _number("RANK", world_size()) == 0
+
+
+def local_rank() -> int:
+    """The number of this process on its machine; 0 for a single process and without LOCAL_RANK."""
+    return 0 if world_size() == 1 or not os.environ.get("LOCAL_RANK") else _number("LOCAL_RANK", world_size())
 
 
 def world_size() -> int:
-    """The number of processes that torchrun or a job started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """The number of processes that torchrun or a job started: WORLD_SIZE, 1 without it.
+
+    Raises `Mistake` if WORLD_SIZE is no such number, or if more than one process lacks the variables of torchrun.
+    Without WORLD_SIZE the others have no influence.
+    """
+    if not os.environ.get("WORLD_SIZE", "").strip():
+        return 1
+    size = _number("WORLD_SIZE", MOST_PROCESSES + 1)
+    if size == 0:
+        raise Mistake("WORLD_SIZE=0: at least 1 process is needed; unset it if torchrun is not meant")
+    if size > 1:
+        _number("RANK", size)
+        _number("MASTER_PORT", 65536)
+        if not os.environ.get("MASTER_ADDR", "").strip():
+            raise Mistake(f"WORLD_SIZE={size} without MASTER_ADDR: unset it if torchrun is not meant")
+    return size
+
+
+def _number(variable: str, limit: int) -> int:
+    """The number in an environment variable, from 0 to below `limit`. Raises `Mistake`."""
+    text = os.environ.get(variable, "").strip()
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(limit)) and int(text) < limit):
+        given = f"{variable}={text!r}" if text else f"no {variable} beside WORLD_SIZE"
+        raise Mistake(f"{given}: a number below {limit} is needed; unset WORLD_SIZE if torchrun is not meant")
+    return int(text)
 
 
 @contextlib.contextmanager

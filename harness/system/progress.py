@@ -18,7 +18,7 @@ WRITE_SECONDS = 2.0
 def progress_of(folder: Path) -> dict[str, Any] | None:
     """{"done", "begun", "total", "unit", "began", "at"} of the stage in `folder`; None if it has no such file."""
     try:
-        content: dict[str, Any] = json.loads((folder / FILE).read_text())
+        content: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return content if {"done", "begun", "total", "unit", "began", "at"} <= content.keys() else None
     except (OSError, ValueError, AttributeError):
         return None
@@ -57,5 +57,5 @@ class Progress:
         content = {"done": self.done, "begun": self.begun, "total": self.total, "unit": self.unit}
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         with contextlib.suppress(OSError):  # the work itself reports a full disk
-            temporary.write_text(json.dumps(content | {"began": self.began, "at": time.time()}))
+            temporary.write_text(json.dumps(content | {"began": self.began, "at": time.time()}), encoding="utf-8")
             temporary.replace(self.path)

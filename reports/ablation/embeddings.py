@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reports import figures
 from reports.ablation.figures import of_evaluation, panel_figure
 from reports.figures import COLOURS, MARKERS, save
 from reports.results import Result
@@ -30,11 +31,14 @@ def latents(
         for label, name in enumerate(classes[:10]):
             x, y = embedded[stored["labels"][: len(embedded)] == label].T
             colour = COLOURS[label % 8] if label < 8 else ("#882255", "#44AA99")[label - 8]
-            axis.scatter(x, y, s=7, alpha=0.75, color=colour, marker=MARKERS[label], label=name, linewidths=0)
-        axis.set_title(f"{row}{note}", fontsize=9, parse_math=False)
+            axis.scatter(
+                x, y, s=7, alpha=0.75, color=colour, marker=MARKERS[label], label=figures.label(name), linewidths=0
+            )
+        axis.set_title(f"{row}{note}", fontsize=9)
         axis.axis("off")
     handles, names = axes[0].get_legend_handles_labels()
-    drawing.legend(handles, names, loc="outside lower center", ncols=5, frameon=False, fontsize=8, markerscale=2)
+    columns = min(5, 2 * len(arrays))
+    drawing.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=8, markerscale=2)
     save(drawing, path)
     return True
 

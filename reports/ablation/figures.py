@@ -74,7 +74,7 @@ def kl_maps(results: Sequence[Result], path: Path) -> bool:
     most = max(kl.max() for kl in maps.values())
     for axis, (name, kl) in zip(axes, maps.items(), strict=True):
         image = axis.imshow(kl, vmin=0, vmax=most, cmap="cividis", aspect="auto", interpolation="nearest")
-        axis.set_title(name, fontsize=9, parse_math=False)
+        axis.set_title(name, fontsize=9)
         axis.set_xlabel("channel", fontsize=8)
         axis.set_ylabel("token", fontsize=8)
         axis.tick_params(labelsize=7)

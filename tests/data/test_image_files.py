@@ -23,7 +23,7 @@ from harness.data.image_sets import open_images
 from harness.data.splits import open_split
 from harness.experiments.fields import with_fields
 from harness.experiments.scales import scale
-from harness.planning.plan import require_data
+from harness.planning.plan import require_enough
 from harness.planning.stage import Work
 from harness.reconstruct import files
 from harness.stages import data as stage
@@ -295,7 +295,7 @@ def test_too_few_images_are_refused_before_the_first_stage(
         save_class(tmp_path / "set/train" / place, train)
         save_class(tmp_path / "set/val" / place, val)
     with pytest.raises(Mistake, match=message):
-        require_data(request_of(data=f"{name}:{tmp_path}/set"))
+        require_enough(request_of(data=f"{name}:{tmp_path}/set"))
 
 
 @pytest.mark.parametrize("name", ["folder", "webdataset"])

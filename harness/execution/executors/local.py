@@ -137,7 +137,9 @@ def _gpus_here() -> list[int]:
             raise Mistake(f"CUDA_VISIBLE_DEVICES={visible}: --executor local takes GPUs by number")
         here = [int(name) for name in named]
     elif shutil.which("nvidia-smi"):
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, encoding="utf-8", errors="replace", check=False
+        ).stdout
         here = list(range(listed.count("UUID")))
     else:
         here = []

@@ -64,7 +64,9 @@ def require(waiting: list[Task], store: Store, options: Options) -> None:
         words = [f"--{name.replace('_', '-')}={value}" for name, value in _allocation(resources).items()]
         command = ["sbatch", "--test-only", *words, "--wrap=true"]
         with _outside_of_jobs():
-            answer = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+            answer = subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace", check=False
+            ).stderr
         if AWAY in answer:
             raise Trouble(f"Slurm does not answer: {' '.join(answer.split())}")
         if REFUSED in answer and DRAINED not in answer:
@@ -316,7 +318,7 @@ def _squeue(users: set[int]) -> dict[str, tuple[str, str]] | None:
     of_users = f"--user={','.join(map(str, sorted(users)))}"
     command = ["squeue", "--noheader", "--all", "--array", "--states=all", of_users, "--format=%i|%T|%r"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     lines = (line.strip().split("|") for line in done.stdout.splitlines() if line.count("|") == 2)
@@ -325,6 +327,6 @@ def _squeue(users: set[int]) -> dict[str, tuple[str, str]] | None:
 
 def cancel(submitted: list[SubmittedJob]) -> None:
     command = ["scancel", *(job.id for job in submitted)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise Trouble(f"scancel: {' '.join(done.stderr.split())}")
