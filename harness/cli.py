@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 something failed while it ran; 2 a mistake in the request;
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import os
 import sys
@@ -30,6 +31,7 @@ from harness.search.samplers import PRUNERS, SAMPLERS
 from harness.store.runs import Damaged, Run, Store
 from harness.system import plugins, surroundings
 from harness.system.errors import Mistake, Trouble
+from harness.system.texts import printable
 
 INTERRUPTED = 130
 TOKENIZING = ("generation", "evaluation", "finetuning", "tokenizer")  # stages whose runs stand for a tokenizer
@@ -179,7 +181,10 @@ def existing_store(options: argparse.Namespace) -> Store:
     """The store at `--runs`. Raises `Mistake` if it does not exist."""
     if not options.runs.is_dir():
         raise Mistake(f"no store at {options.runs}: --runs names its folder")
-    return Store(options.runs)
+    store = Store(options.runs)
+    if not store.recognised:
+        raise Mistake(f"{options.runs} is no store: nothing in it is of one")
+    return store
 
 
 def add_execution(parser: Parser) -> None:
@@ -337,22 +342,18 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Mistake as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         code = 2
     except (Trouble, OSError) as error:
         if isinstance(error, Damaged) and error.run.folder.exists():
-            error.run.reset("damaged", str(error))
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+            with contextlib.suppress(OSError):  # the store of another user
+                error.run.reset("damaged", str(error))
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         code = INTERRUPTED
     sys.exit(code)
-
-
-def _one_line(error: Exception) -> str:
-    """The message, with escapes for what cannot be printed: names may hold anything."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
 
 
 def listing() -> str:

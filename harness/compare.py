@@ -17,6 +17,7 @@ from harness.store.records import Record
 from harness.store.runs import Run
 from harness.system import plugins
 from harness.system.errors import Mistake
+from harness.system.texts import printable
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -142,7 +143,7 @@ def _metric(name: str, protocols: list[str]) -> tuple[str, list[int]]:
 
 
 def _table(lines: list[tuple[object, ...]], heads: tuple[str, ...]) -> str:
-    return tabulate(lines, heads, disable_numparse=True)
+    return printable(tabulate(lines, heads, disable_numparse=True), "\n")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.npz:
         cli.require_new_file(options.npz)
     finished_run = cli.chosen_run(options, ("generation",))
-    names = finished_run.runs["data"].result()["facts"]["classes"]
+    names = finished_run.runs["data"].fact("classes")
     classes = classes_of(options.classes, names)
     if options.count * len(classes) > MOST_IMAGES:
         raise Mistake(f"--count {options.count} of {len(classes)} classes: at most {MOST_IMAGES:,} images")
@@ -84,7 +84,7 @@ def experiment_of(options: argparse.Namespace, finished_run: cli.FinishedRun) ->
 
 def guide_of(options: argparse.Namespace, finished_run: cli.FinishedRun, experiment: Experiment) -> Guide:
     """The guide of the run, with the scale of the options if they have one; raises `Mistake`."""
-    searched = finished_run.runs["guidance"].result()["facts"]["guide"] if "guidance" in finished_run.runs else None
+    searched = finished_run.runs["guidance"].fact("guide") if "guidance" in finished_run.runs else None
     guide = Guide(**searched) if searched else UNGUIDED
     if options.cfg is None:
         return guide

@@ -18,7 +18,8 @@ from tabulate import tabulate
 from harness import cli
 from harness.execution import jobs
 from harness.planning.request_log import RememberedRequest, remembered_requests
-from harness.store.runs import KEY, Damaged, Run, Store
+from harness.store.runs import Damaged, Run, Store
+from harness.store.schema import KEY
 from harness.store.usage import GIB, MIB, Usage, age, usage
 from harness.system.errors import Mistake, unknown
 from harness.system.files import entries

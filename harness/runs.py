@@ -15,7 +15,7 @@ from harness import cli
 from harness.planning.plan import Plan
 from harness.planning.request_log import RememberedRequest, remembered_requests
 from harness.store.exchange import export, take
-from harness.store.runs import Run, Store
+from harness.store.runs import UNREADABLE, Run, Store
 from harness.store.usage import GIB, MIB, Usage, age, usage
 from harness.system.errors import Mistake, unknown
 
@@ -60,7 +60,10 @@ def main(arguments: Sequence[str]) -> int:
     else:
         summary = overview(requests, store, held)
         print(json.dumps(summary, indent=1) if options.json else shown_overview(summary))
-    return 0
+    damaged = [run for run in store.runs() if run.status()["reason"] == UNREADABLE]
+    for run in damaged:
+        print(f"{run.stage} {run.key}: {UNREADABLE}", file=sys.stderr)
+    return 1 if damaged or any(not request.study for request in requests) else 0
 
 
 def named(name: str, requests: list[RememberedRequest], store: Store) -> list[RememberedRequest]:

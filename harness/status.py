@@ -10,7 +10,8 @@ from dataclasses import asdict
 
 from harness import cli
 from harness.execution.status import describe, shown
-from harness.store.runs import Store
+from harness.store.runs import UNREADABLE
+from harness.system.texts import printable
 
 WATCH_SECONDS = 2.0
 
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--watch", action="store_true", help="repeat until no stage runs or is queued, or until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
-    store = Store(options.runs)
+    store = cli.existing_store(options)
     if options.study:
         plan = cli.plan_from(options)
         runs = {t.run_in(store): label for t, label in plan.labels.items()}
@@ -36,9 +37,9 @@ def main(arguments: Sequence[str]) -> int:
             print(json.dumps([asdict(line) for line in lines], indent=1))
         else:
             clear = "\x1b[H\x1b[2J" if options.watch and sys.stdout.isatty() else ""
-            print(clear + shown(lines, every=bool(options.study)), flush=True)
+            print(clear + printable(shown(lines, every=bool(options.study)), "\n"), flush=True)
         if not options.watch or not any(line.state in ("running", "queued") for line in lines):
-            return 0
+            return 1 if any(line.reason == UNREADABLE for line in lines) else 0
         try:
             time.sleep(WATCH_SECONDS)
         except KeyboardInterrupt:

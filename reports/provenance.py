@@ -10,6 +10,7 @@ from harness.evaluation import protocol_texts, records
 from harness.experiments.experiment import DEFAULT_NETWORK, effective_fields
 from harness.networks.teachers import TEACHERS
 from harness.system import plugins
+from harness.system.texts import plain_markdown
 from reports.results import Result, costs, environments, rows_of, shared, total_seconds
 
 MEASURING = ("diagnosis", "evaluation", "snapshots", "generation", "generator_snapshots", "guidance", "reference")
@@ -48,10 +49,10 @@ class Provenance:
         if not getattr(plugins.load("harness.data.sets", data.name, "data set"), "fixed", False):
             text += f" Transparent pixels show {data.background}."
         if unreadable := facts.get("unreadable"):
-            text += f" {len(unreadable)} unreadable files were left out: {first_of(unreadable)}."
+            text += f" {len(unreadable)} unreadable files were left out: {plain_markdown(first_of(unreadable))}."
         if passed_over := facts.get("passed_over"):
             reasons = ", ".join(f"{count} {reason}" for reason, count in passed_over.items())
-            text += f" Passed over: {reasons}."
+            text += f" Passed over: {plain_markdown(reasons)}."
         return text
 
     @property
@@ -94,7 +95,10 @@ class Provenance:
                 title = records.title(r.metric, records.protocol_in(r.protocol_id))
                 source = f"{r.split}{MOMENT.get(stage, '')}, N = {r.n}, `{r.protocol_id}`"
                 sources.setdefault((title, r.protocol), {})[source] = None
-        return [f"**{title}** ({'; '.join(names)}): {protocol}." for (title, protocol), names in sources.items()]
+        return [
+            plain_markdown(f"**{title}** ({'; '.join(names)}): {protocol}.")
+            for (title, protocol), names in sources.items()
+        ]
 
     def cost_table(self) -> str:
         """A table of the seconds by row and stage."""
@@ -117,7 +121,7 @@ class Provenance:
             changes = " with uncommitted changes" if environment["uncommitted"] else ""
             commits.setdefault(f"`{environment['commit'][:12]}`{changes}", {})[stage] = None
         commit_text = "; ".join(commit + f" ({', '.join(s)})" * (len(commits) > 1) for commit, s in commits.items())
-        return (
+        return plain_markdown(
             f"{e['processor']}; device {e['device']}, {e['dtype']}, {e['threads']} threads; Python {e['python']}; "
             f"{versions}; commit {commit_text}."
         )

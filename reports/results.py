@@ -20,6 +20,7 @@ from harness.planning.task import tasks
 from harness.store.curves import CURVES
 from harness.store.records import Record
 from harness.store.runs import Run, Store
+from harness.system.texts import plain_markdown
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Result:
             status, state = run.status(), run.state
             if state != "done":
                 text = "not run" if state == "waiting" else f"{stage} {state}"
-                return f"{text}: {status['reason']}" if status["reason"] else text
+                return f"{text}: {plain_markdown(status['reason'])}" if status["reason"] else text
         return "done"
 
     def done(self, stage: str) -> Run | None:

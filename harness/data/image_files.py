@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.system.errors import Mistake
+from harness.system.texts import printable
 
 HIDDEN = "hidden"
 FROM_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "system volume information", "@eadir")
@@ -65,8 +66,7 @@ class Found:
 
 def shown(name: str | Path) -> str:
     """A name as printable text: it may not be valid Unicode, and it may have control characters."""
-    text = os.fsencode(name).decode(errors="replace")
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return printable(os.fsencode(name).decode(errors="replace"))
 
 
 def natural(name: str) -> tuple[list[tuple[bool, int, str]], str]:

@@ -69,7 +69,7 @@ class Reconstructed:
     @cached_property
     def content(self) -> str:
         """The hash of the data set's arrays."""
-        return str(Run(self.data).result()["facts"]["content"])
+        return str(Run(self.data).fact("content"))
 
     @cached_property
     def images(self) -> Split:

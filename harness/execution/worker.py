@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import math
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -25,6 +27,8 @@ from harness.system.errors import Mistake, Trouble
 from harness.system.files import write_json
 from harness.system.machine import Machine
 from harness.system.processes import ALONE, Processes
+
+FULL_BYTES = 2**16  # free on a disk that is full
 
 
 @dataclass(frozen=True)
@@ -128,17 +132,34 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
         run.end("stopped", str(error))
     except (Mistake, Trouble) as error:
         _fail(run, str(error))
-    except (OSError, MemoryError) as error:
-        _fail(run, f"{type(error).__name__}: {error}")
     except KeyboardInterrupt:
         run.end("stopped", "interrupted")
         raise
     except Exception as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, of a device: trouble, not a bug
+        if (full := _full_disk(run, error)) is not None:
+            print(f"{run.stage} {run.key} stopped: {full}", file=sys.stderr, flush=True)
+            run.end("stopped", full)
+            return False
+        # OutOfMemoryError is torch's, of a device: trouble, not a bug.
+        if not isinstance(error, OSError | MemoryError) and type(error).__name__ != "OutOfMemoryError":
             traceback.print_exc()
             (run.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
         _fail(run, f"{type(error).__name__}: {error}")
     return False
+
+
+def _full_disk(run: Run, error: Exception) -> str | None:
+    """What to do about a full disk, if that is the trouble: it comes from outside, and the same command goes on.
+
+    numpy and torch raise errors of their own for it.
+    """
+    of_system = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if not of_system and shutil.disk_usage(run.folder).free > FULL_BYTES:
+        return None
+    file = Path(getattr(error, "filename", None) or run.folder)
+    place = next((path for path in file.absolute().parents if path.is_mount()), Path("/"))
+    what = os.strerror(getattr(error, "errno", None) or errno.ENOSPC)
+    return f"{what}: {file}, on the disk at {place}. Make room there, and the same command goes on"
 
 
 def _micro_batch(task: Task, work: Work) -> int | None:
@@ -151,7 +172,7 @@ def _data_content(task: Task, store: Store) -> str:
     """The content hash of the data set that the task reads, directly or through other stages; "" if there is none."""
     for stage, needed in task.inputs.items():
         if stage == "data":
-            return str(needed.run_in(store).result()["facts"]["content"])
+            return str(needed.run_in(store).fact("content"))
     return next((content for needed in task.inputs.values() if (content := _data_content(needed, store))), "")
 
 

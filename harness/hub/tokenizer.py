@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from huggingface_hub import ModelCard, PyTorchModelHubMixin, get_hf_file_metadat
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.utils import validate_repo_id
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from harness.experiments.scales import scale
@@ -86,8 +87,10 @@ class PretrainedTokenizer(
             options = _cached_if_offline(name, options)
         try:
             pretrained: PretrainedTokenizer = super().from_pretrained(name, **options)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise Mistake(f"{CONFIG_NAME} of {name} is not JSON: {error}") from None
+        except RecursionError:
+            raise Mistake(f"{CONFIG_NAME} of {name} is nested too deep") from None
         except LocalEntryNotFoundError:
             raise Trouble(f"{name} is neither a folder nor cached, and the Hub cannot be reached") from None
         except HfHubHTTPError as error:
@@ -106,11 +109,16 @@ class PretrainedTokenizer(
         """Called by the mixin. Every weight has to be in the file, and nothing is unpickled."""
         if config is None:
             raise Mistake(f"{model_id} of the Hub is no pretrained tokenizer: it has no {CONFIG_NAME}")
-        pretrained = cls(config)
+        known = checked(config)
         local = Path(model_id) / SAFETENSORS_SINGLE_FILE
         path = str(local) if local.exists() else hf_hub_download(model_id, SAFETENSORS_SINGLE_FILE, **download)
+        require_sizes(known, path)
+        pretrained = cls(known)
         try:
-            return cls._load_as_safetensor(pretrained, path, map_location, strict=True)
+            loaded = cls._load_as_safetensor(pretrained, path, map_location, strict=True)
+            if not all(values.isfinite().all() for values in loaded.state_dict().values()):
+                raise Trouble(f"{path} has weights that are NaN or infinite")
+            return loaded
         except (SafetensorError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise Trouble(f"{path} is damaged or does not fit its {CONFIG_NAME}: {reason}") from None
@@ -182,6 +190,21 @@ class PretrainedTokenizer(
     def reconstruct(self, x: Tensor) -> Tensor:
         """Encodes images x (B, 3, S, S) in [-1, 1] and decodes the posterior's mode; raises ValueError for others."""
         return self.decode(self.encode(x))
+
+
+def require_sizes(config: PretrainedConfig, path: str) -> None:
+    """Raises `Mistake` if the tokenizer of `config` needs more weights than the file has by its header.
+
+    A configuration can ask for any size: nothing is built before it is checked. Raises `Trouble` for a damaged file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise Trouble(f"{path} is damaged: {str(error).partition(chr(10))[0]}") from None
+    stored, needed = sum(map(math.prod, shapes)), config.tokenizer.parameters(config.image_size)
+    if needed > stored:
+        raise Mistake(f"{CONFIG_NAME} asks for {needed:,} weights, and {path} has {stored:,}")
 
 
 def require_hub_id(name: str) -> None:

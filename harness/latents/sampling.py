@@ -83,7 +83,7 @@ class Source:
 
 def load(experiment: Experiment, runs: dict[str, Run], machine: Machine, name: str = weights.WEIGHTS) -> Source:
     """The generator with the weights in file `name` of `runs["generator"]`; `runs` also holds its latents and data."""
-    classes = len(runs["data"].result()["facts"]["classes"])
+    classes = len(runs["data"].fact("classes"))
     network = weights.load_generator(experiment, classes, runs["generator"], name).to(machine.device)
     return Source(experiment, network, load_statistics(runs["latents"]), classes, machine)
 

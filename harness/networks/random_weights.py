@@ -30,9 +30,9 @@ def written(experiments: list[Experiment], folder: Path) -> Iterator[None]:
         for name in sorted({name for experiment in experiments for name in _vits(experiment)}):
             save_file(_vit(frozen.VITS[name]), folder / _file(name))
         if any(e.tokenizer.perceptual.on and e.tokenizer.perceptual.lpips for e in experiments):
-            torch.save(_vgg(), folder / VGG.names[0])
+            torch.save(_vgg(), folder / VGG.names[-1])
         if any(e.evaluation.network == "inception" for e in experiments):
-            torch.save(_inception(), folder / INCEPTION.names[0])
+            torch.save(_inception(), folder / INCEPTION.names[-1])
     before = os.environ.get(FOLDER_VARIABLE)
     os.environ[FOLDER_VARIABLE] = str(folder)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FOLDER_VARIABLE = "TOKENIZER_WEIGHTS"
+CHECKSUM_IN_NAME = re.compile("-([0-9a-f]{8,12})$")  # the first digits of the SHA-256, as in files of torch hub
 IN_HUB = "model.safetensors"  # the weights in a repository of the hub
 
 
@@ -77,6 +79,9 @@ class WeightsFile:
         import torch
         from safetensors.torch import load_file
 
+        named = CHECKSUM_IN_NAME.search(path.stem)
+        if named and (begins := short_checksum(path)[: len(named[1])]) != named[1]:
+            raise self._unfit(path, f"its SHA-256 begins with {begins}, not with {named[1]} as its name says")
         try:
             if path.suffix == ".safetensors":
                 return load_file(path)
@@ -126,14 +131,14 @@ DINO = WeightsFile(
 
 VGG = WeightsFile(
     "LPIPS (the VGG-16 trunk)",
-    ("vgg16-397923af.pth",),
+    ("vgg16-397923af.pth", "vgg16.pth"),
     "torchvision's vgg16-397923af.pth",
     command="python -c \"from torchvision.models import vgg16; vgg16(weights='IMAGENET1K_V1')\"",
     option="--lpips-weights",
 )
 INCEPTION = WeightsFile(
     "Inception-v3 (TensorFlow 2015-12-05)",
-    ("weights-inception-2015-12-05-6726825d.pth",),
+    ("weights-inception-2015-12-05-6726825d.pth", "inception.pth"),
     "torch-fidelity's release file weights-inception-2015-12-05-6726825d.pth",
     option="--weights",
 )

@@ -226,7 +226,7 @@ def _seconds_per_unit(store: Store) -> Known:
     for run in store.runs():
         if run.state == "done":
             scale = run.status()["attempts"][-1]["environment"]["scale"]
-            seen.setdefault((run.stage, scale), []).append(run.seconds / run.result()["facts"]["units"])
+            seen.setdefault((run.stage, scale), []).append(run.seconds / run.fact("units"))
     return {known: statistics.median(paces) for known, paces in seen.items()}
 
 

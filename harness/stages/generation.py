@@ -51,7 +51,7 @@ def run(work: Work) -> Outcome:
     for split, stage in {"samples": "samples", "guided": "guided_samples"}.items():
         if stage in work.inputs:
             z = torch.from_numpy(np.load(work.inputs[stage].file(SAMPLES)))
-            sets[split] = (z, work.inputs[stage].result()["facts"]["how"])
+            sets[split] = (z, work.inputs[stage].fact("how"))
     judge = DecodedLatents(work)
     records = []
     shown: dict[str, Any] = {}

@@ -74,7 +74,7 @@ def run(work: Work) -> Outcome:
 
     experiment, machine, training = work.experiment, work.machine, work.experiment.generator.training
     generator, data = experiment.generator, work.inputs["data"]
-    classes = len(data.result()["facts"]["classes"])
+    classes = len(data.fact("classes"))
     latents = Latents(work.inputs["latents"], "train", np.load(data.file("train_labels.npy")), machine.device)
     order = Order(len(latents.mean), training.batch_images, experiment.seed, "generator", machine)
     teacher = _Teacher(work) if generator.repa.on else None

@@ -25,4 +25,4 @@ def size(experiment: Experiment) -> Size:
 def run(work: Work) -> Outcome:
     from harness.latents.sampling import draw
 
-    return draw(work, Guide(**work.inputs["guidance"].result()["facts"]["guide"]))
+    return draw(work, Guide(**work.inputs["guidance"].fact("guide")))

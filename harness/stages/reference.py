@@ -83,7 +83,7 @@ def run(work: Work) -> Outcome:
             if len(train) > KEPT:
                 moments = FeatureMoments.of(features) if moments is None else moments + FeatureMoments.of(features)
             bar.update(rows.stop - rows.start)
-    content = work.inputs["data"].result()["facts"]["content"]
+    content = work.inputs["data"].fact("content")
     reference = TrainingFeatures(torch.cat(parts), moments, content)
     save(work.run, reference)
 

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
+import fcntl
+import os
 import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -28,13 +29,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from harness.store import schema
 from harness.store.curves import CURVES, Curves
 from harness.store.records import Record, record_from
 from harness.system.errors import Mistake, Trouble
 from harness.system.files import entries, fingerprints, read_json, write_json
 
-STAGE = re.compile("[a-z][a-z0-9_]*")  # the name of a stage, and of its folder
-KEY = re.compile("[0-9a-f]{16}")
 FINAL = ("done", "diverged")  # a diverged run would diverge again, so it is final too
 # Files that no result lists.
 NOT_RESULT = (
@@ -57,6 +57,10 @@ class Damaged(Trouble):
         self.run = run
 
 
+OTHER_FOLDERS = {"asked", "features"}  # of a store, beside its stages
+UNREADABLE = "status.json is damaged"  # the reason of a run whose status cannot be read
+
+
 class Run:
     """The folder of one stage."""
 
@@ -65,20 +69,30 @@ class Run:
         self.key = folder.name
         self.stage = folder.parent.name
 
+    @property
+    def _lock_file(self) -> Path:
+        return self.folder.parent / f".{self.key}.lock"
+
     @cached_property
     def lock(self) -> FileLock:
         """Held while the stage runs; the operating system releases it when the process ends."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.folder.parent / f".{self.key}.lock")
+        return FileLock(self._lock_file)
 
     @property
     def locked(self) -> bool:
-        """Whether a process works on the run."""
+        """Whether a process works on the run. Read access is enough."""
         try:
-            with self.lock.acquire(timeout=0):
-                return False
-        except Timeout:
+            file = os.open(self._lock_file, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
             return True
+        finally:
+            os.close(file)
 
     @property
     def curves(self) -> Curves:
@@ -88,11 +102,13 @@ class Run:
     def status(self) -> dict[str, Any]:
         """{"state": waiting | running | stopped | failed | diverged | damaged | done, "reason", "attempts"}."""
         try:
-            return read_json(self.folder / "status.json")
+            status: dict[str, Any] = read_json(self.folder / "status.json")
+            schema.check("status.json", status)
+            return status
         except FileNotFoundError:
             return {"state": "waiting", "reason": "", "attempts": []}
         except ValueError:
-            return {"state": "damaged", "reason": "status.json is damaged", "attempts": []}
+            return {"state": "damaged", "reason": UNREADABLE, "attempts": []}
 
     @property
     def state(self) -> str:
@@ -190,9 +206,17 @@ class Run:
     def _read(self, name: str) -> dict[str, Any]:
         try:
             content: dict[str, Any] = read_json(self.folder / name)
+            schema.check(name, content)
         except (FileNotFoundError, ValueError):
             raise Damaged(self, name, "is gone or damaged") from None
         return content
+
+    def fact(self, name: str) -> Any:
+        """A fact of the result; raises `Damaged` if it is not there."""
+        facts = self.result()["facts"]
+        if name not in facts:
+            raise Damaged(self, "result.json", f"has no {name}")
+        return facts[name]
 
     def records(self) -> list[Record]:
         """The numbers of a finished run."""
@@ -235,10 +259,16 @@ class Store:
         begun = {"config.json", "status.json", "job.json"}
         return [Run(folder) for folder in self._folders() if begun & {path.name for path in entries(folder)}]
 
+    @property
+    def recognised(self) -> bool:
+        """Whether the root is empty or holds something of a store."""
+        names = [path.name for path in entries(self.root)]
+        return not names or bool(OTHER_FOLDERS & set(names)) or bool(self.runs())
+
     def _folders(self) -> Iterator[Path]:
         """The folders that may be runs. Raises OSError if one above them cannot be read: its runs are not gone."""
         for stage in entries(self.root):
-            if STAGE.fullmatch(stage.name) and stage.is_dir():
+            if schema.STAGE.fullmatch(stage.name) and stage.is_dir():
                 yield from (path for path in entries(stage) if path.is_dir())
 
     def find(self, name: str) -> Run:

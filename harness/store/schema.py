@@ -1,16 +1,23 @@
-"""The form of a run in a file of results; what comes from elsewhere is checked against it before anything is kept."""
+"""The forms of the files of a run, and of a run in a file of results.
+
+The store checks what it reads; what comes from elsewhere is checked before anything is kept.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from pydantic.dataclasses import dataclass
+from typing_extensions import TypedDict  # that of typing lacks what pydantic needs before Python 3.12
 
-from harness.store.runs import KEY, STAGE
-
+STAGE = re.compile("[a-z][a-z0-9_]*")  # names of folders in the store
+KEY = re.compile("[0-9a-f]{16}")
 # Numbers are finite, types are those of JSON (a text is no number), and there are no other fields.
 FORM = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+STORED = ConfigDict(strict=True)  # of files in the store, which later code may extend
+MORE = ConfigDict(strict=True, extra="allow")
 
 Stage = Annotated[str, Field(pattern=f"^{STAGE.pattern}$")]
 Key = Annotated[str, Field(pattern=f"^{KEY.pattern}$")]
@@ -119,4 +126,81 @@ class ExportedRun:
     curves: Annotated[str | None, Field(alias="metrics.csv")] = None
 
 
+@with_config(MORE)
+class KnownFacts(TypedDict, total=False):
+    """The facts of a run in the store that others read; there may be more."""
+
+    units: float
+    classes: list[str]
+    images: dict[str, int]
+    content: str
+    unreadable: list[str]
+    passed_over: dict[str, int]
+    damaged: list[str]
+    guide: dict[str, float]
+    how: str
+
+
+@with_config(STORED)
+class KnownAttempt(TypedDict):
+    """An attempt of a run in the store."""
+
+    began: float
+    seconds: float
+    outcome: str
+    environment: dict[str, Any]
+
+
+@with_config(STORED)
+class KnownStatus(TypedDict):
+    """The status of a run in the store."""
+
+    state: Literal["waiting", "running", "stopped", "failed", "diverged", "damaged", "done"]
+    reason: str
+    attempts: list[KnownAttempt]
+
+
+@with_config(MORE)
+class KnownConfig(TypedDict, total=False):
+    """The configuration of a run in the store."""
+
+    stage: str
+    inputs: dict[str, str]
+
+
+@with_config(ConfigDict(strict=True, extra="forbid"))
+class KnownRecord(TypedDict):
+    """A number of a run in the store."""
+
+    metric: str
+    value: float
+    n: int
+    step: int
+    split: str
+    protocol: str
+    deviation: NotRequired[float | None]
+    interval: NotRequired[Annotated[list[float], Field(min_length=2, max_length=2)] | None]
+    protocol_id: NotRequired[str]
+
+
+@with_config(STORED)
+class KnownResult(TypedDict):
+    """The result of a run in the store."""
+
+    records: list[KnownRecord]
+    facts: KnownFacts
+    files: dict[str, Any]
+
+
 EXPORTED_RUN = TypeAdapter(ExportedRun)
+FILES: dict[str, TypeAdapter[Any]] = {
+    "status.json": TypeAdapter(KnownStatus),
+    "config.json": TypeAdapter(KnownConfig),
+    "experiment.json": TypeAdapter(dict[str, Value | list[Value | list[Value]]]),
+    "result.json": TypeAdapter(KnownResult),
+}
+
+
+def check(name: str, content: Any) -> None:
+    """Raises ValueError if the content of the file `name` of a run does not have its form."""
+    FILES[name].validate_python(content)

@@ -85,7 +85,7 @@ ALONE = Processes()
 
 def leading() -> bool:
     """Whether this is the first of the processes that torchrun started, each of which runs the whole command."""
-    return world_size() == 1 or _number("RANK", world_size()) == 0
+    return world_size() == 1 or _rank() == 0
 
 
 def local_rank() -> int:
@@ -96,20 +96,23 @@ def local_rank() -> int:
 def world_size() -> int:
     """The number of processes that torchrun or a job started: WORLD_SIZE, 1 without it.
 
-    Raises `Mistake` if WORLD_SIZE is no such number, or if more than one process lacks the variables of torchrun.
-    Without WORLD_SIZE the others have no influence.
+    Raises `Mistake` if WORLD_SIZE is no such number. Without it the other variables of torchrun have no influence.
     """
     if not os.environ.get("WORLD_SIZE", "").strip():
         return 1
     size = _number("WORLD_SIZE", MOST_PROCESSES + 1)
     if size == 0:
         raise Mistake("WORLD_SIZE=0: at least 1 process is needed; unset it if torchrun is not meant")
-    if size > 1:
-        _number("RANK", size)
-        _number("MASTER_PORT", 65536)
-        if not os.environ.get("MASTER_ADDR", "").strip():
-            raise Mistake(f"WORLD_SIZE={size} without MASTER_ADDR: unset it if torchrun is not meant")
     return size
+
+
+def _rank() -> int:
+    """The number of this one of several processes. Raises `Mistake` if it or their address is missing or wrong."""
+    rank = _number("RANK", world_size())
+    _number("MASTER_PORT", 65536)
+    if not os.environ.get("MASTER_ADDR", "").strip():
+        raise Mistake(f"WORLD_SIZE={world_size()} without MASTER_ADDR: unset it if torchrun is not meant")
+    return rank
 
 
 def _number(variable: str, limit: int) -> int:
@@ -127,6 +130,7 @@ def joined() -> Iterator[Processes]:
     if world_size() == 1:
         yield ALONE
         return
+    _rank()
     import torch
     import torch.distributed as distributed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import os
 import sys
@@ -33,7 +34,8 @@ def prepare() -> None:
     codecs.register_error("harness.ascii", _ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="harness.ascii")
+            with contextlib.suppress(OSError):  # another file has taken the place of the one that it was opened for
+                stream.reconfigure(errors="harness.ascii")
     os.environ["MPLBACKEND"] = "agg"  # figures need no window, and a wrong name stops matplotlib
     threads()
     try:

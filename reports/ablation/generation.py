@@ -122,7 +122,7 @@ class Generation:
         lines, grid = [], self.first.experiment.guidance.grid
         largest = max(guide.scale for guide in grid)
         for name, seeds in self.rows.items():
-            choices = [Guide(**run.result()["facts"]["guide"]) for r in seeds if (run := r.done("guidance"))]
+            choices = [Guide(**run.fact("guide")) for r in seeds if (run := r.done("guidance"))]
             for metric in ("gfd", "classifier_score"):
                 heads = headers([metric], self.results, f"guidance {grid[0]}", "guidance")
                 line = {"row": name, "metric": heads[metric]}

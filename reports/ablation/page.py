@@ -220,7 +220,7 @@ class Page:
     def has_unseen(self) -> bool:
         """Whether the data set has a split of unseen objects."""
         run = shared(self.results, "data")
-        return run is not None and "val_unseen" in run.result()["facts"]["images"]
+        return run is not None and "val_unseen" in run.fact("images")
 
     @property
     def dropped_images(self) -> int:
@@ -243,7 +243,7 @@ class Page:
     def draw(self, folder: Path) -> dict[str, bool]:
         """Draws all figures with results; returns which it drew."""
         data = shared(self.results, "data")
-        classes = data.result()["facts"]["classes"] if data else []
+        classes = data.fact("classes") if data else []
         return {
             "curves": curves.curves(self.results, folder / "curves.png"),
             "reconstructions": self._draw_reconstructions(folder / "reconstructions.png"),

@@ -17,6 +17,7 @@ from harness.experiments.requests import SweepRequest
 from harness.search.storage import without_password
 from harness.search.trials import state_of
 from harness.store.runs import Store
+from harness.system.texts import plain_markdown
 from reports.pages import write_page
 from reports.provenance import Provenance
 from reports.results import Result, mixtures
@@ -84,7 +85,7 @@ class Page:
         warnings = mixtures(self.points.results)
         for point in self.points.all:
             if not point.done:
-                reason = f", {point.reason}" if point.reason else ""
+                reason = f", {plain_markdown(point.reason)}" if point.reason else ""
                 warnings.append(f"{self.points.name_of(point.location)}: {point.state_text}{reason}.")
         return warnings
 

@@ -76,7 +76,7 @@ def test_incomplete_variables_of_torchrun_are_mistakes(
 ) -> None:
     surrounded(monkeypatch, TORCHRUN | changed)
     with pytest.raises(Mistake, match=f"^(no )?{next(iter(changed))}|without {next(iter(changed))}"):
-        world_size()
+        leading()
 
 
 def test_torchrun_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,7 @@ def test_output_without_unicode_is_readable() -> None:
         ("$x_{$", "$x_{$"),
         ("\\frac", "\\frac"),
         ("_x", " _x"),
-        ("a\nb", "a\\x0ab"),
+        ("a\nb", "a\\nb"),
         ("中文", "U+4E2D U+6587"),
         (os.fsdecode(b"caf\xe9"), "caf\N{REPLACEMENT CHARACTER}"),
     ],

@@ -59,7 +59,7 @@ def test_natural_order() -> None:
 
 
 def test_names_are_printable() -> None:
-    assert shown("a\nb\x1b") == "a\\x0ab\\x1b"
+    assert shown("a\nb\x1b") == "a\\nb\\x1b"
     assert shown(os.fsdecode(b"caf\xe9.png")) == "caf\N{REPLACEMENT CHARACTER}.png"
 
 

@@ -53,8 +53,8 @@ def inception_file(folder: Path) -> Path:
     """Like torch-fidelity's: no counters of batch normalisation."""
     state = drawn(Bare()).state_dict()
     state["fc.weight"] *= 3  # the score is furthest from 1 then
-    torch.save({key: x for key, x in state.items() if "num_batches" not in key}, folder / INCEPTION.names[0])
-    return folder / INCEPTION.names[0]
+    torch.save({key: x for key, x in state.items() if "num_batches" not in key}, folder / INCEPTION.names[-1])
+    return folder / INCEPTION.names[-1]
 
 
 def dinov2_file(folder: Path) -> Path:
@@ -71,8 +71,8 @@ def vgg_file(folder: Path) -> Path:
     """Like torchvision's, with a part of the classifier, which LPIPS leaves alone."""
     trunk = drawn(vgg.make_layers(vgg.cfgs["D"]))
     state = {f"features.{key}": x for key, x in trunk.state_dict().items()}
-    torch.save(state | {"classifier.6.bias": torch.zeros(1000)}, folder / VGG.names[0])
-    return folder / VGG.names[0]
+    torch.save(state | {"classifier.6.bias": torch.zeros(1000)}, folder / VGG.names[-1])
+    return folder / VGG.names[-1]
 
 
 def load(name: str, weights: Path | None) -> Callable:

@@ -218,7 +218,7 @@ def test_an_encoder_of_a_size_that_no_dinov2_has_is_refused_with_the_sizes():
 
 @pytest.fixture(scope="module")
 def distance(published: Path) -> Lpips:
-    return Lpips(lpips.network(published / VGG.names[0]))
+    return Lpips(lpips.network(published / VGG.names[-1]))
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +227,7 @@ def package(published: Path) -> lpips_package.LPIPS:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torchvision, about how the package calls it
         net = lpips_package.LPIPS(net="vgg", version="0.1", pnet_rand=True, verbose=False)
-    state = torch.load(published / VGG.names[0], weights_only=True)
+    state = torch.load(published / VGG.names[-1], weights_only=True)
     with torch.no_grad():
         for name, parameter in net.net.named_parameters():
             parameter.copy_(state["features." + name.partition(".")[2]])

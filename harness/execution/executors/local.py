@@ -63,7 +63,7 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
                 slots.pop(0)
             if not running:
                 break
-            while not (ended := [t for t, (job, _) in running.items() if job.done()]):
+            while not (ended := [t for t, (job, _) in running.items() if job.done() and not _orphans(job.job_id)]):
                 for t in running:
                     # A job that is just starting may miss the signal.
                     if (should_stop() or demand.unwanted(t)) and time.monotonic() - signalled.get(
@@ -76,7 +76,8 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
                 slots.append(running.pop(task)[1])
                 run = task.run_in(store)
                 if (known := jobs.submitted(run)) is not None:
-                    jobs.lost(run, known, "ended without a word", failed=task not in signalled)
+                    # A kill is trouble from outside: the same command goes on.
+                    jobs.lost(run, known, "was killed, or ended without a word", failed=False)
                 signalled.pop(task, None)
                 bar.update()
             waiting = backlog.refilled(waiting)
@@ -155,6 +156,19 @@ def cancel(submitted: list[SubmittedJob]) -> None:
         if (controller := _controller(job)) is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 controller.terminate()  # it ends the processes of the job, and then itself
+
+
+def _orphans(number: str) -> bool:
+    """Whether processes of a job work on although Submitit's process behind it is gone; they get a signal to stop."""
+    orphans = False
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.uids().real != os.getuid() or "submitit.core._submit" not in process.cmdline():
+                continue
+            if process.environ().get("SUBMITIT_LOCAL_JOB_ID") == number and process.status() != psutil.STATUS_ZOMBIE:
+                process.terminate()  # it saves its state
+                orphans = True
+    return orphans
 
 
 def _controller(job: SubmittedJob) -> psutil.Process | None:
