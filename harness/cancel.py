@@ -13,7 +13,6 @@ def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("cancel")
     cli.add_study(parser)
     cli.add_sweep(parser)
-    parser.add_argument("--yes", action="store_true", help="do not ask")
     options = parser.parse_args(arguments)
     plan, store = cli.plan_from(options), Store(options.runs)
     rows = {t.run_in(store): label for t, label in plan.labels.items()}

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from harness.execution.demand import Options
 from harness.experiments.experiment import Experiment
 from harness.experiments.objectives import OBJECTIVES
-from harness.experiments.requests import AblationRequest, SweepRequest, new_request, study_called
+from harness.experiments.requests import MOST_SEEDS, AblationRequest, SweepRequest, new_request, study_called
 from harness.experiments.scales import SCALES, scale
 from harness.experiments.study import Ablation, Study
 from harness.experiments.sweep import Sweep
@@ -34,6 +34,7 @@ from harness.system.errors import Mistake, Trouble
 from harness.system.texts import printable
 
 INTERRUPTED = 130
+MANY_SEEDS = 100
 TOKENIZING = ("generation", "evaluation", "finetuning", "tokenizer")  # stages whose runs stand for a tokenizer
 
 
@@ -132,6 +133,9 @@ def add_study(parser: Parser) -> None:
     parser.add_argument("--data", metavar="NAME[:ARGUMENT]", help="data set to use instead of the scale's")
     parser.add_argument("--rows", metavar="A,B", help="only these rows, by name or variant")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 .. N-1 of every row (default: 1)")
+    parser.add_argument(
+        "--yes", action="store_true", help=f"answer yes to questions, and to more than {MANY_SEEDS} seeds"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -274,8 +278,10 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         options.study = "own"
     if options.study is None:
         raise Mistake(f"name a study: {', '.join(plugins.names('ablations'))}")
-    if options.seeds < 1:
-        raise Mistake(f"--seeds {options.seeds}: at least 1")
+    if not 1 <= options.seeds <= MOST_SEEDS:
+        raise Mistake(f"--seeds {options.seeds}: 1 to {MOST_SEEDS:,}")
+    if options.seeds > MANY_SEEDS and not options.yes:
+        raise Mistake(f"--seeds {options.seeds} plans every row {options.seeds:,} times: --yes, if that is meant")
     fields: dict[str, str] = {}
     for setting in options.set:
         path, equals, value = setting.partition("=")

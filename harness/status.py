@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from harness import cli
 from harness.execution.status import describe, shown
-from harness.store.runs import UNREADABLE
+from harness.store.runs import UNREADABLE, Store
 from harness.system.texts import printable
 
 WATCH_SECONDS = 2.0
@@ -25,12 +25,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--watch", action="store_true", help="repeat until no stage runs or is queued, or until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
-    store = cli.existing_store(options)
     if options.study:
-        plan = cli.plan_from(options)
+        plan, store = cli.plan_from(options), Store(options.runs)
         runs = {t.run_in(store): label for t, label in plan.labels.items()}
     else:
-        runs = dict.fromkeys(store.runs(), "")
+        runs = dict.fromkeys(cli.existing_store(options).runs(), "")
     while True:
         lines = describe(runs)
         if options.json:

@@ -152,13 +152,13 @@ def latents(
     import torch
 
     from harness.latents import autoencode
-    from harness.system.randomness import generator
+    from harness.system.randomness import Normal
 
     posterior = autoencode.encode(tokenizer.tokenizer, np.stack(list(images.values())), machine)
     if not sample:
         return posterior.mean.numpy()
     shape = posterior.mean.shape[1:]
-    drawn = [torch.randn(shape, generator=generator("tokenize", os.fsencode(name))) for name in images]
+    drawn = [Normal("tokenize", os.fsencode(name))(*shape) for name in images]
     return posterior.sample(torch.stack(drawn)).numpy()
 
 

@@ -11,13 +11,15 @@ In the run folder of the stage `data` an index replaces the arrays of pixels:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -151,6 +153,22 @@ def _content(path: Path, first: int, length: int, digest: bytes | None = None) -
     raise trouble
 
 
+_place: ContextVar[Path | None] = ContextVar("place", default=None)
+
+
+@contextlib.contextmanager
+def lying_in(root: Path) -> Iterator[None]:
+    """Within this context images are read below `root`, if it exists, and not where they were indexed.
+
+    A data set is its content: it may have been moved, and every node may have a copy on a disk of its own.
+    """
+    before = _place.set(root.absolute())
+    try:
+        yield
+    finally:
+        _place.reset(before)
+
+
 class IndexedImages:
     """The images of a split as an array uint8 (n, S, S, 3) that decodes the chosen images, in threads.
 
@@ -164,7 +182,8 @@ class IndexedImages:
 
     def __init__(self, folder: Path, split: str, threads: int | None = None):
         source = read_json(folder / SOURCE)
-        self.root, self.side, self.crop = Path(source["root"]), source["side"], source["crop"]
+        self.root = next((root for root in [_place.get()] if root and root.is_dir()), Path(source["root"]))
+        self.side, self.crop = source["side"], source["crop"]
         self.background = source["background"]
         self.folder, self.shards, self.threads = folder, source["shards"][split], threads or cores()
         kinds = ("index", "names", "digests", "labels")
@@ -230,8 +249,8 @@ class IndexedImages:
     def missing(self, images: str) -> Trouble:
         """The error for images that can no longer be read."""
         return Trouble(
-            f"{images} cannot be read in {self.root}, where they were indexed: put them back, or remove {self.folder} "
-            "and give their new folder, and they are indexed again; existing results stay"
+            f"{images} cannot be read in {self.root}: put them back, or name the folder where they lie now with "
+            "--data, and the same runs go on"
         )
 
     @cached_property

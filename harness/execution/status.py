@@ -59,7 +59,8 @@ def _line(run: Run, rows: str, scheduler: str) -> Line:
     line.metrics = run.curves.last()
     if job is not None:
         line.job, line.log, line.scheduler = f"{job.executor} {job.id}", job.log, scheduler
-    if state in ("failed", "damaged", "killed"):
+    killed = bool(status["attempts"]) and status["attempts"][-1]["outcome"] == "killed"
+    if state in ("failed", "damaged", "killed") or (state == "stopped" and killed):
         line.last_lines = job.last_lines() if job is not None else []
     progress = progress_of(run.folder)
     if progress is not None and state != "done":

@@ -18,10 +18,12 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from harness.experiments.experiment import Experiment
 from harness.experiments.fields import flat
 from harness.planning.stage import PLAIN, Diverged, Execution, Stopped, Work
 from harness.planning.task import Task
 from harness.store.runs import FINAL, Damaged, Run, Store
+from harness.system import plugins
 from harness.system.environment import environment
 from harness.system.errors import Mistake, Trouble
 from harness.system.files import write_json
@@ -114,10 +116,17 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
         "compile": work.execution.compile,
         "data_content": data_content,
     }
+    place = _data_place(task.experiment)
+    lying: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if place is not None:
+        from harness.data import indexed
+
+        recorded["data_place"], lying = str(place), indexed.lying_in(place)
     run.begin(task.identity, environment(work.machine) | recorded)
     write_json(run.folder / "experiment.json", flat(task.experiment))
     try:
-        outcome = task.module.run(work)
+        with lying:
+            outcome = task.module.run(work)
         run.finish(outcome.records, outcome.facts | {"units": task.module.size(task.experiment).units})
         return True
     except Stopped:
@@ -146,6 +155,15 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
             (run.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
         _fail(run, f"{type(error).__name__}: {error}")
     return False
+
+
+def _data_place(experiment: Experiment) -> Path | None:
+    """The folder where the images lie that are decoded while they are read; None for other data sets."""
+    module = plugins.load("harness.data.sets", experiment.data.name, "data set")
+    if not getattr(module, "indexed", False):
+        return None
+    named = experiment.data.argument or getattr(module, "FOLDER", "")
+    return Path(named).expanduser().absolute() if named else None
 
 
 def _full_disk(run: Run, error: Exception) -> str | None:

@@ -18,7 +18,7 @@ from models.config import STRICT, Positive, Share, Tokenizer, Transformer, Weigh
 from models.variants import VARIANTS, fields_of
 
 DEFAULT_NETWORK = "lite2"  # measures if no other network is named; its weights are installed
-Steps = Annotated[int, Field(ge=1)]
+Steps = Annotated[int, Field(ge=1, le=10**9)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 FEWEST = 16  # numbers of fewer images mean nothing
 Several = Annotated[int, Field(ge=FEWEST)]
@@ -52,7 +52,7 @@ class Data:
     """
 
     name: str
-    image_size: Annotated[int, Field(ge=16)]
+    image_size: Annotated[int, Field(ge=16, le=16_384)]
     train_images: Positive
     val_images: Positive
     argument: str = ""

@@ -9,7 +9,10 @@ import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict
 
 from harness.experiments.axis import Axis, Number, axis
 from harness.experiments.experiment import Experiment, effective_fields, full_path, variant_fields
@@ -22,6 +25,7 @@ from harness.experiments.sweep import Sweep
 from harness.system import plugins
 from harness.system.errors import Mistake, unknown
 
+MOST_SEEDS = 10_000
 OPTION_FIELDS = ("seed", "scale", "data.name", "data.argument")  # fields that --seeds, --scale and --data set
 
 
@@ -347,8 +351,29 @@ def new_request(name: str, at: Scale, **parts: Any) -> AblationRequest | SweepRe
     return AblationRequest(name, study, at, **parts)
 
 
+class _Point(TypedDict):
+    row: str
+    values: dict[str, Any]
+
+
+class _Stored(TypedDict):
+    study: str
+    scale: str
+    data: str | None
+    fields: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+    rows: list[str]
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS, strict=True)]
+    space: NotRequired[list[str]]
+    objective: NotRequired[str]
+    points: NotRequired[list[_Point]]
+
+
+_STORED = TypeAdapter(_Stored)
+
+
 def request_from_json(content: Mapping[str, Any]) -> AblationRequest | SweepRequest:
     """The inverse of `Request.to_json`; raises `Mistake`, or KeyError and the like if `content` is no request."""
+    _STORED.validate_python(content)
     parts: dict[str, Any] = {
         "data": content["data"],
         "fields": tuple((path, value) for path, value in content["fields"]),

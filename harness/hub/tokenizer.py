@@ -201,7 +201,8 @@ def require_sizes(config: PretrainedConfig, path: str) -> None:
         with safe_open(path, "pt") as file:
             shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise Trouble(f"{path} is damaged: {str(error).partition(chr(10))[0]}") from None
+        reason = str(error).partition("\n")[0]
+        raise Trouble(f"{path} is damaged or does not fit its {CONFIG_NAME}: {reason}") from None
     stored, needed = sum(map(math.prod, shapes)), config.tokenizer.parameters(config.image_size)
     if needed > stored:
         raise Mistake(f"{CONFIG_NAME} asks for {needed:,} weights, and {path} has {stored:,}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,9 +18,9 @@ from harness.latents.statistics import LatentStatistics, load_statistics
 from harness.networks import weights
 from harness.planning.stage import Outcome, Work
 from harness.store.runs import Run
-from harness.system.files import replacing
+from harness.system.files import fingerprint, read_json, replacing, write_json
 from harness.system.machine import Machine
-from harness.system.randomness import generator
+from harness.system.randomness import Normal, generator
 from models.guidance import guided
 from models.samplers import SAMPLERS, times
 
@@ -31,12 +33,12 @@ class Noise:
     """N(0, I) of shape (B, *shape), drawn per image from (seed, index): it does not depend on batches or order."""
 
     def __init__(self, seed: int, indices: Sequence[int], shape: tuple[int, ...], device: str = "cpu"):
-        self.generators = [generator(seed, "noise", index) for index in indices]
+        self.draws = [Normal(seed, "noise", index) for index in indices]
         self.shape, self.device = shape, device
 
     def __call__(self) -> Tensor:
         """The next draw of every image."""
-        return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators]).to(self.device)
+        return torch.stack([draw(*self.shape) for draw in self.draws]).to(self.device)
 
 
 def shape(experiment: Experiment) -> tuple[int, int]:
@@ -105,13 +107,14 @@ def how(experiment: Experiment, guide: Guide) -> str:
 def draw(work: Work, guide: Guide) -> Outcome:
     """Writes samples.npy, float32 (n, L, Z).
 
-    Every image depends on its index alone, so the parts that were finished before a stop are kept.
+    Every image depends on its index alone, so the parts that were finished before a stop are kept. A part that does
+    not match its checksum is drawn again.
     """
     source, images = load(work.experiment, work.inputs, work.machine), work.experiment.sampling.images
     folder = work.run.folder / "parts"
     folder.mkdir(exist_ok=True)
     paths = {start: folder / f"{start}.npy" for start in range(0, images, PART)}
-    finished = work.processes.from_first([start for start, path in paths.items() if path.exists()])
+    finished = work.processes.from_first([start for start, path in paths.items() if _whole(path)])
     with work.progress(images, "image") as bar:
         for start, path in paths.items():
             indices = range(start, min(start + PART, images))
@@ -119,8 +122,22 @@ def draw(work: Work, guide: Guide) -> Outcome:
                 z = source.draw(indices, guide, work.map)
                 with replacing(path) as temporary, temporary.open("wb") as file:
                     np.save(file, z.numpy())
+                write_json(path.with_suffix(".json"), fingerprint(path))
             bar.update(len(indices))
     if work.processes.first:  # the others do not have the parts of earlier attempts
         np.save(work.run.folder / SAMPLES, np.concatenate([np.load(path) for path in paths.values()]))
         shutil.rmtree(folder)
     return Outcome(facts={"how": how(work.experiment, guide)})
+
+
+def _whole(path: Path) -> bool:
+    """Whether a part of an earlier attempt is as it was written; a damaged one is reported."""
+    if not path.exists():
+        return False
+    try:
+        whole = bool(read_json(path.with_suffix(".json")) == fingerprint(path))
+    except (OSError, ValueError):
+        whole = False
+    if not whole:
+        print(f"{path} is damaged: its images are drawn again", file=sys.stderr)
+    return whole

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -88,9 +87,9 @@ class Curves:
 
 
 def _parsed(lines: list[str]) -> Iterator[Entry]:
-    for line in csv.reader(lines):
+    for line in lines:
         try:
-            step, metric, value = line
+            step, metric, value = line.split(",")
             yield Entry(int(step), metric, float(value))
         except ValueError:  # an unfinished line
             continue

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from harness.planning.stage import Work
-from harness.store.runs import Run
+from harness.store.runs import Damaged, Run
 from harness.system.files import replacing
 
 if TYPE_CHECKING:
@@ -78,9 +78,13 @@ def restore(work: Work, state: TrainingState) -> int:
     saved = work.processes.from_first(_saved(work.run) if work.processes.first else None)
     if saved is None:
         return 0
-    state.load_state_dict(saved)
-    step: int = saved["step"]
-    return step
+    try:
+        state.load_state_dict(saved)
+        return int(saved["step"])
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError):  # a part of it may be restored
+        if work.processes.first:
+            (work.run.folder / "checkpoint.pt").unlink(missing_ok=True)
+        raise Damaged(work.run, "checkpoint.pt", "does not fit the training, which starts again") from None
 
 
 def _saved(run: Run) -> dict[str, Any] | None:
@@ -91,7 +95,7 @@ def _saved(run: Run) -> dict[str, Any] | None:
     try:
         state = read_checkpoint(path)
         run.curves.rewind(state["metrics"])
-    except ValueError:
+    except (ValueError, KeyError, TypeError):
         print(f"{path} is damaged: training starts again from step 0", file=sys.stderr)
         return None
     return state
@@ -127,4 +131,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     digest, content = stored[:32], stored[32:]
     if hashlib.sha256(content).digest() != digest:
         raise ValueError(f"{path} is damaged")
-    return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except Exception:  # readers raise any kind of error
+        raise ValueError(f"{path} does not hold a state") from None
+    return state

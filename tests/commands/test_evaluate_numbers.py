@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shutil
 from pathlib import Path
@@ -299,3 +300,47 @@ def test_pairs_without_names_are_as_many(sets, quick, small, capsys, monkeypatch
     assert f"compares pairs: {N} images and {M} originals" in line
     line = refused(monkeypatch, capsys, *asking(sets, "rfid-val50k", "images", "originals.npz"), "--fewer")
     assert f"compares pairs: {N} images and {M} originals" in line
+
+
+def test_pairs_of_a_folder_and_an_npz_are_in_natural_order(sets, quick, small, originals, tmp_path, capsys):
+    """Folders whose names lack zeros come in the order of an npz; a wrong order is told."""
+    (tmp_path / "copies").mkdir()
+    for i, image in enumerate(originals):
+        Image.fromarray(image).save(tmp_path / f"copies/{i}.png")
+    words = [
+        *map(str, asking(sets, "rfid-val50k", tmp_path / "copies", "originals.npz")),
+        "--fewer",
+        "--json",
+        "--quiet",
+    ]
+    assert evaluate.main(words) == 0
+    out, errors = capsys.readouterr()
+    assert errors == ""
+    (psnr,) = (record for record in json.loads(out) if record["metric"].startswith("PSNR"))
+    assert psnr["value"] > 90
+    assert psnr["protocol"].endswith("; paired by position")
+    assert psnr["protocol_id"].startswith(f"rfid-val50k-at-{M}-other-images-")
+    npz(tmp_path / "turned.npz", originals[::-1])
+    words[0] = str(tmp_path / "turned.npz")
+    assert evaluate.main(words) == 0
+    assert "warning: 100% of the images resemble the original at another position" in capsys.readouterr().err
+    npz(tmp_path / "grey.npz", np.full_like(originals, 128))
+    words[0] = str(tmp_path / "grey.npz")
+    assert evaluate.main(words) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_lossy_formats_are_recorded_and_told_where_they_differ(sets, quick, small, tmp_path, capsys):
+    folder = tmp_path / "lossy"
+    folder.mkdir()
+    for path in (sets / "images").iterdir():
+        with Image.open(path) as image:
+            image.convert("RGB").save(folder / f"{path.stem}.jpg")
+    words = [*map(str, asking(sets, "adm256", folder, "originals")), "--fewer", "--json", "--quiet"]
+    assert evaluate.main(words) == 0
+    out, errors = capsys.readouterr()
+    assert (
+        errors
+        == "note: the images are JPEG files, the reference PNG files; lossy compression alone changes the distances\n"
+    )
+    assert f"; {N} JPEG images; " in json.loads(out)[0]["protocol"]

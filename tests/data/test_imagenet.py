@@ -372,3 +372,12 @@ def test_throughput_is_measured_of_every_loader() -> None:
         ("memory-mapped arrays", 1),
     ]
     assert all(row["images/s"] > 0 for row in rows)
+
+
+def test_images_that_were_moved_are_read_where_they_lie_now(root: Path, images: IndexedImages, tmp_path: Path) -> None:
+    before = np.array(images)
+    moved = root.rename(tmp_path / "moved")
+    with indexed.lying_in(moved):
+        np.testing.assert_array_equal(np.array(open_split(images.folder, "train").images), before)
+    with pytest.raises(Trouble, match="name the folder where they lie now with --data, and the same runs go on"):
+        np.array(open_split(images.folder, "train").images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -142,8 +143,11 @@ def test_a_failure_takes_its_row_only(executor, how, command, right, tmp_path):
     code, said = command(tmp_path, *words)
     assert code == 1
     done = dict.fromkeys(("toy_source-0", "toy_train-0", "toy_sum-0"), "done")
-    assert toy.states(tmp_path) == done | {"toy_train-1": "failed"}
-    assert said.splitlines()[-1] == "done done done failed waiting"
+    ends = "stopped" if how == "exit" else "failed"  # an end without a word may be a kill: the same command goes on
+    assert toy.states(tmp_path) == done | {"toy_train-1": ends}
+    assert said.splitlines()[-1] == f"done done done {ends} waiting"
+    if how == "exit":
+        return
     before = outcomes(tmp_path)
     assert command(tmp_path, *words)[0] == 1
     assert outcomes(tmp_path) == before
@@ -193,3 +197,44 @@ def test_an_interrupt_while_a_job_is_submitted_is_not_lost(tmp_path):
 def _processes(runs: Path) -> list[list[str]]:
     lines = [p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])]
     return [line for line in lines if any(str(runs) in word for word in line)]
+
+
+# Local jobs
+
+
+def of_job(number: str, what: str) -> list[psutil.Process]:
+    """The processes of a local job: `controller` or `worker`."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = " ".join(process.cmdline())
+            controller = process.pid == int(number) and "submitit.local._local" in words
+            worker = "submitit.core._submit" in words and process.environ().get("SUBMITIT_LOCAL_JOB_ID") == number
+            if controller if what == "controller" else worker:
+                found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("what", ["worker", "controller"])
+def test_a_local_job_may_be_killed_and_the_same_command_goes_on(what, command, right, tmp_path):
+    toy.behave(tmp_path, 0, "sleep 0.2")
+    running = command.start(tmp_path, "--executor", "local", rows=1)
+    until = time.monotonic() + 60
+    job = None
+    while job is None or not of_job(job.id, "worker") or not list(tmp_path.glob("toy_train/*/metrics.csv")):
+        assert time.monotonic() < until
+        runs = [run for run in Store(tmp_path).runs() if run.stage == "toy_train"]
+        job = jobs.submitted(runs[0]) if runs else None
+        time.sleep(0.05)
+    for process in of_job(job.id, what):
+        process.kill()
+    code, said = command.wait(running)
+    assert code == 1 and "--retry" not in said, said
+    assert not of_job(job.id, "worker")
+    run = next(run for run in Store(tmp_path).runs() if run.stage == "toy_train")
+    assert run.state == "stopped"
+    assert ("was killed" in run.status()["reason"]) == (what == "worker")
+    toy.behave(tmp_path, 0, "")
+    code, said = command(tmp_path, "--executor", "local", rows=1)
+    assert code == 0, said
+    assert toy.results(tmp_path) == right[1]

@@ -166,6 +166,15 @@ CHANGES = {
     "range": (lambda c: c["tokenizer"]["masking"].update(max_ratio=2), "tokenizer.masking.max_ratio: "),
     "size": (lambda c: c.update(image_size=30), "image size 30 px is not a multiple of patch_size"),
     "half of the statistics": (lambda c: c.pop("latent_std"), "latent_mean and latent_std go together"),
+    "wide": (lambda c: c["tokenizer"]["decoder"].update(width=4 * 10**8), "asks for "),
+    "deep": (lambda c: c["tokenizer"]["encoder"].update(depth=10**9), "asks for "),
+    "channels": (
+        lambda c: (c["tokenizer"].update(channels=10**9), c.pop("latent_mean"), c.pop("latent_std")),
+        "asks for ",
+    ),
+    "tokens": (lambda c: c["tokenizer"].update(tokens=10**9), "asks for "),
+    "image": (lambda c: c.update(image_size=4 * 10**6), "asks for "),
+    "beyond": (lambda c: c["tokenizer"].update(tokens=10**40), "tokenizer.tokens: "),
     "statistics": (lambda c: c.update(latent_mean=[0.0]), "latent_mean has 1 values for 4 channels"),
 }
 
@@ -255,3 +264,23 @@ def test_a_repository_that_the_hub_does_not_have_is_told(monkeypatch):
         PretrainedTokenizer.from_pretrained("owner/name")
     assert str(error.value).startswith("owner/name is no folder, and the Hub has no pretrained tokenizer of that name")
     assert str(error.value).endswith("(HTTP 404)")
+
+
+@pytest.mark.parametrize(
+    "content", [b"[]", b"null", b"3", b"[" * 100_000, b'{"a": ' * 100_000, b"\xff\xfe", b""], ids=range(7)
+)
+def test_what_is_no_configuration_at_all_is_a_mistake(content, published, tmp_path):
+    place = shutil.copytree(published, tmp_path / "changed")
+    (place / "config.json").write_bytes(content)
+    with pytest.raises(Mistake) as error:
+        PretrainedTokenizer.from_pretrained(place)
+    assert "config.json" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_weights_that_are_no_numbers_are_refused(published, tmp_path):
+    place = shutil.copytree(published, tmp_path / "changed")
+    path = place / "model.safetensors"
+    state = {name: torch.full_like(values, torch.nan) for name, values in load_file(path).items()}
+    save_file(state, path)
+    with pytest.raises(Trouble, match="weights that are NaN or infinite"):
+        PretrainedTokenizer.from_pretrained(place)

@@ -92,9 +92,11 @@ def test_what_is_written_beside_says_where_latents_come_from(runs, album, tmp_pa
         "latents": "mode",
         "machine": str(MACHINE),
         "damaged": [],
+        "passed_over": {"ending in .txt": 1, "hidden": 1},
     }
     said = f"{len(NAMES)} images, centre-cropped to {SIDE} px, from the posterior's mode: {tmp_path / 'latents.npy'}\n"
-    assert capsys.readouterr() == (said, "")
+    passed_over = f"passed over in {album}: 1 ending in .txt (b/notes.txt), 1 hidden (b/.hidden.png)\n"
+    assert capsys.readouterr() == (said, passed_over)
 
 
 def test_a_published_folder_serves_without_a_store(runs, album, tmp_path):
@@ -158,11 +160,18 @@ def test_damaged_images_are_named_counted_and_left_out(batch, runs, torn, tmp_pa
     monkeypatch.setattr(autoencode, "BATCH", batch)
     (tmp_path / "out").mkdir()
     found, about = tokenized(runs, torn, tmp_path / "out/latents.npy", code=1)
-    assert about["damaged"] == ["b/cut.png", "b/words.png", "zero.png"]
+    assert about["damaged"] == [
+        "b/cut.png (damaged or cut off)",
+        "b/words.png (not the content of an image)",
+        "zero.png (not the content of an image)",
+    ]
     assert about["names"] == sorted([*NAMES, "more0.png", "more1.png"], key=Path)
     np.testing.assert_allclose(found, expected(runs, torn, about["names"]), atol=1e-5)
     printed = capsys.readouterr()
-    assert printed.err == "left out: 3 of 12 images do not open: b/cut.png, b/words.png, zero.png\n"
+    assert printed.err.endswith(
+        "left out: 3 of 12 images do not open: b/cut.png (damaged or cut off), b/words.png (not the content of an image), "
+        "zero.png (not the content of an image)\n"
+    )
     assert printed.out.startswith("9 images, ")
 
 
@@ -269,6 +278,6 @@ def test_it_is_a_command_and_a_mistake_is_one_line_and_exit_code_2(runs, album, 
     assert done.stderr == "error: absent is not a folder: give a folder with images\n"
     assert not list(tmp_path.iterdir())
     done = command(str(album))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0 and done.stderr.startswith("passed over in ") and done.stderr.count("\n") == 1
     names = ["album-latents.json", "album-latents.npy"]
     assert sorted(path.name for path in (tmp_path / "reports/out").iterdir()) == names

@@ -45,6 +45,13 @@ def test_noise_differs_by_seed_index_and_call():
     assert len(draws.flatten(0, 1).unique(dim=0)) == 3 * len(INDICES) * 3
 
 
+def test_images_whose_short_seeds_are_equal_have_noise_of_their_own():
+    """Their generators in torch would draw the same: it keeps 32 bits of a seed."""
+    a, b = three(2, [35353, 43220]).values()
+    assert not torch.equal(a, b)
+    assert abs(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item()) < 0.3
+
+
 def test_noise_is_normal():
     draws = Noise(0, range(2000), SHAPE)()
     assert draws.shape == (2000, L, Z)
@@ -145,7 +152,7 @@ def test_stored_samples_can_be_drawn_again(stage, finished):
     np.testing.assert_allclose(again, stored, rtol=0, atol=1e-5)
 
 
-def test_drawing_that_was_stopped_goes_on_and_ends_in_the_same_samples(finished, tmp_path, monkeypatch):
+def test_drawing_that_was_stopped_goes_on_and_ends_in_the_same_samples(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sampling, "PART", 64)
     monkeypatch.setattr(sampling, "BATCH", 64)
 
@@ -162,6 +169,16 @@ def test_drawing_that_was_stopped_goes_on_and_ends_in_the_same_samples(finished,
         drawn("stopped", [False, True])
     whole = drawn("whole", [False, False, False])
     assert np.array_equal(drawn("stopped", [False, False]), whole)
+    for name, damage in (
+        ("flipped", lambda content: content[:-1] + bytes([content[-1] ^ 1])),
+        ("cut", lambda c: c[:90]),
+    ):
+        with pytest.raises(Stopped):
+            drawn(name, [False, True])
+        part = tmp_path / name / "parts/0.npy"
+        part.write_bytes(damage(part.read_bytes()))
+        assert np.array_equal(drawn(name, [False, False, False]), whole)
+        assert f"{part} is damaged: its images are drawn again" in capsys.readouterr().err
     at_once = sampling.load(EXPERIMENT, finished, MACHINE).draw(range(EXPERIMENT.sampling.images), GUIDES[1])
     np.testing.assert_allclose(whole, at_once.numpy(), rtol=0, atol=1e-4)
 

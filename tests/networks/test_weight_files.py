@@ -150,3 +150,16 @@ def test_a_checksum_is_that_of_the_file_as_it_is_now(tmp_path, monkeypatch):
         assert short_checksum(path) == hashlib.sha256(b"one").hexdigest()[:12]  # read once
     path.write_bytes(b"another")
     assert short_checksum(path) == hashlib.sha256(b"another").hexdigest()[:12]
+
+
+def test_a_checksum_in_a_name_is_that_of_the_content(files, tmp_path):
+    content = files["lpips"].read_bytes()
+    right = hashlib.sha256(content).hexdigest()[:8]
+    for digits, fits in ((right, True), ("397923af", False)):
+        path = tmp_path / f"vgg16-{digits}.pth"
+        path.write_bytes(content)
+        if fits:
+            assert lpips.WEIGHTS.read(path)
+        else:
+            with pytest.raises(Mistake, match=f"its SHA-256 begins with {right}, not with 397923af as its name says"):
+                lpips.WEIGHTS.read(path)
