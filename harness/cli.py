@@ -41,6 +41,14 @@ TOKENIZING = ("generation", "evaluation", "finetuning", "tokenizer")  # stages w
 class Parser(argparse.ArgumentParser):
     """A parser that reports a mistake in one line, with the nearest option."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse, which takes `--option=--` for an empty list."""
+        for word in sys.argv[1:] if args is None else args:
+            option, equals, value = word.partition("=")
+            if equals and value == "--" and option.startswith("-"):
+                self.error(f"argument {option}: -- is no value")
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         options = [name for action in self._actions for name in action.option_strings]
         given = next((word for word in message.split() if word.startswith("--")), "")

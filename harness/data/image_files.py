@@ -1,7 +1,7 @@
 """Finds the image files below a folder, by one rule for all commands, and counts what it passes over.
 
 - Image files have a suffix of a format that Pillow decodes without the help of another program.
-- Links are followed. A link back to a folder that contains it is passed over.
+- Links are followed. A link to a folder that contains it, or that is read already, is passed over.
 - Hidden files and folders, and those that an operating system leaves behind, are passed over.
 """
 
@@ -125,6 +125,7 @@ def find(folder: Path, hidden: bool = False) -> Found:
     """
     found = Found()
     waiting = [(str(folder), "", hidden, frozenset[tuple[int, int]]())]
+    seen: set[tuple[int, int]] = set()
     while waiting:
         path, prefix, concealed, above = waiting.pop()
         try:
@@ -133,6 +134,10 @@ def find(folder: Path, hidden: bool = False) -> Found:
             if here in above:
                 found.passed_over.add("linked to a folder above", prefix.rstrip("/"))
                 continue
+            if here in seen:  # links that lead to one another would be followed in every order
+                found.passed_over.add("linked to a folder that is read already", prefix.rstrip("/"))
+                continue
+            seen.add(here)
             with os.scandir(path) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name, reverse=True)
         except OSError as error:

@@ -92,6 +92,18 @@ def test_what_is_passed_over_is_counted_by_reason(tmp_path: Path) -> None:
     assert "1 ending in .txt (notes.txt)" in str(found.passed_over)
 
 
+def test_links_that_lead_to_one_another_are_read_once(tmp_path: Path) -> None:
+    """Followed in every order, twelve of them would be read a billion times."""
+    for k in range(12):
+        save_class(tmp_path / f"{k:02d}", 1)
+        for other in range(12):
+            if other != k:
+                (tmp_path / f"{k:02d}/to{other:02d}").symlink_to(f"../{other:02d}")
+    found = find(tmp_path)
+    assert len(found.images) == 12
+    assert sum(found.passed_over.counts.values()) == 12 * 11
+
+
 def test_folders_that_cannot_be_opened_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_class(tmp_path / "a", 2)
     save_class(tmp_path / "b", 2)
