@@ -91,6 +91,8 @@ class PretrainedTokenizer(
             raise Mistake(f"{CONFIG_NAME} of {name} is not JSON: {error}") from None
         except RecursionError:
             raise Mistake(f"{CONFIG_NAME} of {name} is nested too deep") from None
+        except AttributeError:
+            raise Mistake(f"{CONFIG_NAME} of {name} is no JSON object") from None
         except LocalEntryNotFoundError:
             raise Trouble(f"{name} is neither a folder nor cached, and the Hub cannot be reached") from None
         except HfHubHTTPError as error:
@@ -193,7 +195,7 @@ class PretrainedTokenizer(
 
 
 def require_sizes(config: PretrainedConfig, path: str) -> None:
-    """Raises `Mistake` if the tokenizer of `config` needs more weights than the file has by its header.
+    """Raises `Mistake` if the tokenizer of `config` needs many more weights than the file has by its header.
 
     A configuration can ask for any size: nothing is built before it is checked. Raises `Trouble` for a damaged file.
     """
@@ -204,7 +206,7 @@ def require_sizes(config: PretrainedConfig, path: str) -> None:
         reason = str(error).partition("\n")[0]
         raise Trouble(f"{path} is damaged or does not fit its {CONFIG_NAME}: {reason}") from None
     stored, needed = sum(map(math.prod, shapes)), config.tokenizer.parameters(config.image_size)
-    if needed > stored:
+    if needed > 2 * stored:  # a smaller difference is damage, which loading tells with its names
         raise Mistake(f"{CONFIG_NAME} asks for {needed:,} weights, and {path} has {stored:,}")
 
 

@@ -222,7 +222,9 @@ def test_a_relative_path_holds_from_everywhere(root: Path, tmp_path: Path, monke
 
 def test_data_that_moved_is_named(images: IndexedImages, root: Path, tmp_path: Path) -> None:
     root.rename(tmp_path / "elsewhere")
-    with pytest.raises(Trouble, match=f"^the images cannot be read in {root}, where .* remove .*index") as caught:
+    with pytest.raises(
+        Trouble, match=f"^the images cannot be read in {root}: put them back, or name the folder"
+    ) as caught:
         images[0]
     assert "\n" not in str(caught.value)
     assert open_split(tmp_path / "index", "train").labels[0] == 0  # which needs no image

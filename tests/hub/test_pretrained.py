@@ -172,7 +172,7 @@ CHANGES = {
         lambda c: (c["tokenizer"].update(channels=10**9), c.pop("latent_mean"), c.pop("latent_std")),
         "asks for ",
     ),
-    "tokens": (lambda c: c["tokenizer"].update(tokens=10**9), "asks for "),
+    "tokens": (lambda c: c["tokenizer"].update(tokens=10**9), "tokens L = 1000000000 "),
     "image": (lambda c: c.update(image_size=4 * 10**6), "asks for "),
     "beyond": (lambda c: c["tokenizer"].update(tokens=10**40), "tokenizer.tokens: "),
     "statistics": (lambda c: c.update(latent_mean=[0.0]), "latent_mean has 1 values for 4 channels"),

@@ -169,8 +169,8 @@ def test_damaged_images_are_named_counted_and_left_out(batch, runs, torn, tmp_pa
     np.testing.assert_allclose(found, expected(runs, torn, about["names"]), atol=1e-5)
     printed = capsys.readouterr()
     assert printed.err.endswith(
-        "left out: 3 of 12 images do not open: b/cut.png (damaged or cut off), b/words.png (not the content of an image), "
-        "zero.png (not the content of an image)\n"
+        "left out: 3 of 12 images do not open: b/cut.png (damaged or cut off), "
+        "b/words.png (not the content of an image), zero.png (not the content of an image)\n"
     )
     assert printed.out.startswith("9 images, ")
 

@@ -20,7 +20,6 @@ STEPS = 40
     ("how", "executor", "outcome", "reason"),
     [
         ("fail", "inline", "failed", "told to fail"),
-        ("exit", "local", "failed", "ended without a word"),
         ("diverge", "inline", "diverged", "told to diverge"),
         ("nan", "inline", "undefined", "not defined"),
     ],
@@ -64,6 +63,19 @@ def test_a_trial_without_a_value_leaves_the_others_alone(how, executor, outcome,
     assert sum(len(outcomes) for outcomes in again.values()) == 10 + 3
     bowl.done(*words, "--retry", "failed")
     assert (bowl.outcomes(), len(bowl.trials())) == (again, 9 + 3)
+
+
+def test_a_job_that_was_killed_goes_on_with_the_same_command(whole, bowl):
+    words = ("--executor", "local")
+    bowl.behave("exit")
+    ended = bowl(*words)
+    assert ended.code == 1 and "--retry" not in ended.errors
+    assert "not finished, the same command goes on" in ended.errors
+    bowl.behave("")
+    bowl.before = UNDRAWN
+    ended = bowl(*words)
+    assert (ended.code, ended.errors) == (0, "")
+    assert sorted(values for _, _, values in bowl.trials()) == sorted(v for _, _, v in whole("grid").trials())
 
 
 def test_a_place_that_diverged_is_not_suggested_over_and_over(undrawn):
