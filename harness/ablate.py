@@ -59,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     if waiting and hasattr(executor, "require"):
         executor.require(waiting, store, run_options)
     if leading():
+        cli.make_folders(options.runs, options.out)
         remember(request, store)
 
     executor.execute(Fixed(plan.labels), store, run_options)

@@ -95,6 +95,15 @@ def folder(text: str) -> Path:
     return named
 
 
+def make_folders(*folders: Path) -> None:
+    """Makes the folders that a command writes to. Raises `Mistake` if that is not possible."""
+    for named in folders:
+        try:
+            named.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Mistake(f"{named} cannot be made: {error.strerror}") from None
+
+
 def require_new_file(path: Path) -> None:
     """Raises `Mistake` if `path` cannot be written, or is there already."""
     if path.is_dir():

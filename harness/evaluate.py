@@ -62,6 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     require_outputs(options, protocol)
     images, reference = open_both(options, protocol)
     require_number(options, protocol, images, reference)
+    cli.make_folders(options.runs)
     report_files(options, images, reference)
 
     from harness.evaluation.scoring import score, table

@@ -41,6 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake(f"--count {options.count} of {len(classes)} classes: at most {MOST_IMAGES:,} images")
     experiment = experiment_of(options, finished_run)
     guide = guide_of(options, finished_run, experiment)
+    cli.make_folders(options.out)
 
     from PIL import Image
 
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     of_class = dict(zip(classes, images.reshape(len(classes), options.count, *images.shape[1:]), strict=True))
     request = key_of([experiment.seed, guide, experiment.sampling.sampler, experiment.sampling.steps])[:6]
     folder = options.out / f"generated-{finished_run.run.key}-{request}"
-    folder.mkdir(parents=True, exist_ok=True)
+    cli.make_folders(folder)
     for label, shown in of_class.items():
         for k, image in enumerate(shown):
             Image.fromarray(image).save(folder / f"class{label}-{k}.png")

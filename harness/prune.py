@@ -7,7 +7,9 @@ leaves no half of a run, and the next call deletes the rest.
 
 from __future__ import annotations
 
+import re
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +27,9 @@ from harness.system.errors import Mistake, unknown
 from harness.system.files import entries
 
 LEFT = ".pruned"
+FEATURES = "features"  # of `harness.evaluate`, in the store
+OF_WRITER = re.compile(r"\..+\.[0-9]+")  # the temporary file of a process
+OLD_SECONDS = 24 * 3600
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -89,8 +94,19 @@ def removable(store: Store, requests: list[RememberedRequest]) -> tuple[list[Run
     removed = {run.folder for run in unused}
     kept = [run for run in every if run.folder not in removed]
     leftovers = [path for path in sorted(store.root.glob(f"*/.*{LEFT}")) if path.is_dir()]
-    others = [*leftovers, *unused_code(store, kept, bool(busy))]
+    others = [*leftovers, *temporaries(store), *unused_code(store, kept, bool(busy))]
     return unused, others, [run for run in unwanted if run.folder in in_use]
+
+
+def temporaries(store: Store) -> list[Path]:
+    """Hidden files and folders that killed writers left beside the runs: no write takes a day."""
+    found = []
+    for folder in (path for path in entries(store.root) if path.is_dir()):
+        for path in sorted(folder.iterdir()):
+            old = time.time() - path.lstat().st_mtime > OLD_SECONDS
+            if old and (OF_WRITER.fullmatch(path.name) or (folder.name == FEATURES and path.name.startswith("."))):
+                found.append(path)
+    return found
 
 
 def busy_runs(runs: list[Run]) -> set[Path]:
@@ -172,7 +188,10 @@ def removed_run(run: Run) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder, or the rest of one."""
+    """Removes a file, a folder, or the rest of one."""
+    if not folder.is_dir() or folder.is_symlink():
+        folder.unlink(missing_ok=True)
+        return
     hidden = folder if folder.name.endswith(LEFT) else folder.with_name(f".{folder.name}{LEFT}")
     if hidden != folder:
         folder.rename(hidden)

@@ -32,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
 
     if options.push is not None:
         require_hub_id(options.push)
+    cli.make_folders(out.parent)
     tokenizer = PretrainedTokenizer.of_run(Store(options.runs), finished_run.decoder)
     write(tokenizer, out)
     origin = tokenizer.config.origin
@@ -46,7 +47,6 @@ def main(arguments: Sequence[str]) -> int:
 
 def write(tokenizer: PretrainedTokenizer, out: Path) -> None:
     """Writes the folder `out`, which is new or empty, completely or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         tokenizer.save_pretrained(temporary)

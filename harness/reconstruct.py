@@ -31,6 +31,8 @@ def main(arguments: Sequence[str]) -> int:
             raise Mistake(f"{shown(path)} does not open as an image: {opened}")
         pixels[path] = opened
 
+    cli.make_folders(options.out)
+
     import numpy as np
     from PIL import Image
     from tabulate import tabulate
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     images = decoded.permute(0, 2, 3, 1).numpy()
     request = key_of([shown(path) for path in pixels])[:6]
     folder = options.out / f"reconstructed-{finished_run.run.key}-{request}"
-    folder.mkdir(parents=True, exist_ok=True)
+    cli.make_folders(folder)
     lines = []
     for number, (path, original, image) in enumerate(zip(pixels, originals, images, strict=True)):
         name = folder / f"{number:04d}-{path.stem}.png"  # two folders may hold files of the same name

@@ -38,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parser.parse_args(arguments)
     if options.take:
+        cli.make_folders(options.runs)
         counts = take(options.take, Store(options.runs))
         for path, (added, present) in zip(options.take, counts, strict=True):
             print(f"{path}: {added} runs added, {present} were in the store already")

@@ -74,6 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     if hasattr(executor, "require"):
         executor.require(sample, store, run_options)
     require_writable(search.storage)
+    cli.make_folders(options.runs, options.out)
     known_study(request, search.storage, store)  # raises `Mistake` if another study is there
 
     from reports.sweep.page import write

@@ -53,6 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     name = shown(Path(options.folder.resolve().name))
     out = options.out or Path("reports/out") / f"{name}-latents.npy"
     require_new(out)
+    cli.make_folders(out.parent)
     found = require(options.folder)
     found.passed_over.report(shown(options.folder))
     images = [options.folder / name for name in sorted(found.images)]

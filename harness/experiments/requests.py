@@ -119,17 +119,22 @@ class Request(ABC):
     def check_fields(self, by_row: Mapping[Row, Experiment]) -> None:
         """Raises `Mistake` for a setting that has no influence on any row: it would be ignored silently.
 
-        A setting that switches a part off has an influence, and so has a setting of that part.
+        A setting that switches a part off has an influence, a setting of that part has none.
         """
-        influential: set[str] = set()
-        for row, experiment in by_row.items():
-            influential |= effective_fields(experiment).keys()
-            effective = {path: value for path, value in self._set_fields() if path in influential}
-            changed = with_fields(self.scale.experiment, self._declared(row) | effective)
-            influential |= effective_fields(changed).keys()
+        effective = {row: effective_fields(experiment) for row, experiment in by_row.items()}
         for path, _ in self._set_fields():
-            if path not in influential:
+            if any(path in fields for fields in effective.values()):
+                continue
+            others = {other: value for other, value in self._set_fields() if other != path}
+            if all(self._effective_of(row, others) == effective[row] for row in by_row):
                 raise Mistake(f"{path} has no influence on any of these rows: the part that it belongs to is off")
+
+    def _effective_of(self, row: Row, settings: Mapping[str, object]) -> dict[str, object] | None:
+        """The fields of a row that have an influence with these settings; None if the settings do not fit."""
+        try:
+            return effective_fields(with_fields(self.scale.experiment, self._declared(row) | dict(settings)))
+        except Mistake:
+            return None
 
     def to_json(self) -> dict[str, Any]:
         """The request as JSON types; `request_from_json` is the inverse."""

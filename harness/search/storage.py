@@ -6,9 +6,11 @@ the number of the trial. So a sweep that runs one trial at a time suggests the s
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import os
 import platform
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,8 +70,10 @@ def storage_at(location: str) -> BaseStorage:
         return JournalStorage(JournalFileBackend(str(path), JournalFileSymlinkLock(str(path), GRACE_SECONDS)))
     except OSError as error:
         raise Mistake(f"the storage {location} cannot be opened: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise Trouble(f"{location} is a damaged journal: {_first_line(error)}") from None
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError) as error:
+        remedy = "remove that line, or move the file away and a new study finds the finished runs in the store"
+        problem = f"line {_damaged_line(path)} is damaged ({_first_line(error)})"
+        raise Trouble(f"{location} is a damaged journal: {problem}; {remedy}") from None
 
 
 def _engine(location: str) -> dict[str, Any]:
@@ -86,6 +90,26 @@ def _is_journal(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return JOURNAL.startswith(file.read(len(JOURNAL)))
+
+
+def _damaged_line(path: Path) -> int:
+    """The number of the first line of a damaged journal that Optuna does not accept, from 1, by bisection."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    lines = path.read_bytes().splitlines(keepends=True)
+
+    def is_damaged(count: int) -> bool:
+        """Whether the first lines are damaged."""
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "part").write_bytes(b"".join(lines[:count]))
+            try:
+                JournalStorage(JournalFileBackend(str(Path(folder) / "part")))
+            except Exception:
+                return True
+        return False
+
+    return bisect.bisect_left(range(len(lines)), True, key=lambda count: is_damaged(count + 1)) + 1
 
 
 def _may_exist(location: str) -> bool:

@@ -21,8 +21,11 @@ class Usage:
 
 
 def usage(folder: Path) -> Usage:
-    """The usage of a folder; other processes may write to it meanwhile."""
+    """The usage of a folder or file; other processes may write to it meanwhile."""
     size, at = 0, 0.0
+    if folder.is_file():
+        status = folder.lstat()
+        return Usage(status.st_size, status.st_mtime)
     for parent, _, names in os.walk(folder):
         for path in (parent, *(os.path.join(parent, name) for name in names)):
             with contextlib.suppress(FileNotFoundError):

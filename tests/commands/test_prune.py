@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +130,7 @@ def loose_store(root: Path) -> tuple[Store, Run, set[str]]:
 
 HOLDER = """
 import sys
+import time
 from pathlib import Path
 from harness.store.runs import Run
 with Run(Path(sys.argv[1])).lock:
@@ -247,3 +249,21 @@ def test_what_a_killed_prune_left_goes_with_the_next(tmp_path, monkeypatch):
     assert not left.exists()
     assert not again.exists()
     assert set(states(store)) == keys(request_of())
+
+
+def test_what_killed_writers_left_is_swept_after_a_day(tmp_path):
+    store, _, _ = loose_store(tmp_path)
+    assert prune.main(["--runs", str(tmp_path), "--yes"]) == 0
+    kept = set(states(store))
+    old, young = tmp_path / "asked/.page.json.123", tmp_path / "asked/.page.json.456"
+    features = tmp_path / "features/.abc123"
+    features.mkdir(parents=True)
+    (features / "features.npy").write_bytes(bytes(10))
+    lock = tmp_path / "asked/.page.lock"
+    for path in (old, young, lock):
+        path.write_text("half")
+    for path in (old, features, lock):
+        os.utime(path, (time.time() - 2 * 24 * 3600,) * 2)
+    assert prune.main(["--runs", str(tmp_path), "--yes"]) == 0
+    assert (old.exists(), features.exists(), young.exists(), lock.exists()) == (False, False, True, True)
+    assert set(states(store)) == kept

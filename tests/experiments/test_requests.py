@@ -108,3 +108,19 @@ def test_a_request_for_a_sweep_keeps_its_space_and_its_points():
 @pytest.mark.parametrize("name", plugins.names("ablations"))
 def test_every_study_is_found_by_its_name(name):
     assert study_called(name).title
+
+
+@pytest.mark.parametrize(
+    ("switch", "fields"),
+    [
+        ("generator.on", ("guidance.scales", "3")),
+        ("generator.on", ("sampling.steps", "7")),
+        ("masking.on", ("masking.max_ratio", "0.5")),
+    ],
+    ids=str,
+)
+def test_settings_of_a_part_that_is_off_are_refused(switch: str, fields: tuple[str, str]) -> None:
+    request = new_request("table5", scale("smoke"), rows=("mactok",), fields=((switch, "false"), fields))
+    with pytest.raises(Mistake, match=f"{fields[0]} has no influence on any of these rows"):
+        request.experiments()
+    new_request("table5", scale("smoke"), rows=("mactok",), fields=((switch, "false"),)).experiments()
