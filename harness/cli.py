@@ -296,7 +296,7 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
     if options.study is None:
         raise Mistake(f"name a study: {', '.join(plugins.names('ablations'))}")
     if not 1 <= options.seeds <= MOST_SEEDS:
-        raise Mistake(f"--seeds {options.seeds}: 1 to {MOST_SEEDS:,}")
+        raise Mistake(f"--seeds {options.seeds}: at least 1, at most {MOST_SEEDS:,}")
     if options.seeds > MANY_SEEDS and not options.yes:
         raise Mistake(f"--seeds {options.seeds} plans every row {options.seeds:,} times: --yes, if that is meant")
     fields: dict[str, str] = {}

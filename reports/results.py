@@ -17,6 +17,7 @@ from harness.experiments.experiment import Experiment
 from harness.experiments.requests import stages_of_row
 from harness.experiments.study import Row
 from harness.planning.task import tasks
+from harness.store import schema
 from harness.store.curves import CURVES
 from harness.store.records import Record
 from harness.store.runs import Run, Store
@@ -137,7 +138,8 @@ def rows_of(results: Sequence[Result]) -> dict[str, list[Result]]:
 def environments(results: Sequence[Result]) -> list[tuple[str, dict[str, Any]]]:
     """Stage and environment of every attempt of every finished run; each run counts once."""
     runs = {run.folder: run for r in results for run in r.runs.values() if run.state == "done"}
-    return [(run.stage, attempt["environment"]) for run in runs.values() for attempt in run.status()["attempts"]]
+    attempts = [(run.stage, attempt["environment"]) for run in runs.values() for attempt in run.status()["attempts"]]
+    return [(stage, recorded) for stage, recorded in attempts if schema.is_environment(recorded)]
 
 
 PROVENANCE = {

@@ -5,6 +5,7 @@ The store checks what it reads; what comes from elsewhere is checked before anyt
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -192,6 +193,7 @@ class KnownResult(TypedDict):
     files: dict[str, Any]
 
 
+ENVIRONMENT = TypeAdapter(Environment)
 EXPORTED_RUN = TypeAdapter(ExportedRun)
 FILES: dict[str, TypeAdapter[Any]] = {
     "status.json": TypeAdapter(KnownStatus),
@@ -199,6 +201,15 @@ FILES: dict[str, TypeAdapter[Any]] = {
     "experiment.json": TypeAdapter(dict[str, Value | list[Value | list[Value]]]),
     "result.json": TypeAdapter(KnownResult),
 }
+
+
+def is_environment(recorded: Any) -> bool:
+    """Whether the environment of an attempt has all that pages show."""
+    try:
+        ENVIRONMENT.validate_json(json.dumps(recorded))
+    except ValueError:
+        return False
+    return True
 
 
 def check(name: str, content: Any) -> None:

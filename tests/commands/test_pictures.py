@@ -165,7 +165,7 @@ def test_the_pictures_are_written_as_an_npz_too(store, tmp_path):
     assert written.shape[0] == 4
     for image, name in zip(written, ["class0-0.png", "class0-1.png", "class3-0.png", "class3-1.png"], strict=True):
         assert (image == found[name]).all()
-    with pytest.raises(Mistake, match="its folder does not exist"):
+    with pytest.raises(Mistake, match="absent does not exist or is not a folder"):
         pictures(generate.main, store, tmp_path / "out", "--npz", str(tmp_path / "absent/images.npz"))
 
 

@@ -174,11 +174,11 @@ GOLDEN = {
     "reference": "917f88b30b09fd08",
     "latents": "4b245f5c92228a0e",
     "generator": "a9a6d6c995aca655",
-    "generator_snapshots": "6b67e0b220b1e23b",
-    "samples": "321cdbe5508b1b34",
-    "guidance": "364d6c8be62d6505",
-    "guided_samples": "0f58fe9c9e433f4f",
-    "generation": "73ee7de740f7a2c7",
+    "generator_snapshots": "2ed0628e1769d24b",
+    "samples": "bde02d1ddd0e1ebe",
+    "guidance": "73be9ee81c90f806",
+    "guided_samples": "2043be69461a3b14",
+    "generation": "b8566a5f5dd42727",
 }
 
 

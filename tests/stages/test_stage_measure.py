@@ -119,7 +119,7 @@ def test_stages_measure_by_the_network_that_is_asked_for(measure, store):
     module = plugins.load("harness.networks.measures", measure, "measure")
     for part in (f"{module.default_px} px {module.resizing}", "crop center", "the 24 training images", "no guidance"):
         assert part in text
-    file = {"inception": INCEPTION.names[0], "dinov2": "dinov2_vitl14.safetensors"}[measure]
+    file = {"inception": INCEPTION.names[-1], "dinov2": "dinov2_vitl14.safetensors"}[measure]
     assert short_checksum(store.root.parent / file) in text
 
 
