@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import json
 import os
 import platform
 import tempfile
@@ -98,6 +99,11 @@ def _damaged_line(path: Path) -> int:
     from optuna.storages.journal import JournalFileBackend
 
     lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):  # Optuna takes a last line that is no JSON for one that is being written
+        try:
+            json.loads(line)
+        except ValueError:
+            return number
 
     def is_damaged(count: int) -> bool:
         """Whether the first lines are damaged."""
