@@ -7,7 +7,6 @@ leaves no half of a run, and the next call deletes the rest.
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -20,15 +19,13 @@ from tabulate import tabulate
 from harness import cli
 from harness.execution import jobs
 from harness.planning.request_log import RememberedRequest, remembered_requests
-from harness.store.runs import Damaged, Run, Store
+from harness.store.runs import FEATURES, Damaged, Run, Store
 from harness.store.schema import KEY
 from harness.store.usage import GIB, MIB, Usage, age, usage
 from harness.system.errors import Mistake, unknown
-from harness.system.files import entries
+from harness.system.files import TEMPORARY, entries
 
 LEFT = ".pruned"
-FEATURES = "features"  # of `harness.evaluate`, in the store
-OF_WRITER = re.compile(r"\..+\.[0-9]+")  # the temporary file of a process
 OLD_SECONDS = 24 * 3600
 
 
@@ -104,7 +101,7 @@ def temporaries(store: Store) -> list[Path]:
     for folder in (path for path in entries(store.root) if path.is_dir()):
         for path in sorted(folder.iterdir()):
             old = time.time() - path.lstat().st_mtime > OLD_SECONDS
-            if old and (OF_WRITER.fullmatch(path.name) or (folder.name == FEATURES and path.name.startswith("."))):
+            if old and (TEMPORARY.fullmatch(path.name) or (folder.name == FEATURES and path.name.startswith("."))):
                 found.append(path)
     return found
 

@@ -51,7 +51,8 @@ def main(arguments: Sequence[str]) -> int:
         for path, count in exported(options, requests, store).items():
             print(f"{path}: {count} runs")
         return 0
-    held = {run.folder: usage(run.folder) for run in store.runs()}
+    every = store.runs()
+    held = {run.folder: usage(run.folder) for run in every}
     for request in requests:
         if request.plan is None:
             print(f"{request.page}: its runs are unknown: {request.trouble}", file=sys.stderr)
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     else:
         summary = overview(requests, store, held)
         print(json.dumps(summary, indent=1) if options.json else shown_overview(summary))
-    damaged = [run for run in store.runs() if run.status()["reason"] == UNREADABLE]
+    damaged = [run for run in every if run.status()["reason"] == UNREADABLE]
     for run in damaged:
         print(f"{run.stage} {run.key}: {UNREADABLE}", file=sys.stderr)
     return 1 if damaged or any(not request.study for request in requests) else 0

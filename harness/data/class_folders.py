@@ -6,11 +6,11 @@ import hashlib
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from harness.data.image_files import FORMATS, Found, PassedOver, find, first_of, is_hidden, is_image, shown
 from harness.experiments.experiment import Data
@@ -29,7 +29,17 @@ class File:
 
 
 Classes = dict[str, list[File]]
-Item = TypeVar("Item")
+
+
+class Named(Protocol):
+    """An image in a file of its own or in a shard."""
+
+    @property
+    def name(self) -> str:
+        """Its name, relative to the root folder."""
+
+
+Item = TypeVar("Item", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -50,31 +60,29 @@ class Listing:
 
     def chosen(self, data: Data) -> dict[str, list[tuple[File, int]]]:
         """The files that `data` takes of every split, with their labels. The others count as passed over."""
-        return choose(data, self.splits, self.passed_over, lambda file: file.name)
+        return choose(data, self.splits, self.passed_over)
 
 
 def choose(
-    data: Data, splits: dict[str, dict[str, list[Item]]], passed_over: PassedOver, name: Callable[[Item], str]
+    data: Data, splits: dict[str, dict[str, list[Item]]], passed_over: PassedOver
 ) -> dict[str, list[tuple[Item, int]]]:
     """At most as many items of every split as `data` sets, from the classes in turn, with their labels.
 
     The others count as passed over.
     """
-    limits = {"train": data.train_images, "val": data.val_images}
     chosen = {}
     for split, classes in splits.items():
-        turns = take_turns(classes)
-        chosen[split] = turns[: limits[split]]
-        if beyond := turns[limits[split] :]:
-            passed_over.add(f"beyond data.{split}_images={limits[split]}", name(beyond[0][0]), len(beyond))
+        turns, limit = take_turns(classes), data.limits[split]
+        chosen[split] = turns[:limit]
+        if beyond := turns[limit:]:
+            passed_over.add(f"beyond data.{split}_images={limit}", beyond[0][0].name, len(beyond))
     return chosen
 
 
 def identity_of(name: str, data: Data, listing: Listing) -> dict[str, Any]:
     """The recipe of a data set in class folders, with the number of images of every split if all of them open."""
-    limits = {"train": data.train_images, "val": data.val_images}
     found = {split: sum(map(len, classes.values())) for split, classes in listing.splits.items()}
-    images = {split: min(count, limits[split]) for split, count in found.items()}
+    images = {split: min(count, data.limits[split]) for split, count in found.items()}
     return identity(name, data, listing.files) | {"images": images}
 
 
@@ -106,17 +114,17 @@ def facts(
     source: str,
     classes: list[str],
     passed_over: PassedOver,
-    taken: dict[str, list[tuple[str, int]]],
+    chosen: Mapping[str, Sequence[tuple[Named, int]]],
     unreadable: dict[str, str],
 ) -> dict[str, Any]:
     """What a data set says of itself. It is also printed what was passed over and what was left out as `unreadable`.
 
-    `taken` has the names and labels of the images of every split. Raises `Trouble` for unreadable images if `data`
+    `chosen` has the images of every split with their labels. Raises `Trouble` for unreadable images if `data`
     refuses them, and for a class of which no image of `train` opens.
     """
     passed_over.report(source)
-    report_unreadable(data, source, unreadable, sum(map(len, taken.values())))
-    with_images = {label for name, label in taken["train"] if name not in unreadable}
+    report_unreadable(data, source, unreadable, sum(map(len, chosen.values())))
+    with_images = {label for image, label in chosen["train"] if image.name not in unreadable}
     lost = [name for label, name in enumerate(classes) if label not in with_images]
     if lost:
         raise Trouble(f"not one image of train opens in {len(lost)} classes of {source}: {first_of(lost)}. Remove them")
@@ -141,7 +149,8 @@ def in_folder(data: Data, folder: Path, root: Path, passed_over: PassedOver) -> 
     """
     place = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # a network disk answers many requests at a time
-        subfolders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() or _leads_nowhere(entry))
+        listed = sorted(folder.iterdir())
+        subfolders = [entry.name for entry in listed if entry.is_dir() or _leads_nowhere(entry)]
         found = dict(
             zip(subfolders, pool.map(lambda name: find(folder / name, is_hidden(name)), subfolders), strict=True)
         )
@@ -156,7 +165,7 @@ def in_folder(data: Data, folder: Path, root: Path, passed_over: PassedOver) -> 
                 classes[name] = list(pool.map(lambda image: _file(root, image), images))
             elif not is_hidden(name):
                 passed_over.add("that is a class without images", f"{place}{name}")
-    for entry in folder.iterdir():
+    for entry in listed:
         if entry.name not in found and (is_image(entry.name) or not is_hidden(entry.name)):
             passed_over.add("beside the class folders", place + entry.name)
     if all(map(is_hidden, subfolders)):

@@ -182,7 +182,8 @@ class IndexedImages:
 
     def __init__(self, folder: Path, split: str, threads: int | None = None):
         source = read_json(folder / SOURCE)
-        self.root = next((root for root in [_place.get()] if root and root.is_dir()), Path(source["root"]))
+        place = _place.get()
+        self.root = place if place is not None and place.is_dir() else Path(source["root"])
         self.side, self.crop = source["side"], source["crop"]
         self.background = source["background"]
         self.folder, self.shards, self.threads = folder, source["shards"][split], threads or cores()

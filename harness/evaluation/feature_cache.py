@@ -21,13 +21,14 @@ from harness.data.image_sets import ImageSet
 from harness.evaluation.fidelity import BATCH
 from harness.evaluation.frechet import FeatureMoments, moments
 from harness.experiments.keys import key_of
+from harness.store.runs import FEATURES
 from harness.system.errors import Mistake
 from harness.system.files import create, entries, fingerprint, read_json, replacing, write_json
 
 if TYPE_CHECKING:
     from harness.networks.frozen import Outputs
 
-FOLDER = "features"  # in the store
+FOLDER = FEATURES
 REVISION = 1  # raise it when a measure changes its outputs for the same images
 ABOUT = "about.json"  # what the outputs are of, and the checksums of their files
 CHUNK = 1024  # features at a time for the moments

@@ -52,12 +52,12 @@ def score(
         return look(image_set, network, identity, options.runs, options.quiet) if len(image_set) else None
 
     digests = [image_set.digest for image_set in (images, reference)]  # reads all files before any long computation
-    seen = outputs(images)
+    seen, seen_reference = outputs(images), outputs(reference)
     assert seen is not None
     statistics = None if protocol.paired else reference.statistics
-    values = of_sets(protocol, seen, ReferenceSet.of(outputs(reference), statistics))
+    values = of_sets(protocol, seen, ReferenceSet.of(seen_reference, statistics))
     if lpips is not None:
-        warn_of_order(images, reference, seen, outputs(reference))
+        warn_of_order(images, reference, seen, seen_reference)
         values |= of_pairs(pairs(images, reference), lpips)
     save(options, images, seen)
     px = protocol.px or measure.default_px

@@ -60,6 +60,11 @@ class Data:
     unreadable: Literal["refuse", "skip"] = "refuse"
     background: Literal["white", "gray", "black"] = "white"
 
+    @property
+    def limits(self) -> dict[str, int]:
+        """The largest number of images of `train` and `val`."""
+        return {"train": self.train_images, "val": self.val_images}
+
 
 @dataclass(frozen=True, config=STRICT)
 class Training:

@@ -51,9 +51,8 @@ def require_data(request: Request) -> None:
 def require_enough(request: Request) -> None:
     """Raises `Mistake` if the data of a row has fewer images than its batches or metrics take, as far as is known."""
     for experiment in map(request.experiment, request.study.rows):
-        data = experiment.data
-        at_most = {"train": data.train_images, "val": data.val_images}
-        require_images(experiment, task("data", experiment).identity["config"]["recipe"].get("images", at_most))
+        recipe = task("data", experiment).identity["config"]["recipe"]
+        require_images(experiment, recipe.get("images", experiment.data.limits))
 
 
 def plan_of(request: Request) -> Plan:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from harness.experiments.requests import Request, SweepRequest, request_from_json
 from harness.planning.plan import Plan, plan_of
-from harness.store.runs import Run, Store
+from harness.store.runs import ASKED, Run, Store
 from harness.system.errors import Mistake
 from harness.system.files import entries, read_json, write_json
 
-FOLDER = "asked"
+FOLDER = ASKED
 UNREADABLE = (ValueError, KeyError, TypeError, Mistake)  # the errors of a damaged file, or of a file from other code
 
 

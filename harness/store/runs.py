@@ -57,7 +57,7 @@ class Damaged(Trouble):
         self.run = run
 
 
-OTHER_FOLDERS = {"asked", "features"}  # of a store, beside its stages
+ASKED, FEATURES = "asked", "features"  # folders of a store beside its stages: requests, outputs of networks
 UNREADABLE = "status.json is damaged"  # the reason of a run whose status cannot be read
 
 
@@ -263,7 +263,7 @@ class Store:
     def recognised(self) -> bool:
         """Whether the root is empty or holds something of a store."""
         names = [path.name for path in entries(self.root)]
-        return not names or bool(OTHER_FOLDERS & set(names)) or bool(self.runs())
+        return not names or bool({ASKED, FEATURES} & set(names)) or bool(self.runs())
 
     def _folders(self) -> Iterator[Path]:
         """The folders that may be runs. Raises OSError if one above them cannot be read: its runs are not gone."""

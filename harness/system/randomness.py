@@ -17,8 +17,13 @@ import torch
 
 def generator(*words: object) -> torch.Generator:
     """A generator that is a function of `words` alone."""
+    return torch.Generator().manual_seed(_bits(64, *words) & (2**63 - 1))
+
+
+def _bits(count: int, *words: object) -> int:
+    """A number of `count` bits that is a function of `words` alone."""
     digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") & (2**63 - 1))
+    return int.from_bytes(digest[: count // 8], "little")
 
 
 class Normal:
@@ -28,8 +33,7 @@ class Normal:
     """
 
     def __init__(self, *words: object):
-        digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
-        self.generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+        self.generator = np.random.Generator(np.random.Philox(key=_bits(128, *words)))
 
     def __call__(self, *shape: int) -> torch.Tensor:
         """The next draw, float32."""

@@ -20,6 +20,7 @@ Its splits are arrays in the run folder of the stage `data`:
     {split}_masks.npy    bool (n, image_size, image_size), True on the object; optional
 
 for the splits `train`, `val` and, optionally, `val_unseen`. A data set with `indexed = True` leaves its images where
-they are and writes an index in place of {split}_images.npy: see `harness.data.indexed`. Its
-FOLDER, if it has one, is where they lie if ARGUMENT does not say so.
+they are and writes an index in place of {split}_images.npy: see `harness.data.indexed`. Its FOLDER, if it has one, is
+where they lie if ARGUMENT does not say so. With `fixed = True` the name of a data set alone decides its content, which
+protocols then need not name.
 """

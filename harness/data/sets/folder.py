@@ -2,8 +2,7 @@
 
 Classes are the folders in PATH, in sorted order; each holds images at any depth. If PATH has the folders `train` and
 `val` (or `validation`), these are the splits; both have the same classes. Otherwise `val` is every tenth image of each
-class, in the order of a hash of the name. `harness.data.image_files` says which files
-are images.
+class, in the order of a hash of the name. `harness.data.image_files` says which files are images.
 
 A key depends on names, sizes and times (in whole seconds) of the files, not on PATH: a copy made with `cp -p` or
 `rsync -a` keeps the key.
@@ -65,12 +64,11 @@ def build(
 
     listing = _scan(data)
     chosen = listing.chosen(data)
-    taken = {split: [(file.name, label) for file, label in files] for split, files in chosen.items()}
     unreadable: dict[str, str] = {}
-    with tqdm(total=sum(map(len, taken.values())), desc="folder", unit="image", disable=quiet or None) as progress:
+    with tqdm(total=sum(map(len, chosen.values())), desc="folder", unit="image", disable=quiet or None) as progress:
         for split, files in chosen.items():
             unreadable |= _write(data, folder, split, files, progress, check_stop)
-    return facts(data, data.argument, listing.classes, listing.passed_over, taken, unreadable)
+    return facts(data, data.argument, listing.classes, listing.passed_over, chosen, unreadable)
 
 
 def _root(data: Data) -> Path:

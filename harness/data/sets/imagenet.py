@@ -55,13 +55,12 @@ def build(
     from harness.data.indexed import EncodedImage
 
     listing = _scan(data)
+    chosen = listing.chosen(data)
     images = {
-        split: [EncodedImage(file.name, label, file.size) for file, label in files]
-        for split, files in listing.chosen(data).items()
+        split: [EncodedImage(file.name, label, file.size) for file, label in files] for split, files in chosen.items()
     }
     unreadable = indexed.build(data, folder, _root(data), images, quiet, check_stop)
-    taken = {split: [(image.name, image.label) for image in encoded] for split, encoded in images.items()}
-    return class_folders.facts(data, str(_root(data)), listing.classes, listing.passed_over, taken, unreadable)
+    return class_folders.facts(data, str(_root(data)), listing.classes, listing.passed_over, chosen, unreadable)
 
 
 def _root(data: Data) -> Path:

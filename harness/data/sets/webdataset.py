@@ -85,11 +85,10 @@ def build(
     samples = {split: _scan(root, names, passed_over, check_stop) for split, names in shards.items()}
     splits = _by_class(root, samples)
     class_folders.require_classes(data, splits, passed_over)
-    chosen = class_folders.choose(data, splits, passed_over, lambda image: image.name)
+    chosen = class_folders.choose(data, splits, passed_over)
     images = {split: [replace(image, label=label) for image, label in turns] for split, turns in chosen.items()}
     unreadable = indexed.build(data, folder, root, images, quiet, check_stop)
-    taken = {split: [(image.name, image.label) for image in encoded] for split, encoded in images.items()}
-    return class_folders.facts(data, str(root), list(splits["train"]), passed_over, taken, unreadable)
+    return class_folders.facts(data, str(root), list(splits["train"]), passed_over, chosen, unreadable)
 
 
 def _root(data: Data) -> Path:
