@@ -14,7 +14,7 @@ from harness.planning.costs import plan_table, require_gpu_hours
 from harness.planning.plan import plan_of, require_enough
 from harness.planning.request_log import remember
 from harness.store.runs import Store
-from harness.system import plugins
+from harness.system import paths, plugins
 from harness.system.errors import Mistake
 from harness.system.processes import leading, world_size
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     if waiting and hasattr(executor, "require"):
         executor.require(waiting, store, run_options)
     if leading():
-        cli.make_folders(options.runs, options.out)
+        paths.make_folders(options.runs, options.out)
         remember(request, store)
 
     executor.execute(Fixed(plan.labels), store, run_options)

@@ -29,7 +29,7 @@ from harness.planning.request_log import remembered_request
 from harness.planning.task import experiment_of
 from harness.search.samplers import PRUNERS, SAMPLERS
 from harness.store.runs import Damaged, Run, Store
-from harness.system import plugins, surroundings
+from harness.system import paths, plugins, surroundings
 from harness.system.errors import Mistake, Trouble
 from harness.system.texts import printable
 
@@ -72,66 +72,21 @@ def parser(command: str, about: str = "") -> Parser:
     return Parser(prog=f"python -m {name}", description=about, allow_abbrev=False)
 
 
-def path(text: str) -> Path:
-    """The type of an option that names a file or a folder; `~` is the home folder."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("an empty name")
-    return Path(text).expanduser()
-
-
-def store_path(text: str) -> Path:
-    """The type of `--runs`; the name is written into job scripts."""
-    if not text.isprintable():
-        raise argparse.ArgumentTypeError(f"{text!r} has characters that cannot be printed")
-    return folder(text)
-
-
-def folder(text: str) -> Path:
-    """The type of an option that names a folder, which may be made: nothing else may be in its place."""
-    named = path(text)
-    nearest = next((place for place in (named.absolute(), *named.absolute().parents) if os.path.lexists(place)), named)
-    if os.path.lexists(nearest) and not nearest.is_dir():
-        raise argparse.ArgumentTypeError(f"{nearest} is not a folder")
-    return named
-
-
-def make_folders(*folders: Path) -> None:
-    """Makes the folders that a command writes to. Raises `Mistake` if that is not possible."""
-    for named in folders:
-        try:
-            named.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Mistake(f"{named} cannot be made: {error.strerror}") from None
-
-
-def require_new_file(path: Path) -> None:
-    """Raises `Mistake` if `path` cannot be written, or is there already."""
-    if path.is_dir():
-        raise Mistake(f"{path} is a folder: give the name of a file to write")
-    if os.path.lexists(path):
-        raise Mistake(f"{path} exists already: choose another file, or remove it")
-    if not path.parent.is_dir():
-        raise Mistake(f"{path} cannot be written: {path.parent} does not exist or is not a folder")
-    if not os.access(path.parent, os.W_OK):
-        raise Mistake(f"{path} cannot be written: no write access to {path.parent}")
-
-
-def location(text: str) -> str:
-    """The type of `--storage`: a URL or the name of a file."""
-    return text if "://" in text else str(path(text))
-
-
 def add_store(parser: Parser) -> None:
     """The option for the store."""
     parser.add_argument(
-        "--runs", type=store_path, default=Path("runs"), metavar="DIR", help="folder of the store (default: runs/)"
+        "--runs",
+        type=paths.store_path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="folder of the store (default: runs/)",
     )
 
 
 def _add_out(parser: Parser, what: str) -> None:
     parser.add_argument(
         "--out",
-        type=folder,
+        type=paths.folder,
         default=Path("reports/out"),
         metavar="DIR",
         help=f"folder for {what} (default: reports/out)",
@@ -185,7 +140,7 @@ def add_storage(parser: Parser) -> None:
     """The storage of a sweep's trials."""
     parser.add_argument(
         "--storage",
-        type=location,
+        type=paths.location,
         metavar="URL",
         help="journal file or database URL for Optuna (default: a journal in the store)",
     )
@@ -224,7 +179,7 @@ def add_execution(parser: Parser) -> None:
     )
     parser.add_argument(
         "--cluster",
-        type=path,
+        type=paths.path,
         metavar="FILE",
         help="resources of the jobs of each stage and scale (default: cluster.toml)",
     )

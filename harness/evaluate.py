@@ -12,7 +12,7 @@ from harness import cli
 from harness.data.image_files import shown
 from harness.evaluation.protocols import PROTOCOLS, Protocol, protocol_called
 from harness.experiments.experiment import FEWEST
-from harness.system import plugins
+from harness.system import paths, plugins
 from harness.system.errors import Mistake
 
 if TYPE_CHECKING:
@@ -25,20 +25,20 @@ UNSAID = "how the images were made was not said"
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("evaluate", "scores images from any source by a named protocol")
     cli.add_store(parser)
-    parser.add_argument("images", type=cli.path, help="folder of image files, or npz with arr_0 as in ADM")
+    parser.add_argument("images", type=paths.path, help="folder of image files, or npz with arr_0 as in ADM")
     parser.add_argument(
         "--reference",
-        type=cli.path,
+        type=paths.path,
         required=True,
         metavar="IMAGES",
         help="reference images in the same form, or npz with ADM's statistics",
     )
     parser.add_argument("--protocol", default="lite", help=f"{', '.join(PROTOCOLS)} (default: lite)")
     parser.add_argument(
-        "--weights", type=cli.path, metavar="FILE", help="weights of the network, if they come with no package"
+        "--weights", type=paths.path, metavar="FILE", help="weights of the network, if they come with no package"
     )
     parser.add_argument(
-        "--lpips-weights", type=cli.path, metavar="FILE", help="weights of VGG-16, for protocols with LPIPS"
+        "--lpips-weights", type=paths.path, metavar="FILE", help="weights of VGG-16, for protocols with LPIPS"
     )
     parser.add_argument(
         "--how", default=UNSAID, metavar="TEXT", help="how the images were made: labels, sampler, steps, guidance"
@@ -47,11 +47,11 @@ def main(arguments: Sequence[str]) -> int:
         "--fewer", action="store_true", help="score fewer images than the protocol takes, and name their number"
     )
     parser.add_argument(
-        "--save-npz", type=cli.path, metavar="FILE", help="write the images as an npz for ADM's evaluator"
+        "--save-npz", type=paths.path, metavar="FILE", help="write the images as an npz for ADM's evaluator"
     )
     parser.add_argument(
         "--save-reference",
-        type=cli.path,
+        type=paths.path,
         metavar="FILE",
         help="write the images and their statistics as a reference for ADM's evaluator",
     )
@@ -62,7 +62,6 @@ def main(arguments: Sequence[str]) -> int:
     require_outputs(options, protocol)
     images, reference = open_both(options, protocol)
     require_number(options, protocol, images, reference)
-    cli.make_folders(options.runs)
     report_files(options, images, reference)
 
     from harness.evaluation.scoring import score, table
@@ -89,7 +88,7 @@ def require_outputs(options: argparse.Namespace, protocol: Protocol) -> None:
             f"--save-reference writes statistics of Inception features: {options.protocol} uses other features"
         )
     for path in filter(None, (options.save_npz, options.save_reference)):
-        cli.require_new_file(path)
+        paths.require_new_file(path)
 
 
 def open_both(options: argparse.Namespace, protocol: Protocol) -> tuple[ImageSet, ImageSet]:

@@ -9,6 +9,7 @@ from harness import cli
 from harness.experiments.experiment import UNGUIDED, Experiment, Guide
 from harness.experiments.fields import with_fields
 from harness.experiments.keys import key_of
+from harness.system import paths
 from harness.system.errors import Mistake, unknown
 
 MOST_IMAGES = 50_000  # decoded at once
@@ -27,13 +28,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sampler", help="euler, heun or euler_maruyama (default: the run's)")
     parser.add_argument("--steps", help="number of sampler steps (default: the run's)")
     parser.add_argument(
-        "--npz", type=cli.path, metavar="FILE", help="also write the images as an npz for ADM's evaluator"
+        "--npz", type=paths.path, metavar="FILE", help="also write the images as an npz for ADM's evaluator"
     )
     options = parser.parse_args(arguments)
     if options.count < 1:
         raise Mistake(f"--count {options.count}: at least 1")
     if options.npz:
-        cli.require_new_file(options.npz)
+        paths.require_new_file(options.npz)
     finished_run = cli.chosen_run(options, ("generation",))
     names = finished_run.runs["data"].fact("classes")
     classes = classes_of(options.classes, names)
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake(f"--count {options.count} of {len(classes)} classes: at most {MOST_IMAGES:,} images")
     experiment = experiment_of(options, finished_run)
     guide = guide_of(options, finished_run, experiment)
-    cli.make_folders(options.out)
+    paths.make_folders(options.out)
 
     from PIL import Image
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     of_class = dict(zip(classes, images.reshape(len(classes), options.count, *images.shape[1:]), strict=True))
     request = key_of([experiment.seed, guide, experiment.sampling.sampler, experiment.sampling.steps])[:6]
     folder = options.out / f"generated-{finished_run.run.key}-{request}"
-    cli.make_folders(folder)
+    paths.make_folders(folder)
     for label, shown in of_class.items():
         for k, image in enumerate(shown):
             Image.fromarray(image).save(folder / f"class{label}-{k}.png")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import cli
+from harness.system import paths
 from harness.system.errors import Mistake, Trouble
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("publish")
     cli.add_store(parser)
     parser.add_argument("--run", required=True, metavar="ID", help="key of a run, or its first digits")
-    parser.add_argument("--out", required=True, type=cli.path, metavar="DIR", help="folder to write, new or empty")
+    parser.add_argument("--out", required=True, type=paths.path, metavar="DIR", help="folder to write, new or empty")
     parser.add_argument("--push", metavar="OWNER/NAME", help="also upload it to this repository of the Hub")
     options = parser.parse_args(arguments)
     finished_run = cli.chosen_run(options, cli.TOKENIZING)
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
 
     if options.push is not None:
         require_hub_id(options.push)
-    cli.make_folders(out.parent)
+    paths.make_folders(out.parent)
     tokenizer = PretrainedTokenizer.of_run(Store(options.runs), finished_run.decoder)
     write(tokenizer, out)
     origin = tokenizer.config.origin

@@ -10,6 +10,7 @@ from harness.data import image_files
 from harness.data.decoding import read
 from harness.data.image_files import PassedOver, shown
 from harness.experiments.keys import key_of
+from harness.system import paths
 from harness.system.errors import Mistake
 
 LINE = 10  # number of images in the overview
@@ -18,7 +19,7 @@ LINE = 10  # number of images in the overview
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("reconstruct")
     cli.add_run(parser)
-    parser.add_argument("images", nargs="+", type=cli.path, metavar="IMAGES", help="image files, or folders of them")
+    parser.add_argument("images", nargs="+", type=paths.path, metavar="IMAGES", help="image files, or folders of them")
     options = parser.parse_args(arguments)
     finished_run = cli.chosen_run(options, cli.TOKENIZING)
     side = finished_run.experiment.data.image_size
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
             raise Mistake(f"{shown(path)} does not open as an image: {opened}")
         pixels[path] = opened
 
-    cli.make_folders(options.out)
+    paths.make_folders(options.out)
 
     import numpy as np
     from PIL import Image
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     images = decoded.permute(0, 2, 3, 1).numpy()
     request = key_of([shown(path) for path in pixels])[:6]
     folder = options.out / f"reconstructed-{finished_run.run.key}-{request}"
-    cli.make_folders(folder)
+    paths.make_folders(folder)
     lines = []
     for number, (path, original, image) in enumerate(zip(pixels, originals, images, strict=True)):
         name = folder / f"{number:04d}-{path.stem}.png"  # two folders may hold files of the same name

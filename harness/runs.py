@@ -17,6 +17,7 @@ from harness.planning.request_log import RememberedRequest, remembered_requests
 from harness.store.exchange import export, take
 from harness.store.runs import UNREADABLE, Run, Store
 from harness.store.usage import GIB, MIB, Usage, age, usage
+from harness.system import paths
 from harness.system.errors import Mistake, unknown
 
 
@@ -29,16 +30,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--export",
-        type=cli.folder,
+        type=paths.folder,
         metavar="DIR",
         help="write the results of STUDY to this folder, one file per seed, without weights",
     )
     parser.add_argument(
-        "--take", type=cli.path, nargs="+", metavar="FILE", help="add the runs in files of --export to the store"
+        "--take", type=paths.path, nargs="+", metavar="FILE", help="add the runs in files of --export to the store"
     )
     options = parser.parse_args(arguments)
     if options.take:
-        cli.make_folders(options.runs)
+        paths.make_folders(options.runs)
         counts = take(options.take, Store(options.runs))
         for path, (added, present) in zip(options.take, counts, strict=True):
             print(f"{path}: {added} runs added, {present} were in the store already")

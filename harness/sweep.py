@@ -29,7 +29,7 @@ from harness.search.storage import (
 )
 from harness.search.trial_lines import TrialLines
 from harness.store.runs import Store
-from harness.system import plugins
+from harness.system import paths, plugins
 from harness.system.errors import Mistake
 from harness.system.processes import world_size
 
@@ -74,8 +74,8 @@ def main(arguments: Sequence[str]) -> int:
     if hasattr(executor, "require"):
         executor.require(sample, store, run_options)
     require_writable(search.storage)
-    cli.make_folders(options.runs, options.out)
     known_study(request, search.storage, store)  # raises `Mistake` if another study is there
+    paths.make_folders(options.runs, options.out)
 
     from reports.sweep.page import write
 

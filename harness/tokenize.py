@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from harness import cli
 from harness.data.decoding import read
 from harness.data.image_files import first_of, require, shown
+from harness.system import paths
 from harness.system.errors import Mistake, Trouble
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ CROP = "center"
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("tokenize")
     cli.add_store(parser)
-    parser.add_argument("folder", type=cli.path, metavar="FOLDER", help="folder of images, at any depth")
+    parser.add_argument("folder", type=paths.path, metavar="FOLDER", help="folder of images, at any depth")
     parser.add_argument(
         "--tokenizer",
         dest="run",
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         help="folder of a pretrained tokenizer, else OWNER/NAME on the Hub, else key of a run or its first digits",
     )
     parser.add_argument(
-        "--out", type=cli.path, metavar="FILE", help="FILE.npy (default: reports/out/FOLDER-latents.npy)"
+        "--out", type=paths.path, metavar="FILE", help="FILE.npy (default: reports/out/FOLDER-latents.npy)"
     )
     parser.add_argument("--sample", action="store_true", help="write samples of the posteriors instead of their modes")
     parser.add_argument("--quiet", action="store_true", help="print no progress")
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     name = shown(Path(options.folder.resolve().name))
     out = options.out or Path("reports/out") / f"{name}-latents.npy"
     require_new(out)
-    cli.make_folders(out.parent)
+    paths.make_folders(out.parent)
     found = require(options.folder)
     found.passed_over.report(shown(options.folder))
     images = [options.folder / name for name in sorted(found.images)]

@@ -24,6 +24,7 @@ from harness.experiments.keys import key_of
 from harness.store.runs import FEATURES
 from harness.system.errors import Mistake
 from harness.system.files import create, entries, fingerprint, read_json, replacing, write_json
+from harness.system.paths import make_folders
 
 if TYPE_CHECKING:
     from harness.networks.frozen import Outputs
@@ -81,7 +82,7 @@ def look(
         print(f"warning: {folder} is damaged and is made again", file=sys.stderr)
         shutil.rmtree(folder)
     if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(folder.parent)
         temporary = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
         temporary.chmod(0o755)  # users may share a store
         try:
