@@ -137,23 +137,21 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
         return True
     except Damaged as error:  # the next command makes the damaged run again, and then this one
         error.run.reset("damaged", str(error))
-        print(f"{run.stage} {run.key} stopped: {error}", file=sys.stderr, flush=True)
-        run.end("stopped", str(error))
+        _end(run, "stopped", str(error))
     except (Mistake, Trouble) as error:
-        _fail(run, str(error))
+        _end(run, "failed", str(error))
     except KeyboardInterrupt:
         run.end("stopped", "interrupted")
         raise
     except Exception as error:
         if (full := _full_disk(run, error)) is not None:
-            print(f"{run.stage} {run.key} stopped: {full}", file=sys.stderr, flush=True)
-            run.end("stopped", full)
+            _end(run, "stopped", full)
             return False
         # OutOfMemoryError is torch's, of a device: trouble, not a bug.
         if not isinstance(error, OSError | MemoryError) and type(error).__name__ != "OutOfMemoryError":
             traceback.print_exc()
             (run.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
-        _fail(run, f"{type(error).__name__}: {error}")
+        _end(run, "failed", f"{type(error).__name__}: {error}")
     return False
 
 
@@ -194,6 +192,7 @@ def _data_content(task: Task, store: Store) -> str:
     return next((content for needed in task.inputs.values() if (content := _data_content(needed, store))), "")
 
 
-def _fail(run: Run, reason: str) -> None:
-    print(f"{run.stage} {run.key} failed: {reason}", file=sys.stderr, flush=True)
-    run.end("failed", reason)
+def _end(run: Run, outcome: str, reason: str) -> None:
+    """Ends an attempt that did not do its work, and prints why."""
+    print(f"{run.stage} {run.key} {outcome}: {reason}", file=sys.stderr, flush=True)
+    run.end(outcome, reason)

@@ -65,11 +65,11 @@ class Shard:
             content = read_json(folder / self.last)
             names = list(content["sha256"])
             digests = dict(zip(names, checksums([folder / name for name in names]), strict=True))
-            content["sums"]
+            sums = content["sums"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        expected = {"images": len(self), "made_from": made_from, "sha256": digests, "sums": content["sums"]}
-        return LatentMoments.from_json(content["sums"]) if content == expected else None
+        expected = {"images": len(self), "made_from": made_from, "sha256": digests, "sums": sums}
+        return LatentMoments.from_json(sums) if content == expected else None
 
 
 class Sharded:
