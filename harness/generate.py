@@ -42,7 +42,6 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake(f"--count {options.count} of {len(classes)} classes: at most {MOST_IMAGES:,} images")
     experiment = experiment_of(options, finished_run)
     guide = guide_of(options, finished_run, experiment)
-    paths.make_folders(options.out)
 
     from PIL import Image
 

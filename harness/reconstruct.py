@@ -32,8 +32,6 @@ def main(arguments: Sequence[str]) -> int:
             raise Mistake(f"{shown(path)} does not open as an image: {opened}")
         pixels[path] = opened
 
-    paths.make_folders(options.out)
-
     import numpy as np
     from PIL import Image
     from tabulate import tabulate

@@ -54,7 +54,6 @@ def main(arguments: Sequence[str]) -> int:
     name = shown(Path(options.folder.resolve().name))
     out = options.out or Path("reports/out") / f"{name}-latents.npy"
     require_new(out)
-    paths.make_folders(out.parent)
     found = require(options.folder)
     found.passed_over.report(shown(options.folder))
     images = [options.folder / name for name in sorted(found.images)]
@@ -116,19 +115,19 @@ def write(
     tokenizer.to(machine.device)
     names: list[str] = []
     damaged: list[str] = []
-    out.parent.mkdir(parents=True, exist_ok=True)
+    paths.make_folders(out.parent)
     with replacing(out) as array, replacing(out.with_suffix(".json")) as beside:
         with array.open("wb") as file, tqdm(total=len(images), unit="image", disable=quiet or None) as bar:
             write_header(file, len(images), tokenizer)
-            for paths, pixels in batches(images, tokenizer.config.image_size):
-                named = [path.relative_to(folder).as_posix() for path in paths]
+            for files, pixels in batches(images, tokenizer.config.image_size):
+                named = [path.relative_to(folder).as_posix() for path in files]
                 opened = dict(zip(named, pixels, strict=True))
                 whole = {name: image for name, image in opened.items() if not isinstance(image, str)}
                 damaged += [f"{shown(name)} ({why})" for name, why in opened.items() if isinstance(why, str)]
                 if whole:
                     file.write(latents(tokenizer, whole, about["latents"] == "sample", machine).tobytes())
                 names += whole
-                bar.update(len(paths))
+                bar.update(len(files))
             file.seek(0)
             write_header(file, len(names), tokenizer)  # as long as before: numpy leaves room for any number of rows
         if not names:
@@ -173,8 +172,8 @@ def batches(images: Sequence[Path], side: int) -> Iterator[tuple[Sequence[Path],
     with ThreadPoolExecutor(cores()) as pool:
         ahead = None
         for start in range(0, len(images), BATCH):
-            paths = images[start : start + BATCH]
-            coming = paths, pool.map(opened, paths)
+            chunk = images[start : start + BATCH]
+            coming = chunk, pool.map(opened, chunk)
             if ahead:
                 yield ahead
             ahead = coming
