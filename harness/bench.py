@@ -1,51 +1,139 @@
-"""`python -m harness.bench`: images per second, model FLOP utilisation, the gain of each choice for speed, and more.
+"""`python -m harness.bench`: how fast each kind of work runs, what it needs, and what each choice for speed gains.
 
-Torch counts the FLOPs of the forward pass; a training step counts three times those of its network. The peak is the
-best of several matrix products of the same dtype in the same process. So utilisation is relative to the measured speed
-of this machine, not to a data sheet.
+FLOPs are counted by torch as they are executed. The peak is the best of several matrix products of the same dtype in
+the same process, before and after each work. So a share of the peak is relative to this machine, not to a data sheet.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
 from harness import cli
-from harness.benchmarks.training import measure
-from harness.experiments.experiment import with_variant
+from harness.benchmarks import choices, loading, machinery, measure, scoring, servers, works
+from harness.benchmarks.servers import Case
 from harness.experiments.scales import SCALES, scale
-from harness.system.machine import this_machine
+from harness.system import paths
+from harness.system.environment import environment
+from harness.system.errors import Mistake, unknown
+from harness.system.files import replacing
+from harness.system.machine import Machine, this_machine
+
+SIDE_BY_SIDE = ("tokenizer step", "generator step")
+DIGITS = {"ratio": ".2f", "from": ".2f", "to": ".2f", "gain": ".2f", "GFLOP/item": ".4g", "covers": ".3f"}
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = cli.parser("bench", "images per second and model FLOP utilisation of tokenizer, generator and evaluation")
+    parser = cli.parser("bench", "how fast each kind of work runs, what it needs, and what each choice gains")
     parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
     parser.add_argument("--variant", default="mactok", help="the tokenizer (default: mactok)")
+    parser.add_argument(
+        "--batch", type=int, metavar="N", help="images in the batches of trainings (default: the scale's)"
+    )
+    parser.add_argument("--works", metavar="NAME,...", help=f"only these works: {'; '.join(works.WORKS)}")
+    parser.add_argument("--against", metavar="REVISION", help="time the works here and in another revision, in turn")
+    parser.add_argument("--runs", type=paths.store_path, default=Path("runs"), metavar="DIR", help="a store to report")
+    parser.add_argument(
+        "--save", type=paths.folder, metavar="DIR", help="also write the result there, JSON and Markdown"
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
     options = parser.parse_args(arguments)
-    known = scale(options.scale)
+    case, names = _checked(options)
 
     machine = this_machine()
-    measured = measure(with_variant(known.experiment, options.variant), machine)
-    if options.json:
-        print(json.dumps({"machine": str(machine), **measured}, indent=1))
-        return 0
-    peaks = ", ".join(f"{peak:.0f} GFLOP/s in {dtype}" for dtype, peak in measured["peak_gflops"].items())
-    print(f"{options.variant} at {options.scale} on {machine}; matrix-product peak {peaks}\n")
-    print(tabulate(measured["work"], headers="keys", floatfmt=("", "", ".1f", ".1f", ".4f", ".1f"), missingval="–"))
-    print("\nThe gain of each choice: time without it over time with it, in alternating calls.\n")
-    print(tabulate(measured["choices"], headers="keys", floatfmt=".2f"))
-    print("\nDecoding, images per second.\n")
-    print(tabulate(measured["loading"], headers="keys", floatfmt=".0f"))
-    print("\nPeak memory of scoring.\n")
-    print(tabulate(measured["memory"], headers="keys", floatfmt=".0f"))
-    print("\nHow often 95 % intervals other than t intervals hold the true value, by simulation.\n")
-    print(tabulate(measured["intervals"], headers="keys", floatfmt=".3f"))
-    print("\nPlanning and status, without torch.\n")
-    print(tabulate(measured["machinery"], headers="keys", floatfmt=".2f"))
+    result: dict[str, Any] = {"about": _about(case, machine), "sections": {}}
+    for title, lines in _sections(options, case, names, machine):
+        result["sections"][title] = []
+        for line in lines:
+            result["sections"][title].append(line)
+            print(f"{title}: {line.get('work') or next(iter(line.values()))}", file=sys.stderr, flush=True)
+    print(json.dumps(result, indent=1) if options.json else markdown(result))
+    if options.save is not None:
+        _save(result, options.save, case)
     return 0
+
+
+def _checked(options: argparse.Namespace) -> tuple[Case, list[str]]:
+    """What to time. Raises `Mistake` for what does not exist."""
+    known = scale(options.scale)
+    if options.batch is not None and options.batch < 1:
+        raise Mistake(f"--batch {options.batch}: at least 1")
+    works.experiment(known.experiment.scale, options.variant, options.batch)
+    names = [name.strip() for name in options.works.split(",")] if options.works else list(works.WORKS)
+    for name in names:
+        if name not in works.WORKS:
+            raise unknown("work", name, works.WORKS)
+    return Case(options.scale, options.variant, options.batch), names
+
+
+def _sections(
+    options: argparse.Namespace, case: Case, names: list[str], machine: Machine
+) -> Iterator[tuple[str, Iterator[dict[str, Any]] | list[dict[str, Any]]]]:
+    """The title and the lines of every section, measured when they are read."""
+    if options.against:
+        yield f"Against {options.against}, in turn", servers.against(options.against, case, names)
+        return
+    experiment = works.experiment(*case)
+    with works.ready(experiment) as random:
+        yield f"Works{', with random weights' if random else ''}", measure.works(experiment, machine, names)
+        if options.works:
+            return
+        yield "Several processes side by side", servers.side_by_side(case, SIDE_BY_SIDE)
+        yield "The gain of each choice over its alternative, in turn", choices.measure(experiment, machine)
+    yield "Planning, starts, report", machinery.measure(experiment, options.runs)
+    yield "Decoding, images per second", loading.throughput()
+    yield "Peak memory of scoring", scoring.memory()
+    yield "How often 95 % intervals other than t intervals hold the true value, simulated", scoring.intervals()
+
+
+def _about(case: Case, machine: Machine) -> dict[str, Any]:
+    """The case, the machine and the code."""
+    about = environment(machine)
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        **case._asdict(),
+        "machine": f"{about['processor']}, {machine}",
+        "torch": about["versions"]["torch"],
+        "commit": about["commit"][:12] + (" with changes" if about["uncommitted"] else ""),
+    }
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result as Markdown."""
+    about = ", ".join(f"{name} {value}" for name, value in result["about"].items() if value is not None)
+    parts = [f"# Speed\n\n{about}"]
+    for title, lines in result["sections"].items():
+        names = list(dict.fromkeys(name for line in lines for name in line))
+        used = [name for name in names if any(line.get(name) is not None for line in lines)]
+        rows = [[_shown(name, line.get(name)) for name in used] for line in lines]
+        right = ["left" if isinstance(lines[0].get(name), str) else "right" for name in used] if lines else []
+        table = tabulate(rows, headers=used, tablefmt="pipe", disable_numparse=True, colalign=right or None)
+        parts.append(f"## {title}\n\n{table if lines else 'nothing'}")
+    return "\n\n".join(parts)
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return format(value, DIGITS.get(name, ".1f" if abs(value) >= 10 else ".2f"))
+    return str(value)
+
+
+def _save(result: dict[str, Any], folder: Path, case: Case) -> None:
+    """Writes the result as DATE-SCALE-VARIANT.json and .md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{result['about']['date']}-{case.scale}-{case.variant}"
+    for suffix, text in (("json", json.dumps(result, indent=1)), ("md", markdown(result))):
+        with replacing(folder / f"{name}.{suffix}") as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -173,9 +173,9 @@ def add_execution(parser: Parser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        default=2,
         metavar="N",
-        help="jobs at a time with --executor local; trials at a time if the sampler learns from results (default: 2)",
+        help="stages at a time on this machine, each with its share of the cores (default: 2 with --executor local; "
+        "inline, one for each core at tiny, else one); trials at a time if the sampler learns from results",
     )
     parser.add_argument(
         "--cluster",
@@ -188,7 +188,7 @@ def add_execution(parser: Parser) -> None:
 
 def options_of(options: argparse.Namespace) -> Options:
     """The execution options as one value. Raises `Mistake`."""
-    if options.workers < 1:
+    if options.workers is not None and options.workers < 1:
         raise Mistake(f"--workers {options.workers}: at least 1")
     return Options(load_cluster(options.cluster), options.workers, options.retry == "failed", options.quiet)
 

@@ -94,7 +94,7 @@ def driven(request: SweepRequest, search: Search, executor: ModuleType, run_opti
         study = open_study(request, search.storage, store)
         study.pruner = search.pruner_of(request.experiment(request.chosen_rows()[0]).training.steps)
         study.set_user_attr("command", request.command)
-        at_once = executor.at_once(run_options) or (None if search.independent else run_options.workers)
+        at_once = executor.at_once(run_options) or (None if search.independent else run_options.workers or 2)
         with TrialLines(run_options.quiet, live=hasattr(executor, "queue")) as lines:
             driver = Driver.open(request, search, study, store, at_once, run_options.retry_failed, lines)
             executor.execute(driver, store, run_options)

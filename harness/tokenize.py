@@ -150,17 +150,15 @@ def latents(
 ) -> np.ndarray:
     """float32 (n, L, Z) of images by name, uint8 (S, S, 3) each. The noise of a sample depends on the name only."""
     import numpy as np
-    import torch
 
     from harness.latents import autoencode
-    from harness.system.randomness import Normal
+    from harness.system.randomness import Chosen, Draws, named
 
     posterior = autoencode.encode(tokenizer.tokenizer, np.stack(list(images.values())), machine)
     if not sample:
         return posterior.mean.numpy()
-    shape = posterior.mean.shape[1:]
-    drawn = [Normal("tokenize", os.fsencode(name))(*shape) for name in images]
-    return posterior.sample(torch.stack(drawn)).numpy()
+    draws = Draws(0, "tokenize", 0, part=Chosen([named(os.fsencode(name)) for name in images]))
+    return posterior.sample(draws.normal("noise", *posterior.mean.shape)).numpy()
 
 
 def batches(images: Sequence[Path], side: int) -> Iterator[tuple[Sequence[Path], Iterator[np.ndarray | str]]]:

@@ -102,8 +102,11 @@ class Discriminator(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        pairs = zip(self.heads, self.features(x), strict=True)
-        return torch.cat([head(tokens).float() for head, tokens in pairs], dim=1)
+        return self.judge(self.features(x))
+
+    def judge(self, read: list[Tensor]) -> Tensor:
+        """The logits of images from their features."""
+        return torch.cat([head(tokens).float() for head, tokens in zip(self.heads, read, strict=True)], dim=1)
 
     def train(self, mode: bool = True) -> Discriminator:
         """Stays in evaluation mode, in which spectral norms do not change."""
@@ -175,7 +178,7 @@ def consistency(real: Tensor, fake: Tensor, real_again: Tensor, fake_again: Tens
     return functional.mse_loss(real_again, real) + functional.mse_loss(fake_again, fake)
 
 
-def lecam(real: Tensor, fake: Tensor, average_real: float, average_fake: float) -> Tensor:
+def lecam(real: Tensor, fake: Tensor, average_real: Tensor | float, average_fake: Tensor | float) -> Tensor:
     """LeCAM (Tseng et al. 2021): E[relu(D(x) - average_fake)²] + E[relu(average_real - D(x̂))²].
 
     The averages are moving averages of the mean logits of images and of reconstructions.

@@ -53,12 +53,12 @@ class Tokenizer(nn.Module):
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Posterior:
         """The posterior of images x; image tokens where `mask` (B, N) is True are replaced by the mask token."""
-        tokens = self.embed(self.patches(x))
+        tokens = self.embed(self.patches(x)).to(self.image_positions.dtype)
         if mask is not None:
-            tokens = torch.where(mask[..., None], self.mask_token.to(tokens.dtype), tokens)
+            tokens = torch.where(mask[..., None], self.mask_token, tokens)
         latents = self.latent_tokens.expand(len(x), -1, -1)
         tokens = torch.cat([tokens + self.image_positions, latents], dim=1)
-        h = self.encoder(tokens, self.encoder_angles)[:, -latents.shape[1] :]
+        h = self.encoder(tokens, self.encoder_angles, slice(-latents.shape[1], None))
         if not hasattr(self, "to_log_variance"):
             return Posterior(self.to_mean(h).float(), None)
         return Posterior(self.to_mean(h).float(), self.to_log_variance(h).float().clamp(*LOG_VARIANCE_RANGE))
@@ -68,8 +68,8 @@ class Tokenizer(nn.Module):
         if mask is not None:
             z = torch.where(mask[..., None], self.latent_mask_token, z)
         tokens = self.reconstruction_tokens.expand(len(z), -1, -1)
-        latents = self.from_latents(z) + self.latent_positions
-        h = self.decoder(torch.cat([tokens, latents], dim=1), self.decoder_angles)[:, : tokens.shape[1]]
+        latents = self.from_latents(z).to(self.latent_positions.dtype) + self.latent_positions
+        h = self.decoder(torch.cat([tokens, latents], dim=1), self.decoder_angles, slice(tokens.shape[1]))
         return self.unpatches(self.to_pixels(h).float())
 
     def patches(self, x: Tensor) -> Tensor:

@@ -10,15 +10,22 @@ from torch.nn import functional
 
 from models.config import Transformer
 
+ALL = slice(None)  # tokens
+SHORT = 32  # tokens in a row of scores; on the CPU, the softmax of shorter rows is faster in float32
+
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q kᵀ / sqrt(d)) v for (B, heads, T, d) tensors.
+    """softmax(q kᵀ / sqrt(d)) v for (B, heads, T, d) tensors; q may have other tokens than k and v.
 
-    On the CPU in bfloat16, two plain products are several times faster than the fused kernel, which is used otherwise.
+    On the CPU in bfloat16, the gradient of the fused kernel is several times slower than that of two plain products.
     """
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-        return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
-    return functional.scaled_dot_product_attention(q, k, v)
+    if not (q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()):
+        return functional.scaled_dot_product_attention(q, k, v)
+    q, k, v = (q * q.shape[-1] ** -0.5).contiguous(), k.contiguous(), v.contiguous()
+    scores = q @ k.mT
+    if k.shape[-2] <= SHORT:
+        return scores.float().softmax(-1).to(v.dtype) @ v
+    return scores.softmax(-1) @ v
 
 
 def self_attention(
@@ -28,21 +35,32 @@ def self_attention(
     heads: int,
     angles: Tensor | None = None,
     norms: Iterable[nn.Module] | None = None,
+    read: slice = ALL,
 ) -> Tensor:
     """Multi-head self-attention of tokens x (B, T, D) with two linear layers, D -> 3 D and D -> D.
 
     In every head, the two `norms` normalise queries and keys; then the `angles` (T, d/2) of the tokens rotate them.
+    The result has the tokens in `read`, which attend to all.
     """
-    q, k, v = qkv(x).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+    width = x.shape[-1]
+    if read == ALL:
+        q, k, v = qkv(x).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+    else:
+        of_q, of_kv = (
+            functional.linear(part, qkv.weight[rows], qkv.bias[rows])
+            for part, rows in ((x[:, read], slice(width)), (x, slice(width, None)))
+        )
+        q = of_q.unflatten(-1, (heads, -1)).transpose(1, 2)
+        k, v = of_kv.unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4).unbind()
     if norms is not None:
         q, k = (norm(x) for norm, x in zip(norms, (q, k), strict=True))
     if angles is not None:
-        q, k = rotated(q, angles), rotated(k, angles)
+        q, k = rotated(q, angles[read]), rotated(k, angles)
     return proj(attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block (Dosovitskiy et al. 2021): (B, T, D) -> (B, T, D)."""
+    """Pre-norm transformer block (Dosovitskiy et al. 2021): (B, T, D) -> the tokens in `read`, all by default."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -53,15 +71,18 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, x: Tensor, angles: Tensor | None = None) -> Tensor:
-        x = x + self_attention(self.norm1(x), self.qkv, self.proj, self.heads, angles)
-        return x + self.mlp(self.norm2(x))
+    def forward(self, x: Tensor, angles: Tensor | None = None, read: slice = ALL) -> Tensor:
+        # Sums of one dtype: on the CPU, adding bfloat16 to float32 takes longer than converting it first.
+        h = self_attention(self.norm1(x), self.qkv, self.proj, self.heads, angles, read=read)
+        x = x[:, read] + h.to(x.dtype)
+        return x + self.mlp(self.norm2(x)).to(x.dtype)
 
 
 class Blocks(nn.Sequential):
     """A stack of blocks and a final norm. Weights are Xavier-uniform, so the width sets their scale; biases are 0.
 
-    Every block rotates its queries and keys by the same `angles` (T, d/2), if given.
+    Every block rotates its queries and keys by the same `angles` (T, d/2), if given. The result has the tokens in
+    `read` only, and the last block computes no others.
     """
 
     def __init__(self, size: Transformer):
@@ -72,11 +93,11 @@ class Blocks(nn.Sequential):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor, angles: Tensor | None = None) -> Tensor:
-        *blocks, norm = self
+    def forward(self, x: Tensor, angles: Tensor | None = None, read: slice = ALL) -> Tensor:
+        *blocks, last, norm = self
         for block in blocks:
             x = block(x, angles)
-        return norm(x)
+        return norm(last(x, angles, read))
 
 
 def sinusoids(values: Tensor, width: int) -> Tensor:

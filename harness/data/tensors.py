@@ -9,7 +9,12 @@ from torch import Tensor
 
 def to_tensor(images: np.ndarray) -> Tensor:
     """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return in_range(torch.from_numpy(np.array(images)))
+
+
+def in_range(images: Tensor) -> Tensor:
+    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1], on the same device."""
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def channels_first(images: np.ndarray) -> Tensor:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.experiments.experiment import Experiment
+from harness.experiments.experiment import Evaluation, Experiment
 from harness.store.runs import Run
 from harness.system.machine import Machine
 
@@ -176,12 +176,15 @@ class Reconstructed:
         from harness.evaluation import fidelity
 
         network = fidelity.network(self.experiment.evaluation, self.machine, logits=False)
+        of_originals = _features_of_originals(self.data, self.split, self.experiment.evaluation, self.machine)
         shuffled, parts = self.latents.roll(1, 0), []
         for rows, originals in self._chunks():
             reconstructions = self._decode(self.latents[rows])
-            errors = (squared_errors(originals, x) for x in (reconstructions, self._decode(shuffled[rows])))
-            features = (fidelity.outputs(x, network).features for x in (reconstructions, originals))
-            parts.append(Compared(*errors, *features))
+            error, error_shuffled = (
+                squared_errors(originals, x) for x in (reconstructions, self._decode(shuffled[rows]))
+            )
+            features = fidelity.outputs(reconstructions, network).features
+            parts.append(Compared(error, error_shuffled, features, of_originals[rows]))
         return Compared(*map(torch.cat, zip(*parts, strict=True)))
 
     def _chunks(self) -> Iterator[tuple[slice, Tensor]]:
@@ -200,6 +203,21 @@ class Reconstructed:
         from harness.latents.autoencode import decode
 
         return decode(self.tokenizer, z, self.machine)
+
+
+@lru_cache(maxsize=4)
+def _features_of_originals(data: Path, split: str, evaluation: Evaluation, machine: Machine) -> Tensor:
+    """Features (n, D) of the images of a split, which all snapshots and rows compare with."""
+    import torch
+
+    from harness.data.splits import open_split
+    from harness.data.tensors import channels_first
+    from harness.evaluation import fidelity
+
+    images = open_split(data, split).images
+    network = fidelity.network(evaluation, machine, logits=False)
+    parts = (channels_first(images[rows]) for rows in chunks(len(images)))
+    return torch.cat([fidelity.outputs(part, network).features for part in parts])
 
 
 def chunks(n: int) -> Iterator[slice]:

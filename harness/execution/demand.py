@@ -39,10 +39,13 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: resources of jobs, jobs at a time on this machine, whether to retry failed tasks, no progress."""
+    """How to run: resources of jobs, tasks at a time on this machine, whether to retry failed tasks, no progress.
+
+    `workers` None leaves the number to the executor.
+    """
 
     cluster: Cluster = field(default_factory=Cluster)
-    workers: int = 2
+    workers: int | None = None
     retry_failed: bool = False
     quiet: bool = False
 

@@ -44,11 +44,13 @@ class Scale:
     """A named base experiment: the plain autoencoder, with the values of every part that a variant may switch on.
 
     `ladders` hold settings that differ between scales: a row names a rung of a ladder, and the rung sets its fields.
+    `small`: a step cannot use all cores or a whole GPU, so several stages run side by side.
     """
 
     about: str
     experiment: Experiment
     ladders: dict[str, Rungs] = field(default_factory=dict)
+    small: bool = False
 
     def rungs(self, chosen: dict[str, str]) -> dict[str, object]:
         """The fields of the chosen rungs, at most one of each ladder, in one dictionary; raises `Mistake`."""
@@ -262,6 +264,7 @@ SCALES: dict[str, Scale] = {
             "size": _sizes(Transformer(64, 2, 2), Transformer(128, 2, 4), Transformer(192, 4, 4)),
             "system": _systems(8),
         },
+        small=True,
     ),
     "small": Scale(
         "hours on one GPU: ImageNet at 128 px, DINOv2-S as the teacher",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +21,7 @@ from harness.planning.stage import Outcome, Work
 from harness.store.runs import Run
 from harness.system.files import fingerprint, read_json, replacing, write_json
 from harness.system.machine import Machine
-from harness.system.randomness import Normal, generator
+from harness.system.randomness import Chosen, Draws
 from models.guidance import guided
 from models.samplers import SAMPLERS, times
 
@@ -30,15 +31,17 @@ Map = Callable[[Callable[[Sequence[int]], Tensor], Iterable[Sequence[int]]], Ite
 
 
 class Noise:
-    """N(0, I) of shape (B, *shape), drawn per image from (seed, index): it does not depend on batches or order."""
+    """N(0, I) of shape (B, *shape): the numbers of an image depend on seed, index and draw, not on batches or order."""
 
     def __init__(self, seed: int, indices: Sequence[int], shape: tuple[int, ...], device: str = "cpu"):
-        self.draws = [Normal(seed, "noise", index) for index in indices]
-        self.shape, self.device = shape, device
+        self.draws = Draws(seed, "sampling", 0, device, Chosen(indices))
+        self.shape = len(indices), *shape
 
     def __call__(self) -> Tensor:
         """The next draw of every image."""
-        return torch.stack([draw(*self.shape) for draw in self.draws]).to(self.device)
+        drawn = self.draws.normal("noise", *self.shape)
+        self.draws = dataclasses.replace(self.draws, step=self.draws.step + 1)
+        return drawn
 
 
 def shape(experiment: Experiment) -> tuple[int, int]:
@@ -77,10 +80,8 @@ class Source:
         """The classes (n,) of images: i mod C, or drawn from (seed, i)."""
         if self.experiment.sampling.labels == "balanced":
             return torch.tensor(indices) % self.classes
-        drawn = [
-            torch.randint(self.classes, (), generator=generator(self.experiment.seed, "label", i)) for i in indices
-        ]
-        return torch.stack(drawn)
+        drawn = Draws(self.experiment.seed, "sampling", 0, part=Chosen(indices)).uniform("label", len(indices))
+        return (drawn.double() * self.classes).long()
 
 
 def load(experiment: Experiment, runs: dict[str, Run], machine: Machine, name: str = weights.WEIGHTS) -> Source:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from harness.data.rows import Rows
 from harness.latents.statistics import LatentMoments, load_statistics
 from harness.store.runs import Run
 from harness.system.files import checksums, read_json, replacing, write_json
@@ -79,9 +80,13 @@ class Sharded:
         self.arrays = [np.asarray(array) for array in arrays]  # indexing is faster than in a memmap
         self.starts = np.cumsum([0, *map(len, arrays)])
         self.shape = (int(self.starts[-1]), *arrays[0].shape[1:])
+        self.nbytes = sum(array.nbytes for array in arrays)
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.concatenate(self.arrays).astype(dtype or self.arrays[0].dtype, copy=False)
 
     def __getitem__(self, index: tuple[np.ndarray, np.ndarray | int]) -> np.ndarray:
         """The rows (B, L, Z) of images (B,), the first axis, and of views (B,) or one view, the second axis."""
@@ -96,32 +101,35 @@ class Sharded:
 
 
 class Latents:
-    """Memory-mapped posteriors (n, views, L, Z) of one split: of its images and, in `train`, their mirror images."""
+    """Posteriors (n, views, L, Z) of one split: of its images and, in `train`, their mirror images."""
 
     def __init__(self, run: Run, split: str, labels: np.ndarray, device: str):
         files = sorted(run.result()["files"])
         names = {parameter: [n for n in files if n.startswith(f"{split}_{parameter}")] for parameter in PARAMETERS}
 
-        def array(parameter: str) -> Sharded:
-            return Sharded([np.load(path, mmap_mode="r") for path in run.files(names[parameter])])
+        def array(parameter: str) -> Rows:
+            return Rows(Sharded([np.load(path, mmap_mode="r") for path in run.files(names[parameter])]), device)
 
         self.mean = array("mean")
         self.log_variance = array("log_variance") if names["log_variance"] else None
-        self.labels, self.device = labels, device
+        self.labels, self.home = Rows(labels, device), self.mean.home
+        self.shape = self.mean.array.shape
         self.statistics = load_statistics(run).to(device)
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
 
     def batch(self, order: Order, step: int, part: Part = WHOLE) -> tuple[Tensor, Tensor]:
         """Normalised samples x_0 (B, L, Z) and classes y (B,) of a part of a step's batch."""
-        indices, flips = order.indices(step, part).numpy(), order.flips(step, part).long().cpu().numpy()
-        noise = order.draws(step, part).normal("latents", len(indices), *self.mean.shape[2:])
+        indices, flips = order.indices(step, part), order.flips(step, part).long()
+        noise = order.draws(step, part).normal("latents", len(indices), *self.shape[2:])
         return self.at(indices, flips, noise)
 
-    def at(self, indices: np.ndarray, views: np.ndarray | int, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised samples x_0 (B, L, Z), drawn with `noise` of the same shape, and classes y (B,) of some images."""
+    def at(self, indices: Tensor, views: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised samples x_0 (B, L, Z), drawn with `noise` of the same shape, and classes y (B,) of some images.
 
-        def part(array: Sharded) -> Tensor:
-            return torch.from_numpy(np.asarray(array[indices, views], np.float32)).to(self.device)
-
-        log_variance = None if self.log_variance is None else part(self.log_variance)
-        z = Posterior(part(self.mean), log_variance).sample(noise)
-        return self.statistics.normalise(z), torch.from_numpy(np.asarray(self.labels[indices])).to(self.device)
+        `indices` and `views` are (B,): the images, and 1 for the mirror image.
+        """
+        log_variance = None if self.log_variance is None else self.log_variance[indices, views].float()
+        z = Posterior(self.mean[indices, views].float(), log_variance).sample(noise)
+        return self.statistics.normalise(z), self.labels[indices,]

@@ -18,9 +18,9 @@ PASSED = 2  # forward pass, gradient of the input
 # Counted by torch, per pixel of images whose side is a multiple of 32 px: stem, stages 0 to 6, head. Only the first two
 # stages of Lite1 are used.
 EFFICIENTNET_LITE = {
-    0: (432, 400, 2190, 1512, 1734.375, 3428.25, 3633.5625, 1172.25, 800),
-    1: (432, 400, 3216),
-    2: (432, 400, 3216, 2938.5, 2939.625, 5433, 5302.40625, 1386.9375, 880),
+    0: (768, 400, 2274, 1561.5, 1747.5, 3428.25, 3648, 1172.25, 800),
+    1: (768, 400, 3300),
+    2: (768, 400, 3300, 2988, 2955.375, 5433, 5317.875, 1386.9375, 880),
 }
 EFFICIENTNET_CLASSIFIER = 2 * 1280 * 1000
 VGG16 = 611_712  # per pixel: its 13 convolutions
@@ -41,9 +41,14 @@ def linear(tokens: int, inputs: int, outputs: int) -> float:
     return 2.0 * tokens * inputs * outputs
 
 
-def blocks(size: Transformer, tokens: int) -> float:
-    """Transformer blocks on `tokens` tokens. A block has 12 D² weights, with an MLP of two layers or SwiGLU's three."""
-    return size.depth * (24.0 * tokens * size.width**2 + 4.0 * tokens**2 * size.width)
+def blocks(size: Transformer, tokens: int, read: int | None = None) -> float:
+    """Transformer blocks on `tokens` tokens. A block has 12 D² weights, with an MLP of two layers or SwiGLU's three.
+
+    The last block computes only the `read` tokens, by default all, and the keys and values of all.
+    """
+    read, square = tokens if read is None else read, size.width**2
+    block = 24.0 * tokens * square + 4.0 * tokens**2 * size.width
+    return (size.depth - 1) * block + 4.0 * tokens * square + 20.0 * read * square + 4.0 * read * tokens * size.width
 
 
 def vit(size: Transformer, patches: int, patch_px: int) -> float:
@@ -69,7 +74,7 @@ def encode(tokenizer: Tokenizer, image_size: int) -> float:
     n, width, moments = tokenizer.image_tokens(image_size), tokenizer.encoder.width, 2 if tokenizer.gaussian.on else 1
     embedding = linear(n, 3 * tokenizer.patch_size**2, width)
     latents = linear(tokenizer.tokens, width, moments * tokenizer.channels)
-    return embedding + blocks(tokenizer.encoder, n + tokenizer.tokens) + latents
+    return embedding + blocks(tokenizer.encoder, n + tokenizer.tokens, tokenizer.tokens) + latents
 
 
 def decode(tokenizer: Tokenizer, image_size: int) -> float:
@@ -77,7 +82,7 @@ def decode(tokenizer: Tokenizer, image_size: int) -> float:
     n, width = tokenizer.image_tokens(image_size), tokenizer.decoder.width
     pixels = linear(n, width, 3 * tokenizer.patch_size**2)
     latents = linear(tokenizer.tokens, tokenizer.channels, width)
-    return latents + blocks(tokenizer.decoder, n + tokenizer.tokens) + pixels
+    return latents + blocks(tokenizer.decoder, n + tokenizer.tokens, n) + pixels
 
 
 def alignment(tokenizer: Tokenizer, patch_width: int, class_width: int) -> float:
@@ -119,14 +124,14 @@ def adversary(tokenizer: Tokenizer, image_size: int) -> float:
     """The cost of the adversarial term for every image of a step, from `start_step` on.
 
     The term passes gradients to the reconstruction; the adaptive weight computes the gradient of the perceptual
-    distance once more. Then the discriminator learns: its frozen network takes image and reconstruction, each in two
-    augmentations with consistency, and its heads are trained on all of them.
+    distance once more. Then the discriminator learns: its frozen network takes the image and, with consistency, a
+    second augmentation of image and reconstruction. Its heads are trained on all of them, the reconstruction included.
     """
     a = tokenizer.adversarial
     frozen, heads = discriminator(a, image_size)
     inputs = 4 if a.consistency else 2
     adaptive = _share(tokenizer) * perceptual(tokenizer, image_size) if a.adaptive else 0
-    return PASSED * (frozen + heads) + adaptive + inputs * (frozen + TRAINED * heads)
+    return PASSED * (frozen + heads) + adaptive + (inputs - 1) * frozen + inputs * TRAINED * heads
 
 
 def comparison(tokenizer: Tokenizer, image_size: int) -> float:

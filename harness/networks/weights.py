@@ -39,14 +39,8 @@ def snapshot_file(step: int, steps: int) -> str:
 
 
 def keep_snapshots(run: Run, steps: int) -> Callable[[int, nn.Module], None]:
-    """A function to call after each of `steps` steps: it saves the weights of all snapshots, the last one included."""
-    chosen_steps = snapshot_steps(steps)
-
-    def keep(step: int, module: nn.Module) -> None:
-        if step in chosen_steps:
-            save(run, snapshot_file(step, steps), module)
-
-    return keep
+    """A function that saves the weights after one of the `snapshot_steps` of `steps`."""
+    return lambda step, module: save(run, snapshot_file(step, steps), module)
 
 
 def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tokenizer:

@@ -8,7 +8,7 @@ from harness.experiments.experiment import Experiment
 from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work
 
-revision = 2
+revision = 3
 about = "all metrics of the latents alone; nothing is decoded"
 METRICS = [
     *("kl", "kl_per_token", "kl_per_dimension", "linear_gaussian_kl", "mutual_information", "gaussian_rate"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Extractor = Callable[[Split, int], tuple[np.ndarray, np.ndarray]]
 
-revision = 1
+revision = 2
 about = "linear probes of pixels and of the teacher, precision of semantic masks"
 COMPONENTS = 256  # principal components of the pixels
 LARGEST = 32  # px: the approximate side of the images that the probe of pixels reads

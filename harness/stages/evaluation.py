@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from harness.evaluation.reconstructed import Reconstructed
 
-revision = 2
+revision = 3
 about = "all metrics, and the reconstructions and latents that reports show"
 SHOWN = 12  # reconstructions of every validation split that are kept for the report
 PAIRS, STEPS = 2, 7  # pairs of images to interpolate, and images on the line between two, ends included

@@ -10,7 +10,7 @@ from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work, tokenizer_batches
 from models.config import Alignment
 
-revision = 1
+revision = 2
 about = "the decoder trained further on frozen latents"
 parallel = True
 resumes = True

@@ -9,7 +9,7 @@ from harness.latents.sample_plan import SAMPLES
 from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work, decoder
 
-revision = 3
+revision = 4
 about = "gFD and all other metrics of generated images; the first images are kept for the report"
 parallel = True
 SHOWN = 20  # images of every set that are kept

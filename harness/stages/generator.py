@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from models.alignment import Features
     from models.flow import Repa
 
-revision = 1
+revision = 2
 about = "the generator, its curves and its weights at five moments"
 parallel = True
 resumes = True
@@ -76,7 +76,7 @@ def run(work: Work) -> Outcome:
     generator, data = experiment.generator, work.inputs["data"]
     classes = len(data.fact("classes"))
     latents = Latents(work.inputs["latents"], "train", np.load(data.file("train_labels.npy")), machine.device)
-    order = Order(len(latents.mean), training.batch_images, experiment.seed, "generator", machine)
+    order = Order(len(latents), training.batch_images, experiment.seed, "generator", machine, latents.home)
     teacher = _Teacher(work) if generator.repa.on else None
     with seeded(experiment.seed, "generator", "initialisation"):
         network = weights.new_generator(experiment, classes)
@@ -99,6 +99,7 @@ def run(work: Work) -> Outcome:
         weights=lambda step: factors,
         validate=_validation(work),
         snapshot=weights.keep_snapshots(work.run, training.steps),
+        snapshots=snapshot_steps(training.steps),
     )
     train(work, training, learner)
     facts = teacher.teaching.facts if teacher else {}
@@ -142,8 +143,9 @@ def _validation(work: Work) -> Any:
     labels = np.load(work.inputs["data"].file("val_labels.npy"))
     latents = Latents(work.inputs["latents"], "val", labels, work.machine.device)
     draws = Draws(work.experiment.seed, "generator validation", 0, work.machine.device)
-    indices = np.arange(min(VALIDATION_IMAGES, len(labels)))
-    x_0, y = latents.at(indices, 0, draws.normal("latents", len(indices), *latents.mean.shape[2:]))
+    indices = torch.arange(min(VALIDATION_IMAGES, len(labels)))
+    noise = draws.normal("latents", len(indices), *latents.shape[2:])
+    x_0, y = latents.at(indices, torch.zeros_like(indices), noise)
 
     @torch.no_grad()
     def validate(network: torch.nn.Module) -> dict[str, float]:

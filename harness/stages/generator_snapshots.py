@@ -9,7 +9,7 @@ from harness.networks import flops
 from harness.networks.weights import snapshot_file, snapshot_steps
 from harness.planning.stage import Outcome, Size, Work, decoder
 
-revision = 3
+revision = 4
 about = "gFD over the generator's training, without guidance"
 parallel = True
 METRICS = ["gfd", "classifier_score"]

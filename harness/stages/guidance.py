@@ -8,7 +8,7 @@ from harness.experiments.experiment import Experiment
 from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work, decoder
 
-revision = 3
+revision = 4
 about = "the scale and interval of guidance with the least gFD on a grid; a single pair is used as it is"
 parallel = True
 METRICS = ["gfd", "classifier_score"]

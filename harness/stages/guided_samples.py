@@ -6,7 +6,7 @@ from harness.experiments.experiment import Experiment, Guide
 from harness.latents.sample_plan import samples_config, samples_size
 from harness.planning.stage import Outcome, Size, Work
 
-revision = 3
+revision = 4
 about = "latents drawn from the generator with guidance"
 parallel = True
 resumes = True

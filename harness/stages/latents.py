@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.latents.statistics import LatentMoments
     from models.tokenizer import Tokenizer
 
-revision = 1
+revision = 2
 about = "posterior mean and log-variance of the training images, and the statistics that normalise them"
 parallel = True
 resumes = True

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-revision = 2
+revision = 3
 about = "features of the training images; gFD of real images, of the mean image and of noise"
 
 KEPT = 50_000  # features at most, evenly spaced; the distance uses the moments of all images instead

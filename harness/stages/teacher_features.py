@@ -10,7 +10,7 @@ from harness.networks.weight_files import short_checksum
 from harness.planning.stage import Outcome, Size, Work
 from harness.training.teacher import patches
 
-revision = 1
+revision = 2
 about = "class token, patch tokens and semantic scores of the frozen teacher"
 parallel = True
 BATCH = 64

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.training.batches import Batches
 
 
-revision = 1
+revision = 2
 about = "the tokenizer, its curves and its weights at five moments"
 parallel = True
 resumes = True
@@ -81,6 +81,7 @@ def run(work: Work) -> Outcome:
         weights=objective.weights,
         validate=Validation(open_split(folder, "val").images, machine),
         snapshot=weights.keep_snapshots(work.run, training.steps),
+        snapshots=snapshot_steps(training.steps),
         batches=tokenizer_batches(experiment),
         opponent=opponent,
     )

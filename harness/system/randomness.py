@@ -1,18 +1,21 @@
-"""Random draws, each a function of (seed, stage, name, step): an exact resume needs no stored random state.
+"""Random draws, each a function of (seed, stage, name, step) and of an image's place in the global batch.
 
-A draw covers the whole global batch and is made on the CPU, so that it is the same on every device and for every number
-of processes.
+They are made on the device that uses them, by a counter-based generator, and each process makes only its own. So an
+exact resume needs no stored random state, and neither the number of processes nor the device changes a draw
+(`harness.system.philox` says how exactly).
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
+
+from harness.system import philox
 
 
 def generator(*words: object) -> torch.Generator:
@@ -24,20 +27,6 @@ def _bits(count: int, *words: object) -> int:
     """A number of `count` bits that is a function of `words` alone."""
     digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
     return int.from_bytes(digest[: count // 8], "little")
-
-
-class Normal:
-    """Successive draws from N(0, I) that are a function of `words` alone, by the counter-based generator Philox.
-
-    Its key has 128 bits. The CPU generator of torch keeps 32 bits of a seed, which 50,000 images would sometimes share.
-    """
-
-    def __init__(self, *words: object):
-        self.generator = np.random.Generator(np.random.Philox(key=_bits(128, *words)))
-
-    def __call__(self, *shape: int) -> torch.Tensor:
-        """The next draw, float32."""
-        return torch.from_numpy(self.generator.standard_normal(shape, dtype=np.float32))
 
 
 @contextlib.contextmanager
@@ -59,32 +48,55 @@ class Part:
         """The part of a tensor: (B, ...) -> (B / of, ...)."""
         return batch[self.index :: self.of]
 
+    def places(self, count: int, device: str) -> torch.Tensor:
+        """The places (count,) of the part's images in the batch."""
+        return torch.arange(count, device=device) * self.of + self.index
+
 
 WHOLE = Part()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Images with given places, whole numbers from 0 to below 2^63, in place of a part of a batch."""
+
+    indices: Sequence[int]
+
+    def places(self, count: int, device: str) -> torch.Tensor:
+        """The places (count,) of all images; `count` is their number."""
+        return torch.tensor(self.indices, device=device)
+
+
+def named(*words: object) -> int:
+    """A place that is a function of `words`, for images that have a name and no number."""
+    return _bits(64, *words) >> 1
 
 
 @dataclass(frozen=True)
 class Draws:
     """The draws of one step of one stage. `name` distinguishes draws: the same name gives the same numbers.
 
-    A shape starts with the number of images in `part`; the shape () is one number for the whole batch.
+    A shape starts with the number of images in `part`, each of which has its own numbers; the shape () is one number
+    for the whole batch. `step` is from 0 to below 2^32; on a GPU it may be a tensor () there.
     """
 
     seed: int
     stage: str
-    step: int
+    step: int | torch.Tensor
     device: str = "cpu"
-    part: Part = WHOLE
+    part: Part | Chosen = WHOLE
 
     def uniform(self, name: str, *shape: int) -> torch.Tensor:
         """U[0, 1), float32."""
-        return self._draw(torch.rand, name, shape)
+        return self._draw(philox.uniform, name, shape)
 
     def normal(self, name: str, *shape: int) -> torch.Tensor:
         """N(0, 1), float32."""
-        return self._draw(torch.randn, name, shape)
+        return self._draw(philox.normal, name, shape)
 
-    def _draw(self, law: Callable[..., torch.Tensor], name: str, shape: tuple[int, ...]) -> torch.Tensor:
-        whole = (shape[0] * self.part.of, *shape[1:]) if shape else ()
-        drawn = law(whole, generator=generator(self.seed, self.stage, name, self.step))
-        return (self.part(drawn) if shape else drawn).to(self.device)
+    def _draw(
+        self, law: Callable[[list[torch.Tensor]], torch.Tensor], name: str, shape: tuple[int, ...]
+    ) -> torch.Tensor:
+        places = (self.part if shape else WHOLE).places(shape[0] if shape else 1, self.device)
+        key, each = _bits(64, self.seed, self.stage, name), math.prod(shape[1:])
+        return law(philox.words(key, places, self.step, each))[:, :each].reshape(shape)

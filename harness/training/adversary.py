@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from harness.experiments.experiment import Training
-from harness.planning.stage import Diverged, Work
+from harness.planning.stage import Work
 from harness.system.machine import Machine
 from harness.system.processes import Processes
+from harness.training.divergence import Divergence
 from harness.training.optimizer import adamw, learning_rate
 from models import discriminator as losses
 from models.config import Adversarial
@@ -47,7 +47,9 @@ class Adversary:
         self.config, self.discriminator, self.machine, self.last = config, discriminator, machine, last
         self.training = dataclasses.replace(training, learning_rate=config.learning_rate)
         self.optimizer = adamw(self.training, list(discriminator.parameters()))
-        self.averages: tuple[float, float] | None = None  # of the mean logits of images and of reconstructions
+        self.averages: tuple[Tensor, Tensor] | None = None  # of the mean logits of images and of reconstructions
+        self.read: list[Tensor] = []  # the features of reconstructions, between `term` and `learn`
+        self.divergence = Divergence("the gradient of the discriminator", machine.device)
 
     def started(self, step: int) -> bool:
         """Whether the discriminator learns, and its term counts, at `step` (from 0)."""
@@ -61,7 +63,8 @@ class Adversary:
         """
         leaf = reconstruction.detach().requires_grad_()
         with self.machine.autocast():
-            value = losses.generator_hinge(self.discriminator(augmented(leaf, draws, VIEWS[0])))
+            self.read = self.discriminator.features(augmented(leaf, draws, VIEWS[0]))
+            value = losses.generator_hinge(self.discriminator.judge(self.read))
         with torch.autocast(self.machine.device, enabled=False):  # float32 gradients would lose precision
             (gradient,) = torch.autograd.grad(value, leaf)
         return value.detach() + (gradient * (reconstruction - leaf.detach())).sum()  # the same value: the sum is 0
@@ -82,13 +85,23 @@ class Adversary:
         """Adds the gradients of the heads for one of `parts` parts of a step; returns the unweighted terms of the part.
 
         `discriminator` is the hinge loss, `logits_real` and `logits_fake` are means. The LeCAM term uses the averages
-        of earlier steps; it is 0 in the first step, which has none.
+        of earlier steps; it is 0 in the first step, which has none. The features that `term` read of the
+        reconstructions are used again.
         """
-        c, pair = self.config, (x, reconstruction.detach())
-        views = VIEWS if c.consistency else VIEWS[:1]
+        c = self.config
+        images = [augmented(x, draws, VIEWS[0])]
+        if not self.read:
+            with self.machine.autocast(), torch.no_grad():
+                self.read = self.discriminator.features(augmented(reconstruction.detach(), draws, VIEWS[0]))
+        if c.consistency:
+            images += [augmented(image, draws, VIEWS[1]) for image in (x, reconstruction.detach())]
+        with self.machine.autocast(), torch.no_grad():
+            read = self.discriminator.features(torch.cat(images))
+        read = [torch.cat([a[: len(x)], b.detach(), a[len(x) :]]) for a, b in zip(read, self.read, strict=True)]
+        self.read = []
         with self.machine.autocast():
-            logits = self.discriminator(torch.cat([augmented(image, draws, view) for view in views for image in pair]))
-        real, fake, *again = logits.chunk(2 * len(views))
+            logits = self.discriminator.judge(read)
+        real, fake, *again = logits.split(len(x))
         none = logits.new_zeros(())
         terms = {
             "discriminator": losses.hinge(real, fake),
@@ -100,16 +113,14 @@ class Adversary:
         terms |= {"logits_real": real.mean(), "logits_fake": fake.mean()}
         return {name: value.detach() for name, value in terms.items()}
 
-    def update(self, step: int, terms: dict[str, float], processes: Processes) -> None:
+    def update(self, step: int, terms: dict[str, Tensor], processes: Processes) -> None:
         """Ends a step: updates the heads, their spectral norms and the averages, once each.
 
-        `terms` are the terms of `learn`, as means over all parts of all processes. Raises `Diverged`.
+        `terms` are the terms of `learn`, as means over all parts of all processes.
         """
         parameters = list(self.discriminator.parameters())
         _average_gradients(parameters, processes)
-        norm = nn.utils.clip_grad_norm_(parameters, self.training.clip_norm)
-        if not math.isfinite(norm.item()):
-            raise Diverged(f"the gradient of the discriminator is not finite at step {step}")
+        self.divergence.watch(step, nn.utils.clip_grad_norm_(parameters, self.training.clip_norm))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.training, step)
         self.optimizer.step()
@@ -117,7 +128,7 @@ class Adversary:
         self.discriminator.power_iteration()
         self._observe(terms["logits_real"], terms["logits_fake"])
 
-    def _observe(self, real: float, fake: float) -> None:
+    def _observe(self, real: Tensor, fake: Tensor) -> None:
         """Updates the averages. They start at the first means: a start at 0 would bias them for many steps."""
         before, share = self.averages or (real, fake), 1 - self.config.lecam_decay
         self.averages = before[0] + share * (real - before[0]), before[1] + share * (fake - before[1])
@@ -134,7 +145,8 @@ class Adversary:
         """Restores the state that `state_dict` returned."""
         self.discriminator.load_state_dict(state["heads"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.averages = state["averages"]
+        averages = state["averages"]
+        self.averages = averages and (self.machine.put(averages[0]), self.machine.put(averages[1]))
 
 
 def _average_gradients(parameters: list[nn.Parameter], processes: Processes) -> None:

@@ -10,17 +10,21 @@ import torch
 from torch import Tensor
 
 from harness.data.indexed import IndexedImages, Pending
-from harness.data.tensors import flipped, to_tensor
-from harness.system.machine import Machine
+from harness.data.rows import Rows
+from harness.data.tensors import flipped, in_range
+from harness.system.machine import Machine, on
 from harness.system.randomness import WHOLE, Draws, Part, generator
 
 
 class Order:
-    """Which of `total` images a step of a stage sees; epoch after epoch, each in a new random order."""
+    """Which of `total` images a step of a stage sees; epoch after epoch, each in a new random order.
 
-    def __init__(self, total: int, batch_images: int, seed: int, stage: str, machine: Machine):
+    Indices and flips are on the device `home`, where the images or latents are.
+    """
+
+    def __init__(self, total: int, batch_images: int, seed: int, stage: str, machine: Machine, home: str = "cpu"):
         self.total, self.batch_images, self.seed, self.stage, self.machine = total, batch_images, seed, stage, machine
-        self.epoch, self.order = -1, torch.empty(0, dtype=torch.long)
+        self.home, self.orders = home, dict[int, Tensor]()
 
     def draws(self, step: int, part: Part = WHOLE) -> Draws:
         """All random draws of `step` for a part of its batch."""
@@ -28,20 +32,25 @@ class Order:
 
     def indices(self, step: int, part: Part = WHOLE) -> Tensor:
         """The indices (B,) in the data set of the images in a part of the step's batch."""
-        first = step * self.batch_images
-        positions = torch.arange(first, first + self.batch_images)
-        chosen = [self._order(position // self.total)[position % self.total] for position in part(positions).tolist()]
-        return torch.stack(chosen)
+        first, stop, chosen = step * self.batch_images, (step + 1) * self.batch_images, []
+        while first < stop:
+            epoch, at = divmod(first, self.total)
+            chosen.append(self._order(epoch)[at : at + stop - first])
+            first += len(chosen[-1])
+        return part(torch.cat(chosen))
 
     def flips(self, step: int, part: Part = WHOLE) -> Tensor:
         """Whether each image in a part of the step's batch is mirrored (B,)."""
-        return self.draws(step, part).uniform("flip", self.batch_images // part.of) < 0.5
+        draws = Draws(self.seed, self.stage, step, self.home, part)
+        return draws.uniform("flip", self.batch_images // part.of) < 0.5
 
     def _order(self, epoch: int) -> Tensor:
-        if epoch != self.epoch:
+        """The order of an epoch; this and the one before are kept, as a batch may have images of both."""
+        if epoch not in self.orders:
             order = generator(self.seed, self.stage, "order", epoch)
-            self.epoch, self.order = epoch, torch.randperm(self.total, generator=order)
-        return self.order
+            drawn = on(torch.randperm(self.total, generator=order), self.home)
+            self.orders = {e: o for e, o in self.orders.items() if e == epoch - 1} | {epoch: drawn}
+        return self.orders[epoch]
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,9 @@ class Batches:
     AHEAD = 2
 
     def __init__(self, images: np.ndarray, batch_images: int, seed: int, stage: str, machine: Machine):
-        self.images, self.order = images, Order(len(images), batch_images, seed, stage, machine)
+        self.images, self.rows = images, None if isinstance(images, IndexedImages) else Rows(images, machine.device)
+        home = self.rows.home if self.rows else "cpu"
+        self.order = Order(len(images), batch_images, seed, stage, machine, home)
         self.pending: dict[tuple[int, Part], Pending] = {}
 
     def draws(self, step: int, part: Part = WHOLE) -> Draws:
@@ -73,11 +84,13 @@ class Batches:
 
     def __call__(self, step: int, part: Part = WHOLE) -> Batch:
         indices, flips = self.order.indices(step, part), self.order.flips(step, part)
-        if isinstance(self.images, IndexedImages):
-            pixels = self._decoded(self.images, step, part)
+        machine = self.order.machine
+        if self.rows:
+            pixels = self.rows[indices,]
         else:
-            pixels = self.images[indices.numpy()]
-        return Batch(flipped(self.order.machine.put(to_tensor(pixels)), flips), indices, flips)
+            assert isinstance(self.images, IndexedImages)
+            pixels = machine.put(torch.from_numpy(self._decoded(self.images, step, part)))
+        return Batch(flipped(in_range(pixels), machine.put(flips)), indices, flips)
 
     def _decoded(self, images: IndexedImages, step: int, part: Part) -> np.ndarray:
         """The images of `step`; starts to decode the next steps and cancels all others, which a jump leaves behind."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
+import gc
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -18,10 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from harness.experiments.experiment import Training
-from harness.planning.stage import Diverged, Stopped, Work, require_even
+from harness.planning.stage import Stopped, Work, require_even
 from harness.system.randomness import Part
 from harness.training import ema
 from harness.training.checkpoints import CheckpointWriter, TrainingState, restore
+from harness.training.divergence import Divergence
 from harness.training.optimizer import adamw, learning_rate
 from models.adaptive_transformer import AdaptiveBlock
 from models.transformer import Block
@@ -49,8 +50,9 @@ class Learner(Generic[Model]):
 
     `objective(**batch(step, part))` returns the terms of the loss for a part of the global batch, as means over that
     part; `weights(step)` are their factors. `averaged` is the objective or a module of it: its moving average is
-    validated, saved as snapshots and kept. `batches` is explained in `harness.stages`; the default is the whole batch.
-    `opponent` adds its own term and learns beside the objective; `batch` must then return the images `x` and `draws`.
+    validated, kept, and given to `snapshot` after the steps in `snapshots`. `batches` is explained in `harness.stages`;
+    the default is the whole batch. `opponent` adds its own term and learns beside the objective; `batch` must then
+    return the images `x` and `draws`.
     """
 
     objective: nn.Module
@@ -59,6 +61,7 @@ class Learner(Generic[Model]):
     weights: Callable[[int], dict[str, float]]
     validate: Callable[[Model], dict[str, float]]
     snapshot: Callable[[int, Model], None] | None = None
+    snapshots: Collection[int] = ()
     batches: tuple[int, ...] = ()
     opponent: Adversary | None = None
 
@@ -77,22 +80,63 @@ def train(work: Work, training: Training, learner: Learner[Model]) -> Trained[Mo
     if start == 0:
         work.run.curves.rewind()
         work.run.curves.log(0, learner.validate(loop.ema))
-    save, seconds = CheckpointWriter(work, loop.state), []
-    with work.progress(training.steps, "step", start) as bar:
+    save, pace = CheckpointWriter(work, loop.state), _Pace()
+    with _little_garbage(), work.progress(training.steps, "step", start) as bar:
         for step in range(start, training.steps):
             if work.processes.any(work.should_stop()):
+                loop.check()
                 save(step)
                 raise Stopped
-            began = time.perf_counter()
             terms = loop.step(step)
-            seconds.append(time.perf_counter() - began)
             done = step + 1
-            if loop.record(done, terms):
-                bar.show({"loss": f"{terms['loss']:.4f}"})
-            if save.due:
-                save(done)
+            pace.count()
+            if done % LOG_STEPS == 0 or done == training.steps:
+                bar.show({"loss": f"{loop.log(done, terms)['loss']:.4f}"})
+                pace.read()
+            if loop.look(done) or save.due:
+                if save.due:
+                    loop.check()
+                    save(done)
+                pace.restart()
             bar.update()
-    return Trained(loop.ema, {"step_seconds": statistics.median_low(seconds)} if seconds else {})
+    return Trained(loop.ema, pace.facts)
+
+
+@contextlib.contextmanager
+def _little_garbage() -> Iterator[None]:
+    """Python does not search what is there already for garbage: every step makes enough to begin a search."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+class _Pace:
+    """The time of a step: the median over intervals that end with waiting for the device."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins an interval."""
+        self.began, self.steps = time.perf_counter(), 0
+
+    def count(self) -> None:
+        """Counts a step."""
+        self.steps += 1
+
+    def read(self) -> None:
+        """Ends an interval, right after the device was waited for, and begins the next one."""
+        self.seconds.append((time.perf_counter() - self.began) / self.steps)
+        self.restart()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The fact to record, if any step was made."""
+        return {"step_seconds": statistics.median_low(self.seconds)} if self.seconds else {}
 
 
 class _Loop(Generic[Model]):
@@ -106,6 +150,7 @@ class _Loop(Generic[Model]):
         self.parameters = [p for p in learner.objective.parameters() if p.requires_grad]
         self.optimizer = adamw(training, self.parameters)
         self.ema = ema.copy_of(learner.averaged)
+        self.divergence = Divergence("the loss or its gradient", work.machine.device)
         _economise(work, learner.objective)
         self.forward = _distributed(learner.objective) if size > 1 else learner.objective
 
@@ -114,17 +159,20 @@ class _Loop(Generic[Model]):
         """The state that a checkpoint holds."""
         return TrainingState(self.learner.objective, self.optimizer, self.ema, self.learner.opponent)
 
-    def step(self, step: int) -> dict[str, float]:
-        """Makes one step; returns the unweighted terms of the loss, the loss and the norm of its gradient."""
+    def step(self, step: int) -> dict[str, Tensor]:
+        """Makes one step without waiting for the device.
+
+        Returns the unweighted terms of the loss, the loss and the norm of its gradient.
+        """
         learner, training, processes = self.learner, self.training, self.work.processes
         opponent = learner.opponent if learner.opponent is not None and learner.opponent.started(step) else None
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(training, step)
         values = [self._backward(step, part, opponent) for part in self.parts]
-        terms = dict(zip(values[0], processes.mean(_mean(values)).tolist(), strict=True))
-        norm = nn.utils.clip_grad_norm_(self.parameters, training.clip_norm).item()
-        if not math.isfinite(sum(terms.values()) + norm):
-            raise Diverged(f"the loss or its gradient is not finite at step {step}")
+        means = processes.mean(_mean(values))
+        terms = dict(zip(values[0], means, strict=True))
+        norm = nn.utils.clip_grad_norm_(self.parameters, training.clip_norm)
+        self.divergence.watch(step, means.sum() + norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         ema.update(self.ema, learner.averaged, training.ema_decay)
@@ -158,17 +206,32 @@ class _Loop(Generic[Model]):
             return self.forward.no_sync()
         return contextlib.nullcontext()
 
-    def record(self, done: int, terms: dict[str, float]) -> bool:
-        """Logs, validates and saves a snapshot after `done` steps, if each is due; returns whether it logged terms."""
+    def check(self) -> None:
+        """Waits for the device; raises `Diverged` if any step so far did."""
+        self.divergence.check()
+        if self.learner.opponent is not None:
+            self.learner.opponent.divergence.check()
+
+    def log(self, done: int, terms: dict[str, Tensor]) -> dict[str, float]:
+        """Logs and returns the terms of the last of `done` steps. Raises `Diverged`."""
+        self.check()
+        values = dict(zip(terms, torch.stack([term.double() for term in terms.values()]).tolist(), strict=True))
+        self.work.run.curves.log(done, {f"train/{name}": value for name, value in values.items()})
+        return values
+
+    def look(self, done: int) -> bool:
+        """Validates and saves a snapshot after `done` steps, if due; returns whether any was. Raises `Diverged`."""
         learner, last = self.learner, self.training.steps
-        logs = done % LOG_STEPS == 0 or done == last
-        if logs:
-            self.work.run.curves.log(done, {f"train/{name}": value for name, value in terms.items()})
-        if done % max(1, last // VALIDATIONS) == 0 or done == last:
+        validates = done % max(1, last // VALIDATIONS) == 0 or done == last
+        saves = done in learner.snapshots
+        if validates or saves:
+            self.check()
+        if validates:
             self.work.run.curves.log(done, learner.validate(self.ema))
-        if learner.snapshot is not None:
+        if saves:
+            assert learner.snapshot is not None
             learner.snapshot(done, self.ema)
-        return logs
+        return validates or saves
 
 
 def _distributed(model: nn.Module) -> nn.Module:

@@ -53,16 +53,15 @@ class TeacherFeatures:
 def _cached(work: Work) -> Callable[[Batch], Features]:
     """Reads features by image and view from the arrays of stage teacher_features, which are memory-mapped."""
     import numpy as np
-    import torch
 
+    from harness.data.rows import Rows
     from models.alignment import Features
 
-    run, device = work.inputs["teacher_features"], work.machine.device
-    arrays = [np.load(run.file(f"{name}.npy"), mmap_mode="r") for name in ("c", "p", "s")]
+    run = work.inputs["teacher_features"]
+    arrays = [Rows(np.load(run.file(f"{name}.npy"), mmap_mode="r"), work.machine.device) for name in ("c", "p", "s")]
 
     def features(batch: Batch) -> Features:
-        rows = batch.indices.numpy(), batch.flips.long().cpu().numpy()
-        return Features(*(torch.from_numpy(a[rows]).float().to(device) for a in arrays))
+        return Features(*(array[batch.indices, batch.flips.long()].float() for array in arrays))
 
     return features
 

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from models.adaptive_transformer import AdaptiveBlock, AdaptiveTransformer
 from models.config import Transformer
+
+
+class Gelu(nn.Module):
+    """GELU by its tanh form; on the CPU in bfloat16 by the exact form, which is five times faster there.
+
+    The forms differ by less than 5e-4, an eighth of a step of bfloat16 at 1.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        exact = x.device.type == "cpu" and x.dtype == torch.bfloat16
+        return functional.gelu(x, approximate="none" if exact else "tanh")
 
 
 class Network(AdaptiveTransformer):
@@ -20,4 +33,4 @@ def _norm(width: int) -> nn.LayerNorm:
 
 
 def _mlp(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+    return nn.Sequential(nn.Linear(width, 4 * width), Gelu(), nn.Linear(4 * width, width))

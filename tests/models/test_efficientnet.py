@@ -1,10 +1,22 @@
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
+import timm
 import torch
+from timm.layers import Conv2dSame
 
-from models.efficientnet import PerceptualDistance, network_input, norm_score, resized, teacher_features
+from models.efficientnet import (
+    EfficientNet,
+    HalvingConvolution,
+    PerceptualDistance,
+    network_input,
+    norm_score,
+    resized,
+    teacher_features,
+)
 from tests.conftest import BATCH, DRAWS, SIDE, TOKENS, WIDTHS, images
 
 
@@ -75,3 +87,31 @@ def test_norm_score_is_high_where_the_maps_are_strong():
     deep[0, :, 3, 0] = 9  # the corner at the bottom left
     quarters = norm_score(torch.ones_like(p), deep).view(2, 4, 2, 4).mean((1, 3))
     assert quarters.argmax() == 2
+
+
+# Rewritten for speed
+
+
+@pytest.mark.parametrize("side", [32, 64, 66, 70])
+def test_a_rewritten_network_equals_the_original(side):
+    plain = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    for module in plain.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # statistics that are not those of a new network
+            module.running_mean.copy_(0.1 * DRAWS.normal("mean", len(module.running_mean)))
+            module.running_var.copy_(DRAWS.uniform("variance", len(module.running_var)) + 0.5)
+    rewritten = EfficientNet(copy.deepcopy(plain))
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in rewritten.modules())
+    x = DRAWS.uniform("x", 2, 3, side, side) * 2 - 1
+    plain.eval()
+    with torch.no_grad():
+        expected = plain.forward_features(network_input(x))
+        found = rewritten.net.bn2(rewritten.net.conv_head(rewritten.stages(x)[-1]))
+    assert ((found - expected).norm() / expected.norm()).item() < 1e-4
+
+
+@pytest.mark.parametrize("side", [6, 7, 8, 9])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_a_halving_convolution_pads_as_tensorflow_does(kernel, side):
+    layer = Conv2dSame(4, 4, kernel, stride=2, groups=4)
+    x = DRAWS.normal("x", 2, 4, side, side)
+    torch.testing.assert_close(HalvingConvolution(layer)(x), layer(x))

@@ -61,7 +61,7 @@ def batch(step: int, count: int = 4) -> tuple[Tensor, Tensor]:
 def learn(a: Adversary, step: int, of: int = 1, processes: Processes = ALONE) -> dict[str, float]:
     """One step of the discriminator in parts; the means of its terms."""
     found = gradients(a, step, [Part(index, of) for index in range(of)])
-    a.update(step, found, processes)
+    a.update(step, tensors(found), processes)
     return found
 
 
@@ -69,6 +69,10 @@ def gradients(a: Adversary, step: int, parts: list[Part]) -> dict[str, float]:
     values = [a.learn(*(part(y) for y in batch(step)), draws(step, part), len(parts)) for part in parts]
     assert not any(value.requires_grad for terms in values for value in terms.values())
     return {name: sum(terms[name].item() for terms in values) / len(parts) for name in values[0]}
+
+
+def tensors(values: dict[str, float]) -> dict[str, Tensor]:
+    return {name: torch.tensor(value) for name, value in values.items()}
 
 
 def flat(a: Adversary) -> Tensor:
@@ -171,7 +175,7 @@ def test_terms_and_averages_over_two_steps(net):
 
 def test_the_gradient_is_that_of_the_weighted_terms(net):
     a, b = adversary(net), adversary(net, consistency=0.0, lecam=0.0)
-    a.averages = b.averages = (0.3, -0.2)
+    a.averages = b.averages = (torch.tensor(0.3), torch.tensor(-0.2))
     (x, fake), c = batch(0), CONFIG
     found, plain = (gradients(one, 0, [WHOLE]) for one in (a, b))
     assert plain["consistency"] == 0
@@ -205,8 +209,8 @@ def test_parts_do_not_matter(net):
         four = gradients(split, step, [Part(index, 4) for index in range(4)])
         torch.testing.assert_close(flat(split), flat(whole), atol=1e-5, rtol=1e-4)
         assert four == pytest.approx(one, abs=1e-5)
-        whole.update(step, one, ALONE)
-        split.update(step, four, ALONE)
+        whole.update(step, tensors(one), ALONE)
+        split.update(step, tensors(four), ALONE)
         assert split.averages == pytest.approx(whole.averages, abs=1e-5)
         split.load_state_dict(copy.deepcopy(whole.state_dict()))  # Adam makes much of what rounding does to a 0
 
@@ -227,8 +231,8 @@ def test_processes_do_not_matter(net):
         gradients(a, 2, [Part(index, 2)])
     pair = Pair(0, 2)
     object.__setattr__(pair, "there", flat(there).clone())
-    whole.update(2, found, ALONE)
-    here.update(2, found, pair)
+    whole.update(2, tensors(found), ALONE)
+    here.update(2, tensors(found), pair)
     moments = [torch.cat([s["exp_avg"].flatten() for s in a.optimizer.state.values()]) for a in (whole, here)]
     assert moments[0].any()
     torch.testing.assert_close(moments[1], moments[0], atol=1e-6, rtol=1e-3)
@@ -248,7 +252,7 @@ def test_an_update_is_clipped_at_the_rate_of_its_step(net):
     clipped = flat(b)
     optimizer.step()
     b.discriminator.power_iteration()
-    a.update(7, found, ALONE)
+    a.update(7, tensors(found), ALONE)
     moments = torch.cat([state["exp_avg"].flatten() for state in a.optimizer.state.values()])
     torch.testing.assert_close(moments, (1 - TRAINING.beta1) * clipped, atol=1e-7, rtol=1e-4)
     torch.testing.assert_close(weights(a), weights(b), atol=1e-5, rtol=1e-4)
@@ -262,8 +266,9 @@ def test_a_gradient_that_is_not_finite_ends_the_training(net):
     fake[0, 0, 0, 0] = float("nan")
     found = {name: value.item() for name, value in a.learn(x, fake, draws(5), 1).items()}
     before = weights(a)
+    a.update(5, tensors(found), ALONE)
     with pytest.raises(Diverged, match="discriminator is not finite at step 5"):
-        a.update(5, found, ALONE)
+        a.divergence.check()
     assert torch.equal(weights(a), before)
 
 
@@ -303,7 +308,7 @@ def test_it_learns_to_tell_and_the_tokenizer_to_deceive(net):
 
     for step in range(12):
         terms = a.learn(*pair(step), draws(step), 1)
-        a.update(step, {name: value.item() for name, value in terms.items()}, ALONE)
+        a.update(step, terms, ALONE)
         if step == 0:
             first = terms
     real, fake = (a.discriminator(y).mean().item() for y in pair(99))
@@ -328,7 +333,7 @@ def test_the_lower_precision_of_the_machine_is_used(net):
     assert gradient.dtype == torch.float32 and gradient.isfinite().all() and gradient.any()
     terms = lower.learn(x, fake, draws(0), 1)
     assert terms["logits_real"] != adversary(net).learn(x, fake, draws(0), 1)["logits_real"]
-    lower.update(0, {name: value.item() for name, value in terms.items()}, ALONE)
+    lower.update(0, terms, ALONE)
     assert weights(lower).isfinite().all()
 
 

@@ -1,26 +1,30 @@
-"""Tasks one after another in this process, or in the processes that torchrun started."""
+"""Tasks in this process, one after another; in the processes that torchrun started; or, if small, several at once."""
 
 from __future__ import annotations
 
 import sys
 
+from harness.execution import together
 from harness.execution.demand import Backlog, Demand, Options, ready
 from harness.planning.task import Task
 from harness.store.runs import Store
-from harness.system.processes import joined
+from harness.system.processes import joined, world_size
 from harness.system.signals import stop_on_signal
 
-about = "one after another in this process; under torchrun, in all of its processes"
+about = "here: one after another, small ones several at once; under torchrun in all of its processes"
 
 
 def at_once(options: Options) -> int:
-    return 1
+    return options.workers or 1
 
 
 def execute(demand: Demand, store: Store, options: Options) -> None:
     backlog = Backlog(demand, store, options)
     waiting = backlog.fresh()
     if not waiting:
+        return
+    if world_size() == 1 and (count := together.processes_for(waiting, options)) > 1:
+        together.execute(backlog, waiting, count)
         return
     from harness.execution.worker import Place, perform
     from harness.system.machine import this_machine

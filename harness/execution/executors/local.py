@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ from typing import Any
 import psutil
 from tqdm import tqdm
 
-from harness.execution import code_copy, jobs
+from harness.execution import code_copy, gpus, jobs
 from harness.execution.demand import Backlog, Demand, Options, ready
 from harness.execution.jobs import Job, SubmittedJob
 from harness.planning.task import Task
@@ -26,6 +24,7 @@ from harness.system.machine import cores
 from harness.system.signals import stop_on_signal
 
 about = "several at a time on this machine (--workers), each in separate processes"
+WORKERS = 2
 POLL_SECONDS = 0.2
 SIGNAL_SECONDS = 5.0
 YEAR_MINUTES = 365 * 24 * 60  # Submitit ends a job after two minutes by default
@@ -33,12 +32,12 @@ YEAR_MINUTES = 365 * 24 * 60  # Submitit ends a job after two minutes by default
 
 def require(waiting: list[Task], store: Store, options: Options) -> None:
     most = max(options.cluster.resources(t.stage, t.experiment.scale).processes for t in waiting)
-    if 0 < len(_gpus_here()) < most:
-        raise Mistake(f"{most} processes do not fit on {len(_gpus_here())} GPUs: cluster.toml asks for too many")
+    if 0 < len(gpus.visible()) < most:
+        raise Mistake(f"{most} processes do not fit on {len(gpus.visible())} GPUs: cluster.toml asks for too many")
 
 
 def at_once(options: Options) -> int:
-    return options.workers
+    return options.workers or WORKERS
 
 
 def execute(demand: Demand, store: Store, options: Options) -> None:
@@ -49,10 +48,10 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
     code, folder = code_copy.take(store.root), jobs.new_folder(store)
     if not options.quiet:
         print(
-            f"{backlog.summary}, {options.workers} at a time; {code_copy.described(code)}", file=sys.stderr, flush=True
+            f"{backlog.summary}, {at_once(options)} at a time; {code_copy.described(code)}", file=sys.stderr, flush=True
         )
     running: dict[Task, tuple[Any, int]] = {}
-    slots, signalled = list(range(options.workers)), dict[Task, float]()
+    slots, signalled = list(range(at_once(options))), dict[Task, float]()
     with stop_on_signal() as should_stop, tqdm(total=len(waiting), unit="stage", disable=options.quiet) as bar:
         while True:
             # A task that was given up and is wanted again waits for the end of its old job.
@@ -91,15 +90,15 @@ def _start(task: Task, store: Store, label: str, options: Options, slot: int, fo
 
     resources = options.cluster.resources(task.stage, task.experiment.scale)
     executor = submitit.LocalExecutor(folder)
-    gpus = _gpus(resources.processes, slot)
+    assigned = _gpus(resources.processes, slot)
     executor.update_parameters(
         timeout_min=YEAR_MINUTES,
         tasks_per_node=resources.processes,
         stderr_to_stdout=True,
-        gpus_per_node=len(gpus),
-        visible_gpus=gpus,
+        gpus_per_node=len(assigned),
+        visible_gpus=assigned,
     )
-    with _environment(code, options.workers * resources.processes):
+    with _environment(code, at_once(options) * resources.processes):
         job = executor.submit(Job(task, store.root.absolute(), label, resources.execution))
     jobs.record(task.run_in(store), "local", job.job_id, job.paths.stdout)
     return job
@@ -125,26 +124,8 @@ def _environment(code: Path, processes: int) -> Iterator[None]:
 
 def _gpus(processes: int, slot: int) -> tuple[int, ...]:
     """The GPUs of the processes of a job, assigned in turn; none if this machine has none."""
-    here = _gpus_here()
+    here = gpus.visible()
     return tuple(here[(slot * processes + k) % len(here)] for k in range(processes)) if here else ()
-
-
-def _gpus_here() -> list[int]:
-    """The numbers of the GPUs that this process may use. Raises `Mistake` if one has no number: Submitit needs it."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        named = [name for name in visible.split(",") if name]
-        if not all(name.isdecimal() for name in named):
-            raise Mistake(f"CUDA_VISIBLE_DEVICES={visible}: --executor local takes GPUs by number")
-        here = [int(name) for name in named]
-    elif shutil.which("nvidia-smi"):
-        listed = subprocess.run(
-            ["nvidia-smi", "-L"], capture_output=True, encoding="utf-8", errors="replace", check=False
-        ).stdout
-        here = list(range(listed.count("UUID")))
-    else:
-        here = []
-    return here
 
 
 def queue(submitted: list[SubmittedJob]) -> dict[str, str]:

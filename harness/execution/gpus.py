@@ -1,0 +1,25 @@
+"""The GPUs of this machine, without torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+from harness.system.errors import Mistake
+
+
+def visible() -> list[int]:
+    """The numbers of the GPUs that this process may use. Raises `Mistake` if one has no number."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        names = [name for name in named.split(",") if name]
+        if not all(name.isdecimal() for name in names):
+            raise Mistake(f"CUDA_VISIBLE_DEVICES={named}: jobs on this machine take GPUs by number")
+        return [int(name) for name in names]
+    if not shutil.which("nvidia-smi"):
+        return []
+    listed = subprocess.run(
+        ["nvidia-smi", "-L"], capture_output=True, encoding="utf-8", errors="replace", check=False
+    ).stdout
+    return list(range(listed.count("UUID")))

@@ -1,0 +1,189 @@
+"""Several tasks at once on this machine, in processes that each take one after another.
+
+A step of a small network cannot use all cores or a whole GPU, but several networks side by side can. `harness.bench`
+measures the gain. Each process has its share of the cores, so results equal those of a process that is alone with as
+many threads. `python -m harness.execution.together` is the program of such a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psutil
+from filelock import Timeout
+from tqdm import tqdm
+
+from harness.execution import gpus
+from harness.execution.demand import Backlog, Options, ready
+from harness.experiments.scales import SCALES
+from harness.planning.task import Task
+from harness.store.runs import Store
+from harness.system import surroundings
+from harness.system.environment import CHECKOUT
+from harness.system.machine import MEMORY, cores
+from harness.system.signals import stop_on_signal
+
+MOST = 8  # processes by default
+GIB = 2  # memory of a process
+POLL_SECONDS = 0.2
+
+
+def processes_for(tasks: list[Task], options: Options) -> int:
+    """How many processes share these tasks: `--workers`, else by the scale, the cores and the memory.
+
+    Tasks of one experiment wait for each other, so there are never more processes than experiments.
+    """
+    most = options.workers
+    if most is None:
+        small = all(t.experiment.scale in SCALES and SCALES[t.experiment.scale].small for t in tasks)
+        threads = surroundings.threads() or cores()
+        room = int(psutil.virtual_memory().available / 2**30 / GIB)
+        most = min(MOST, threads, room) if small else 1
+    return max(1, min(most, len({t.experiment for t in tasks})))
+
+
+def execute(backlog: Backlog, waiting: list[Task], processes: int) -> None:
+    """Runs `waiting` and what else the demand wants meanwhile, in `processes` processes."""
+    demand, store, options = backlog.demand, backlog.store, backlog.options
+    threads = max(1, (surroundings.threads() or cores()) // processes)
+    if not options.quiet:
+        each = f"{threads} thread{'s' if threads > 1 else ''} each"
+        print(f"{backlog.summary}, {processes} at a time with {each}", file=sys.stderr, flush=True)
+    with stop_on_signal() as should_stop, contextlib.ExitStack() as stack:
+        helpers = [stack.enter_context(_helper(store, threads, slot)) for slot in range(processes)]
+        bar = stack.enter_context(tqdm(total=len(backlog.taken), unit="stage", disable=options.quiet))
+        while True:
+            for helper in helpers:
+                busy = [h.task for h in helpers]
+                startable = (t for t in waiting if ready(t, store) and t not in busy)
+                if helper.task is None and not should_stop() and (task := next(startable, None)) is not None:
+                    waiting.remove(task)
+                    helper.begin(task, demand.labels.get(task, ""), options)
+            working = [h for h in helpers if h.task is not None]
+            if not working:
+                break
+            answered = connection.wait([h.answers for h in working], POLL_SECONDS)
+            for helper in working:
+                if helper.answers in answered:
+                    _settle(helper, store)
+                    bar.update()
+                elif should_stop() or (helper.task is not None and demand.unwanted(helper.task)):
+                    helper.stop()
+            for slot, helper in enumerate(helpers):
+                if helper.process.poll() is not None:
+                    helpers[slot] = stack.enter_context(_helper(store, threads, slot))
+            waiting = backlog.refilled(waiting)
+            bar.total = len(backlog.taken)
+    if should_stop():
+        raise KeyboardInterrupt
+
+
+@dataclass
+class _Helper:
+    """A process that runs tasks, the task that it runs, and whether that was told to stop."""
+
+    process: subprocess.Popen[bytes]
+    task: Task | None = None
+    stopped: bool = False
+
+    @property
+    def answers(self) -> Any:
+        """The pipe that has something to read once the task is over or the process is gone."""
+        return self.process.stdout
+
+    def begin(self, task: Task, label: str, options: Options) -> None:
+        """Sends a task to the process."""
+        execution = options.cluster.resources(task.stage, task.experiment.scale).execution
+        self.task, self.stopped = task, False
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # the process is gone; its answer says so
+            pickle.dump((task, label, execution), self.process.stdin)
+            self.process.stdin.flush()
+
+    def stop(self) -> None:
+        """Stops the task at its next step."""
+        if not self.stopped:
+            self.process.send_signal(signal.SIGUSR1)
+        self.stopped = True
+
+
+def _settle(helper: _Helper, store: Store) -> None:
+    """Ends the task of a process that has answered, or has been killed: the same command goes on from there."""
+    task, helper.task = helper.task, None
+    if helper.answers.read(1) or task is None:
+        return
+    helper.process.wait()
+    run = task.run_in(store)
+    try:
+        run.lock.acquire(timeout=1)  # a process that tests the lock holds it for a moment
+    except Timeout:
+        return
+    try:
+        if run.state == "running":
+            run.abandon("stopped", f"its process ended with code {helper.process.returncode}: the same command goes on")
+            print(f"{run.stage} {run.key} stopped: {run.status()['reason']}", file=sys.stderr, flush=True)
+    finally:
+        run.lock.release()
+
+
+@contextlib.contextmanager
+def _helper(store: Store, threads: int, slot: int) -> Iterator[_Helper]:
+    """A process that waits for tasks. It ends at its next step when this one ends, however it does."""
+    paths = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    here = gpus.visible()
+    environment = {
+        **os.environ,
+        **MEMORY,
+        "PYTHONPATH": paths,
+        "OMP_NUM_THREADS": str(threads),
+        **({"CUDA_VISIBLE_DEVICES": str(here[slot % len(here)])} if here else {}),
+    }
+    command = [sys.executable, "-m", "harness.execution.together", str(store.root.absolute())]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    try:
+        yield _Helper(process)
+    finally:
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()  # it ends when it asks for the next task
+        if sys.exc_info()[0] is not None:
+            process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+def serve(root: Path, tasks: BinaryIO, answers: int) -> None:
+    """Runs the tasks that come in, until none comes any more; writes one byte to `answers` after each."""
+    from harness.execution.worker import Place, perform
+    from harness.system.machine import this_machine
+
+    stop: set[int] = set()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all its processes; the command decides
+    signal.signal(signal.SIGUSR1, lambda number, frame: stop.add(number))
+    parent, machine, store = os.getppid(), this_machine(), Store(root)
+    while True:
+        try:
+            task, label, execution = pickle.load(tasks)
+        except EOFError:
+            return
+        stop.clear()
+        place = Place(machine, lambda: bool(stop) or os.getppid() != parent, execution=execution, quiet=True)
+        perform(task, store, label, place)
+        os.write(answers, b".")
+
+
+if __name__ == "__main__":
+    surroundings.prepare()
+    pipe = os.dup(1)
+    os.dup2(2, 1)  # what a task prints is no answer
+    serve(Path(sys.argv[1]), sys.stdin.buffer, pipe)

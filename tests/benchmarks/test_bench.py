@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness import bench
+from harness.benchmarks import works
+from harness.benchmarks.works import WORKS
+from harness.experiments.scales import SCALES
+from harness.system.environment import CHECKOUT
+from harness.system.errors import Mistake
+from tests.conftest import MACHINE, experiment
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_every_work_can_be_timed(name):
+    timed = WORKS[name](experiment("mactok"), MACHINE)
+    assert works.seconds(timed.call, 2) > 0
+    assert timed.items > 0
+    assert timed.dtype in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_a_batch_replaces_that_of_the_scale(name):
+    chosen = works.experiment(name, "mactok", 4)
+    assert chosen.training.batch_images == chosen.generator.training.batch_images == 4
+    assert works.experiment(name, "kl_vae", None).training.batch_images > 4
+
+
+def test_the_result_is_a_table_and_json(tmp_path, capsys):
+    chosen = ["--scale", "smoke", "--works", "generator step,latents", "--save", str(tmp_path)]
+    assert bench.main(chosen) == 0
+    shown = capsys.readouterr().out
+    (saved,) = tmp_path.glob("*-smoke-mactok.json")
+    result = json.loads(saved.read_text(encoding="utf-8"))
+    lines = result["sections"]["Works"]
+    assert [line["work"] for line in lines] == ["generator step", "latents"]
+    assert lines[0]["waits"] == 0 and lines[0]["launches"] > 100
+    assert all(line["items/s"] > 0 and line["GFLOP/item"] > 0 and 0 < line["% of peak"] < 100 for line in lines)
+    assert result["about"]["machine"] and result["about"]["scale"] == "smoke"
+    assert saved.with_suffix(".md").read_text(encoding="utf-8") == shown
+    assert "| generator step" in shown and "busy" not in shown  # a column of GPUs
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--works", "generator stop"], "Did you mean 'generator step'"),
+        (["--scale", "tine"], "Did you mean 'tiny'"),
+        (["--variant", "mactoc"], "Did you mean 'mactok'"),
+        (["--batch", "0"], "at least 1"),
+        (["--scale", "smoke", "--against", "no-such-revision"], "no-such-revision"),
+    ],
+)
+def test_mistakes(words, said):
+    with pytest.raises(Mistake, match=said):
+        bench.main(words)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (CHECKOUT / ".git").exists(), reason="this is no checkout of git")
+def test_a_revision_is_compared_with_itself(capsys):
+    words = ["--scale", "smoke", "--works", "generator step,latents", "--against", "HEAD", "--json"]
+    assert bench.main(words) == 0
+    (lines,) = json.loads(capsys.readouterr().out)["sections"].values()
+    for line in lines:
+        assert 0.2 < line["from"] <= line["ratio"] <= line["to"] < 5, line
