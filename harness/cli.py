@@ -204,9 +204,8 @@ def add_price(parser: Parser) -> None:
     parser.add_argument(
         "--mfu",
         type=float,
-        default=0.3,
         metavar="SHARE",
-        help="expected model FLOPs as a share of the GPU's peak (default: 0.3)",
+        help="expected model FLOPs as a share of the GPU's peak (default: as measured, by stage)",
     )
     parser.add_argument("--max-gpu-hours", type=float, metavar="H", help="refuse a plan that takes more GPU-hours")
 

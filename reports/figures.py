@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.data.image_files import shown
+from harness.system.files import checksums, digest, read_json, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+HERE = Path(__file__).parent
+KEPT = ".drawn.json"  # in a folder of figures: what they were made from
 COLOURS = ("#000000", "#D55E00", "#E69F00", "#56B4E9", "#0072B2", "#CC79A7", "#009E73", "#999933")
 DASHES = ("-", "--", ":", "-", "--", "-.", "-", ":")
+INCHES = 0.78  # of an image in a strip, with the gap beside it
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*", "<", ">")
 
 
@@ -47,19 +53,50 @@ def save(drawing: Figure, path: Path) -> None:
     drawing.savefig(path, dpi=90)
 
 
+def kept(folder: Path, made_from: str | None, draw: Callable[[], dict[str, bool]]) -> dict[str, bool]:
+    """What `draw` draws in `folder`, and returns for every figure whether there is anything to draw.
+
+    Nothing is drawn again as long as `made_from`, the digest of all results, this code and the figures stay the same.
+    None stands for results that may still change.
+    """
+    stamp, code = folder / KEPT, [path.read_text(encoding="utf-8") for path in sorted(HERE.rglob("*.py"))]
+    inputs = None if made_from is None else digest([made_from, *code])
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        found = read_json(stamp)
+        if inputs is not None and found["made_from"] == inputs and found["files"] == _fingerprints(folder):
+            return {str(name): bool(there) for name, there in found["drawn"].items()}
+    drawn = draw()
+    if inputs is not None and folder.exists():
+        write_json(stamp, {"made_from": inputs, "drawn": drawn, "files": _fingerprints(folder)})
+    return drawn
+
+
+def _fingerprints(folder: Path) -> dict[str, str]:
+    paths = sorted(folder.glob("*.png"))
+    return dict(zip((path.name for path in paths), checksums(paths), strict=True))
+
+
 def strips(lines: dict[str, np.ndarray], path: Path, titles: dict[int, str] | None = None) -> bool:
-    """Draws lines of images (n, H, W, 3), names at the left, `titles` above columns; False if there are none."""
+    """Draws lines of images (n, H, W, 3), names at the left, `titles` above columns; False if there are none.
+
+    All images are one array on one pair of axes: axes for each of them take a hundred times as long.
+    """
     if not lines:
         return False
-    count, size = max(map(len, lines.values())), 0.78
-    drawing, axes = figure(1.9 + size * count, 0.25 + size * len(lines), nrows=len(lines), ncols=count, squeeze=False)
-    for line, (name, images) in zip(axes, lines.items(), strict=True):
-        for axis, image in zip(line, images, strict=False):
-            axis.imshow(image, interpolation="nearest")
-        for axis in line:
-            axis.axis("off")
-        line[0].text(-0.12, 0.5, label(name), transform=line[0].transAxes, ha="right", va="center", fontsize=9)
-    for column, title in (titles or {}).items():
-        axes[0, column].set_title(title, fontsize=9, loc="left")
+    count, (height, width) = max(map(len, lines.values())), next(iter(lines.values())).shape[1:3]
+    gap = max(1, height // 16)
+    down, right = height + gap, width + gap
+    canvas = np.full((down * len(lines) - gap, right * count - gap, 3), 255, np.uint8)
+    for row, images in enumerate(lines.values()):
+        for column, image in enumerate(images):
+            canvas[row * down : row * down + height, column * right : column * right + width] = image
+    drawing, axis = figure(1.9 + INCHES * count, 0.25 + INCHES * len(lines))
+    axis.imshow(canvas, interpolation="nearest")
+    axis.set_frame_on(False)
+    axis.tick_params(length=0, labelsize=9)
+    axis.xaxis.tick_top()
+    axis.set_yticks([row * down + height / 2 for row in range(len(lines))], [label(name) for name in lines])
+    named = titles or {}
+    axis.set_xticks([column * right for column in named], list(named.values()), ha="left")
     save(drawing, path)
     return True

@@ -20,7 +20,8 @@ from harness.planning.task import tasks
 from harness.store import schema
 from harness.store.curves import CURVES
 from harness.store.records import Record
-from harness.store.runs import Run, Store
+from harness.store.runs import FINAL, Run, Store
+from harness.system.files import digest
 from harness.system.texts import plain_markdown
 
 
@@ -109,6 +110,17 @@ def load(
         return {task.stage: task.run_in(store) for task in tasks([experiment], stages(experiment))}
 
     return [Result(row, e, runs(e)) for row, experiments in by_row.items() for e in experiments]
+
+
+def made_from(results: Sequence[Result]) -> str | None:
+    """The digest of all runs and results; None if any of them may still change."""
+    content: list[Any] = []
+    for r in results:
+        for run in r.runs.values():
+            if run.state not in FINAL:
+                return None
+            content.append([r.row.name, run.stage, run.key, run.result() if run.state == "done" else run.status()])
+    return digest(content)
 
 
 def shared(results: Sequence[Result], stage: str) -> Run | None:

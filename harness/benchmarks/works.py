@@ -55,7 +55,7 @@ def _error_and_kl(e: Experiment, machine: Machine) -> Timed:
 
 
 def _with_discriminator(e: Experiment, machine: Machine) -> Timed:
-    on = {"tokenizer.adversarial.on": True, "tokenizer.adversarial.start_step": 0}
+    on: dict[str, object] = {"tokenizer.adversarial.on": True, "tokenizer.adversarial.start_step": 0}
     return _training(with_fields(e, on), machine)
 
 

@@ -30,6 +30,7 @@ from harness.planning.task import Task
 from harness.store.runs import Store
 from harness.system import surroundings
 from harness.system.environment import CHECKOUT
+from harness.system.errors import Mistake
 from harness.system.machine import MEMORY, cores
 from harness.system.signals import stop_on_signal
 
@@ -80,7 +81,7 @@ def execute(backlog: Backlog, waiting: list[Task], processes: int) -> None:
                 elif should_stop() or (helper.task is not None and demand.unwanted(helper.task)):
                     helper.stop()
             for slot, helper in enumerate(helpers):
-                if helper.process.poll() is not None:
+                if helper.task is None and helper.process.poll() is not None and not should_stop():
                     helpers[slot] = stack.enter_context(_helper(store, threads, slot))
             waiting = backlog.refilled(waiting)
             bar.total = len(backlog.taken)
@@ -140,7 +141,9 @@ def _settle(helper: _Helper, store: Store) -> None:
 def _helper(store: Store, threads: int, slot: int) -> Iterator[_Helper]:
     """A process that waits for tasks. It ends at its next step when this one ends, however it does."""
     paths = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    here = gpus.visible()
+    here: list[int] = []
+    with contextlib.suppress(Mistake):  # GPUs without numbers: all processes see all of them
+        here = gpus.visible()
     environment = {
         **os.environ,
         **MEMORY,

@@ -63,7 +63,7 @@ class Kind:
 
     def hours(self, pace: Pace) -> float:
         """The hours of the longest job on all of its GPUs, or on one GPU if it gets none."""
-        return pace.hours(max(size.flops for size in self.sizes)) / max(1, self.gpus)
+        return pace.hours(max(size.flops for size in self.sizes), self.stage) / max(1, self.gpus)
 
 
 def size_of(t: Task) -> Size:
@@ -91,16 +91,20 @@ def plan_table(planned: list[Task], labels: dict[Task, str], store: Store, clust
 def require_gpu_hours(waiting: list[Task], pace: Pace, limit: float | None, times: int = 1) -> None:
     """Raises `Mistake` if `times` times these tasks take more than `limit` GPU-hours; None is no limit."""
     kinds = sorted(_kinds(waiting, Cluster()), key=lambda kind: -kind.flops)
-    hours = times * pace.hours(sum(kind.flops for kind in kinds))
+    hours = times * _gpu_hours(kinds, pace)
     if limit is not None and hours > limit:
         largest = ", ".join(
-            f"{len(kind.tasks) * times} x {kind.stage} {_digits(times * pace.hours(kind.flops))}"
+            f"{len(kind.tasks) * times} x {kind.stage} {_digits(times * pace.hours(kind.flops, kind.stage))}"
             for kind in kinds[:NAMED]
         )
         raise Mistake(
             f"the missing stages take about {_digits(hours)} GPU-hours on one {pace}, more than --max-gpu-hours "
             f"{limit:g}: {largest}"
         )
+
+
+def _gpu_hours(kinds: list[Kind], pace: Pace) -> float:
+    return sum(pace.hours(kind.flops, kind.stage) for kind in kinds)
 
 
 def _warnings(kinds: list[Kind], pace: Pace) -> Iterator[str]:
@@ -131,7 +135,7 @@ def _tasks_table(
     for t in planned:
         size, state = size_of(t), t.run_in(store).state
         time = "cached" if state in FINAL else _time(known.get((t.stage, t.experiment.scale)), size)
-        cost = _digits(size.flops / UNITS[unit]), _digits(pace.hours(size.flops))
+        cost = _digits(size.flops / UNITS[unit]), _digits(pace.hours(size.flops, t.stage))
         rows.append((t.stage, labels[t], t.key, state, time, f"{size.bytes / 2**20:.1f}", *cost))
     headers = ("stage", "rows", "key", "state", "time", "MiB", unit, "GPU-hours")
     return tabulate(rows, headers=headers, disable_numparse=True)
@@ -147,7 +151,7 @@ def _kinds_table(kinds: list[Kind], unit: str, pace: Pace) -> str:
             len(kind.tasks),
             kind.stage,
             _digits(kind.flops / UNITS[unit]),
-            _digits(pace.hours(kind.flops)),
+            _digits(pace.hours(kind.flops, kind.stage)),
             _digits(kind.hours(pace)),
             f"{sum(size.samples for size in kind.sizes):,}",
             _digits(sum(size.bytes for size in kind.sizes) / GIB),
@@ -198,7 +202,7 @@ def _total(stages: int, kinds: list[Kind], store: Store, known: Known, unit: str
     time = f"{seconds / 60:.0f} min by earlier runs at this scale" if seconds else "time unknown without earlier runs"
     time += f", {paces.count(None)} stages unknown" if None in paces and seconds else ""
     flops = sum(size.flops for _, size in sizes)
-    cost = f"{_digits(flops / UNITS[unit])} {unit}, {_digits(pace.hours(flops))} GPU-hours on one {pace}"
+    cost = f"{_digits(flops / UNITS[unit])} {unit}, {_digits(_gpu_hours(kinds, pace))} GPU-hours on one {pace}"
     disk, free = sum(size.bytes for _, size in sizes), shutil.disk_usage(_existing(store.root)).free
     return (
         f"{len(sizes)} of {stages} stages to run; {cost}; {sum(size.samples for _, size in sizes):,} samples; {time}; "

@@ -29,7 +29,7 @@ from reports.claims import table
 from reports.claims.judge import judge_all
 from reports.pages import write_page
 from reports.provenance import Provenance
-from reports.results import Result, load, mixtures, rows_of, shared
+from reports.results import Result, load, made_from, mixtures, rows_of, shared
 from reports.tables import cell, headers, markdown, seeds_note, statuses
 
 QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # with few images KID comes first
@@ -241,7 +241,10 @@ class Page:
         return collapse.RULES
 
     def draw(self, folder: Path) -> dict[str, bool]:
-        """Draws all figures with results; returns which it drew."""
+        """Draws all figures with results, unless they are drawn already; returns which there are."""
+        return figures.kept(folder, made_from(self.results), lambda: self._draw(folder))
+
+    def _draw(self, folder: Path) -> dict[str, bool]:
         data = shared(self.results, "data")
         classes = data.fact("classes") if data else []
         return {
@@ -279,5 +282,5 @@ class Page:
             if stored is not None and kind not in kinds:
                 kinds.add(kind)
                 lines.setdefault("image", stored["images"])
-                lines[f"{kind}\n({name})"] = panels.with_hidden_patches(stored["images"], stored["masks"])
+                lines[f"{kind} ({name})"] = panels.with_hidden_patches(stored["images"], stored["masks"])
         return figures.strips(lines, path)

@@ -325,6 +325,6 @@ def paper(size: Transformer, steps: int) -> Experiment:
     [(VIT_B, 500_000, 8, 27 / 60), (Transformer(1152, 28, 16), 4_000_000, 335, 2.3)],
 )
 def test_hours_on_an_h100_at_the_papers_scale(size, steps, training, drawing):
-    e, pace = paper(size, steps), Pace()
+    e, pace = paper(size, steps), Pace(mfu=0.3)
     assert pace.hours(generator.size(e).flops) == pytest.approx(training, rel=0.15)
     assert pace.hours(guided_samples.size(e).flops) == pytest.approx(drawing, rel=0.15)

