@@ -17,7 +17,7 @@ from typing import Any
 from tabulate import tabulate
 
 from harness import cli
-from harness.benchmarks import choices, loading, machinery, measure, scoring, servers, works
+from harness.benchmarks import breakdown, choices, loading, machinery, measure, scoring, servers, works
 from harness.benchmarks.servers import Case
 from harness.experiments.scales import SCALES, scale
 from harness.system import paths
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     case, names = _checked(options)
 
     machine = this_machine()
-    result: dict[str, Any] = {"about": _about(case, machine), "sections": {}}
+    result: dict[str, Any] = {"about": _about(case, machine, options.against), "sections": {}}
     for title, lines in _sections(options, case, names, machine):
         result["sections"][title] = []
         for line in lines:
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
             print(f"{title}: {line.get('work') or next(iter(line.values()))}", file=sys.stderr, flush=True)
     print(json.dumps(result, indent=1) if options.json else markdown(result))
     if options.save is not None:
-        _save(result, options.save, case)
+        _save(result, options.save)
     return 0
 
 
@@ -85,6 +85,7 @@ def _sections(
         yield f"Works{', with random weights' if random else ''}", measure.works(experiment, machine, names)
         if options.works:
             return
+        yield "Where the time goes, %", breakdown.measure(experiment, machine, SIDE_BY_SIDE)
         yield "Several processes side by side", servers.side_by_side(case, SIDE_BY_SIDE)
         yield "The gain of each choice over its alternative, in turn", choices.measure(experiment, machine)
     yield "Planning, starts, report", machinery.measure(experiment, options.runs)
@@ -93,7 +94,7 @@ def _sections(
     yield "How often 95 % intervals other than t intervals hold the true value, simulated", scoring.intervals()
 
 
-def _about(case: Case, machine: Machine) -> dict[str, Any]:
+def _about(case: Case, machine: Machine, against: str | None) -> dict[str, Any]:
     """The case, the machine and the code."""
     about = environment(machine)
     return {
@@ -102,6 +103,7 @@ def _about(case: Case, machine: Machine) -> dict[str, Any]:
         "machine": f"{about['processor']}, {machine}",
         "torch": about["versions"]["torch"],
         "commit": about["commit"][:12] + (" with changes" if about["uncommitted"] else ""),
+        "against": against,
     }
 
 
@@ -127,10 +129,11 @@ def _shown(name: str, value: Any) -> str:
     return str(value)
 
 
-def _save(result: dict[str, Any], folder: Path, case: Case) -> None:
-    """Writes the result as DATE-SCALE-VARIANT.json and .md."""
+def _save(result: dict[str, Any], folder: Path) -> None:
+    """Writes the result as JSON and Markdown, named by date, scale, variant and the other revision."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"{result['about']['date']}-{case.scale}-{case.variant}"
+    about = result["about"]
+    name = "-".join(str(about[word]) for word in ("date", "scale", "variant", "against") if about[word])
     for suffix, text in (("json", json.dumps(result, indent=1)), ("md", markdown(result))):
         with replacing(folder / f"{name}.{suffix}") as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")

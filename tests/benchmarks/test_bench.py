@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness import bench
-from harness.benchmarks import works
+from harness.benchmarks import breakdown, works
 from harness.benchmarks.works import WORKS
 from harness.experiments.scales import SCALES
 from harness.system.environment import CHECKOUT
@@ -41,6 +41,14 @@ def test_the_result_is_a_table_and_json(tmp_path, capsys):
     assert result["about"]["machine"] and result["about"]["scale"] == "smoke"
     assert saved.with_suffix(".md").read_text(encoding="utf-8") == shown
     assert "| generator step" in shown and "busy" not in shown  # a column of GPUs
+
+
+def test_the_time_of_a_step_is_split_by_kinds_of_operators():
+    (line,) = breakdown.measure(experiment("mactok"), MACHINE, ["tokenizer step"])
+    shares = {kind: share for kind, share in line.items() if kind != "work"}
+    assert sum(shares.values()) == pytest.approx(100)
+    assert all(share >= 0 for kind, share in shares.items() if kind != "host")
+    assert shares["matrix products"] > 1 and shares["convolutions"] > 1 and shares["other operators"] < 25
 
 
 @pytest.mark.parametrize(
