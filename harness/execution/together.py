@@ -8,11 +8,13 @@ many threads. `python -m harness.execution.together` is the program of such a pr
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -37,6 +39,7 @@ from harness.system.signals import stop_on_signal
 MOST = 8  # processes by default
 GIB = 2  # memory of a process
 POLL_SECONDS = 0.2
+SIGNAL_SECONDS = 2.0
 
 
 def processes_for(tasks: list[Task], options: Options) -> int:
@@ -91,11 +94,11 @@ def execute(backlog: Backlog, waiting: list[Task], processes: int) -> None:
 
 @dataclass
 class _Helper:
-    """A process that runs tasks, the task that it runs, and whether that was told to stop."""
+    """A process that runs tasks, the task that it runs, and when that was last told to stop."""
 
     process: subprocess.Popen[bytes]
     task: Task | None = None
-    stopped: bool = False
+    told_at: float = -math.inf
 
     @property
     def answers(self) -> Any:
@@ -105,17 +108,17 @@ class _Helper:
     def begin(self, task: Task, label: str, options: Options) -> None:
         """Sends a task to the process."""
         execution = options.cluster.resources(task.stage, task.experiment.scale).execution
-        self.task, self.stopped = task, False
+        self.task, self.told_at = task, -math.inf
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # the process is gone; its answer says so
             pickle.dump((task, label, execution), self.process.stdin)
             self.process.stdin.flush()
 
     def stop(self) -> None:
-        """Stops the task at its next step."""
-        if not self.stopped:
+        """Stops the task at its next step. A process that has not begun it misses the signal, which is repeated."""
+        if time.monotonic() - self.told_at > SIGNAL_SECONDS:
             self.process.send_signal(signal.SIGUSR1)
-        self.stopped = True
+            self.told_at = time.monotonic()
 
 
 def _settle(helper: _Helper, store: Store) -> None:

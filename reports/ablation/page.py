@@ -201,10 +201,10 @@ class Page:
             f"{v['probe_pixels']:.1f} % on principal components of the pixels; guessing the largest "
             f"class reaches {v['majority']:.1f} %."
             for split, v in values.items()
-            if "majority" in v
+            if {"majority", "probe_teacher", "probe_pixels"} <= v.keys()
         ]
-        if "train" in values:
-            v = values["train"]
+        v = values.get("train", {})
+        if {"semantic_precision", "random_precision"} <= v.keys():
             lines.append(
                 f"Semantic masks that hide as many patches as the object covers hit the object with a precision of "
                 f"{v['semantic_precision']:.0f} %; random masks would reach {v['random_precision']:.0f} %."

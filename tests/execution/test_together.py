@@ -17,6 +17,7 @@ from harness.execution.demand import Options
 from harness.experiments.experiment import with_variant
 from harness.experiments.scales import SCALES, scale
 from harness.planning.task import tasks
+from harness.store.curves import CURVES
 from harness.store.runs import Store
 from harness.system.files import read_json
 from tests.conftest import experiment
@@ -63,7 +64,7 @@ def working(process: subprocess.Popen[str], runs: Path) -> list[psutil.Process]:
     end = time.monotonic() + 120
     while time.monotonic() < end:
         helpers = [p for p in psutil.Process(process.pid).children() if "harness.execution.together" in p.cmdline()]
-        if len(helpers) == 2 and any(runs.glob("tokenizer/*/curves*")):
+        if len(helpers) == 2 and any(runs.glob(f"tokenizer/*/{CURVES}")):
             return helpers
         time.sleep(0.05)
     raise AssertionError("nothing trained")

@@ -255,8 +255,8 @@ def test_latents_in_shards_are_those_in_one_file(alone, tmp_path):
     labels = np.arange(256)
     order = Order(256, 32, 0, "generator", FLOAT32)
     sharded, plain = (Latents(run, "train", labels, "cpu") for run in (run_in(alone), one))
-    assert len(sharded.mean.arrays) == 8
-    assert sharded.mean.shape == plain.mean.shape == (256, 2, L, Z)
+    assert len(sharded.mean.array.arrays) == 8
+    assert sharded.shape == plain.shape == (256, 2, L, Z)
     for step in range(3):
         for found, expected in zip(sharded.batch(order, step), plain.batch(order, step), strict=True):
             assert torch.equal(found, expected)

@@ -143,7 +143,7 @@ def test_normalised_latents_decode_to_the_same_images(finished, tokenizer):
 def test_what_the_generator_sees_has_mean_0_and_deviation_1(finished):
     labels = open_split(finished["data"].folder, "train").labels
     latents = Latents(finished["latents"], "train", labels, "cpu")
-    places, views = np.arange(len(labels)).repeat(2), np.tile([0, 1], len(labels))
+    places, views = torch.arange(len(labels)).repeat_interleave(2), torch.tensor([0, 1]).repeat(len(labels))
     x_0, y = latents.at(places, views, DRAWS.normal("x_0", len(places), L, Z))
     assert x_0.shape == (len(places), L, Z)
     assert x_0.dtype == torch.float32
