@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from harness import cli
-from harness.execution.demand import Options
+from harness.execution.demand import WORKERS, Options
 from harness.experiments.requests import SweepRequest
 from harness.networks.roles import require_weights
 from harness.planning.costs import plan_table, require_gpu_hours
@@ -94,7 +94,7 @@ def driven(request: SweepRequest, search: Search, executor: ModuleType, run_opti
         study = open_study(request, search.storage, store)
         study.pruner = search.pruner_of(request.experiment(request.chosen_rows()[0]).training.steps)
         study.set_user_attr("command", request.command)
-        at_once = executor.at_once(run_options) or (None if search.independent else run_options.workers or 2)
+        at_once = executor.at_once(run_options) or (None if search.independent else run_options.workers or WORKERS)
         with TrialLines(run_options.quiet, live=hasattr(executor, "queue")) as lines:
             driver = Driver.open(request, search, study, store, at_once, run_options.retry_failed, lines)
             executor.execute(driver, store, run_options)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 # A GPU has to finish its work before any of these can return. Operators, and methods of tensors that use none.
 WAITING = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "_unique2", "unique_dim"}
-WAITING_METHODS = {"item", "tolist", "cpu", "__bool__", "__int__", "__float__", "__index__"}
+WAITING_METHODS = {"tolist", "cpu", "__index__"}
 FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "device", "lift_fresh"}
 
 
@@ -44,8 +44,7 @@ def counted(call: Callable[[], object]) -> Counts:
     class Methods(TorchFunctionMode):
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             nonlocal waits
-            # Those that use an operator, such as `item`, are counted there.
-            waits += getattr(function, "__name__", "") in WAITING_METHODS - {"item", "__bool__", "__int__", "__float__"}
+            waits += getattr(function, "__name__", "") in WAITING_METHODS
             return function(*args, **(kwargs or {}))
 
     with Methods(), Operators():

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.benchmarks import works
+from harness.execution import code_copy
+from harness.execution.together import MOST
 from harness.system.environment import CHECKOUT
 from harness.system.errors import Mistake
 from harness.system.machine import MEMORY, cores
@@ -43,7 +45,7 @@ class Server:
             script = Path(works.__file__)
         else:
             shutil.copy(works.__file__, script)
-        environment = {**os.environ, "PYTHONPATH": str(tree)}
+        environment = {**os.environ, **code_copy.environment(tree)}
         if threads is not None:
             environment |= {"OMP_NUM_THREADS": str(threads), **MEMORY}
         self.process = subprocess.Popen(
@@ -133,7 +135,7 @@ def side_by_side(case: Case, names: Sequence[str]) -> Iterator[dict[str, Any]]:
 
     The gain is that of items a second. Both are timed in turn.
     """
-    threads, count = cores(), min(cores(), 8)
+    threads, count = cores(), min(cores(), MOST)
     if count == 1:
         return
     with contextlib.ExitStack() as stack:

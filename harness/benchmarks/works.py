@@ -12,7 +12,6 @@ import itertools
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from harness.experiments.experiment import Experiment, with_variant
 from harness.experiments.fields import with_fields
 from harness.experiments.scales import scale
 from harness.system.errors import Mistake
-from harness.system.machine import Machine, this_machine
+from harness.system.machine import Machine, this_machine, timed
 
 WARM_UP = 2  # calls before the first that counts
 CLASSES = 10
@@ -264,29 +263,22 @@ def ready(e: Experiment) -> Iterator[bool]:
 
 def seconds(call: Callable[[], object], calls: int) -> float:
     """The seconds of some calls, with their work on a GPU."""
-    import torch
-
-    began = time.perf_counter()
-    for _ in range(calls):
-        call()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return timed(lambda: [call() for _ in range(calls)])
 
 
 def serve(e: Experiment, machine: Machine) -> None:
     """Answers the lines on standard input until it ends."""
-    name, timed = "", None
+    name, work = "", None
     for line in sys.stdin:
         asked = json.loads(line)
         try:
             if asked["work"] != name:
-                timed = None
+                work = None
                 gc.collect()
-                name, timed = asked["work"], WORKS[asked["work"]](e, machine)
-                seconds(timed.call, WARM_UP)
-            assert timed is not None
-            answer: dict[str, Any] = {"seconds": seconds(timed.call, asked["calls"])}
+                name, work = asked["work"], WORKS[asked["work"]](e, machine)
+                seconds(work.call, WARM_UP)
+            assert work is not None
+            answer: dict[str, Any] = {"seconds": seconds(work.call, asked["calls"])}
         except Exception as error:  # a revision may not have it
             name, answer = "", {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)

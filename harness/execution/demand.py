@@ -11,6 +11,8 @@ from harness.planning.stage import require_even
 from harness.planning.task import Task
 from harness.store.runs import FINAL, Store
 
+WORKERS = 2  # tasks at a time, where neither the user nor the executor chooses
+
 
 class Demand(Protocol):
     """The tasks that a command wants. Executors ask again and again: a trial of a sweep depends on earlier trials."""

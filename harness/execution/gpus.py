@@ -23,3 +23,9 @@ def visible() -> list[int]:
         ["nvidia-smi", "-L"], capture_output=True, encoding="utf-8", errors="replace", check=False
     ).stdout
     return list(range(listed.count("UUID")))
+
+
+def in_turn(processes: int, slot: int) -> tuple[int, ...]:
+    """The GPUs of the `processes` of a slot, assigned in turn; none if this machine has none. Raises `Mistake`."""
+    here = visible()
+    return tuple(here[(slot * processes + k) % len(here)] for k in range(processes)) if here else ()

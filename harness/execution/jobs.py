@@ -181,13 +181,20 @@ def lost(run: Run, job: SubmittedJob, ended: str, failed: bool) -> None:
 
     A `failed` run waits for a retry. A run that something else ended goes on with the next command.
     """
+    reason = f"its {job.executor} job {job.id} {ended}; log: {job.log}"
+    abandon(run, ("running", "waiting"), "failed" if failed else "stopped", reason)
+
+
+def abandon(run: Run, states: tuple[str, ...], outcome: str, reason: str) -> bool:
+    """Ends a run whose process is gone, if it is in one of `states` and no other process runs it; whether it did."""
     try:
         run.lock.acquire(timeout=1)  # a process that tests the lock holds it for a moment
     except Timeout:
-        return
+        return False
     try:
-        if run.state in ("running", "waiting"):
-            run.abandon("failed" if failed else "stopped", f"its {job.executor} job {job.id} {ended}; log: {job.log}")
+        if abandoned := run.state in states:
+            run.abandon(outcome, reason)
+        return abandoned
     finally:
         run.lock.release()
 

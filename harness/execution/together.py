@@ -22,18 +22,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import psutil
-from filelock import Timeout
 from tqdm import tqdm
 
-from harness.execution import gpus
+from harness.execution import code_copy, gpus
 from harness.execution.demand import Backlog, Options, ready
+from harness.execution.jobs import abandon
 from harness.experiments.scales import SCALES
 from harness.planning.task import Task
 from harness.store.runs import Store
 from harness.system import surroundings
 from harness.system.environment import CHECKOUT
 from harness.system.errors import Mistake
-from harness.system.machine import MEMORY, cores
+from harness.system.machine import MEMORY, threads
 from harness.system.signals import stop_on_signal
 
 MOST = 8  # processes by default
@@ -50,21 +50,20 @@ def processes_for(tasks: list[Task], options: Options) -> int:
     most = options.workers
     if most is None:
         small = all(t.experiment.scale in SCALES and SCALES[t.experiment.scale].small for t in tasks)
-        threads = surroundings.threads() or cores()
         room = int(psutil.virtual_memory().available / 2**30 / GIB)
-        most = min(MOST, threads, room) if small else 1
+        most = min(MOST, threads(), room) if small else 1
     return max(1, min(most, len({t.experiment for t in tasks})))
 
 
 def execute(backlog: Backlog, waiting: list[Task], processes: int) -> None:
     """Runs `waiting` and what else the demand wants meanwhile, in `processes` processes."""
     demand, store, options = backlog.demand, backlog.store, backlog.options
-    threads = max(1, (surroundings.threads() or cores()) // processes)
+    share = max(1, threads() // processes)
     if not options.quiet:
-        each = f"{threads} thread{'s' if threads > 1 else ''} each"
+        each = f"{share} thread{'s' if share > 1 else ''} each"
         print(f"{backlog.summary}, {processes} at a time with {each}", file=sys.stderr, flush=True)
     with stop_on_signal() as should_stop, contextlib.ExitStack() as stack:
-        helpers = [stack.enter_context(_helper(store, threads, slot)) for slot in range(processes)]
+        helpers = [stack.enter_context(_helper(store, share, slot)) for slot in range(processes)]
         bar = stack.enter_context(tqdm(total=len(backlog.taken), unit="stage", disable=options.quiet))
         while True:
             for helper in helpers:
@@ -85,7 +84,7 @@ def execute(backlog: Backlog, waiting: list[Task], processes: int) -> None:
                     helper.stop()
             for slot, helper in enumerate(helpers):
                 if helper.task is None and helper.process.poll() is not None and not should_stop():
-                    helpers[slot] = stack.enter_context(_helper(store, threads, slot))
+                    helpers[slot] = stack.enter_context(_helper(store, share, slot))
             waiting = backlog.refilled(waiting)
             bar.total = len(backlog.taken)
     if should_stop():
@@ -127,33 +126,18 @@ def _settle(helper: _Helper, store: Store) -> None:
     if helper.answers.read(1) or task is None:
         return
     helper.process.wait()
-    run = task.run_in(store)
-    try:
-        run.lock.acquire(timeout=1)  # a process that tests the lock holds it for a moment
-    except Timeout:
-        return
-    try:
-        if run.state == "running":
-            run.abandon("stopped", f"its process ended with code {helper.process.returncode}: the same command goes on")
-            print(f"{run.stage} {run.key} stopped: {run.status()['reason']}", file=sys.stderr, flush=True)
-    finally:
-        run.lock.release()
+    run, reason = task.run_in(store), f"its process ended with code {helper.process.returncode}"
+    if abandon(run, ("running",), "stopped", f"{reason}: the same command goes on"):
+        print(f"{run.stage} {run.key} stopped: {reason}: the same command goes on", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def _helper(store: Store, threads: int, slot: int) -> Iterator[_Helper]:
-    """A process that waits for tasks. It ends at its next step when this one ends, however it does."""
-    paths = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    here: list[int] = []
+def _helper(store: Store, share: int, slot: int) -> Iterator[_Helper]:
+    """A process with `share` threads for tasks. It ends at its next step when this one ends, however it does."""
+    environment = {**os.environ, **code_copy.environment(CHECKOUT), **MEMORY, "OMP_NUM_THREADS": str(share)}
     with contextlib.suppress(Mistake):  # GPUs without numbers: all processes see all of them
-        here = gpus.visible()
-    environment = {
-        **os.environ,
-        **MEMORY,
-        "PYTHONPATH": paths,
-        "OMP_NUM_THREADS": str(threads),
-        **({"CUDA_VISIBLE_DEVICES": str(here[slot % len(here)])} if here else {}),
-    }
+        if assigned := gpus.in_turn(1, slot):
+            environment["CUDA_VISIBLE_DEVICES"] = str(assigned[0])
     command = [sys.executable, "-m", "harness.execution.together", str(store.root.absolute())]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
     try:

@@ -99,7 +99,6 @@ def run(work: Work) -> Outcome:
         weights=lambda step: factors,
         validate=_validation(work),
         snapshot=weights.keep_snapshots(work.run, training.steps),
-        snapshots=snapshot_steps(training.steps),
     )
     train(work, training, learner)
     facts = teacher.teaching.facts if teacher else {}

@@ -81,7 +81,6 @@ def run(work: Work) -> Outcome:
         weights=objective.weights,
         validate=Validation(open_split(folder, "val").images, machine),
         snapshot=weights.keep_snapshots(work.run, training.steps),
-        snapshots=snapshot_steps(training.steps),
         batches=tokenizer_batches(experiment),
         opponent=opponent,
     )

@@ -64,8 +64,7 @@ def this_machine() -> Machine:
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on CUDA need it
-    threads = surroundings.threads() or cores()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads())
     _keep_memory()
     torch.use_deterministic_algorithms(True)
     # No code here reads memory before it writes it, and filling memory takes time.
@@ -74,10 +73,10 @@ def this_machine() -> Machine:
         torch.cuda.set_device(local_rank() % torch.cuda.device_count())
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
         native = torch.cuda.get_device_capability() >= (8, 0)
-        return Machine("cuda", "bfloat16" if native else "float32", threads)
+        return Machine("cuda", "bfloat16" if native else "float32", threads())
     flags = _cpu_flags()
     native = "amx_bf16" in flags or "avx512_bf16" in flags
-    return Machine("cpu", "bfloat16" if native else "float32", threads)
+    return Machine("cpu", "bfloat16" if native else "float32", threads())
 
 
 def _keep_memory() -> None:
@@ -128,6 +127,11 @@ def peak_memory_bytes() -> int:
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts in bytes
+
+
+def threads() -> int:
+    """The threads that this process may use, by the rule above."""
+    return surroundings.threads() or cores()
 
 
 def cores() -> int:

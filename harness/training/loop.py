@@ -8,7 +8,7 @@ import gc
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from harness.experiments.experiment import Training
+from harness.networks.weights import snapshot_steps
 from harness.planning.stage import Stopped, Work, require_even
 from harness.system.randomness import Part
 from harness.training import ema
@@ -50,9 +51,9 @@ class Learner(Generic[Model]):
 
     `objective(**batch(step, part))` returns the terms of the loss for a part of the global batch, as means over that
     part; `weights(step)` are their factors. `averaged` is the objective or a module of it: its moving average is
-    validated, kept, and given to `snapshot` after the steps in `snapshots`. `batches` is explained in `harness.stages`;
-    the default is the whole batch. `opponent` adds its own term and learns beside the objective; `batch` must then
-    return the images `x` and `draws`.
+    validated, kept, and given to `snapshot` after each of the `snapshot_steps`. `batches` is explained in
+    `harness.stages`; the default is the whole batch. `opponent` adds its own term and learns beside the objective;
+    `batch` must then return the images `x` and `draws`.
     """
 
     objective: nn.Module
@@ -61,7 +62,6 @@ class Learner(Generic[Model]):
     weights: Callable[[int], dict[str, float]]
     validate: Callable[[Model], dict[str, float]]
     snapshot: Callable[[int, Model], None] | None = None
-    snapshots: Collection[int] = ()
     batches: tuple[int, ...] = ()
     opponent: Adversary | None = None
 
@@ -80,7 +80,7 @@ def train(work: Work, training: Training, learner: Learner[Model]) -> Trained[Mo
     if start == 0:
         work.run.curves.rewind()
         work.run.curves.log(0, learner.validate(loop.ema))
-    save, pace = CheckpointWriter(work, loop.state), _Pace()
+    save, pace = CheckpointWriter(work, loop.state), _Pace(start)
     with _little_garbage(), work.progress(training.steps, "step", start) as bar:
         for step in range(start, training.steps):
             if work.processes.any(work.should_stop()):
@@ -89,15 +89,15 @@ def train(work: Work, training: Training, learner: Learner[Model]) -> Trained[Mo
                 raise Stopped
             terms = loop.step(step)
             done = step + 1
-            pace.count()
             if done % LOG_STEPS == 0 or done == training.steps:
                 bar.show({"loss": f"{loop.log(done, terms)['loss']:.4f}"})
-                pace.read()
-            if loop.look(done) or save.due:
-                if save.due:
-                    loop.check()
-                    save(done)
-                pace.restart()
+                pace.read(done)
+            looked, saves = loop.look(done), save.due
+            if saves:
+                loop.check()
+                save(done)
+            if looked or saves:
+                pace.restart(done)
             bar.update()
     return Trained(loop.ema, pace.facts)
 
@@ -116,22 +116,18 @@ def _little_garbage() -> Iterator[None]:
 class _Pace:
     """The time of a step: the median over intervals that end with waiting for the device."""
 
-    def __init__(self) -> None:
+    def __init__(self, done: int) -> None:
         self.seconds: list[float] = []
-        self.restart()
+        self.restart(done)
 
-    def restart(self) -> None:
-        """Begins an interval."""
-        self.began, self.steps = time.perf_counter(), 0
+    def restart(self, done: int) -> None:
+        """Begins an interval after `done` steps."""
+        self.began, self.first = time.perf_counter(), done
 
-    def count(self) -> None:
-        """Counts a step."""
-        self.steps += 1
-
-    def read(self) -> None:
-        """Ends an interval, right after the device was waited for, and begins the next one."""
-        self.seconds.append((time.perf_counter() - self.began) / self.steps)
-        self.restart()
+    def read(self, done: int) -> None:
+        """Ends an interval after `done` steps, right after the device was waited for, and begins the next one."""
+        self.seconds.append((time.perf_counter() - self.began) / (done - self.first))
+        self.restart(done)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -151,6 +147,7 @@ class _Loop(Generic[Model]):
         self.optimizer = adamw(training, self.parameters)
         self.ema = ema.copy_of(learner.averaged)
         self.divergence = Divergence("the loss or its gradient", work.machine.device)
+        self.snapshots = snapshot_steps(training.steps)
         _economise(work, learner.objective)
         self.forward = _distributed(learner.objective) if size > 1 else learner.objective
 
@@ -223,15 +220,15 @@ class _Loop(Generic[Model]):
         """Validates and saves a snapshot after `done` steps, if due; returns whether any was. Raises `Diverged`."""
         learner, last = self.learner, self.training.steps
         validates = done % max(1, last // VALIDATIONS) == 0 or done == last
-        saves = done in learner.snapshots
-        if validates or saves:
-            self.check()
+        snapshot = learner.snapshot if done in self.snapshots else None
+        if not validates and snapshot is None:
+            return False
+        self.check()
         if validates:
             self.work.run.curves.log(done, learner.validate(self.ema))
-        if saves:
-            assert learner.snapshot is not None
-            learner.snapshot(done, self.ema)
-        return validates or saves
+        if snapshot is not None:
+            snapshot(done, self.ema)
+        return True
 
 
 def _distributed(model: nn.Module) -> nn.Module:

@@ -19,6 +19,7 @@ from harness.experiments.scales import SCALES, scale
 from harness.planning.task import tasks
 from harness.store.curves import CURVES
 from harness.store.runs import Store
+from harness.system import machine
 from harness.system.files import read_json
 from tests.conftest import experiment
 
@@ -108,7 +109,7 @@ def planned(name: str, variants: tuple[str, ...]) -> list[together.Task]:
 
 
 def test_small_scales_share_the_cores(monkeypatch):
-    monkeypatch.setattr(together, "cores", lambda: 6)
+    monkeypatch.setattr(machine, "cores", lambda: 6)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     seven = (
         "kl_vae",

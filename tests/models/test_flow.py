@@ -206,9 +206,9 @@ def test_direction_is_of_the_channels_of_every_token():
     """A factor for each token changes no direction; one for each channel does, and so a wrong axis would show."""
     b, length, z = SHAPE
     of_tokens = DRAWS.uniform("of tokens", b, length, 1) + 0.1
-    of_channels = DRAWS.uniform("of channels", 1, 1, z) + 0.1
+    of_channels = torch.linspace(0.1, 1.1, z).expand(1, 1, z)
     assert echoed(of_tokens).terms["direction"].item() == pytest.approx(0, abs=1e-5)
-    assert echoed(of_channels).terms["direction"].item() > 0.02
+    assert echoed(of_channels).terms["direction"].item() > 0.05
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.3, 1.0])

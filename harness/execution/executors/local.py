@@ -15,7 +15,7 @@ import psutil
 from tqdm import tqdm
 
 from harness.execution import code_copy, gpus, jobs
-from harness.execution.demand import Backlog, Demand, Options, ready
+from harness.execution.demand import WORKERS, Backlog, Demand, Options, ready
 from harness.execution.jobs import Job, SubmittedJob
 from harness.planning.task import Task
 from harness.store.runs import Store
@@ -24,7 +24,6 @@ from harness.system.machine import cores
 from harness.system.signals import stop_on_signal
 
 about = "several at a time on this machine (--workers), each in separate processes"
-WORKERS = 2
 POLL_SECONDS = 0.2
 SIGNAL_SECONDS = 5.0
 YEAR_MINUTES = 365 * 24 * 60  # Submitit ends a job after two minutes by default
@@ -90,7 +89,7 @@ def _start(task: Task, store: Store, label: str, options: Options, slot: int, fo
 
     resources = options.cluster.resources(task.stage, task.experiment.scale)
     executor = submitit.LocalExecutor(folder)
-    assigned = _gpus(resources.processes, slot)
+    assigned = gpus.in_turn(resources.processes, slot)
     executor.update_parameters(
         timeout_min=YEAR_MINUTES,
         tasks_per_node=resources.processes,
@@ -120,12 +119,6 @@ def _environment(code: Path, processes: int) -> Iterator[None]:
         os.environ.clear()
         os.environ.update(before)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
-
-def _gpus(processes: int, slot: int) -> tuple[int, ...]:
-    """The GPUs of the processes of a job, assigned in turn; none if this machine has none."""
-    here = gpus.visible()
-    return tuple(here[(slot * processes + k) % len(here)] for k in range(processes)) if here else ()
 
 
 def queue(submitted: list[SubmittedJob]) -> dict[str, str]:
