@@ -30,6 +30,9 @@ class Transformer:
         if self.width % self.heads or self.width % 4:  # 4: sine and cosine of two image axes
             raise ValueError(f"width {self.width} is not a multiple of heads = {self.heads} and of 4")
 
+    def __str__(self) -> str:
+        return f"{self.width} x {self.depth}"
+
     @property
     def parameters(self) -> int:
         """Number of weights and biases in the blocks and the final norm."""

@@ -98,7 +98,9 @@ class Result:
             return self.state
         if not self.experiment.tokenizer.gaussian.on:
             return "undefined (no KL)"
-        return collapse.status(self.curve("val/kl").tolist(), self.curve("val/active_units").tolist())
+        optimum = self.value("linear_gaussian_kl")
+        kl, shuffled = (self.curve(f"val/{name}").tolist() for name in ("kl", "shuffled_error"))
+        return collapse.status(kl, shuffled, optimum.value if optimum else None)
 
 
 def load(

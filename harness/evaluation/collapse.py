@@ -8,73 +8,84 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from harness.experiments.experiment import Experiment
     from models.posterior import Posterior
 
 
-ACTIVE_VARIANCE = 0.01  # a unit is active if its posterior mean varies more than this over images (Burda et al. 2016)
-RISE_NATS = 1.0  # KL rose if it was once this many nats per image above its earlier minimum
-RISE_UNITS = 0.05  # active units rose if their share was once this much above its earlier minimum
-COLLAPSED_SHARE = 0.1  # collapsed if less than this share of the rise is left at the end
-PARTLY_SHARE = 0.5  # partly if less than this share of the rise is left, or of the units active, at the end
-EIGENVALUE_IMAGES = 4096  # the pixel covariance is over these first images
+ACTIVE_NATS = 0.01  # a unit is active if its KL is above this on average over images, and
+ACTIVE_VARIANCE = 0.01  # if its posterior mean varies more than this over images (Burda et al. 2016)
+USED_ERROR = 0.01  # the decoder uses the latents if those of another image raise the squared error by this
+LEAST_NATS = 1.0  # KL below this is no information
+COLLAPSED_SHARE = 0.1  # collapsed if less than this share of the information is left at the end
+PARTLY_SHARE = 0.5  # partly if less than this share is left, or less than this share of the linear-Gaussian KL
 LEAST_VARIANCE = 1e-10  # total over the dimensions of the posterior means: anything smaller is rounding
 BLOCK = 512  # images at a time for the densities under all posteriors
 
 
 RULES = (
-    f"`never active`: KL never rose {RISE_NATS:g} nat per image above its earlier minimum. "
-    f"`collapsed`: it rose, and at the end less than {COLLAPSED_SHARE:.0%} of the rise is left, or no unit is active. "
-    f"`partly`: less than {PARTLY_SHARE:.0%} of the rise is left, or fewer than {PARTLY_SHARE:.0%} of the units are "
-    "active. `active`: otherwise. A deterministic bottleneck has no KL and no status."
+    "Latents hold information while the decoder uses them (those of another image raise the squared error by "
+    f"{USED_ERROR:g} or more) and their KL is at least {LEAST_NATS:g} nat. What is kept is the smaller of two shares "
+    "at the end: of the largest KL while they were used, and of the largest such rise of the error. "
+    f"`never active`: they never held any. `collapsed`: less than {COLLAPSED_SHARE:.0%} is kept, or KL ends below "
+    f"{LEAST_NATS:g} nat. `partly`: less than {PARTLY_SHARE:.0%} is kept, or KL ends below {PARTLY_SHARE:.0%} of the "
+    "linear-Gaussian KL. `active`: otherwise. A deterministic bottleneck has no KL and no status."
 )
 
 
-def status(kl: list[float], active_units: list[float]) -> str:
-    """The status by `RULES`, from KL (nats per image) and the share of active units in the order of training."""
-    floor, rise, _ = _largest_rise(kl)
-    if rise < RISE_NATS:
-        return "never active"
-    left = (kl[-1] - floor) / rise
-    if left < COLLAPSED_SHARE or active_units[-1] == 0:
-        return "collapsed"
-    return "partly" if left < PARTLY_SHARE or active_units[-1] < PARTLY_SHARE else "active"
+def status(kl: list[float], shuffled: list[float], optimum: float | None = None) -> str:
+    """The status by `RULES`, from KL (nats per image) and shuffled-latent error in the order of training.
 
-
-def kept(curve: list[float], least_rise: float) -> float:
-    """The share of its rise that a curve has left at the end, in [0, 1]; 0 if it never rose by `least_rise`."""
-    floor, rise, _ = _largest_rise(curve)
-    return 0.0 if rise < least_rise else min(1.0, max(0.0, (curve[-1] - floor) / rise))
-
-
-def lost_at(steps: list[int], curve: list[float], least_rise: float) -> int | None:
-    """The step from which less than `PARTLY_SHARE` of the rise is left for good; None if there is no such step.
-
-    For a curve that never rose by `least_rise` it is the first step.
+    `optimum` is the KL of the best linear-Gaussian model at the same weight, if known.
     """
-    floor, rise, peak = _largest_rise(curve)
-    if rise < least_rise:
-        return steps[0]
+    left = kept(kl, shuffled)
+    if _most(kl, shuffled) is None:
+        return "never active"
+    if left[-1] < COLLAPSED_SHARE or kl[-1] < LEAST_NATS:
+        return "collapsed"
+    below = optimum is not None and kl[-1] < PARTLY_SHARE * optimum
+    return "partly" if left[-1] < PARTLY_SHARE or below else "active"
+
+
+def kept(kl: list[float], shuffled: list[float]) -> list[float]:
+    """The share of its largest information that a training has at every moment, in [0, 1], by `RULES`.
+
+    It is 0 everywhere if the latents never hold information. Before the maximum it is what they hold so far.
+    """
+    most = _most(kl, shuffled)
+    if most is None:
+        return [0.0] * len(kl)
+    shares = (min(k / most[0], s / most[1]) for k, s in zip(kl, shuffled, strict=True))
+    return [min(1.0, max(0.0, share)) for share in shares]
+
+
+def lost_at(steps: list[int], kl: list[float], shuffled: list[float]) -> int | None:
+    """The step from which less than `PARTLY_SHARE` is kept for good; None if there is no such step.
+
+    For latents that never hold information it is the first step.
+    """
+    left = kept(kl, shuffled)
     lost = None
-    for step, value in zip(reversed(steps[peak:]), reversed(curve[peak:]), strict=True):
-        if (value - floor) / rise >= PARTLY_SHARE:
+    for step, share in zip(reversed(steps), reversed(left), strict=True):
+        if share >= PARTLY_SHARE:
             break
         lost = step
     return lost
 
 
-def _largest_rise(curve: list[float]) -> tuple[float, float, int]:
-    """The largest rise of a curve above its earlier minimum: that minimum, the rise, and the index of its top."""
-    least, floor, rise, top = curve[0], curve[0], 0.0, 0
-    for index, value in enumerate(curve):
-        least = min(least, value)
-        if value - least > rise:
-            rise, floor, top = value - least, least, index
-    return floor, rise, top
+def _most(kl: list[float], shuffled: list[float]) -> tuple[float, float] | None:
+    """The largest KL while the latents are used, and the largest shuffled-latent error; None without information."""
+    used = [k for k, s in zip(kl, shuffled, strict=True) if s >= USED_ERROR]
+    return (max(used), max(shuffled)) if used and max(used) >= LEAST_NATS else None
 
 
-def active_units(mean: torch.Tensor) -> torch.Tensor:
-    """A mask (L, Z) of the active units, by the variance over images of the posterior mean (n, L, Z)."""
-    return mean.float().var(0) > ACTIVE_VARIANCE
+def active_units(posterior: Posterior) -> torch.Tensor:
+    """A mask (L, Z) of the active units of posteriors (n, L, Z), by their KL and the variance of their mean.
+
+    The variance alone would count units of an untrained encoder; the KL alone would count units whose posterior is the
+    same for all images. A deterministic bottleneck has the variance only.
+    """
+    varies = posterior.mean.float().var(0) > ACTIVE_VARIANCE
+    return varies if posterior.log_variance is None else varies & (posterior.kl().mean(0) > ACTIVE_NATS)
 
 
 def mutual_information(posterior: Posterior, noise: torch.Tensor) -> tuple[float, float]:
@@ -154,25 +165,21 @@ def covariance_eigenvalues(x: np.ndarray) -> np.ndarray:
     return np.linalg.eigvalsh(gram / (len(x) - 1))[::-1].copy()
 
 
-def pixel_eigenvalues(images: np.ndarray) -> np.ndarray:
-    """Eigenvalues, largest first, of the pixel covariance on [-1, 1] over the first of uint8 images (n, H, W, 3)."""
-    import numpy as np
-
-    first = images[:EIGENVALUE_IMAGES]
-    return covariance_eigenvalues(first.reshape(len(first), -1).astype(np.float32) / np.float32(127.5) - 1)
+def water_level(experiment: Experiment) -> float:
+    """The variance below which the linear-Gaussian optimum leaves out a component: KL weight x 3HW / 2."""
+    return experiment.tokenizer.gaussian.kl_weight * 3 * experiment.data.image_size**2 / 2
 
 
-def linear_gaussian_kl(eigenvalues: np.ndarray, pixels: int, kl_weight: float, dimensions: int) -> float:
-    """KL in nats per image that the best linear-Gaussian model spends at this weight, by reverse water-filling.
+def linear_gaussian_kl(eigenvalues: np.ndarray, level: float, dimensions: int) -> float:
+    """KL in nats per image that the best linear-Gaussian model spends at a water level, by reverse water-filling.
 
-    The model minimises the mean squared error over the D = 3HW `pixels` plus `kl_weight` times KL. The data are
-    Gaussian with these `eigenvalues` of the pixel covariance (on [-1, 1]); there are at most `dimensions` latent
-    dimensions. Every eigenvalue above the water level kl_weight D / 2 costs half its log-ratio to that level (Cover &
-    Thomas, Sec. 10.3.3). This holds for the squared error alone, without a perceptual term.
+    The model minimises the mean squared error over the D = 3HW pixels plus a KL weight times KL. The data are Gaussian
+    with these `eigenvalues` of the pixel covariance (on [-1, 1]); there are at most `dimensions` latent dimensions.
+    Every eigenvalue above the water level costs half its log-ratio to that level (Cover & Thomas, Sec. 10.3.3). This
+    holds for the squared error alone, without a perceptual term.
     """
     import numpy as np
 
-    level = kl_weight * pixels / 2
     if level == 0:
         return float("inf")
     largest = np.sort(eigenvalues)[::-1][:dimensions]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness.evaluation.reference import TrainingFeatures
 from harness.experiments.experiment import Experiment
@@ -18,20 +18,35 @@ if TYPE_CHECKING:
 REFERENCE_IMAGES = 10_000  # maximum for precision and recall, as in ADM's evaluator
 
 
+class LatentSets(NamedTuple):
+    """Generated latents (n, L, Z) and samples of the posteriors of training images (m, L, Z), normalised alike."""
+
+    generated: Tensor
+    encoded: Tensor
+
+
 class Generated:
     """The input of metrics: outputs of a network for a set of n images, and its features of the training images.
 
-    `how` describes in protocols how the images were made. `step` is the training step of the generator.
+    `how` describes in protocols how the images were made. `step` is the training step of the generator. `latents` are
+    those of the images, to be compared with encoded ones.
     """
 
     paired = False  # images and reference are compared as sets
     names = ()
 
     def __init__(
-        self, outputs: Outputs, reference: TrainingFeatures, experiment: Experiment, split: str, how: str, step: int = 0
+        self,
+        outputs: Outputs,
+        reference: TrainingFeatures,
+        experiment: Experiment,
+        split: str,
+        how: str,
+        step: int = 0,
+        latents: LatentSets | None = None,
     ):
         self.outputs, self.reference, self.experiment = outputs, reference, experiment
-        self.split, self.how, self.step = split, how, step
+        self.split, self.how, self.step, self.latents = split, how, step, latents
 
     @property
     def reference_images(self) -> int:

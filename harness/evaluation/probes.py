@@ -10,7 +10,7 @@ from harness.evaluation.records import Value
 
 if TYPE_CHECKING:
     import numpy as np
-    from sklearn.pipeline import Pipeline
+    from sklearn.base import ClassifierMixin
     from torch import Tensor
 
 PENALTY_C = 0.1  # inverse strength of the l2 penalty, the same for every row
@@ -18,14 +18,15 @@ CLASSIFIER = f"logistic regression, l2 penalty with C = {PENALTY_C}"
 
 
 def accuracy(
-    m: Reconstructed, fit: Callable[[np.ndarray, np.ndarray], Pipeline], pool: Callable[[Tensor], np.ndarray]
+    m: Reconstructed, fit: Callable[[np.ndarray, np.ndarray], ClassifierMixin], pool: Callable[[Tensor], np.ndarray]
 ) -> Value:
     """The accuracy in % on the split of a classifier that `fit` fits on training images.
 
-    `pool` turns posterior means (n, L, Z) into its features (n, D).
+    `pool` turns latents (n, L, Z) into its features (n, D). These are not scaled one by one: that would blow up units
+    that hold no information, and read from them what the noise of the posterior hides from a generator.
     """
-    latents, labels = m.train_latents
-    return Value(100 * fit(pool(latents), labels).score(pool(m.posterior.mean), m.images.labels), len(m.images))
+    train, train_labels, latents, labels = m.probed
+    return Value(100 * fit(pool(train), train_labels).score(pool(latents), labels), len(labels))
 
 
 def flattened(latents: Tensor) -> np.ndarray:
@@ -33,20 +34,16 @@ def flattened(latents: Tensor) -> np.ndarray:
     return latents.flatten(1).numpy()
 
 
-def fit(features: np.ndarray, labels: np.ndarray) -> Pipeline:
-    """A logistic regression fitted on standardised features (n, D); its `score` is its accuracy in [0, 1]."""
+def fit(features: np.ndarray, labels: np.ndarray) -> ClassifierMixin:
+    """A logistic regression fitted on features (n, D); its `score` is its accuracy in [0, 1]."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY_C, max_iter=2000, tol=1e-3)).fit(
-        features, labels
-    )
+    return LogisticRegression(C=PENALTY_C, max_iter=2000, tol=1e-3).fit(features, labels)
 
 
 def features(m: Reconstructed, pooling: str) -> str:
     """The protocol text on the features of a classifier and its training images."""
     return (
-        f"on posterior means, {pooling}, standardised by those it is fitted on, the first {len(m.train_latents[0])} "
-        "images of train; nothing masked"
+        f"on samples of the posterior, normalised in every channel as a generator's are, {pooling}, the first "
+        f"{len(m.probed.train)} images of train; nothing masked"
     )

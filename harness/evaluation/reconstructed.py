@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.data.splits import Split
+    from harness.evaluation.components import Components
+    from models.linear import LinearTokenizer
     from models.posterior import Posterior
     from models.tokenizer import Tokenizer
 
@@ -38,18 +40,35 @@ class Compared(NamedTuple):
     originals: Tensor
 
 
+class Probed(NamedTuple):
+    """Latents (n, L, Z) and classes (n,) of training images and of the images of a split."""
+
+    train: Tensor
+    train_labels: np.ndarray
+    latents: Tensor
+    labels: np.ndarray
+
+
 class Reconstructed:
     """The input of metrics: one tokenizer on one split. Everything is computed once, on first use.
 
-    Reconstructions and originals are never all in memory: use `pairs`.
+    Reconstructions and originals are never all in memory: use `pairs`. `components` are those of the training images'
+    pixels, for the linear-Gaussian reference.
     """
 
     paired = True  # reconstructions and originals are compared one by one
 
     def __init__(
-        self, tokenizer: Tokenizer, experiment: Experiment, machine: Machine, data: Path, split: str, step: int
+        self,
+        tokenizer: Tokenizer | LinearTokenizer,
+        experiment: Experiment,
+        machine: Machine,
+        data: Path,
+        split: str,
+        step: int,
+        components: Components | None = None,
     ):
-        self.tokenizer = tokenizer.to(machine.device)
+        self.tokenizer, self.components = tokenizer.to(machine.device), components
         self.experiment, self.machine, self.data, self.split, self.step = experiment, machine, data, split, step
 
     def __len__(self) -> int:
@@ -157,16 +176,25 @@ class Reconstructed:
         return torch.stack(errors) - squared_errors(originals, self._decode(z)).mean()
 
     @cached_property
-    def train_latents(self) -> tuple[Tensor, np.ndarray]:
-        """Posterior means (n, L, Z) of the first training images, and their labels (n,)."""
+    def probed(self) -> Probed:
+        """What a generator gets, for classifiers: posterior samples, normalised in every channel as its latents are."""
         import torch
 
         from harness.data.splits import open_split
+        from harness.latents.statistics import LatentMoments
+        from harness.system.randomness import Draws
 
         train = open_split(self.data, "train")
         labels = train.labels[: self.experiment.evaluation.probe_images]
-        parts = (self._encode(train.images[rows]).mean for rows in chunks(len(labels)))
-        return torch.cat(list(parts)), labels
+        moments, samples = LatentMoments(self.posterior.mean.shape[2]), []
+        for rows in chunks(len(labels)):
+            posterior = self._encode(train.images[rows])
+            draws = Draws(self.experiment.seed, "probe", rows.start)
+            samples.append(posterior.sample(draws.normal("train", *posterior.mean.shape)))
+            moments.add(posterior)
+        statistics = moments.statistics()
+        z = self.posterior.sample(self.noise)
+        return Probed(statistics.normalise(torch.cat(samples)), labels, statistics.normalise(z), self.images.labels)
 
     @cached_property
     def _compared(self) -> Compared:

@@ -15,7 +15,7 @@ from harness.system import plugins
 
 PROTOCOL = "lite"  # for metrics measured by Lite2 and for metrics without a network
 
-SETS = ("samples", "guided", "prior", "real", "mean image", "noise")
+SETS = ("samples", "guided", "prior", "reconstructions", "real", "fresh", "mean image", "noise")
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Validation:
 
 
 def _of_latents(posterior: Posterior) -> dict[str, float]:
-    active = active_units(posterior.mean).float().mean().item()
+    active = active_units(posterior).float().mean().item()
     if posterior.log_variance is None:
         return {"val/active_units": active}
     return {"val/active_units": active, "val/kl": posterior.kl().sum((1, 2)).mean().item()}

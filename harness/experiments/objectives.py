@@ -72,8 +72,13 @@ def objectives(names: str) -> tuple[Objective, ...]:
 
 
 def stages(chosen: tuple[Objective, ...]) -> tuple[str, ...]:
-    """The stages whose results the objectives read; results of a generator come with those of its tokenizer."""
+    """The stages whose results the objectives read; results of a generator come with those of its tokenizer.
+
+    Reconstructions come with those of principal components.
+    """
     wanted = {o.stage for o in chosen}
     if "generation" in wanted:
         wanted.add("evaluation")
-    return tuple(stage for stage in ("diagnosis", "evaluation", "generation") if stage in wanted)
+    if "evaluation" in wanted:
+        wanted.add("pca")
+    return tuple(stage for stage in ("pca", "diagnosis", "evaluation", "generation") if stage in wanted)

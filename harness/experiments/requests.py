@@ -102,7 +102,12 @@ class Request(ABC):
             name, _, argument = self.data.partition(":")
             plugins.load("harness.data.sets", name, "data set")
             fields = {"data.name": name, "data.argument": argument}
-        fields |= variant_fields(row.variant) | self.scale.rungs(row.rungs) | self.study.fields | row.fields
+        fields |= (
+            variant_fields(row.variant)
+            | self.scale.rungs(self.study.rungs | row.rungs)
+            | self.study.fields
+            | row.fields
+        )
         of_scale: dict[str, Any] = flat(self.scale.experiment)
         known = of_scale | fields
         return fields | {path: known.get(path, 0.0) * factor for path, factor in row.times.items()}
@@ -192,8 +197,9 @@ def with_seeds(experiment: Experiment, seeds: int) -> list[Experiment]:
 
 def stages_of_row(experiment: Experiment) -> tuple[str, ...]:
     """The stages that a row of a table reads; their inputs follow from them."""
+    linear = ("pca", *(("linear_gaussian",) if experiment.tokenizer.gaussian.on else ()))
     generator_stages = ("generator_snapshots", "generation") if experiment.generator.on else ()
-    return ("difficulty", "snapshots", "evaluation", *generator_stages)
+    return ("difficulty", *linear, "snapshots", "evaluation", "pca_active", *generator_stages)
 
 
 ROW = "row"  # the name of the choice between several rows in Optuna

@@ -149,7 +149,10 @@ LIGHTNINGDIT_XL = {
     "generator.training.learning_rate": 2e-4,
     "generator.training.beta2": 0.95,
 }
+FIXED: Rungs = {"each row's": {}}  # a search would take longer than the table: one scale for all rows
+SEARCHED: Rungs = {"each row's": {"guidance.scales": (1.0, 1.5, 2.0, 2.5, 3.0, 4.0)}}
 PAPER_LADDERS: dict[str, Rungs] = {
+    "guidance": SEARCHED,
     "size": _sizes(SIZES["S"], SIZES["B"], SIZES["L"]),
     "system": {
         "sit_128": {**SIT_XL, "guidance.scales": (2.3,)},
@@ -224,6 +227,7 @@ SCALES: dict[str, Scale] = {
         {
             "size": _sizes(Transformer(16, 1, 1), Transformer(32, 1, 2), Transformer(48, 2, 2)),
             "system": _systems(4),
+            "guidance": FIXED,
         },
     ),
     "tiny": Scale(
@@ -263,6 +267,7 @@ SCALES: dict[str, Scale] = {
         {
             "size": _sizes(Transformer(64, 2, 2), Transformer(128, 2, 4), Transformer(192, 4, 4)),
             "system": _systems(8),
+            "guidance": FIXED,
         },
         small=True,
     ),
@@ -275,6 +280,7 @@ SCALES: dict[str, Scale] = {
                 for name, fields in _sizes(Transformer(192, 12, 3), SIZES["S"], SIZES["B"]).items()
             },
             "system": _systems(32),
+            "guidance": SEARCHED,
         },
     ),
     "paper256": Scale("the paper's settings, ImageNet at 256 px", PAPER256, PAPER_LADDERS),

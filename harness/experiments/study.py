@@ -27,12 +27,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """A study: its question, its rows, the fields that all rows set, notes for its page, and claims of the paper."""
+    """A study: its question, its rows, the fields and rungs of all rows, notes for its page, claims of the paper."""
 
     title: str
     question: str
     rows: tuple[Row, ...]
     fields: dict[str, object] = field(default_factory=dict, kw_only=True)
+    rungs: dict[str, str] = field(default_factory=dict, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     claims: tuple[Claim, ...] = field(default=(), kw_only=True)
 

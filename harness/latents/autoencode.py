@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harness.data.tensors import to_tensor, to_uint8
 from harness.system.machine import Machine
+from models.linear import LinearTokenizer
 from models.posterior import Posterior
 from models.tokenizer import Tokenizer
 
@@ -15,7 +16,7 @@ BATCH = 128
 
 
 @torch.no_grad()
-def encode(tokenizer: Tokenizer, images: np.ndarray, machine: Machine) -> Posterior:
+def encode(tokenizer: Tokenizer | LinearTokenizer, images: np.ndarray, machine: Machine) -> Posterior:
     """The posterior (n, L, Z) of uint8 images (n, H, W, 3), on the CPU."""
     parts = []
     with machine.autocast():
@@ -27,7 +28,7 @@ def encode(tokenizer: Tokenizer, images: np.ndarray, machine: Machine) -> Poster
 
 
 @torch.no_grad()
-def decode(tokenizer: Tokenizer, z: Tensor, machine: Machine) -> Tensor:
+def decode(tokenizer: Tokenizer | LinearTokenizer, z: Tensor, machine: Machine) -> Tensor:
     """The images of latents z (n, L, Z): uint8 (n, 3, H, W), rounded, on the CPU."""
     with machine.autocast():
         return torch.cat([to_uint8(tokenizer.decode(machine.put(part))).cpu() for part in z.split(BATCH)])

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from models.tokenizer import Tokenizer
 
 WEIGHTS = "weights.safetensors"
-SNAPSHOTS = 5
+MOMENTS = 5  # of a training, at which its weights are kept
+MOMENTS_OF_GENERATOR = 20  # a ratio of steps to one quality is read between them
 
 
 def save(run: Run, name: str, module: nn.Module) -> None:
@@ -28,9 +29,9 @@ def save(run: Run, name: str, module: nn.Module) -> None:
         temporary.write_bytes(serialised({key: value.contiguous() for key, value in module.state_dict().items()}))
 
 
-def snapshot_steps(steps: int) -> list[int]:
-    """Up to five evenly spaced steps; the last one is the end of training."""
-    return sorted({round(steps * k / SNAPSHOTS) for k in range(1, SNAPSHOTS + 1)} - {0})
+def snapshot_steps(steps: int, moments: int = MOMENTS) -> list[int]:
+    """Up to so many evenly spaced steps; the last one is the end of training."""
+    return sorted({round(steps * k / moments) for k in range(1, moments + 1)} - {0})
 
 
 def snapshot_file(step: int, steps: int) -> str:
@@ -39,7 +40,7 @@ def snapshot_file(step: int, steps: int) -> str:
 
 
 def keep_snapshots(run: Run, steps: int) -> Callable[[int, nn.Module], None]:
-    """A function that saves the weights after one of the `snapshot_steps` of `steps`."""
+    """A function that saves the weights after one of `steps` steps."""
     return lambda step, module: save(run, snapshot_file(step, steps), module)
 
 

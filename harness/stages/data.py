@@ -14,7 +14,7 @@ from harness.system import plugins
 from harness.system.errors import Mistake, Trouble
 from harness.system.files import checksum
 
-revision = 1
+revision = 2
 about = "images, labels and object masks as memory-mapped arrays, or an index of images that stay where they are"
 INDEXED_BYTES = 256  # per image of an index, mostly for its name
 
@@ -41,10 +41,6 @@ def _identity(data: Data) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    import numpy as np
-
-    from harness.evaluation.collapse import pixel_eigenvalues
-
     module = plugins.load("harness.data.sets", work.experiment.data.name, "data set")
     facts = module.build(work.experiment.data, work.run.folder, work.quiet, work.check_stop)
     counts = {split: len(splits.open_split(work.run.folder, split)) for split in splits.splits(work.run.folder)}
@@ -54,8 +50,6 @@ def run(work: Work) -> Outcome:
         except Mistake as few:
             raise Trouble(str(few)) from None
     digits = content(work.run.folder)
-    train = splits.open_split(work.run.folder, "train")
-    np.save(work.run.folder / "pixel_eigenvalues.npy", pixel_eigenvalues(train.images))
     return Outcome(facts={**facts, "images": counts, "content": digits})
 
 

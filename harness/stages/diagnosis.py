@@ -8,7 +8,7 @@ from harness.experiments.experiment import Experiment
 from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work
 
-revision = 3
+revision = 4
 about = "all metrics of the latents alone; nothing is decoded"
 METRICS = [
     *("kl", "kl_per_token", "kl_per_dimension", "linear_gaussian_kl", "mutual_information", "gaussian_rate"),
@@ -17,7 +17,7 @@ METRICS = [
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
-    return ("data", "tokenizer")
+    return ("data", "tokenizer", "components")
 
 
 def size(experiment: Experiment) -> Size:
@@ -30,11 +30,13 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
+    from harness.evaluation import components
     from harness.evaluation.reconstructed import Reconstructed
     from harness.evaluation.records import records
     from harness.networks import weights
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
     tokenizer = weights.load_tokenizer(experiment, work.inputs["tokenizer"])
-    measured = Reconstructed(tokenizer, experiment, work.machine, folder, "val", experiment.training.steps)
+    pixels = components.load(work.inputs["components"])
+    measured = Reconstructed(tokenizer, experiment, work.machine, folder, "val", experiment.training.steps, pixels)
     return Outcome(records(measured, METRICS))

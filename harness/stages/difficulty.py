@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.evaluation.probes import fit
 from harness.experiments.experiment import Experiment
 from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
+    from sklearn.pipeline import Pipeline
 
     from harness.data.splits import Split
 
@@ -48,7 +50,6 @@ def run(work: Work) -> Outcome:
     from sklearn.decomposition import PCA
 
     from harness.data.splits import open_split, splits
-    from harness.evaluation.probes import fit
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
     train = open_split(folder, "train")
@@ -57,7 +58,10 @@ def run(work: Work) -> Outcome:
     extract = _extractor(work)
     features, scores = _train_features(work, train, n, extract)
     components = PCA(min(COMPONENTS, n - 1), random_state=0).fit(_pixels(train, n))
-    of_pixels, of_teacher = fit(components.transform(_pixels(train, n)), labels), fit(features, labels)
+    of_pixels, of_teacher = (
+        _standardised(components.transform(_pixels(train, n)), labels),
+        _standardised(features, labels),
+    )
     majority = np.bincount(labels).argmax()
     smaller = f" of means over {_square(train)} x {_square(train)} pixels" if _square(train) > 1 else ""
     records = []
@@ -84,6 +88,15 @@ def run(work: Work) -> Outcome:
         add("semantic_precision", 100 * precision, "train", len(scores), f"highest teacher scores, {protocol}")
         add("random_precision", 100 * expected, "train", len(scores), f"random places (expected), {protocol}")
     return Outcome(records)
+
+
+def _standardised(features: np.ndarray, labels: np.ndarray) -> Pipeline:
+    """A logistic regression on features (n, D) that are standardised one by one."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(features)
+    return make_pipeline(scaler, fit(scaler.transform(features), labels))
 
 
 def mask_precision(scores: np.ndarray, masks: np.ndarray) -> tuple[float, float]:

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from harness.evaluation.reconstructed import Reconstructed
 
-revision = 3
+revision = 4
 about = "all metrics, and the reconstructions and latents that reports show"
 SHOWN = 12  # reconstructions of every validation split that are kept for the report
 PAIRS, STEPS = 2, 7  # pairs of images to interpolate, and images on the line between two, ends included
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
-    return ("data", decoder(experiment))
+    return ("data", "components", decoder(experiment))
 
 
 def size(experiment: Experiment) -> Size:
@@ -45,13 +45,14 @@ def run(work: Work) -> Outcome:
     import numpy as np
 
     from harness.data import splits as data
-    from harness.evaluation import reconstructed
+    from harness.evaluation import components, reconstructed
     from harness.evaluation import records as metrics
     from harness.networks import weights
 
     experiment = work.experiment
     folder = work.inputs["data"].checked_folder()
     tokenizer = weights.load_tokenizer(experiment, work.inputs[decoder(experiment)])
+    pixels = components.load(work.inputs["components"])
     records: list[Record] = []
     shown: dict[str, Any] = {}
     splits = [split for split in data.splits(folder) if split != "train"]
@@ -59,7 +60,7 @@ def run(work: Work) -> Outcome:
         for split in splits:
             work.check_stop()
             m = reconstructed.Reconstructed(
-                tokenizer, experiment, work.machine, folder, split, experiment.training.steps
+                tokenizer, experiment, work.machine, folder, split, experiment.training.steps, pixels
             )
             records += metrics.records(m)
             originals, reconstructions = (images[:SHOWN].permute(0, 2, 3, 1).numpy() for images in next(m.pairs()))

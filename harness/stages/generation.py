@@ -1,15 +1,18 @@
-"""All metrics of generated images: without guidance, with it, and of latents drawn from the prior."""
+"""All metrics of generated images: without guidance, with it, from the prior, and of reconstructions as their floor."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.experiments.experiment import Experiment
 from harness.latents.sample_plan import SAMPLES
 from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work, decoder
 
-revision = 4
+if TYPE_CHECKING:
+    from torch import Tensor
+
+revision = 5
 about = "gFD and all other metrics of generated images; the first images are kept for the report"
 parallel = True
 SHOWN = 20  # images of every set that are kept
@@ -21,7 +24,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    sets = len(inputs(experiment)) - 3
+    sets = len(inputs(experiment)) - 2
     images = sets * experiment.sampling.images
     return Size(images, sets * SHOWN * 3 * experiment.data.image_size**2, images * flops.judging(experiment))
 
@@ -41,13 +44,20 @@ def run(work: Work) -> Outcome:
 
     from harness.evaluation import records as metrics
     from harness.evaluation.decoded_latents import DecodedLatents
+    from harness.evaluation.generated import LatentSets
     from harness.latents.sampling import Noise, shape
     from harness.latents.statistics import load_statistics
 
     experiment = work.experiment
     noise = Noise(experiment.seed, range(experiment.sampling.images), shape(experiment))()
-    prior = load_statistics(work.inputs["latents"]).denormalise(noise)
-    sets = {"prior": (prior, "latents N(0, I), denormalised: from no generator")}
+    statistics, encoded = load_statistics(work.inputs["latents"]), _encoded(work)
+    sets = {
+        "prior": (statistics.denormalise(noise), "latents N(0, I), denormalised: from no generator"),
+        "reconstructions": (
+            statistics.denormalise(encoded),
+            "decoded from one sample of the posterior of each of the first training images, not mirrored",
+        ),
+    }
     for split, stage in {"samples": "samples", "guided": "guided_samples"}.items():
         if stage in work.inputs:
             z = torch.from_numpy(np.load(work.inputs[stage].file(SAMPLES)))
@@ -57,8 +67,24 @@ def run(work: Work) -> Outcome:
     shown: dict[str, Any] = {}
     with work.progress(len(sets), "set") as bar:
         for split, (z, how) in sets.items():
-            records += metrics.records(judge.generated(z, split, how, experiment.generator.training.steps))
+            latents = LatentSets(statistics.normalise(z), encoded)
+            records += metrics.records(judge.generated(z, split, how, experiment.generator.training.steps, latents))
             shown[split] = judge.images(z[:SHOWN]).permute(0, 2, 3, 1).numpy()
             bar.update()
     np.savez(work.run.folder / "shown.npz", **shown)
     return Outcome(records)
+
+
+def _encoded(work: Work) -> Tensor:
+    """Samples of the posteriors of the first training images, normalised, as many as there are generated images."""
+    import numpy as np
+    import torch
+
+    from harness.latents.shards import Latents
+    from harness.system.randomness import Draws
+
+    labels = np.load(work.inputs["data"].file("train_labels.npy"))
+    latents = Latents(work.inputs["latents"], "train", labels, "cpu")
+    indices = torch.arange(min(work.experiment.sampling.images, len(latents)))
+    noise = Draws(work.experiment.seed, "reconstructions", 0).normal("latents", len(indices), *latents.shape[2:])
+    return latents.at(indices, torch.zeros_like(indices), noise)[0]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.experiments.experiment import Experiment, Generator
 from harness.networks import flops
-from harness.networks.weights import snapshot_steps
+from harness.networks.weights import MOMENTS_OF_GENERATOR, snapshot_steps
 from harness.planning.stage import Outcome, Size, Work
 from harness.system import plugins
 from harness.system.errors import Mistake, unknown
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from models.alignment import Features
     from models.flow import Repa
 
-revision = 2
-about = "the generator, its curves and its weights at five moments"
+revision = 3
+about = "the generator, its curves and its weights at twenty moments"
 parallel = True
 resumes = True
 VALIDATION_IMAGES = 512
@@ -33,7 +33,7 @@ def size(experiment: Experiment) -> Size:
     generator = experiment.generator
     # The number of classes is unknown before the data set is built; their embeddings are small.
     parameters = generators.parameters(generator.size, experiment.tokenizer.channels, classes=0)
-    snapshots = len(snapshot_steps(generator.training.steps))
+    snapshots = len(snapshot_steps(generator.training.steps, MOMENTS_OF_GENERATOR))
     work = flops.generator_training(experiment)
     return Size(generator.training.steps * generator.training.batch_images, 4 * snapshots * parameters, work)
 
@@ -99,6 +99,7 @@ def run(work: Work) -> Outcome:
         weights=lambda step: factors,
         validate=_validation(work),
         snapshot=weights.keep_snapshots(work.run, training.steps),
+        moments=MOMENTS_OF_GENERATOR,
     )
     train(work, training, learner)
     facts = teacher.teaching.facts if teacher else {}

@@ -1,4 +1,4 @@
-"""gFD at up to five moments of the generator's training."""
+"""gFD at up to twenty moments of the generator's training."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ from typing import Any
 
 from harness.experiments.experiment import UNGUIDED, Experiment
 from harness.networks import flops
-from harness.networks.weights import snapshot_file, snapshot_steps
+from harness.networks.weights import MOMENTS_OF_GENERATOR, snapshot_file, snapshot_steps
 from harness.planning.stage import Outcome, Size, Work, decoder
 
-revision = 4
+revision = 5
 about = "gFD over the generator's training, without guidance"
 parallel = True
-METRICS = ["gfd", "classifier_score"]
+METRICS = ["gfd"]
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
     return ("data", "reference", decoder(experiment), "latents", "generator")
 
 
+def moments(experiment: Experiment) -> list[int]:
+    """The steps of the generator's training at which its weights are kept."""
+    return snapshot_steps(experiment.generator.training.steps, MOMENTS_OF_GENERATOR)
+
+
 def size(experiment: Experiment) -> Size:
-    images = len(snapshot_steps(experiment.generator.training.steps)) * experiment.sampling.curve_images
+    images = len(moments(experiment)) * experiment.sampling.curve_images
     work = images * (flops.drawing(experiment) + flops.judging(experiment))
     return Size(images * experiment.sampling.steps, 10_000, work, images)
 
@@ -45,9 +50,9 @@ def run(work: Work) -> Outcome:
     from harness.latents import sampling
 
     experiment, steps = work.experiment, work.experiment.generator.training.steps
-    judge, results = DecodedLatents(work), []
-    with work.progress(len(snapshot_steps(steps)), "snapshot") as bar:
-        for step in snapshot_steps(steps):
+    judge, results = DecodedLatents(work, logits=False), []
+    with work.progress(len(moments(experiment)), "snapshot") as bar:
+        for step in moments(experiment):
             source = sampling.load(experiment, work.inputs, work.machine, snapshot_file(step, steps))
             z = source.draw(range(experiment.sampling.curve_images), UNGUIDED, work.map)
             how = sampling.how(experiment, UNGUIDED)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-revision = 3
-about = "features of the training images; gFD of real images, of the mean image and of noise"
+revision = 4
+about = "features of the training images; gFD of real and fresh images, of the mean image and of noise"
 
 KEPT = 50_000  # features at most, evenly spaced; the distance uses the moments of all images instead
 parallel = True
@@ -33,7 +33,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    images = experiment.data.train_images + 3 * experiment.data.val_images
+    images = experiment.data.train_images + 4 * experiment.data.val_images
     work = images * flops.measure(experiment.evaluation)
     width: int = plugins.load("harness.networks.measures", experiment.evaluation.network, "measure").features
     return Size(images, 4 * width * min(KEPT, experiment.data.train_images), work)
@@ -60,6 +60,7 @@ def run(work: Work) -> Outcome:
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
     train, val = (open_split(folder, split).images for split in ("train", "val"))
+    fresh = getattr(plugins.load("harness.data.sets", experiment.data.name, "data set"), "fresh", None)
     network, shape = fidelity.network(experiment.evaluation, work.machine), val.shape[1:]
 
     def extract(images: np.ndarray) -> Outputs:
@@ -89,8 +90,14 @@ def run(work: Work) -> Outcome:
 
     mean = extract((total / len(train)).round().astype(np.uint8)[None])
     slices = split_up(len(val))
+    further = {}
+    if fresh is not None:
+        made = fresh(experiment.data, len(val))
+        parts_of_fresh = list(work.map(lambda rows: extract(made[rows]), slices))
+        further["fresh"] = (fidelity.concatenated(parts_of_fresh), "further images of the law of train")
     compared = {
         "real": (fidelity.concatenated(list(work.map(lambda rows: extract(val[rows]), slices))), "the images of val"),
+        **further,
         "mean image": (fidelity.concatenated([mean] * len(val)), "the mean training image"),
         "noise": (
             fidelity.concatenated(list(work.map(lambda rows: extract(noise(rows)), slices))),

@@ -9,7 +9,7 @@ from harness.networks import flops
 from harness.networks.weights import snapshot_file, snapshot_steps
 from harness.planning.stage import Outcome, Size, Work
 
-revision = 3
+revision = 4
 about = "latents and rFD over the training, before any fine-tuning"
 METRICS = [
     *("kl", "mutual_information", "gaussian_rate", "active_units", "effective_rank", "isotropy"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.training.batches import Batches
 
 
-revision = 2
+revision = 3
 about = "the tokenizer, its curves and its weights at five moments"
 parallel = True
 resumes = True

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from harness.experiments.experiment import Training
-from harness.networks.weights import snapshot_steps
+from harness.networks.weights import MOMENTS, snapshot_steps
 from harness.planning.stage import Stopped, Work, require_even
 from harness.system.randomness import Part
 from harness.training import ema
@@ -51,7 +51,7 @@ class Learner(Generic[Model]):
 
     `objective(**batch(step, part))` returns the terms of the loss for a part of the global batch, as means over that
     part; `weights(step)` are their factors. `averaged` is the objective or a module of it: its moving average is
-    validated, kept, and given to `snapshot` after each of the `snapshot_steps`. `batches` is explained in
+    validated, kept, and given to `snapshot` at so many `moments`. `batches` is explained in
     `harness.stages`; the default is the whole batch. `opponent` adds its own term and learns beside the objective;
     `batch` must then return the images `x` and `draws`.
     """
@@ -62,6 +62,7 @@ class Learner(Generic[Model]):
     weights: Callable[[int], dict[str, float]]
     validate: Callable[[Model], dict[str, float]]
     snapshot: Callable[[int, Model], None] | None = None
+    moments: int = MOMENTS
     batches: tuple[int, ...] = ()
     opponent: Adversary | None = None
 
@@ -147,7 +148,7 @@ class _Loop(Generic[Model]):
         self.optimizer = adamw(training, self.parameters)
         self.ema = ema.copy_of(learner.averaged)
         self.divergence = Divergence("the loss or its gradient", work.machine.device)
-        self.snapshots = snapshot_steps(training.steps)
+        self.snapshots = snapshot_steps(training.steps, learner.moments)
         _economise(work, learner.objective)
         self.forward = _distributed(learner.objective) if size > 1 else learner.objective
 

@@ -12,15 +12,21 @@ from harness.evaluation import records
 from harness.experiments.experiment import Guide
 from harness.experiments.published import published
 from harness.experiments.study import Ablation
-from reports import figures
+from reports import figures, foils
 from reports.ablation.curves import generator_curves
 from reports.ablation.figures import probe_against_gfd
 from reports.results import Result, protocol_of, rows_of, shared
+from reports.statistics import intervals
 from reports.tables import cell, headers, markdown, statuses
 
 METRICS = ("gkid", "gfd", "gfd_infinity", "classifier_score", "precision", "recall")  # with few images KID comes first
 PAPER = {"gfd": ("gfid", "paper gFID"), "classifier_score": ("is", "paper IS")}
-COMPARISON_SETS = {"real": "images of `val`", "mean image": "mean image", "noise": "pixel noise"}
+COMPARISON_SETS = {
+    "fresh": "fresh images of the training law",
+    "real": "images of `val`",
+    "mean image": "mean image",
+    "noise": "pixel noise",
+}
 NAMES = {"samples": "without guidance", "guided": "with guidance"}
 SHOWN = 8  # images of every set in the figure
 
@@ -73,16 +79,50 @@ class Generation:
                     column, title = PAPER[metric]
                     line[title] = of_paper.get(column) or "–"
             lines.append(line | {"status": statuses(seeds)})
-        return markdown(lines + self._comparison_lines())
+        return markdown(lines + foils.lines(self.results, heads, "prior") + self._comparison_lines())
 
     def table_without_guidance(self) -> str:
-        """The table without guidance, with images that are decoded from N(0, I) in the last column."""
-        lines, heads = [], self._heads("samples")
-        prior = records.title("gfd", protocol_of(self.results, "gfd", "prior", "generation"))
+        """The table without guidance."""
+        heads = self._heads("samples")
+        return markdown(
+            [
+                {"row": name} | {heads[metric]: cell(seeds, metric, "samples", "generation") for metric in METRICS}
+                for name, seeds in self.rows.items()
+            ]
+        )
+
+    def gap_table(self) -> str:
+        """The table of what a generator can close: from N(0, I) to its decoder's floor, in images and in latents."""
+        gfd = records.title("gfd", protocol_of(self.results, "gfd", "samples", "generation"))
+        heads = {metric: records.heading(metric) for metric in ("latent_fd", "two_sample")}
+        lines = []
         for name, seeds in self.rows.items():
-            line = {"row": name} | {heads[metric]: cell(seeds, metric, "samples", "generation") for metric in METRICS}
-            lines.append(line | {f"{prior} of the prior": cell(seeds, "gfd", "prior", "generation")})
+            line = {"row": name, f"{gfd} of N(0, I)": cell(seeds, "gfd", "prior", "generation")}
+            line[f"{gfd}, unguided ↓"] = cell(seeds, "gfd", "samples", "generation")
+            line["floor: of reconstructions"] = cell(seeds, "gfd", "reconstructions", "generation")
+            line["gap closed (%) ↑"] = self._closed(seeds)
+            for metric, head in heads.items():
+                line[head] = cell(seeds, metric, "samples", "generation")
+                line[f"{records.title(metric, records.PROTOCOL)} of N(0, I)"] = cell(
+                    seeds, metric, "prior", "generation"
+                )
+            line["velocity error on val ↓"] = self._velocity(seeds)
+            lines.append(line)
         return markdown(lines)
+
+    def _closed(self, seeds: Sequence[Result]) -> str:
+        """The share of the gap between N(0, I) and the floor that the generator closes, in %."""
+        shares = []
+        for r in seeds:
+            prior, own, floor = (r.value("gfd", s, "generation") for s in ("prior", "samples", "reconstructions"))
+            if prior and own and floor and prior.value > floor.value:
+                shares.append(100 * (prior.value - own.value) / (prior.value - floor.value))
+        return intervals.shown(shares, 0) if shares else "–"
+
+    def _velocity(self, seeds: Sequence[Result]) -> str:
+        curves = [r.curves_of("generator").get("val/velocity") for r in seeds if r.done("generator")]
+        ends = [float(curve.dropna().iloc[-1]) for curve in curves if curve is not None and len(curve.dropna())]
+        return intervals.shown(ends, 3) if ends else "–"
 
     def _heads(self, split: str) -> dict[str, str]:
         return headers(METRICS, self.results, split, "generation")

@@ -20,13 +20,14 @@ from harness.experiments.requests import AblationRequest
 from harness.experiments.study import Ablation
 from harness.store.runs import Store
 from models.variants import VARIANTS
-from reports import figures
+from reports import departures, figures, foils
 from reports.ablation import curves, embeddings
 from reports.ablation import figures as panels
 from reports.ablation.differences import LEGEND, Differences
 from reports.ablation.generation import Generation
 from reports.claims import table
 from reports.claims.judge import judge_all
+from reports.gates import Gate, gates
 from reports.pages import write_page
 from reports.provenance import Provenance
 from reports.results import Result, load, made_from, mixtures, rows_of, shared
@@ -108,6 +109,18 @@ class Page:
         """The legends below the tables of differences and claims."""
         return {"differences": LEGEND, "claims": table.EXPLAINED}
 
+    def gates(self) -> list[Gate]:
+        """The conditions on which the page can tell its rows apart."""
+        return gates(self.results)
+
+    def departures(self) -> str:
+        """The table of the settings that differ from the paper's, of the last row; empty without published numbers."""
+        return departures.table(self.request, self.results[-1].row) if published(self.study.published_table) else ""
+
+    def foils_table(self) -> str:
+        """The table of the rows beside principal components."""
+        return foils.comparison(self.results)
+
     @property
     def warnings(self) -> list[str]:
         """The warnings at the top of the page."""
@@ -158,7 +171,7 @@ class Page:
                     line[column] = of_paper.get(PAPER[metric]) or "–"
             line["status"] = statuses(seeds)
             lines.append(line)
-        return markdown(lines)
+        return markdown(lines + foils.lines(self.results, heads, split))
 
     def information_table(self) -> str:
         """The table of information in the latents, with the KL of a linear-Gaussian model as a reference."""

@@ -145,7 +145,8 @@ def _(claim: Faster, results: Sequence[Result], published: Published) -> Judgeme
     others = {r.experiment.seed: r for r in rows.get(claim.than, [])}
     pairs = [(r, others[r.experiment.seed]) for r in rows.get(claim.row, []) if r.experiment.seed in others]
     curves = [tuple(r.points("gfd", "generator_snapshots") for r in pair) for pair in pairs]
-    gains = [math.log(speed_up(one, other)) for one, other in curves if _measured(one) and _measured(other)]
+    ratios = [speed_up(one, other) for one, other in curves if _measured(one) and _measured(other)]
+    gains, censored = [math.log(ratio) for ratio, _ in ratios], sum(ended for _, ended in ratios)
     paper = f"{claim.factor:g} times"
     if not gains:
         return _no_data(claim, results, (claim.row, claim.than), published, paper)
@@ -155,6 +156,8 @@ def _(claim: Faster, results: Sequence[Result], published: Published) -> Judgeme
         here += f" [{math.exp(interval.low):.2f}, {math.exp(interval.high):.2f}]"
     elif len(gains) > 1:
         here += ALIKE
+    if censored:
+        here += f"; in {censored} of {len(gains)} seeds the first kept point is good enough: at least so many times"
     return Judgement(claim, intervals.verdict(interval, +1), here, paper, len(gains), interval.p if interval else None)
 
 
@@ -210,14 +213,17 @@ def _(claim: Wider, results: Sequence[Result], published: Published) -> Judgemen
     return Judgement(claim, verdict, f"{text}; {needed}", "–", len(both))
 
 
-def speed_up(one: pd.Series, other: pd.Series) -> float:
-    """How many times as fast `one` falls as `other`; both are gFD by step.
+def speed_up(one: pd.Series, other: pd.Series) -> tuple[float, bool]:
+    """How many times as fast `one` falls as `other`, and whether the truth may be beyond; both are gFD by step.
 
-    It is the ratio of their steps to the gFD at which the slower one ends, with linear interpolation between steps.
+    It is the ratio of their steps to the gFD at which the slower one ends, with linear interpolation between steps. It
+    is censored if the faster one is there at its first point: where before, nobody knows.
     """
     if one.iloc[-1] <= other.iloc[-1]:
-        return float(other.index[-1] / _reaches(one, other.iloc[-1]))
-    return float(_reaches(other, one.iloc[-1]) / one.index[-1])
+        steps, censored = _reaches(one, other.iloc[-1])
+        return float(other.index[-1] / steps), censored
+    steps, censored = _reaches(other, one.iloc[-1])
+    return float(steps / one.index[-1]), censored
 
 
 def _measured(curve: pd.Series) -> bool:
@@ -225,14 +231,14 @@ def _measured(curve: pd.Series) -> bool:
     return not curve.empty and all(map(math.isfinite, curve))
 
 
-def _reaches(curve: pd.Series, value: float) -> float:
-    """The first step at which a curve falls to `value`, which has to be at or above its end."""
+def _reaches(curve: pd.Series, value: float) -> tuple[float, bool]:
+    """The first step at which a curve falls to `value`, at or above its end, and whether that is its first point."""
     steps, values = curve.index.to_numpy(float), curve.to_numpy(float)
     index = int((values <= value).argmax())
     if index == 0:
-        return float(steps[0])
+        return float(steps[0]), True
     share = (values[index - 1] - value) / (values[index - 1] - values[index])
-    return float(steps[index - 1] + share * (steps[index] - steps[index - 1]))
+    return float(steps[index - 1] + share * (steps[index] - steps[index - 1])), False
 
 
 def _by_seed(results: Sequence[Result], row: str, name: str) -> dict[int, float]:

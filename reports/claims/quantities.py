@@ -25,36 +25,28 @@ class Derived:
     of: Callable[[Result], float | None]
 
 
-LEAST_RISE = {"val/kl": collapse.RISE_NATS, "val/active_units": collapse.RISE_UNITS}
+def _information(result: Result) -> pd.DataFrame | None:
+    """KL and shuffled-latent error over a finished training; None if it is not finished or has no KL."""
+    curves = result.curves.reindex(columns=["val/kl", "val/shuffled_error"]).dropna()
+    return None if curves.empty or not result.done("tokenizer") else curves  # an unfinished curve has no end
 
 
-def _curve(result: Result, name: str) -> pd.Series | None:
-    """A curve of a finished training, or None. Active units start from 0, as the latents of an untrained tokenizer hold
-    no information even though their KL is positive.
-    """
-    curve = result.curve(name)
-    if curve.empty or not result.done("tokenizer"):  # an unfinished curve has no end
+def _kept(result: Result) -> float | None:
+    curves = _information(result)
+    return None if curves is None else collapse.kept(*(curves[name].tolist() for name in curves))[-1]
+
+
+def _lost_at(result: Result) -> float | None:
+    curves = _information(result)
+    if curves is None:
         return None
-    return curve if name == "val/kl" else pd.concat([pd.Series([0.0], [0]), curve])
+    lost = collapse.lost_at([int(step) for step in curves.index], *(curves[name].tolist() for name in curves))
+    return float(curves.index[-1] if lost is None else lost)
 
 
-def _kept(name: str) -> Callable[[Result], float | None]:
-    def of(result: Result) -> float | None:
-        curve = _curve(result, name)
-        return None if curve is None else collapse.kept(curve.tolist(), LEAST_RISE[name])
-
-    return of
-
-
-def _lost_at(name: str) -> Callable[[Result], float | None]:
-    def of(result: Result) -> float | None:
-        curve = _curve(result, name)
-        if curve is None:
-            return None
-        lost = collapse.lost_at([int(step) for step in curve.index], curve.tolist(), LEAST_RISE[name])
-        return float(curve.index[-1] if lost is None else lost)
-
-    return of
+def _share(result: Result) -> float | None:
+    kl, optimum = (_value(result, name, "val", "evaluation") for name in ("kl", "linear_gaussian_kl"))
+    return kl / optimum if kl is not None and optimum else None
 
 
 def _unguided(result: Result) -> float | None:
@@ -63,10 +55,9 @@ def _unguided(result: Result) -> float | None:
 
 LESS = f"less than {collapse.PARTLY_SHARE:.0%}"
 DERIVED = {
-    "kl_kept": Derived("share of the rise of KL that is left at the end", 2, _kept("val/kl")),
-    "units_kept": Derived("share of once active units that are left at the end", 2, _kept("val/active_units")),
-    "kl_lost_at": Derived(f"step from which {LESS} of the rise of KL is left", 0, _lost_at("val/kl")),
-    "units_lost_at": Derived(f"step from which {LESS} of once active units are left", 0, _lost_at("val/active_units")),
+    "information_kept": Derived("share of its largest information that is left at the end", 2, _kept),
+    "information_lost_at": Derived(f"step from which {LESS} of its largest information is left", 0, _lost_at),
+    "information_share": Derived("KL as a share of the linear-Gaussian KL", 2, _share),
     "gfd_unguided": Derived("gFD without guidance", "gfd", _unguided),
 }
 

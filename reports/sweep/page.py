@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,8 @@ from harness.search.storage import without_password
 from harness.search.trials import state_of
 from harness.store.runs import Store
 from harness.system.texts import plain_markdown
+from reports import departures, foils
+from reports.gates import Gate, gates
 from reports.pages import write_page
 from reports.provenance import Provenance
 from reports.results import Result, mixtures
@@ -79,6 +81,15 @@ class Page:
     def seeds_note(self) -> str:
         return seeds_note(self.request.seeds)
 
+    def gates(self) -> list[Gate]:
+        """The conditions on which the page can tell its points apart."""
+        return gates(self.points.results) if self.points.results else []
+
+    def departures(self) -> str:
+        """The table of the settings that differ from the paper's, of the last row; empty without published numbers."""
+        request = self.request
+        return departures.table(request, request.chosen_rows()[-1]) if published(request.study.published_table) else ""
+
     @property
     def warnings(self) -> list[str]:
         """The warnings at the top of the page."""
@@ -111,8 +122,15 @@ class Page:
                 line.setdefault(heads[metric], self._cell(point, metric))
             line["status"] = statuses(point.results) if point.done else point.state_text
             lines.append(line | {"trial": str(point.number)})
-        filled = [name for name in (lines[0] if lines else {}) if any(line[name] != "–" for line in lines)]
-        return markdown([{name: line[name] for name in filled} for line in lines]) if lines else "No trial has begun."
+        if not lines:
+            return "No trial has begun."
+        filled = [name for name in lines[0] if any(line[name] != "–" for line in lines)]
+        return markdown([{name: line[name] for name in filled} for line in lines] + self._foils(filled, heads))
+
+    def _foils(self, columns: Sequence[str], heads: Mapping[str, str]) -> list[dict[str, str]]:
+        """Lines of the table for principal components, with their name in the first column."""
+        lines = foils.lines(self.points.results, heads, "val")
+        return [{columns[0]: line["row"]} | {n: text for n, text in line.items() if n in columns} for line in lines]
 
     def _heads_of_generation(self, results: Sequence[Result]) -> dict[str, str]:
         split = OBJECTIVES["gfd"].split(self.request.experiment(self.request.chosen_rows()[0]))

@@ -135,6 +135,15 @@ def build(
     return {"classes": list(CLASSES), "held_out_objects": held_out}
 
 
+def fresh(data: Data, count: int) -> np.ndarray:
+    """`count` images (count, S, S, 3) uint8 of the law of `train` that are not in it."""
+    import numpy as np
+
+    painter = Painter(data.image_size)
+    first = data.train_images
+    return np.stack([painter.paint("train", scene("train", first + index))[0] for index in range(count)])
+
+
 @functools.cache
 def objects(split: str) -> list[list[str]]:
     """The hexadecimal code points of the objects in `split`, one list per class."""

@@ -14,7 +14,8 @@
     protocol(m) -> str                 everything needed to repeat the measurement
 
 where m is a `Reconstructed` (a tokenizer on a validation split) or a `Generated` (a set of images with the training set
-as reference). The sets are `samples` (without guidance), `guided` (with guidance) and `prior` (decoded from noise); for
-comparison there are `real` (the images of val), `mean image` and `noise` (pixel noise). Both classes compute everything
-once for all metrics, and hold images in memory chunk by chunk.
+as reference). The sets are `samples` (without guidance), `guided` (with guidance), `prior` (decoded from noise) and
+`reconstructions` (of training images: what the decoder makes of perfect latents); for comparison there are `real` (the
+images of val), `fresh` (further images of the training law), `mean image` and `noise` (pixel noise). Both classes
+compute everything once for all metrics, and hold images in memory chunk by chunk.
 """

@@ -1,4 +1,4 @@
-"""Share of the latent dimensions that depend on the image."""
+"""Share of the latent dimensions that carry information on the image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
 title = "active units"
-about = "share of the L x Z dimensions whose posterior mean varies over images"
+about = "share of the L x Z dimensions that have a KL and whose posterior mean varies over images"
 unit = "%"
 better = ""
 digits = 0
@@ -15,8 +15,10 @@ splits = ("val",)
 
 
 def measure(m: Reconstructed) -> Value:
-    return Value(100 * collapse.active_units(m.posterior.mean).float().mean().item(), len(m.posterior.mean))
+    return Value(100 * collapse.active_units(m.posterior).float().mean().item(), len(m.posterior.mean))
 
 
 def protocol(m: Reconstructed) -> str:
-    return f"variance over images of the posterior mean above {collapse.ACTIVE_VARIANCE} (Burda et al. 2016)"
+    varies = f"variance over images of the posterior mean above {collapse.ACTIVE_VARIANCE} (Burda et al. 2016)"
+    deterministic = m.posterior.log_variance is None
+    return varies if deterministic else f"{varies}, and KL above {collapse.ACTIVE_NATS} nats, mean over images"

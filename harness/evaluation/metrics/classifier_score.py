@@ -12,7 +12,7 @@ about = "classifier score exp(E KL(p(y | x) || p(y))) of generated images, by a 
 unit = ""
 better = "higher"
 digits = 2
-splits = ("samples", "guided", "real")
+splits = ("samples", "guided", "real", "fresh")
 names = ("classifier score", "IS")
 
 

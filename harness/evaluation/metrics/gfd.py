@@ -11,7 +11,7 @@ about = "Fréchet distance of generated images from the training images, on a ne
 unit = ""
 better = "lower"
 digits = "frechet_digits"
-splits = ("samples", "guided", "prior", "real", "mean image", "noise")
+splits = ("samples", "guided", "prior", "reconstructions", "real", "fresh", "mean image", "noise")
 names = ("gFD", "gFID")
 
 

@@ -11,7 +11,7 @@ about = "gFD extrapolated to infinitely many generated images, on a network's fe
 unit = ""
 better = "lower"
 digits = "frechet_digits"
-splits = ("samples", "guided")
+splits = ("samples", "guided", "prior")
 names = ("gFD∞", "gFID∞")
 
 

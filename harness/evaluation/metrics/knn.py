@@ -10,7 +10,7 @@ from harness.evaluation.records import Value
 
 if TYPE_CHECKING:
     import numpy as np
-    from sklearn.pipeline import Pipeline
+    from sklearn.base import ClassifierMixin
 
 title = "k-NN"
 about = "accuracy of a vote of the nearest training images in the latents"
@@ -25,14 +25,11 @@ def measure(m: Reconstructed) -> Value:
     return probes.accuracy(m, fit, probes.flattened)
 
 
-def fit(features: np.ndarray, labels: np.ndarray) -> Pipeline:
-    """A vote of the nearest among standardised features (n, D); its `score` is its accuracy in [0, 1]."""
+def fit(features: np.ndarray, labels: np.ndarray) -> ClassifierMixin:
+    """A vote of the nearest among features (n, D); its `score` is its accuracy in [0, 1]."""
     from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    nearest = KNeighborsClassifier(min(NEIGHBOURS, len(labels)), metric="cosine")
-    return make_pipeline(StandardScaler(), nearest).fit(features, labels)
+    return KNeighborsClassifier(min(NEIGHBOURS, len(labels)), metric="cosine").fit(features, labels)
 
 
 def protocol(m: Reconstructed) -> str:

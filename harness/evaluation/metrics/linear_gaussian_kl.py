@@ -19,20 +19,15 @@ splits = ("val",)
 
 
 def measure(m: Reconstructed) -> Value | None:
-    import numpy as np
-
-    tokenizer = m.experiment.tokenizer
-    if not tokenizer.gaussian.on:
+    tokenizer, components = m.experiment.tokenizer, m.components
+    if not tokenizer.gaussian.on or components is None:
         return None
-    eigenvalues = np.load(m.data / "pixel_eigenvalues.npy")
-    pixels, dimensions = 3 * m.experiment.data.image_size**2, tokenizer.tokens * tokenizer.channels
-    value = collapse.linear_gaussian_kl(eigenvalues, pixels, tokenizer.gaussian.kl_weight, dimensions)
-    images = len(np.load(m.data / "train_labels.npy", mmap_mode="r"))
-    return Value(value, min(collapse.EIGENVALUE_IMAGES, images))
+    level, dimensions = collapse.water_level(m.experiment), tokenizer.tokens * tokenizer.channels
+    return Value(collapse.linear_gaussian_kl(components.eigenvalues.numpy(), level, dimensions), components.images)
 
 
 def protocol(m: Reconstructed) -> str:
     return (
-        "reverse water-filling on the pixel covariance of the first N training images, water level weight x 3HW / 2, "
+        "reverse water-filling on the pixel covariance of N training images, water level weight x 3HW / 2, "
         "at most L x Z dimensions; for the squared error alone, without a perceptual term"
     )

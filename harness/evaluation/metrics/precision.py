@@ -11,7 +11,7 @@ about = "share of generated images among the training images, on a network's fea
 unit = ""
 better = "higher"
 digits = 3
-splits = ("samples", "guided", "real")
+splits = ("samples", "guided", "reconstructions", "real", "fresh")
 names = ("precision", "precision")
 
 

@@ -1,0 +1,66 @@
+"""Where the objective, the lengths and the measures of a page depart from the paper's, from the fields alone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harness.evaluation.collapse import water_level
+from harness.experiments.experiment import Experiment, Training, finetuning_schedule
+from harness.experiments.requests import Request
+from harness.experiments.scales import scale
+from harness.experiments.study import Row
+from harness.networks.teachers import TEACHERS
+from harness.system import plugins
+from reports.tables import markdown
+
+PAPER = "paper256"
+
+
+def table(request: Request, row: Row) -> str:
+    """The settings of a row that differ from those of the same row at the paper's scale; empty if none does."""
+    at_paper = dataclasses.replace(request, scale=scale(PAPER), data=None, fields=())
+    ours, theirs = _settings(request.experiment(row)), _settings(at_paper.experiment(row))
+    lines = [
+        {"of the objective": name, "here": value, "paper": theirs[name]}
+        for name, value in ours.items()
+        if value != theirs[name]
+    ]
+    return markdown(lines) if lines else ""
+
+
+def _settings(e: Experiment) -> dict[str, str]:
+    t, images = e.tokenizer, e.data.train_images
+    perceptual, adversarial = t.perceptual, t.adversarial
+    features = "LPIPS on VGG-16" if perceptual.lpips else "features of EfficientNet-Lite1"
+    return {
+        "images": f"{images:,} of `{e.data.name}` at {e.data.image_size} px",
+        "image tokens": str(t.image_tokens(e.data.image_size)),
+        "latents": f"{t.tokens} x {t.channels}",
+        "encoder and decoder": f"{t.encoder} and {t.decoder}{', from DINOv2' if t.dinov2_encoder else ''}",
+        "KL weight": f"{t.gaussian.kl_weight:g} (water level {water_level(e):.3g})" if t.gaussian.on else "no KL",
+        "perceptual term": f"weight {perceptual.weight:g}, {features}, {perceptual.batch_share:.0%} of every batch"
+        if perceptual.on
+        else "none",
+        "adversarial term": f"weight {adversarial.weight:g} from step {adversarial.start_step:,} on heads of "
+        f"{adversarial.features}"
+        if adversarial.on
+        else "none",
+        "alignment": f"weight {t.alignment.weight:g}" if t.alignment.active else "none",
+        "teacher": TEACHERS[e.teacher].about,
+        "training": _length(e.training, images),
+        "decoder fine-tuning": _length(finetuning_schedule(e), images) if e.finetuning.on else "none",
+        "generator": f"{e.generator.name} {e.generator.size}, {_length(e.generator.training, images)}"
+        if e.generator.on
+        else "none",
+        "samples": f"{e.sampling.images:,}, {e.sampling.sampler}, {e.sampling.steps} steps"
+        if e.generator.on
+        else "none",
+        "measure": str(plugins.load("harness.networks.measures", e.evaluation.network, "measure").title),
+    }
+
+
+def _length(training: Training, images: int) -> str:
+    return (
+        f"{training.steps:,} steps of {training.batch_images} ({training.steps * training.batch_images / images:.3g} "
+        f"epochs), learning rate {training.learning_rate:g}"
+    )

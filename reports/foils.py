@@ -1,0 +1,54 @@
+"""Linear foils in tables: principal components and the linear-Gaussian optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.evaluation import records
+from harness.store.runs import Run
+from reports.results import Result, protocol_of, rows_of
+from reports.tables import cell, markdown
+
+FOILS = ("pca", "linear_gaussian")
+GENERATOR = ", Gaussian latents"  # the set `prior` of a foil
+
+
+def of(results: Sequence[Result]) -> dict[str, Run]:
+    """The finished runs of foils by their title; rows with equal settings share one."""
+    runs = {}
+    for result in results:
+        for stage in FOILS:
+            if (run := result.done(stage)) is not None:
+                weight = f"linear-Gaussian at KL weight {result.experiment.tokenizer.gaussian.kl_weight:g}"
+                runs[f"{'PCA' if stage == 'pca' else weight}, {run.fact('numbers')} numbers"] = run
+    return runs
+
+
+def lines(results: Sequence[Result], heads: Mapping[str, str], split: str) -> list[dict[str, str]]:
+    """Lines of a table for the foils on a split, or on the set `prior`; `heads` are its columns by metric."""
+    table = []
+    for title, run in of(results).items():
+        of_split = {r.metric: r for r in run.records() if r.split == split}
+        if of_split:
+            line = {"row": f"*{title}{GENERATOR if split == 'prior' else ''}*"}
+            table.append(line | {heads[m]: records.text_of(r) for m, r in of_split.items() if m in heads})
+    return table
+
+
+def comparison(results: Sequence[Result]) -> str:
+    """The table of the rows beside principal components: as many as the latents have numbers, and as are active."""
+    lines = []
+    for name, seeds in rows_of(results).items():
+        tokenizer = seeds[0].experiment.tokenizer
+        active = [str(run.fact("numbers")) for r in seeds if (run := r.done("pca_active")) is not None]
+        line = {
+            "row": name,
+            "numbers": str(tokenizer.tokens * tokenizer.channels),
+            "active": ", ".join(dict.fromkeys(active)) or "–",
+        }
+        for metric in ("psnr", "rfd"):
+            head = records.heading(metric, protocol_of(results, metric))
+            stages = {"": "evaluation", "PCA, as many numbers: ": "pca", "PCA, as many as are active: ": "pca_active"}
+            line |= {f"{prefix}{head}": cell(seeds, metric, "val", stage) for prefix, stage in stages.items()}
+        lines.append(line)
+    return markdown(lines)

@@ -1,0 +1,154 @@
+"""Gates: whether a page can tell its rows apart at all, before they are compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from harness.evaluation.records import digits_of, number
+from reports.results import Result, rows_of
+
+ROOM = 0.5  # gFD of reconstructions over that of the base row, at most
+STANDARD_ERRORS = 2.0  # by which a generator beats N(0, I)
+LEAST_PRECISION = 0.3
+CLEARLY_LESS = 0.8  # KL over the linear-Gaussian KL
+LARGE_NATS = 10.0  # the least linear-Gaussian KL whose loss can be seen
+NORMAL_95 = 1.96  # standard errors in half of a 95 % interval
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A condition on a page, whether it is met (None: not measured), by which numbers, and what fails without it."""
+
+    condition: str
+    passed: bool | None
+    measured: str
+    otherwise: str
+
+    def __str__(self) -> str:
+        verdict = {True: "passed", False: "**failed**", None: "not measured"}[self.passed]
+        text = f"{verdict}: {self.condition}" + (f" ({self.measured})" if self.measured else "")
+        return text if self.passed else f"{text}. Without it, {self.otherwise}"
+
+
+def gates(results: Sequence[Result]) -> list[Gate]:
+    """The gates of a page."""
+    found = [_beats_components(results)]
+    if any(r.experiment.generator.on for r in results):
+        found += [_room(results), _beats_prior(results), _precise(results)]
+    return [*found, _has_to_lose(results)]
+
+
+def _beats_components(results: Sequence[Result]) -> Gate:
+    rows = [r for r in results if r.row.variant == "autoencoder"]
+    texts, passed = [], []
+    for metric, split, digits, side in (("psnr", "val", 2, 1), ("psnr", "val_unseen", 2, 1), ("rfd", "val", 1, -1)):
+        own, foil = _mean(rows, metric, split, "evaluation"), _mean(rows, metric, split, "pca")
+        if own is not None and foil is not None:
+            passed.append(side * (own - foil) > 0)
+            name = {"psnr": "PSNR", "rfd": "rFD"}[metric]
+            texts.append(f"{name} on {split} {number(own, digits)} against {number(foil, digits)}")
+    return Gate(
+        "the autoencoder beats as many principal components in PSNR and rFD",
+        all(passed) if passed else None,
+        "; ".join(texts),
+        "the networks lie below a linear model, and their differences may be those of a training that is too short",
+    )
+
+
+def _room(results: Sequence[Result]) -> Gate:
+    bases = [r.row.base for r in results if r.row.base]
+    base = [r for r in results if r.row.name == (bases or [results[0].row.name])[0]]
+    guided = base[0].experiment.guidance.on if base else False
+    floor = _mean(base, "gfd", "reconstructions", "generation")
+    own = _mean(base, "gfd", "guided" if guided else "samples", "generation")
+    digits = digits_of("gfd", results[0].experiment.evaluation.network)
+    return Gate(
+        "reconstructions of training images have less than half of the gFD of the base row's samples",
+        floor < ROOM * own if floor is not None and own is not None else None,
+        ""
+        if floor is None or own is None
+        else f"{base[0].row.name}: {number(floor, digits)} and {number(own, digits)}",
+        "gFD measures the decoder and hardly the generator",
+    )
+
+
+def _beats_prior(results: Sequence[Result]) -> Gate:
+    def passes(seeds: Sequence[Result]) -> tuple[bool, str] | None:
+        gains = [
+            prior.value - own.value
+            for r in seeds
+            if (own := r.value("gfd", "samples", "generation")) and (prior := r.value("gfd", "prior", "generation"))
+        ]
+        if not gains:
+            return None
+        mean = sum(gains) / len(gains)
+        if len(gains) > 1:
+            error = math.sqrt(sum((g - mean) ** 2 for g in gains) / (len(gains) - 1) / len(gains))
+        else:
+            error = math.hypot(*(_error_of(seeds[0], split) for split in ("samples", "prior")))
+        return mean > STANDARD_ERRORS * error, f"by {mean:.1f} ± {error:.1f}"
+
+    return _of_rows(
+        results,
+        passes,
+        "the generator beats N(0, I) by two standard errors of gFD",
+        "samples of these rows say nothing of a generator",
+    )
+
+
+def _precise(results: Sequence[Result]) -> Gate:
+    def passes(seeds: Sequence[Result]) -> tuple[bool, str] | None:
+        value = _mean(seeds, "precision", "reconstructions", "generation")
+        return None if value is None else (value > LEAST_PRECISION, f"{value:.3f}")
+
+    return _of_rows(
+        results,
+        passes,
+        f"the precision of reconstructions is above {LEAST_PRECISION}",
+        "the images of these rows are not among real ones, and precision and gFD do not see single images",
+    )
+
+
+def _has_to_lose(results: Sequence[Result]) -> Gate:
+    rows = [r for r in results if r.row.variant == "kl_vae"]
+    stage = "evaluation" if any("evaluation" in r.runs for r in rows) else "diagnosis"
+    pairs = [
+        (kl.value, optimum.value)
+        for r in rows
+        if (kl := r.value("kl", "val", stage)) and (optimum := r.value("linear_gaussian_kl", "val", stage))
+    ]
+    lost = [kl < CLEARLY_LESS * optimum and optimum >= LARGE_NATS for kl, optimum in pairs]
+    texts = dict.fromkeys(f"{kl:.1f} of {optimum:.1f} nats" for kl, optimum in pairs)
+    return Gate(
+        f"the plain KL-VAE spends less than {CLEARLY_LESS:.0%} of a linear-Gaussian KL of at least {LARGE_NATS:g} nats",
+        any(lost) if lost else None,
+        "; ".join(texts),
+        "there is no collapse here from which anything could be kept",
+    )
+
+
+def _of_rows(
+    results: Sequence[Result],
+    passes: Callable[[Sequence[Result]], tuple[bool, str] | None],
+    condition: str,
+    otherwise: str,
+) -> Gate:
+    """A gate that every row has to pass."""
+    outcomes = {name: outcome for name, seeds in rows_of(results).items() if (outcome := passes(seeds)) is not None}
+    texts = [f"{name} {text}{'' if passed else ' fails'}" for name, (passed, text) in outcomes.items()]
+    return Gate(condition, all(p for p, _ in outcomes.values()) if outcomes else None, "; ".join(texts), otherwise)
+
+
+def _error_of(result: Result, split: str) -> float:
+    """The standard error of gFD over images: that of its extrapolation, which is the larger one."""
+    record = result.value("gfd_infinity", split, "generation")
+    if record is None or record.interval is None:
+        return math.inf
+    return (record.interval[1] - record.interval[0]) / (2 * NORMAL_95)
+
+
+def _mean(results: Sequence[Result], metric: str, split: str, stage: str) -> float | None:
+    measured = [r.value for result in results if (r := result.value(metric, split, stage)) is not None]
+    return sum(measured) / len(measured) if measured else None
