@@ -13,11 +13,17 @@ from harness.system import plugins
 from harness.system.texts import plain_markdown
 from reports.results import Result, costs, environments, rows_of, shared, total_seconds
 
-MEASURING = ("diagnosis", "evaluation", "snapshots", "generation", "generator_snapshots", "guidance", "reference")
+MEASURING = (
+    *("diagnosis", "evaluation", "snapshots", "generation", "generator_snapshots", "guidance", "reference"),
+    *("pca", "linear_gaussian", "pca_active"),
+)
 MOMENT = {
     "snapshots": " at the snapshots",
     "generator_snapshots": " at the snapshots of the generator",
     "guidance": " in the search",
+    "pca": " by principal components",
+    "linear_gaussian": " by the linear-Gaussian optimum",
+    "pca_active": " by as many principal components as units are active",
 }
 LITE1 = "EfficientNet-Lite1, blocks.0 and blocks.1 (strides 2 and 4), channel-normalised"
 LITE2 = "EfficientNet-Lite2, blocks.4 (stride 16), averaged over positions"

@@ -98,7 +98,7 @@ class Result:
             return self.state
         if not self.experiment.tokenizer.gaussian.on:
             return "undefined (no KL)"
-        optimum = self.value("linear_gaussian_kl")
+        optimum = self.value("linear_gaussian_kl") or self.value("linear_gaussian_kl", stage="diagnosis")
         kl, shuffled = (self.curve(f"val/{name}").tolist() for name in ("kl", "shuffled_error"))
         return collapse.status(kl, shuffled, optimum.value if optimum else None)
 

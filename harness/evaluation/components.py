@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 COMPONENTS = "components.npz"
 LARGEST_COVARIANCE = 16_384  # pixels or images: 1 GiB in float32
-IMAGES_BYTES = 8 * 2**30  # images at most in memory, in float32, where there are more pixels than that
+IMAGES_BYTES = 4 * 2**30  # images at most in memory, in float32, where there are more pixels than that
 MOST_COMPONENTS = 4096  # as many numbers as the paper's largest latents have
 CHUNK = 1024  # images at a time
 ROUNDING = 1e-6  # of the largest variance: what is below is rounding
@@ -67,7 +67,9 @@ def fitted(images: np.ndarray, machine: Machine) -> Components:
         total += part.double().sum(0)
     mean = (total / count).float()
     if count < pixels:
-        x = torch.cat([part - mean for part in _parts(images, count)])
+        x = torch.empty(count, pixels)
+        for rows, part in zip(x.split(CHUNK), _parts(images, count), strict=True):
+            rows.copy_(part - mean)
         x = machine.put(x)
         variances, vectors = _largest_first(x @ x.T / (count - 1))
         rows = vectors.T[:MOST_COMPONENTS] @ x

@@ -188,6 +188,37 @@ SMALL = with_fields(
     },
 )
 
+TINY = Experiment(
+    scale="tiny",
+    data=Data(name="embedded", image_size=32, train_images=8192, val_images=1024),
+    teacher="efficientnet_lite0",
+    tokenizer=Tokenizer(
+        patch_size=8,
+        tokens=4,
+        channels=8,
+        encoder=Transformer(width=128, depth=2, heads=4),
+        decoder=Transformer(width=128, depth=2, heads=4),
+        gaussian=Gaussian(kl_weight=3e-4),
+        masking=Masking(max_ratio=0.7),
+        latent_masking=LatentMasking(max_ratio=0.7),
+        alignment=Alignment(weight=0.1, hidden=256),
+        perceptual=Perceptual(on=True, weight=0.005, batch_share=0.125, warmup_steps=100),
+        adversarial=Adversarial(features="efficientnet_lite0", start_step=2500, learning_rate=1e-3, lecam_decay=0.99),
+    ),
+    training=Training(steps=4000, batch_images=64, learning_rate=3e-3, warmup_steps=100, ema_decay=0.99),
+    finetuning=Finetuning(learning_rate=1e-3),
+    evaluation=Evaluation(metrics_px=64, probe_images=4096),
+    generator=Generator(
+        size=Transformer(width=128, depth=4, heads=4),
+        training=Training(
+            steps=1500, batch_images=256, learning_rate=3e-3, warmup_steps=50, final_ratio=1.0, ema_decay=0.99
+        ),
+        repa=Repa(depth=2, hidden=256),
+    ),
+    guidance=Guidance(scales=(2.3,), search_images=1024),
+    sampling=Sampling(images=2048, curve_images=256, sampler="euler", steps=25),
+)
+
 
 SCALES: dict[str, Scale] = {
     "smoke": Scale(
@@ -222,7 +253,7 @@ SCALES: dict[str, Scale] = {
                 repa=Repa(depth=1, hidden=64),
             ),
             guidance=Guidance(scales=(2.3,), search_images=130),
-            sampling=Sampling(images=160, curve_images=130, steps=4),
+            sampling=Sampling(images=160, curve_images=64, steps=4),
         ),
         {
             "size": _sizes(Transformer(16, 1, 1), Transformer(32, 1, 2), Transformer(48, 2, 2)),
@@ -232,42 +263,53 @@ SCALES: dict[str, Scale] = {
     ),
     "tiny": Scale(
         "minutes on two CPU cores, on the embedded images",
-        Experiment(
-            scale="tiny",
-            data=Data(name="embedded", image_size=32, train_images=8192, val_images=1024),
-            teacher="efficientnet_lite0",
-            tokenizer=Tokenizer(
-                patch_size=4,
-                tokens=16,
-                channels=16,
-                encoder=Transformer(width=128, depth=2, heads=4),
-                decoder=Transformer(width=128, depth=2, heads=4),
-                gaussian=Gaussian(kl_weight=3e-4),
-                masking=Masking(max_ratio=0.7),
-                latent_masking=LatentMasking(max_ratio=0.7),
-                alignment=Alignment(weight=0.1, hidden=256),
-                perceptual=Perceptual(on=True, weight=0.01, batch_share=0.25, warmup_steps=100),
-                adversarial=Adversarial(
-                    features="efficientnet_lite0", start_step=1000, learning_rate=1e-3, lecam_decay=0.99
-                ),
-            ),
-            training=Training(steps=1500, batch_images=32, learning_rate=3e-3, warmup_steps=100, ema_decay=0.99),
-            finetuning=Finetuning(learning_rate=1e-3),
-            evaluation=Evaluation(metrics_px=64, probe_images=4096),
-            generator=Generator(
-                size=Transformer(width=128, depth=4, heads=4),
-                training=Training(
-                    steps=800, batch_images=128, learning_rate=3e-3, warmup_steps=50, final_ratio=1.0, ema_decay=0.99
-                ),
-                repa=Repa(depth=2, hidden=256),
-            ),
-            guidance=Guidance(scales=(2.3,), search_images=1024),
-            sampling=Sampling(images=2048, curve_images=512, sampler="euler", steps=25),
-        ),
+        TINY,
         {
             "size": _sizes(Transformer(64, 2, 2), Transformer(128, 2, 4), Transformer(192, 4, 4)),
-            "system": _systems(8),
+            "system": _systems(2),
             "guidance": FIXED,
+        },
+        small=True,
+    ),
+    "gpu": Scale(
+        "an hour on one GPU, on the embedded images at 64 px: no download",
+        with_fields(
+            TINY,
+            {
+                "scale": "gpu",
+                "data.image_size": 64,
+                "data.train_images": 131_072,
+                "data.val_images": 4096,
+                "tokenizer.tokens": 16,
+                **_size("tokenizer.encoder", Transformer(256, 6, 8)),
+                **_size("tokenizer.decoder", Transformer(256, 6, 8)),
+                "tokenizer.perceptual.batch_share": 0.25,
+                "tokenizer.perceptual.warmup_steps": 500,
+                "tokenizer.adversarial.start_step": 5_000,
+                "training.steps": 7_000,
+                "training.batch_images": 128,
+                "training.learning_rate": 1e-3,
+                "training.warmup_steps": 500,
+                "training.ema_decay": 0.999,
+                "evaluation.metrics_px": 128,
+                "evaluation.probe_images": 8192,
+                **_size("generator.size", Transformer(256, 8, 8)),
+                "generator.training.steps": 17_000,
+                "generator.training.batch_images": 256,
+                "generator.training.learning_rate": 1e-3,
+                "generator.training.warmup_steps": 500,
+                "generator.training.ema_decay": 0.999,
+                "generator.repa.depth": 4,
+                "sampling.images": 10_000,
+                "sampling.curve_images": 2048,
+                "sampling.steps": 50,
+                "guidance.search_images": 2048,
+            },
+        ),
+        {
+            "size": _sizes(Transformer(128, 6, 4), Transformer(256, 6, 8), Transformer(384, 12, 6)),
+            "system": _systems(8),
+            "guidance": SEARCHED,
         },
         small=True,
     ),

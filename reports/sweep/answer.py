@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,13 +125,27 @@ class Answer:
                     share = "" if seeds == self.seeds else f" ({seeds} of {self.seeds} seeds)"
                     values.setdefault(state, []).append(f"{point.coordinate:.6g}{share}")
             line = {"row": row} | {state: ", ".join(values.get(state, [])) or "–" for state in STATES}
-            always = [p.coordinate for p in points if {r.status for r in p.results} == {"active"}]
-            lines.append(line | {"width of the active range": self._width(always)})
+            lines.append(line | {"width of the active range": self._width(points)})
         return markdown(lines) if lines else ""
 
-    def _width(self, values: Sequence[Number]) -> str:
-        """The distance from the smallest to the largest value, on a logarithmic axis as a factor."""
-        if not values:
+    def _width(self, points: Sequence[TriedPoint]) -> str:
+        """The distance from the smallest to the largest value at which latents are active, with its 95 % t interval.
+
+        On a logarithmic axis it is a factor, and the interval is that of its logarithm.
+        """
+        axis, active = self.points.axes[0], dict[int, list[Number]]()
+        for point in points:
+            for r in point.results:
+                active.setdefault(r.experiment.seed, []).extend([point.coordinate] if r.status == "active" else [])
+        if not any(active.values()):
             return "none"
-        low, high = min(values), max(values)
-        return f"a factor of {high / low:.3g}" if self.points.axes[0].log else f"{high - low:.3g}"
+        place = (lambda value: math.log(value)) if axis.log else float
+        widths = [place(max(values)) - place(min(values)) if values else 0.0 for values in active.values()]
+        mean, half = sum(widths) / len(widths), intervals.half_width(widths)
+        text = (lambda width: f"{math.exp(width):.3g}") if axis.log else (lambda width: f"{width:.3g}")
+        between = "" if half is None else f" [{text(max(0.0, mean - half))}, {text(mean + half)}]"
+        ends = {p.coordinate for p in points} & {v for values in active.values() for v in values}
+        bounded = max(p.coordinate for p in points) in ends
+        return (
+            f"{'a factor of ' if axis.log else ''}{text(mean)}{between}{', to the end of the grid' if bounded else ''}"
+        )

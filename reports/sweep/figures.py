@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.experiments.objectives import Objective
 from harness.system import plugins
+from reports.claims import quantities
 from reports.figures import COLOURS, DASHES, MARKERS, figure, save
 from reports.statistics import intervals
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from reports.sweep.answer import Answer
     from reports.sweep.points import TriedPoint, TriedPoints
 
-LATENTS = ("kl", "active_units")
+SHARE, KEPT = "information_share", "information_kept"
+REFERENCE = "linear-Gaussian KL"
 
 
 def objective(points: TriedPoints, answer: Answer, path: Path) -> bool:
@@ -51,15 +53,28 @@ def objective(points: TriedPoints, answer: Answer, path: Path) -> bool:
 
 
 def latents(points: TriedPoints, path: Path) -> bool:
-    """Draws KL and active units at the end of training over the only axis, one line per row."""
+    """Draws the information in the latents at the end of training over the only axis, one line per row.
+
+    The panels are KL with that of the best linear-Gaussian model, active units, and both shares of information.
+    """
     if not points.done or len(points.axes) > 1:
         return False
-    drawing, axes = figure(9.5, 3.8, ncols=len(LATENTS))
-    for axis, metric in zip(axes, LATENTS, strict=True):
-        _over_axis(axis, points, lambda point, metric=metric: point.metric_values(metric))  # type: ignore[misc]
-        module = plugins.load("harness.evaluation.metrics", metric, "metric")
-        axis.set_title(f"{module.title} ({module.unit})", fontsize=10, loc="left")
+    drawing, axes = figure(9.5, 7.4, nrows=2, ncols=2)
+    panels: dict[str, Callable[[TriedPoint], Sequence[float]]] = {
+        "KL (nats)": lambda point: point.metric_values("kl"),
+        "active units (%)": lambda point: point.metric_values("active_units"),
+        quantities.title(SHARE): lambda point: point.quantities(SHARE),
+        quantities.title(KEPT): lambda point: point.quantities(KEPT),
+    }
+    for axis, (title, values_of) in zip(axes.flat, panels.items(), strict=True):
+        _over_axis(axis, points, values_of)
+        axis.set_title(title, fontsize=10, loc="left")
         axis.set_ylim(bottom=0)
+    reference = {p.coordinate: values[0] for p in points.done if (values := p.metric_values("linear_gaussian_kl"))}
+    line = dict(sorted(reference.items()))
+    axes[0, 0].plot(list(line), list(line.values()), color="grey", linestyle=":", linewidth=1.6, label=REFERENCE)
+    axes[0, 0].legend(frameon=False, fontsize=9)
+    axes[0, 0].set_yscale("symlog", linthresh=1.0)
     save(drawing, path)
     return True
 

@@ -13,6 +13,7 @@ from harness.experiments.requests import Point, SweepRequest
 from harness.search.trials import state_of
 from harness.store.runs import Store
 from harness.system.errors import Mistake
+from reports.claims import quantities
 from reports.results import Result, load
 from reports.statistics import intervals
 from reports.statistics.bootstrap import optimum
@@ -56,6 +57,10 @@ class TriedPoint:
         """The values of a metric of the tokenizer, one per seed."""
         measured = [r.value(metric, "val", self.measuring_stage) for r in self.results]
         return [record.value for record in measured if record is not None]
+
+    def quantities(self, name: str) -> list[float]:
+        """The values of a quantity of claims, one per seed."""
+        return [value for r in self.results if (value := quantities.quantity(r, name)) is not None]
 
     @property
     def measuring_stage(self) -> str:

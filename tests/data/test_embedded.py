@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from harness.data import splits
 from harness.data.sets import embedded
@@ -42,11 +43,20 @@ def test_embedded_image_does_not_depend_on_the_count(drawn: Path, tmp_path: Path
         np.testing.assert_array_equal(array, full[name][: len(array)])
 
 
+def test_embedded_fresh_images_are_the_next_of_train(drawn: Path, tmp_path: Path) -> None:
+    fresh = embedded.fresh(SMALL, 15)
+    embedded.build(replace(SMALL, train_images=55, val_images=1), tmp_path)
+    np.testing.assert_array_equal(fresh, open_split(tmp_path, "train").images[40:])
+    seen = {image.tobytes() for image in open_split(drawn, "train").images}
+    assert not seen & {image.tobytes() for image in fresh}
+    assert fresh.dtype == np.uint8
+
+
 @pytest.mark.parametrize("split", splits.SPLITS)
 def test_embedded_foreground_and_balance(split: str, drawn: Path) -> None:
     arrays = open_split(drawn, split)
     assert arrays.masks is not None
-    assert 0.18 < arrays.masks.mean() < 0.36
+    assert 0.12 < arrays.masks.mean() < 0.26
     assert arrays.masks.any(axis=(1, 2)).all()
     assert set(np.bincount(arrays.labels)) == {len(arrays) // 10}
     assert list(arrays.labels[:10]) != list(arrays.labels[10:20])
@@ -62,6 +72,38 @@ def test_embedded_mask_is_where_the_object_is() -> None:
     change = np.stack([abs(other.astype(int) - image).max(axis=-1) for other, _ in others]).max(axis=0)
     assert (change[~mask] > 0).all()
     assert np.median(change[mask]) == 0
+
+
+def test_embedded_object_lies_in_the_middle_of_its_cell() -> None:
+    painter, places = embedded.Painter(64), set()
+    for index in range(60):
+        scene = embedded.scene("train", index)
+        alpha = np.asarray(painter.object_layer(scene))[..., 3] > 127
+        rows, columns = (np.flatnonzero(alpha.any(axis)) for axis in (1, 0))
+        side, (left, top) = 16 * scene.cell, (16 * at for at in scene.place)
+        for first, seen in ((top, rows), (left, columns)):
+            assert first - 1 <= seen[0] and seen[-1] <= first + side
+            assert (seen[0] + seen[-1] + 1) / 2 == pytest.approx(first + side / 2, abs=2.5)
+        assert max(len(rows), len(columns)) / side == pytest.approx(scene.filled, abs=0.08)
+        places.add((scene.cell, *scene.place))
+    assert len(places) == 9 + 4  # of 2 x 2 squares, and of 3 x 3
+
+
+def test_embedded_shades_keep_the_luminance_order() -> None:
+    """Black stays black, white stays white, and a lighter colour stays lighter in every channel."""
+    ramp = np.linspace(0, 255, 9, dtype=np.float32)[None, :, None].repeat(3, 2)
+    shaded = embedded.shades(ramp, (0.2, 0.9, 0.6))[0]
+    np.testing.assert_allclose(shaded[[0, 4, 8]], 255 * np.array([[0, 0, 0], [0.2, 0.9, 0.6], [1, 1, 1]]), atol=0.1)
+    assert (np.diff(shaded, axis=0) > 0).all()
+
+
+def test_embedded_photographs_are_out_of_focus() -> None:
+    """Without its object an image hardly differs from one that is read at an eighth of its size."""
+    painter = embedded.Painter(64)
+    for index in range(9):
+        background = painter.background("train", replace(embedded.scene("train", 0), photograph=index))
+        coarse = background.resize((8, 8), Image.Resampling.BOX).resize((64, 64), Image.Resampling.BICUBIC)
+        assert abs(np.asarray(background, dtype=float) - np.asarray(coarse)).mean() < 4
 
 
 def test_embedded_objects_of_the_splits() -> None:

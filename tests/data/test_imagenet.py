@@ -15,7 +15,7 @@ from harness.data import indexed
 from harness.data.indexed import IndexedImages
 from harness.data.sets import folder, imagenet
 from harness.data.splits import open_split, splits
-from harness.evaluation.collapse import pixel_eigenvalues
+from harness.evaluation.components import fitted
 from harness.experiments.experiment import Experiment
 from harness.experiments.fields import with_fields
 from harness.experiments.scales import scale
@@ -182,13 +182,22 @@ def made(root: Path, place: Path) -> tuple[Run, dict[str, object]]:
     return run, stage.run(Work(of(root), run, {}, machine, lambda: False, "test", quiet=True)).facts
 
 
-def test_the_stage_tells_counts_content_and_the_spectrum(root: Path, tmp_path: Path) -> None:
+def test_the_stage_tells_counts_and_content(root: Path, tmp_path: Path) -> None:
     run, facts = made(root, tmp_path / "runs/data/key")
     assert facts["images"] == {"train": 12, "val": 6}
-    expected = pixel_eigenvalues(np.array(open_split(run.folder, "train").images))
-    np.testing.assert_array_equal(np.load(run.folder / "pixel_eigenvalues.npy"), expected)
+    assert facts["content"] == stage.content(run.folder)
+    assert not list(run.folder.glob("*eigenvalues*"))  # which another stage makes, for the rows that ask for them
     written = sum(path.stat().st_size for path in run.folder.iterdir())
     assert stage.size(of(root)).bytes < 20 * 1024 and written < 20 * 1024
+
+
+def test_components_are_those_of_the_images_in_memory(images: IndexedImages) -> None:
+    """Read in pieces where they lie; more than once, as their mean comes first."""
+    machine = Machine("cpu", "float32", 1)
+    found, expected = fitted(images, machine), fitted(np.array(images), machine)  # type: ignore[arg-type]
+    assert (found.images, len(found.vectors)) == (len(images), len(images) - 1)
+    for part, of_arrays in zip(found[:3], expected[:3], strict=True):
+        np.testing.assert_array_equal(part, of_arrays)
 
 
 def test_the_content_is_that_of_the_bytes_and_not_of_the_place(root: Path, tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
-from torch import nn
+from torch import Tensor, nn
 
 from harness.data.splits import SPLITS
 from harness.evaluation import collapse
+from harness.evaluation.components import Components
 from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import SETS, digits_of
 from harness.evaluation.validation import Validation
@@ -29,45 +30,72 @@ DRAWS = Draws(0, "tests", 0)
 
 # Status
 
+HEARD = 0.5  # a rise of the squared error by another image's latents, while the decoder uses them
+
 
 @pytest.mark.parametrize(
-    ("kl", "active", "status"),
+    ("kl", "shuffled", "status"),
     [
-        ([0.0, 0.2, 0.5, 0.9], 1.0, "never active"),
-        ([30.0, 12.0, 0.1, 0.05], 0.0, "never active"),  # what an initialisation has of KL is no rise
-        ([30.0, 2.0, 2.9], 0.5, "never active"),
-        ([0.0], 0.0, "never active"),
-        ([0.0, 1.0], 1.0, "active"),  # border of the rise
-        ([0.0, 0.999], 1.0, "never active"),
-        ([0.0, 5.0, 20.0, 25.0], 0.9, "active"),
-        ([30.0, 2.0, 20.0, 18.0], 0.9, "active"),
-        ([0.0, 20.0, 0.5, 15.0], 0.9, "active"),  # back from a collapse
-        ([0.0, 20.0, 1.0], 0.9, "collapsed"),
-        ([5.0, 20.0, 0.1], 0.9, "collapsed"),  # below where it began
-        ([5.0, 25.0, 6.0], 0.9, "collapsed"),  # of the rise, not of KL, is little left
-        ([5.0, 25.0, 7.0], 0.9, "partly"),  # border: a tenth of the rise
-        ([0.0, 20.0, 20.0], 0.0, "collapsed"),  # KL without a unit that says anything
-        ([0.0, 20.0, 9.9], 0.9, "partly"),
-        ([0.0, 20.0, 10.0], 0.9, "active"),  # border: half of the rise
-        ([0.0, 20.0, 20.0], 0.49, "partly"),
-        ([0.0, 20.0, 20.0], 0.5, "active"),  # border: half of the units
-        ([0.0, 20.0, 20.0], 1e-3, "partly"),
+        ([0.0, 0.2, 0.5, 0.9], [HEARD] * 4, "never active"),  # however much a decoder makes of it
+        ([0.0], [0.0], "never active"),
+        ([0.0, 1.0], [0.0, HEARD], "active"),  # border of the KL that is information
+        ([0.0, 0.999], [0.0, HEARD], "never active"),
+        ([30.0, 12.0, 0.1], [0.0, 0.0, 0.0], "never active"),  # what an initialisation has of KL says nothing
+        ([30.0, 30.0, 30.0], [0.0, 0.0099, -0.02], "never active"),  # KL that no decoder uses
+        ([0.0, 30.0], [0.0, 0.01], "active"),  # border of the use
+        ([30.0, 0.9], [0.0, 0.2], "never active"),  # KL without use, then use without KL
+        ([0.0, 5.0, 20.0, 25.0], [0.0, 0.1, 0.4, 0.5], "active"),
+        ([0.0, 20.0, 0.5, 15.0], [0.0, 0.5, 0.0, 0.4], "active"),  # back from a collapse
+        ([90.0, 20.0, 18.0], [0.0, 0.5, 0.5], "active"),  # the KL of before the decoder used it was no information
+        ([90.0, 20.0, 18.0], [0.01, 0.5, 0.5], "partly"),  # and here it was
+        ([0.0, 20.0, 1.9], [0.0, HEARD, HEARD], "collapsed"),
+        ([0.0, 20.0, 2.0], [0.0, HEARD, HEARD], "partly"),  # border: a tenth of KL
+        ([0.0, 20.0, 9.9], [0.0, HEARD, HEARD], "partly"),
+        ([0.0, 20.0, 10.0], [0.0, HEARD, HEARD], "active"),  # border: half of KL
+        ([0.0, 5.0, 0.99], [0.0, HEARD, HEARD], "collapsed"),  # a fifth of KL, but less than a nat
+        ([0.0, 5.0, 1.0], [0.0, HEARD, HEARD], "partly"),  # border: a nat
+        ([0.0, 20.0, 20.0], [0.0, 0.5, 0.0], "collapsed"),  # KL is left, and the decoder uses none of it
+        ([0.0, 20.0, 20.0], [0.0, 0.5, -0.3], "collapsed"),
+        ([0.0, 20.0, 20.0], [0.0, 0.5, 0.049], "collapsed"),
+        ([0.0, 20.0, 20.0], [0.0, 0.5, 0.05], "partly"),  # border: a tenth of the rise
+        ([0.0, 20.0, 20.0], [0.0, 0.5, 0.249], "partly"),
+        ([0.0, 20.0, 20.0], [0.0, 0.5, 0.25], "active"),  # border: half of the rise
+        ([0.0, 20.0, 8.0], [0.0, 0.5, 0.04], "collapsed"),  # the smaller of both shares counts
     ],
 )
-def test_status(kl, active, status):
-    assert collapse.status(kl, [1.0] * (len(kl) - 1) + [active]) == status
+def test_status(kl, shuffled, status):
+    assert collapse.status(kl, shuffled) == status
+
+
+@pytest.mark.parametrize(
+    ("kl", "optimum", "status"),
+    [
+        ([0.0, 20.0, 20.0], None, "active"),
+        ([0.0, 20.0, 20.0], 0.0, "active"),
+        ([0.0, 20.0, 20.0], 40.0, "active"),  # border: half of the linear-Gaussian KL
+        ([0.0, 20.0, 20.0], 40.1, "partly"),
+        ([0.0, 20.0, 20.0], math.inf, "partly"),  # of a weight of zero
+        ([0.0, 20.0, 1.0], 1.0, "collapsed"),  # a low optimum excuses no loss
+        ([0.0, 20.0, 5.0], 1.0, "partly"),
+        ([0.0, 0.5, 0.5], 100.0, "never active"),
+    ],
+)
+def test_the_linear_gaussian_kl_is_a_yardstick(kl, optimum, status):
+    assert collapse.status(kl, [0.0, HEARD, HEARD], optimum) == status
 
 
 def test_status_does_not_depend_on_how_finely_a_curve_is_sampled():
+    rise, heard = np.linspace(0, 20, 41), np.linspace(0, HEARD, 41)
     curves = {
-        "active": np.linspace(0, 20, 41),
-        "collapsed": np.concatenate([np.linspace(0, 20, 41), np.linspace(20, 0.5, 40)]),
-        "partly": np.concatenate([np.linspace(0, 20, 41), np.linspace(20, 5, 40)]),
-        "never active": np.linspace(20, 0.5, 41),
+        "active": (rise, heard),
+        "collapsed": (np.append(rise, np.linspace(20, 0.5, 40)), np.append(heard, np.full(40, HEARD))),
+        "partly": (np.append(rise, np.full(40, 20)), np.append(heard, np.linspace(HEARD, 0.2, 40))),
+        "never active": (rise[::-1], heard / 51),
     }
-    for status, curve in curves.items():
-        for kl in (curve, np.repeat(curve, 3), curve[::10]):
-            assert collapse.status([*kl.tolist(), float(curve[-1])], [1.0]) == status
+    for status, both in curves.items():
+        for kl, shuffled in (both, [np.repeat(curve, 3) for curve in both], [curve[::10] for curve in both]):
+            ended = [[*curve.tolist(), float(whole[-1])] for curve, whole in zip((kl, shuffled), both, strict=True)]
+            assert collapse.status(*ended) == status
 
 
 def test_the_rules_name_every_status():
@@ -75,16 +103,86 @@ def test_the_rules_name_every_status():
         assert f"`{status}`" in collapse.RULES
 
 
+@pytest.mark.parametrize(
+    ("kl", "shuffled", "kept", "lost_at"),
+    [
+        ([0.0, 5.0, 20.0], [0.0, 0.1, 0.5], [0, 0.2, 1], None),  # it holds more and more
+        ([0.0, 20.0, 10.0], [0.0, 0.5, 0.5], [0, 1, 0.5], None),  # border: half is not lost
+        ([0.0, 20.0, 9.0], [0.0, 0.5, 0.5], [0, 1, 0.45], 30),
+        ([0.0, 20.0, 20.0, 20.0], [0.0, 0.5, 0.1, -0.1], [0, 1, 0.2, 0], 30),  # of the error too
+        ([0.0, 20.0, 2.0, 14.0], [0.0, 0.5, 0.0, 0.4], [0, 1, 0, 0.7], None),  # not for good
+        ([0.0, 20.0, 2.0, 14.0, 4.0], [0.0, 0.5, 0.0, 0.4, 0.4], [0, 1, 0, 0.7, 0.2], 50),
+        ([50.0, 20.0, 5.0], [0.0, 0.5, 0.5], [0, 1, 0.25], 30),
+        ([40.0, 20.0, 20.0], [0.009, 0.5, 0.5], [0.018, 1, 1], None),
+        ([30.0, 30.0, 0.5], [0.0, 0.009, 0.5], [0, 0, 0], 10),  # never anything: from the first step
+    ],
+)
+def test_what_is_kept_and_when_it_is_lost(kl, shuffled, kept, lost_at):
+    assert collapse.kept(kl, shuffled) == pytest.approx(kept)
+    assert collapse.lost_at([10 * (k + 1) for k in range(len(kl))], kl, shuffled) == lost_at
+
+
+def test_status_shares_and_the_step_of_loss_agree():
+    rng, seen = np.random.default_rng(0), set()
+    for _ in range(500):
+        kl, shuffled = (rng.exponential(scale) * rng.random(4) ** 2 for scale in (6.0, 0.1))
+        curves = kl.tolist(), shuffled.tolist()
+        kept, status = collapse.kept(*curves), collapse.status(*curves)
+        assert (collapse.lost_at([1, 2, 3, 4], *curves) is None) == (kept[-1] >= collapse.PARTLY_SHARE)
+        assert (status == "never active") == (max(kept) == 0)
+        if status in ("partly", "active"):
+            assert kept[-1] >= (collapse.PARTLY_SHARE if status == "active" else collapse.COLLAPSED_SHARE)
+        seen.add(status)
+    assert seen == {"never active", "collapsed", "partly", "active"}
+
+
 # Active units
 
 
-def test_active_units_are_those_whose_mean_varies():
-    signs = torch.tensor([1.0, -1.0] * 50)
+def with_moments(variances: Tensor, nats: Tensor) -> Posterior:
+    """Posteriors (100, L, Z) whose means have these variances over images, and units so many nats (L, Z) on average.
+
+    The nats beyond those of the means come from a sigma below 1.
+    """
+    means = (variances * 99 / 100).sqrt() * torch.tensor([1.0, -1.0] * 50)[:, None, None]  # of the unbiased variance
+    rest = (2 * nats - variances * 99 / 100).double()
+    low, high = torch.full_like(rest, 1e-9), torch.ones_like(rest)
+    for _ in range(80):  # bisection: s² - 1 - log s² falls to 0 at s² = 1
+        middle = (low + high) / 2
+        above = middle - 1 - middle.log() > rest
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+    return Posterior(means, low.log().float().expand_as(means).contiguous())
+
+
+def test_active_units_have_a_mean_that_varies_and_a_kl():
+    variances = torch.tensor([[0.0099, 0.0101, 0.0101, 0.0101, 0.0, 1.0]])
+    nats = torch.tensor([[3.0, 0.0099, 0.0101, 3.0, 3.0, 3.0]])
+    posterior = with_moments(variances, nats)
+    torch.testing.assert_close(posterior.kl().mean(0), nats, rtol=1e-4, atol=0)
+    assert collapse.active_units(posterior).tolist() == [[False, False, True, True, False, True]]
+
+
+def test_active_units_of_a_posterior_that_is_the_prior_are_none():
+    """Means that vary by a tenth beside sigma = 1 have 0.005 nats: variance alone would count them."""
+    means = torch.tensor([0.11, -0.11] * 50)[:, None, None].expand(-1, 2, 3)
+    assert means.var(0).min() > collapse.ACTIVE_VARIANCE
+    assert not collapse.active_units(Posterior(means, torch.zeros(100, 2, 3))).any()
+
+
+@pytest.mark.parametrize(("nats", "active"), [(0.4, False), (0.6, True)])
+def test_the_kl_of_a_unit_is_a_mean_over_images(nats, active):
+    """One image in fifty has so many nats: more than 0.01 of its own, and less or more on average."""
+    means = torch.zeros(50, 1, 1)
+    means[0] = (2 * nats) ** 0.5
+    assert means.var(0).item() > collapse.ACTIVE_VARIANCE
+    assert collapse.active_units(Posterior(means, torch.zeros(50, 1, 1))).item() == active
+
+
+def test_active_units_of_a_deterministic_bottleneck_vary():
     variances = torch.tensor([[0.0, 0.0099, 0.0101], [1e-4, 0.5, 4.0]])
-    scaled = (variances * 99 / 100).sqrt()  # of the unbiased variance of signs
-    mean = 7 + scaled * signs[:, None, None]
-    assert collapse.active_units(mean).tolist() == [[False, False, True], [False, True, True]]
-    assert collapse.active_units(mean.bfloat16()).shape == (2, 3)
+    mean = 7 + (variances * 99 / 100).sqrt() * torch.tensor([1.0, -1.0] * 50)[:, None, None]
+    assert collapse.active_units(Posterior(mean, None)).tolist() == [[False, False, True], [False, True, True]]
+    assert collapse.active_units(Posterior(mean.bfloat16(), None)).shape == (2, 3)
 
 
 # The linear-Gaussian reference
@@ -127,44 +225,47 @@ def optimal_kl(covariance: np.ndarray, kl_weight: float, dimensions: int) -> flo
 @pytest.mark.parametrize(("kl_weight", "dimensions"), [(0.02, 4), (0.1, 4), (0.3, 6), (0.02, 2), (0.1, 1)])
 def test_linear_gaussian_kl_is_that_of_the_best_linear_autoencoder(kl_weight, dimensions):
     covariance = random_covariance(4, seed=3)
-    found = collapse.linear_gaussian_kl(np.linalg.eigvalsh(covariance), 4, kl_weight, dimensions)
+    found = collapse.linear_gaussian_kl(np.linalg.eigvalsh(covariance), kl_weight * 4 / 2, dimensions)
     assert found > 0.05
     assert found == pytest.approx(optimal_kl(covariance, kl_weight, dimensions), rel=2e-3)
 
 
 def test_linear_gaussian_kl_at_its_limits():
     eigenvalues = np.array([0.5, 4.0, 1.0, 2.0])
-    pixels = 100
-    assert collapse.linear_gaussian_kl(eigenvalues, pixels, 0.0, 4) == math.inf
-    assert collapse.linear_gaussian_kl(eigenvalues, pixels, 1e6, 4) == 0
-    level = 0.02 * pixels / 2
-    assert collapse.linear_gaussian_kl(eigenvalues, pixels, 0.02, 4) == pytest.approx(math.log(4 / level * 2) / 2)
-    assert collapse.linear_gaussian_kl(eigenvalues, pixels, 0.02, 1) == pytest.approx(math.log(4 / level) / 2)
-    assert collapse.linear_gaussian_kl(eigenvalues, pixels, 0.08, 4) == 0  # the level is the largest eigenvalue
+    assert collapse.linear_gaussian_kl(eigenvalues, 0.0, 4) == math.inf
+    assert collapse.linear_gaussian_kl(eigenvalues, 1e6, 4) == 0
+    assert collapse.linear_gaussian_kl(eigenvalues, 1.0, 4) == pytest.approx(math.log(4 * 2) / 2)
+    assert collapse.linear_gaussian_kl(eigenvalues, 1.0, 1) == pytest.approx(math.log(4) / 2)
+    assert collapse.linear_gaussian_kl(eigenvalues, 4.0, 4) == 0  # the level is the largest eigenvalue
 
 
-def test_linear_gaussian_kl_falls_with_the_weight_and_rises_with_the_dimensions():
+def test_linear_gaussian_kl_falls_with_the_level_and_rises_with_the_dimensions():
     eigenvalues = np.random.default_rng(0).exponential(size=30)
-    by_weight = [collapse.linear_gaussian_kl(eigenvalues, 30, 10.0**k, 30) for k in range(-6, 1)]
-    by_dimensions = [collapse.linear_gaussian_kl(eigenvalues, 30, 1e-5, d) for d in range(1, 60)]
-    assert by_weight == sorted(by_weight, reverse=True)
+    by_level = [collapse.linear_gaussian_kl(eigenvalues, 10.0**k, 30) for k in range(-5, 2)]
+    by_dimensions = [collapse.linear_gaussian_kl(eigenvalues, 1e-4, d) for d in range(1, 60)]
+    assert by_level == sorted(by_level, reverse=True)
     assert by_dimensions == sorted(by_dimensions)
     assert by_dimensions[28] < by_dimensions[29] == by_dimensions[58]
 
 
-@pytest.mark.parametrize("images", [20, 200], ids=["wide", "tall"])
-def test_pixel_eigenvalues_are_those_of_the_covariance(images):
-    rng = np.random.default_rng(0)
-    common = rng.integers(0, 256, (images, 1, 1, 1))
-    drawn = (0.5 * common + 0.5 * rng.integers(0, 256, (images, 4, 4, 3))).astype(np.uint8)
-    covariance = np.cov(drawn.reshape(images, -1).astype(float) / 127.5 - 1, rowvar=False)
-    expected = np.linalg.eigvalsh(covariance)[::-1]
-    found = collapse.pixel_eigenvalues(drawn)
-    rank = min(images - 1, 48)
-    assert len(found) <= 48
-    assert (np.diff(found) <= 0).all()
-    np.testing.assert_allclose(found[:rank], expected[:rank], rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(found[rank:], 0, atol=1e-5)
+@pytest.mark.parametrize(("kl_weight", "side", "level"), [(1e-3, 32, 1.536), (1e-6, 256, 0.098304), (0.0, 32, 0)])
+def test_the_water_level_is_half_the_weight_times_the_pixels(kl_weight, side, level):
+    """The squared error is a mean over 3HW pixels, and KL a sum: so the weight counts 3HW times."""
+    asked = experiment("kl_vae", tokenizer__gaussian__kl_weight=kl_weight, data__image_size=side)
+    assert collapse.water_level(asked) == pytest.approx(level)
+
+
+def test_the_reference_is_of_all_components_as_far_as_the_latents_reach():
+    metric = plugins.load("harness.evaluation.metrics", "linear_gaussian_kl", "metric")
+    eigenvalues = torch.tensor([400.0, 100.0, *[9.0] * 60, 1.0])  # at smoke the level is 1.536
+    known = Components(torch.zeros(3072), torch.zeros(1, 3072), eigenvalues, 1234)
+    asked = experiment("kl_vae")
+    found = metric.measure(ByHand(experiment=asked, components=known))
+    latents = asked.tokenizer.tokens * asked.tokenizer.channels
+    expected = (math.log(400 * 100) + (latents - 2) * math.log(9) - latents * math.log(1.536)) / 2
+    assert (found.value, found.n) == (pytest.approx(expected), 1234)
+    assert metric.measure(ByHand(experiment=asked, components=None)) is None
+    assert metric.measure(ByHand(experiment=experiment("autoencoder"), components=known)) is None
 
 
 # During training
@@ -276,6 +377,22 @@ def test_active_units_are_a_percentage():
     mean = torch.zeros(40, 2, 4)
     mean[::2, 0, :3] = 1
     assert measured("active_units", posterior=Posterior(mean, None)) == pytest.approx(37.5)
+    spread = torch.zeros(40, 2, 4)
+    spread[:, 1] = -9  # a KL of units that say nothing
+    assert measured("active_units", posterior=Posterior(mean, spread)) == pytest.approx(37.5)
+    mean[::2, 0, 2] = 0.205  # varies by a hundredth, which sigma = 1 hides: 0.0105 nats, and then 0.0095
+    assert measured("active_units", posterior=Posterior(mean, spread)) == pytest.approx(37.5)
+    mean[::2, 0, 2] = 0.195
+    assert measured("active_units", posterior=Posterior(mean, spread)) == pytest.approx(25)
+
+
+def test_the_protocol_of_active_units_says_by_what_they_count():
+    protocol = plugins.load("harness.evaluation.metrics", "active_units", "metric").protocol
+    means = torch.zeros(5, 2, 3)
+    deterministic, gaussian = (protocol(ByHand(posterior=Posterior(means, s))) for s in (None, means))
+    assert "variance over images of the posterior mean above 0.01" in deterministic
+    assert "KL" not in deterministic
+    assert gaussian == f"{deterministic}, and KL above 0.01 nats, mean over images"
 
 
 def test_shuffled_error_is_a_rise():

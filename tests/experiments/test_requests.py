@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from harness.experiments.experiment import Experiment
+from harness.experiments.fields import differences, flat
 from harness.experiments.requests import (
     AblationRequest,
     Request,
@@ -34,7 +36,7 @@ def of_rows(*rows: Row, **settings: str) -> AblationRequest:
 def test_only_the_experiment_that_is_meant_is_checked(row):
     request = of_rows(row, training__warmup_steps="10")
     (experiment,) = request.experiments()[row]
-    assert experiment.training.steps in (50, 75)
+    assert experiment.training.steps == {SHORT: 50, HALF: scale("tiny").experiment.training.steps / 20}[row]
     assert experiment.training.warmup_steps == 10
 
 
@@ -58,6 +60,44 @@ def test_a_setting_that_switches_a_part_off_is_heeded_beside_one_that_the_row_ne
 def test_a_setting_that_no_row_heeds_is_refused():
     with pytest.raises(Mistake, match=r"tokenizer\.masking\.max_ratio has no influence"):
         of_rows(SHORT, training__warmup_steps="10", masking__max_ratio="0.5").experiments()
+
+
+# Rungs
+
+
+def laddered(*rows: Row, **parts: dict[str, object]) -> dict[str, Experiment]:
+    """The experiments by row of a table at `tiny` with these fields and rungs for all rows."""
+    request = AblationRequest("made_up", Ablation("A table", "Why?", rows, published_table="", **parts), scale("tiny"))
+    return {row.name: experiment for row, (experiment,) in request.experiments().items()}
+
+
+def test_a_rung_of_a_study_is_one_of_all_its_rows():
+    rows, chosen = (Row("plain", "kl_vae"), Row("masked", "image_masking")), {"size": "S", "system": "sit_64"}
+    before, after = laddered(*rows), laddered(*rows, rungs=chosen)
+    for name in ("plain", "masked"):
+        known = flat(before[name])
+        others = {path: value for path, value in scale("tiny").rungs(chosen).items() if value != known[path]}
+        assert {"tokenizer.encoder.width", "tokenizer.decoder.width", "tokenizer.tokens"} <= set(others)
+        assert {path: new for path, (_, new) in differences(before[name], after[name]).items()} == others
+
+
+def test_what_is_nearer_to_a_row_counts_more():
+    """The rung of the row more than that of the study, fields of the study more than rungs, its own more than these."""
+    rows = (Row("small", "kl_vae"), Row("large", "kl_vae", rungs={"size": "BL"}))
+    found, sizes = laddered(*rows, rungs={"size": "S"}), scale("tiny").ladders["size"]
+    widths = {name: sizes[rung]["tokenizer.decoder.width"] for name, rung in (("small", "S"), ("large", "BL"))}
+    assert widths["small"] != widths["large"]
+    assert {name: e.tokenizer.decoder.width for name, e in found.items()} == widths
+    rung, fields = {"system": "sit_64"}, {"tokenizer.tokens": 16}
+    own = Row("own", "kl_vae", fields={"tokenizer.tokens": 1})
+    assert scale("tiny").rungs(rung)["tokenizer.tokens"] not in (16, 1)
+    found = laddered(Row("of all", "kl_vae"), own, rungs=rung, fields=fields)
+    assert {name: e.tokenizer.tokens for name, e in found.items()} == {"of all": 16, "own": 1}
+
+
+def test_a_rung_of_a_study_that_no_scale_has_is_refused():
+    with pytest.raises(Mistake, match=r"guidance of scale tiny: 'none'.*each row's"):
+        laddered(Row("plain", "kl_vae"), rungs={"guidance": "none"})
 
 
 def sweep(*space: str, **fields: object) -> SweepRequest:

@@ -14,6 +14,7 @@ from harness.experiments.study import Ablation
 from harness.networks.roles import Roles
 from harness.networks.weight_files import DINO, DINOV2, FOLDER_VARIABLE, INCEPTION, VGG
 from harness.planning.plan import plan_of
+from harness.planning.task import task
 from harness.system import plugins
 from harness.system.errors import Mistake
 from models.alignment import AlignmentLoss
@@ -36,9 +37,9 @@ def test_every_table_can_be_planned_at_every_scale(study, name):
 
 @pytest.mark.parametrize("name", SCALES)
 def test_rows_pick_rungs_that_every_scale_has(name):
-    picked = {
-        (ladder, rung) for known in ABLATIONS for row in study_called(known).rows for ladder, rung in row.rungs.items()
-    }
+    studies = [study_called(known) for known in ABLATIONS]
+    chosen = [of.rungs for study in studies for of in (study, *study.rows)]
+    picked = {(ladder, rung) for rungs in chosen for ladder, rung in rungs.items()}
     ladders = scale(name).ladders
     assert picked == {(ladder, rung) for ladder, rungs in ladders.items() for rung in rungs}
 
@@ -61,6 +62,20 @@ def test_a_rung_sets_what_it_names():
         "MacTok-128 + LightningDiT-XL": (2.5,),
         "MacTok-64 + LightningDiT-XL": (2.7,),
     }
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_every_row_of_table5_has_its_own_guidance_where_a_search_is_affordable(name):
+    """The paper prints the best of each row; at `tiny` a search would take longer than the table."""
+    searched = name not in ("smoke", "tiny")
+    asked = AblationRequest("table5", study_called("table5"), scale(name))
+    for row, (experiment, *_) in asked.experiments().items():
+        assert experiment.guidance.searched == searched, row.name
+        assert len(experiment.guidance.scales) == (6 if searched else 1), row.name
+        assert (1.0 in experiment.guidance.scales) == searched, "a row may be best without guidance"
+        assert ("generator" in task("guidance", experiment).inputs) == searched, row.name
+    keys = {task("guidance", experiment).key for experiment, *_ in asked.experiments().values()}
+    assert len(keys) == (len(asked.study.rows) if searched else 1)
 
 
 @pytest.mark.parametrize("study", ABLATIONS)

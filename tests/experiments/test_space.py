@@ -63,9 +63,9 @@ def test_every_place_of_a_grid_is_an_experiment_of_its_own(name, at):
             assert found.low <= min(found.grid) and max(found.grid) <= found.high
     points = asked.grid()
     assert len(points) == len(asked.chosen_rows()) * len(list(itertools.product(*(a.grid for a in asked.axes))))
-    for stage in asked.stages(asked.scale.experiment):
-        keys = {task(stage, experiment).key for point in points for experiment in asked.experiments_of(point)}
-        assert len(keys) == len(points), stage
+    for measured in asked.objectives:
+        keys = {task(measured.stage, e).key for point in points for e in asked.experiments_of(point)}
+        assert len(keys) == len(points), measured.stage
     names = [asked.row_of(point).name for point in points]
     assert len(set(names)) == len(names)
     for point in (*points, asked.middle()):
@@ -103,6 +103,30 @@ def test_what_a_sweep_says_of_the_paper_fits_its_space(name):
         assert set(study.published.values()) <= set(published(study.published_table))
 
 
+@pytest.mark.parametrize(
+    ("objective", "read"),
+    [
+        ("probe", ("diagnosis",)),
+        ("kl", ("diagnosis",)),
+        ("rfd", ("pca", "evaluation")),
+        ("gfd", ("pca", "evaluation", "generation")),
+        ("probe,gfd", ("pca", "diagnosis", "evaluation", "generation")),
+    ],
+)
+def test_reconstructions_come_with_those_of_principal_components(objective, read):
+    """Latents alone are compared with nothing that has to be decoded."""
+    asked = asked_of("mask_ratio", objective=objective)
+    assert asked.stages(asked.scale.experiment) == read
+
+
+@pytest.mark.parametrize(
+    ("name", "foils"), [("mask_ratio", 1), ("mix_ratio", 1), ("tokens", 4), ("latent_channels", 4)]
+)
+def test_places_share_principal_components_unless_their_latents_have_other_numbers(name, foils):
+    asked = gridded(name, seeds=2, objective="rfd")
+    assert Counter(t.stage for t in plan_of(asked).tasks)["pca"] == foils
+
+
 def counts(planned: Plan, keys: set[str]) -> Counter[str]:
     return Counter(t.stage for t in planned.tasks if t.key in keys)
 
@@ -131,10 +155,11 @@ def test_a_relative_axis_follows_its_scale():
     (weight,), (tokens,), (channels,) = (study_called(n).space for n in ("kl_weight", "tokens", "latent_channels"))
     assert weight.of(base()).grid == (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
     assert (weight.of(base()).low, weight.of(base()).high) == (3e-5, 3e-3)
-    assert tokens.of(base()).grid == (4, 8, 16, 32)
+    of_scale = base().tokenizer.tokens
+    assert tokens.of(base()).grid == (of_scale / 4, of_scale / 2, of_scale, 2 * of_scale)
     assert channels.of(scale("smoke").experiment).grid == (1, 2, 4, 8)
     assert all(isinstance(value, int) for value in tokens.of(base()).grid)
-    with pytest.raises(Mistake, match=r"tokenizer\.tokens = 1\.6: .*a whole number"):
+    with pytest.raises(Mistake, match=rf"tokenizer\.tokens = {of_scale / 10}: .*a whole number"):
         Axis("tokenizer.tokens", "L", grid=(0.1, 1), relative=True).of(base())
 
 

@@ -23,6 +23,7 @@ from tests.conftest import experiment
 STUDIES = {name: study_called(name) for name in plugins.names("ablations")}
 ABLATIONS = [name for name, study in STUDIES.items() if isinstance(study, Ablation)]
 CLAIMED = {f"{name}: {claim.says}": (name, claim) for name, study in STUDIES.items() for claim in study.claims}
+Place = tuple[str, str, str]  # stage, split and metric of a number
 STEP = 100  # between two points of a curve
 MAX_RATIO = "tokenizer.masking.max_ratio"
 TRIED = (0.4, 0.5, 0.6, 0.7, 0.8)
@@ -33,12 +34,19 @@ TRIED = (0.4, 0.5, 0.6, 0.7, 0.8)
 
 @dataclass(frozen=True)
 class Given(Result):
-    """Numbers by stage, split and metric, and curves, of which every point is `STEP` steps from the one before."""
+    """Numbers by stage, split and metric, some with their 95 % intervals, and curves.
 
-    numbers: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    Every point of a curve is `STEP` steps from the one before.
+    """
+
+    numbers: Mapping[Place, float] = field(default_factory=dict)
+    intervals: Mapping[Place, tuple[float, float]] = field(default_factory=dict)
     training: Mapping[str, Sequence[float]] = field(default_factory=dict)
     gfds: Mapping[int, float] = field(default_factory=dict)
     finished: bool = True
+
+    def __post_init__(self) -> None:
+        self.runs.update({stage: Run(Path(stage) / "0") for stage, _, _ in self.numbers})
 
     def done(self, stage: str) -> Run | None:
         return Run(Path(stage) / "0") if self.finished else None
@@ -48,7 +56,11 @@ class Given(Result):
         return "done" if self.finished else "tokenizer running"
 
     def records(self, stage: str) -> list[Record]:
-        found = [Record(m, v, 100, 1, split, "") for (of, split, m), v in self.numbers.items() if of == stage]
+        found = [
+            Record(metric, value, 100, 1, split, "", interval=self.intervals.get((of, split, metric)))
+            for (of, split, metric), value in self.numbers.items()
+            if of == stage
+        ]
         of_curve = [Record("gfd", value, 100, step, "samples", "") for step, value in self.gfds.items()]
         return of_curve if stage == "generator_snapshots" else found
 
@@ -58,7 +70,7 @@ class Given(Result):
         return frame.set_index(frame.index * STEP)
 
 
-def place(name: str) -> tuple[str, str, str]:
+def place(name: str) -> Place:
     """Stage, split and metric of a quantity, of a row that is guided."""
     if name == "gfd_unguided":
         return "generation", "samples", "gfd"
@@ -69,18 +81,32 @@ def given(
     row: str | Row,
     seed: int,
     kl: Sequence[float] = (),
-    active: float = 1.0,
+    used: Sequence[float] = (),
     gfds: Mapping[int, float] | None = None,
     finished: bool = True,
     of: Experiment | None = None,
     **numbers: float,
 ) -> Given:
-    """One row and seed with these quantities; `active` is the share of active units at the end."""
+    """One row and seed with these quantities, KL over its training, and the shuffled-latent error beside it.
+
+    Without `used` the error is always the same, so that KL alone says what is lost.
+    """
     of_row = Row(row, "mactok") if isinstance(row, str) else row
     seeded = dataclasses.replace(experiment("mactok") if of is None else of, seed=seed)
-    training = {"val/kl": kl, "val/active_units": [*[1.0] * (len(kl) - 1), active]} if len(kl) else {}
+    training = {"val/kl": kl, "val/shuffled_error": used or [1.0] * len(kl)} if len(kl) else {}
     found = {place(name): value for name, value in numbers.items()}
-    return Given(of_row, seeded, {}, found, training, gfds or {}, finished)
+    return Given(of_row, seeded, {}, found, {}, training, gfds or {}, finished)
+
+
+def measured(
+    row: str | Row,
+    numbers: Mapping[Place, float],
+    seed: int = 0,
+    intervals: Mapping[Place, tuple[float, float]] | None = None,
+    of: Experiment | None = None,
+) -> Given:
+    """One row and seed with these numbers, by stage, split and metric."""
+    return dataclasses.replace(given(row, seed, of=of), numbers=numbers, intervals=intervals or {})
 
 
 def seeds_of(row: str | Row, name: str, values: Sequence[float]) -> list[Given]:

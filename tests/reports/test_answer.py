@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from harness.experiments.fields import flat
 from harness.experiments.objectives import OBJECTIVES
@@ -16,6 +19,7 @@ from reports.sweep.answer import Answer
 from reports.sweep.points import TriedPoint, TriedPoints
 from tests.conftest import experiment
 from tests.reports.claimed import KL_WEIGHT, given, ranges
+from tests.reports.test_report import table
 
 NOISE = (-1.0, 0.0, 1.0)
 FIELD = "tokenizer.masking.max_ratio"
@@ -143,11 +147,23 @@ def test_the_wider_range_is_counted_and_all_seeds_have_to_agree(of_kl_vae, of_ma
     assert verdict in told
 
 
-def test_the_width_of_a_range_is_a_factor():
-    _, table = widths([1, 2], [3, 3])
-    assert "0.0001 (1 of 2 seeds)" in table
-    assert "a factor of 1 " in table
-    assert "a factor of 10 " in table
+def test_the_width_of_a_range_is_a_factor_with_the_interval_of_its_logarithm():
+    _, shown = widths([1, 2, 1], [3, 3, 3])
+    assert "0.0001 (1 of 3 seeds)" in shown
+    logarithms = [0.0, math.log(1e-4 / 3e-5), 0.0]
+    high = stats.t.interval(0.95, 2, np.mean(logarithms), stats.sem(logarithms))[1]
+    of_kl_vae, of_mactok = (line["width of the active range"] for line in table(f"## here\n{shown}", "here"))
+    assert of_kl_vae == f"a factor of {math.exp(np.mean(logarithms)):.3g} [1, {math.exp(high):.3g}]"
+    assert of_mactok == "a factor of 10 [10, 10]"
+
+
+@pytest.mark.parametrize(
+    ("active", "width"),
+    [(0, "none"), (1, "a factor of 1"), (4, "a factor of 33.3"), (5, "a factor of 100, to the end of the grid")],
+)
+def test_a_range_that_reaches_the_end_of_the_grid_is_told(active, width):
+    _, shown = widths([active], [3])
+    assert table(f"## here\n{shown}", "here")[0]["width of the active range"] == width
 
 
 def test_deviation_is_pooled_over_places_with_several_seeds():

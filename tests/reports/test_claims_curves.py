@@ -77,36 +77,45 @@ def curve(of: Mapping[int, float]) -> pd.Series:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "times"),
+    ("one", "other", "times", "censored"),
     [
-        ({100: 50, 200: 20, 300: 15, 400: 10}, {100: 60, 200: 40, 300: 30, 400: 20}, 2),  # at 20 after 200 of 400
-        ({100: 50, 200: 10}, {100: 60, 400: 20}, 400 / 175),  # three quarters of the way from 50 to 10
-        ({100: 10, 200: 5}, {100: 40, 400: 20}, 4),  # there at its first point: at least so fast
-        ({100: 50, 200: 40}, {100: 60, 200: 20}, 0.75),  # never there: the other is at 40 after 150
-        ({100: 50, 200: 40}, {100: 40, 200: 20}, 0.5),
-        ({100: 50, 200: 20, 300: 30, 400: 15}, {100: 50, 200: 40, 300: 35, 400: 25}, 400 / (100 + 100 * 25 / 30)),
-        ({100: 50, 200: 20}, {100: 50, 200: 20}, 1),
-        ({400: 20}, {400: 30}, 1),  # one point says nothing
+        ({100: 50, 200: 20, 300: 15, 400: 10}, {100: 60, 200: 40, 300: 30, 400: 20}, 2, False),  # after 200 of 400
+        ({100: 50, 200: 10}, {100: 60, 400: 20}, 400 / 175, False),  # three quarters of the way from 50 to 10
+        ({100: 10, 200: 5}, {100: 40, 400: 20}, 4, True),  # there at its first point: where before, nobody knows
+        ({100: 20, 200: 5}, {100: 40, 400: 20}, 4, True),
+        ({100: 20.1, 200: 5}, {100: 40, 400: 20}, 400 / (100 + 100 * 0.1 / 15.1), False),
+        ({100: 50, 200: 40}, {100: 60, 200: 20}, 0.75, False),  # never there: the other is at 40 after 150
+        ({100: 50, 200: 40}, {100: 40, 200: 20}, 0.5, True),
+        (
+            {100: 50, 200: 20, 300: 30, 400: 15},
+            {100: 50, 200: 40, 300: 35, 400: 25},
+            400 / (100 + 100 * 25 / 30),
+            False,
+        ),
+        ({100: 50, 200: 20}, {100: 50, 200: 20}, 1, False),
+        ({400: 20}, {400: 30}, 1, True),  # one point says nothing
     ],
 )
-def test_the_speed_up_by_hand(one, other, times):
-    assert speed_up(curve(one), curve(other)) == pytest.approx(times)
+def test_the_speed_up_by_hand(one, other, times, censored):
+    assert speed_up(curve(one), curve(other)) == (pytest.approx(times), censored)
 
 
 def test_the_speed_up_turned_round_is_its_inverse_and_the_unit_of_gfd_does_not_matter():
-    rng = np.random.default_rng(0)
+    rng, seen = np.random.default_rng(0), set()
     for _ in range(50):
         one, other = (pd.Series(rng.uniform(1, 100, 5), index=[100, 200, 300, 400, 500]) for _ in range(2))
-        found = speed_up(one, other)
+        found, censored = speed_up(one, other)
         assert found > 0
-        assert speed_up(other, one) == pytest.approx(1 / found)
-        assert speed_up(3 * one + 1, 3 * other + 1) == pytest.approx(found)
+        assert speed_up(other, one) == (pytest.approx(1 / found), censored)
+        assert speed_up(3 * one + 1, 3 * other + 1) == (pytest.approx(found), censored)
+        seen.add(censored)
+    assert seen == {True, False}
 
 
 def test_a_curve_that_needs_a_fourth_of_the_steps_is_four_times_as_fast():
     steps = np.arange(1, 401)
     fast, slow = (pd.Series(np.exp(-steps / time), index=steps) for time in (25, 100))
-    assert speed_up(fast, slow) == pytest.approx(4, rel=1e-3)
+    assert speed_up(fast, slow) == (pytest.approx(4, rel=1e-3), False)
 
 
 STEPS = (100, 200, 300, 400, 500)
@@ -138,13 +147,28 @@ def test_faster_is_judged_by_the_ratio_of_steps(times, verdict):
     assert (found.verdict, found.n, found.paper) == (verdict, len(times), "6.25 times")
     if times:
         ratios = [
-            speed_up(a.points("gfd", "generator_snapshots"), base[0].points("gfd", "generator_snapshots"))
+            speed_up(a.points("gfd", "generator_snapshots"), base[0].points("gfd", "generator_snapshots"))[0]
             for a in falling("row", times)
         ]
         assert found.here.startswith(f"{stats.gmean(ratios):.2f} times as fast")
     if len(set(times)) > 1:
         low, high = np.exp(stats.ttest_1samp(np.log(ratios), 0).confidence_interval(0.95))
         assert found.here.endswith(f"[{low:.2f}, {high:.2f}]")
+
+
+@pytest.mark.parametrize(
+    ("times", "censored"),
+    [((200.0, 220.0, 190.0), 0), ((20.0, 220.0, 190.0), 1), ((20.0, 25.0, 30.0), 3), ((20.0,), 1)],
+)
+def test_a_speed_up_that_begins_before_the_first_kept_point_is_told_as_at_least(times, censored):
+    """Five times is all that five points can show."""
+    row, base = falling("row", times), falling("base", [400.0] * len(times))
+    found = judge(FASTER, [*row, *base], {})
+    told = f"; in {censored} of {len(times)} seeds the first kept point is good enough: at least so many times"
+    assert found.here.endswith(told) == ("at least" in found.here) == (censored > 0)
+    ratios = [speed_up(pd.Series(a.gfds), pd.Series(b.gfds)) for a, b in zip(row, base, strict=True)]
+    assert [ratio == (5, True) for ratio in ratios].count(True) == censored
+    assert found.here.startswith(f"{stats.gmean([ratio for ratio, _ in ratios]):.2f} times as fast")
 
 
 def test_curves_with_what_is_no_number_are_left_out():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from tests.reports.claimed import (
     down,
     equal,
     given,
+    measured,
     pair,
     seeds_of,
 )
@@ -165,40 +167,88 @@ def test_a_level_is_on_one_side_of_its_threshold(values, above, below):
             assert found.p == pytest.approx(stats.ttest_1samp(values, 10.0).pvalue)
 
 
-@pytest.mark.parametrize("of", ["kl", "units"])
+KEPT, LOST_AT, SHARE = "information_kept", "information_lost_at", "information_share"
+
+
+@pytest.mark.parametrize("of", ["KL", "use"])
 def test_a_collapse_is_judged_on_curves_that_have_ended(of):
-    claim = Level("collapses", "Fig. 1", f"{of}_kept", "row", collapse.COLLAPSED_SHARE, side=-1)
-    collapsed = [given("row", seed, [0.0, 20.0, 0.1 * (seed + 1)], active=0.01 * (seed + 1)) for seed in range(3)]
+    """Latents collapse where KL goes, and where the decoder does without them."""
+    claim = Level("collapses", "Fig. 1", KEPT, "row", collapse.COLLAPSED_SHARE, side=-1)
+    ends = [0.005 * (seed + 1) for seed in range(3)]
+    collapsed = [
+        given("row", seed, [0.0, 20.0, 20 * end if of == "KL" else 20.0], [0.0, 1.0, 1.0 if of == "KL" else end])
+        for seed, end in enumerate(ends)
+    ]
+    assert [quantity(r, KEPT) for r in collapsed] == pytest.approx(ends)
     assert judge(claim, collapsed, {}).verdict == "holds"
     running = [dataclasses.replace(r, finished=False) for r in collapsed]
     assert judge(claim, running, {}).verdict == "no data"
-    assert quantity(running[0], f"{of}_lost_at") is None
+    assert quantity(running[0], LOST_AT) is None
     assert judge(claim, [*collapsed[:2], running[2]], {}).n == 2
 
 
-def test_what_is_left_of_kl_and_of_active_units():
-    """Units count from 0 on, as those that an initialisation has say nothing."""
-    found = given("row", 0, [0.0, 20.0, 5.0], active=0.4)
-    assert [quantity(found, f"{of}_kept") for of in ("kl", "units")] == [0.25, pytest.approx(0.4)]
-    found = given("row", 0, [9.0, 9.5, 9.0], active=0.0)  # KL never rose, units were active from the first step on
-    assert [quantity(found, f"{of}_lost_at") for of in ("kl", "units")] == [0, 2 * STEP]
-    few = Given(Row("row", "mactok"), experiment("mactok"), {}, training={"val/active_units": [0.3, 0.5, 0.2]})
-    assert [quantity(few, name) for name in ("units_kept", "units_lost_at")] == [pytest.approx(0.4), 2 * STEP]
-    idle = Given(Row("row", "mactok"), experiment("mactok"), {}, training={"val/active_units": [0.0, 0.04, 0.04]})
-    assert [quantity(idle, name) for name in ("units_kept", "units_lost_at")] == [0.0, 0.0]  # too few ever were active
-    assert [quantity(idle, name) for name in ("kl_kept", "kl_lost_at")] == [None, None]
+@pytest.mark.parametrize(
+    ("kl", "used", "kept", "lost_at"),
+    [
+        ((0.0, 20.0, 5.0), (0.0, 1.0, 1.0), 0.25, 2),
+        ((0.0, 20.0, 20.0), (0.0, 1.0, 0.4), 0.4, 2),
+        ((0.0, 20.0, 5.0), (0.0, 1.0, 0.4), 0.25, 2),  # the smaller share
+        ((0.0, 20.0, 10.0), (0.0, 1.0, 0.2), 0.2, 2),
+        ((0.0, 20.0, 10.0), (0.0, 1.0, 0.5), 0.5, 2),  # never lost: at the end
+        ((0.0, 20.0, 5.0, 4.0), (0.0, 1.0, 1.0, 1.0), 0.2, 2),
+        ((9.0, 9.5, 9.0), (0.0, 0.009, 0.009), 0.0, 0),  # KL that no decoder uses: from the first step
+        ((0.0, 0.9, 0.9), (0.0, 1.0, 1.0), 0.0, 0),  # less than a nat
+        ((300.0, 20.0, 20.0), (0.0, 1.0, 1.0), 1.0, 2),  # what KL was before the decoder used it says nothing
+    ],
+)
+def test_information_is_kl_that_the_decoder_uses(kl, used, kept, lost_at):
+    found = given("row", 0, kl, used)
+    assert quantity(found, KEPT) == pytest.approx(kept)
+    assert quantity(found, LOST_AT) == lost_at * STEP
 
 
-@pytest.mark.parametrize("of", ["kl", "units"])
+def curves_of(**training: Sequence[float]) -> Given:
+    named = {f"val/{name}": curve for name, curve in training.items()}
+    return Given(Row("row", "mactok"), experiment("mactok"), {}, training=named)
+
+
+def test_without_both_curves_nothing_is_known_of_information():
+    for found in (given("row", 0), curves_of(kl=[0.0, 20.0]), curves_of(shuffled_error=[0.0, 1.0])):
+        assert [quantity(found, name) for name in (KEPT, LOST_AT)] == [None, None]
+
+
+def test_steps_that_were_not_validated_are_passed_over():
+    nan = math.nan
+    found = curves_of(kl=[nan, 0.0, nan, 20.0, nan, 4.0, nan], shuffled_error=[nan, 0.0, nan, 1.0, nan, 1.0, nan])
+    assert quantity(found, KEPT) == pytest.approx(0.2)
+    assert quantity(found, LOST_AT) == 5 * STEP
+    kept = curves_of(kl=[nan, 0.0, 20.0, nan], shuffled_error=[nan, 0.0, 1.0, nan])
+    assert quantity(kept, LOST_AT) == 2 * STEP  # never lost: where it was last measured
+
+
+@pytest.mark.parametrize("of", ["kl", "shuffled_error"])
 def test_latents_that_are_never_lost_count_as_lost_at_the_end(of):
     def lost_at(*curve: float) -> float | None:
-        training = {{"kl": "val/kl", "units": "val/active_units"}[of]: curve}
-        return quantity(Given(Row("row", "mactok"), experiment("mactok"), {}, training=training), f"{of}_lost_at")
+        other = {"kl": "shuffled_error", "shuffled_error": "kl"}[of]
+        return quantity(curves_of(**{of: curve, other: [1.0] * len(curve)}), LOST_AT)
 
     assert lost_at(0.0, 1.0, 0.0, 0.0, 0.0) == 2 * STEP
     assert lost_at(0.0, 1.0, 1.0, 0.95, 0.9) == 4 * STEP
-    assert quantity(given("row", 0), f"{of}_lost_at") is None
-    assert quantity(given("row", 0), f"{of}_kept") is None
+
+
+@pytest.mark.parametrize("stage", ["evaluation", "diagnosis"])
+def test_information_is_compared_with_that_of_the_best_linear_model(stage):
+    """A sweep may measure latents without reconstructions."""
+
+    def share(**numbers: float) -> float | None:
+        return quantity(measured("row", {(stage, "val", name): value for name, value in numbers.items()}), SHARE)
+
+    assert share(kl=6.0, linear_gaussian_kl=30.0) == pytest.approx(0.2)
+    assert share(kl=36.0, linear_gaussian_kl=30.0) == pytest.approx(1.2)
+    assert share(kl=0.0, linear_gaussian_kl=30.0) == 0
+    assert share(kl=6.0) is share(linear_gaussian_kl=30.0) is share() is None
+    assert share(kl=6.0, linear_gaussian_kl=0.0) is None  # no share of nothing
+    assert share(kl=math.nan, linear_gaussian_kl=30.0) is None
 
 
 @pytest.mark.parametrize("on", [True, False])
@@ -214,84 +264,48 @@ def test_quantities_of_generation_are_guided_where_the_study_guides(on):
 # What is left of the latents
 
 
-@pytest.mark.parametrize(
-    ("curve", "left"),
-    [
-        ([0.0, 20.0, 20.0], 1.0),
-        ([0.0, 20.0, 5.0], 0.25),
-        ([5.0, 25.0, 10.0], 0.25),  # of the rise, not of all
-        ([5.0, 25.0, 1.0], 0.0),  # below where it began
-        ([0.0, 20.0, 0.5, 15.0], 0.75),  # back from a collapse
-        ([0.0, 20.0, 0.5, 25.0], 1.0),
-        ([30.0, 12.0, 0.1], 0.0),  # never rose
-        ([30.0, 0.0, 20.0, 10.0], 0.5),  # what it has at first is no rise
-        ([0.0, 0.999], 0.0),
-        ([0.0, 1.0], 1.0),  # border of the rise
-        ([7.0], 0.0),
-    ],
-)
-def test_kept_is_the_share_of_the_rise_that_is_left(curve, left):
-    assert collapse.kept(curve, 1.0) == pytest.approx(left)
-    assert collapse.kept([value / 100 for value in curve], 0.01) == pytest.approx(left)
-
-
-def walks(number: int) -> list[list[float]]:
-    """Curves of KL of all kinds."""
+def walks(number: int) -> list[tuple[list[float], list[float]]]:
+    """Curves of KL and of shuffled-latent errors of all kinds."""
     rng = np.random.default_rng(0)
-    of_steps = rng.normal(size=(number, 30)) * rng.uniform(0.1, 5, size=(number, 1))
-    return [list(np.abs(np.cumsum(steps))) for steps in of_steps]
+
+    def drawn(least: float, most: float) -> list[list[float]]:
+        of_steps = rng.normal(size=(number, 30)) * rng.uniform(least, most, size=(number, 1))
+        return np.abs(np.cumsum(of_steps, axis=1)).tolist()
+
+    return list(zip(drawn(0.1, 5), drawn(1e-3, 0.1), strict=True))
 
 
-def test_kept_is_a_share_that_agrees_with_the_status():
-    seen = set()
-    for kl, share in zip(walks(400), np.random.default_rng(1).uniform(0.01, 1, 400), strict=True):
-        left, status = collapse.kept(kl, collapse.RISE_NATS), collapse.status(kl, [share])
-        seen.add(status)
-        assert 0 <= left <= 1
-        assert (left < collapse.COLLAPSED_SHARE) == (status in ("collapsed", "never active"))
-        assert (left >= collapse.PARTLY_SHARE and share >= collapse.PARTLY_SHARE) == (status == "active")
-    assert seen == {"active", "partly", "collapsed", "never active"}
+def test_latents_are_lost_for_good_and_not_before():
+    lost = 0
+    for kl, used in walks(300):
+        kept, step = collapse.kept(kl, used), collapse.lost_at(list(range(len(kl))), kl, used)
+        assert all(0 <= share <= 1 for share in kept)
+        assert (step is None) == (kept[-1] >= collapse.PARTLY_SHARE)
+        if step is not None:
+            assert max(kept[step:]) < collapse.PARTLY_SHARE
+            assert step == 0 or kept[step - 1] >= collapse.PARTLY_SHARE
+            lost += step > 0
+    assert lost > 50
 
 
-@pytest.mark.parametrize(
-    ("kl", "lost"),
-    [
-        ([0.0, 20.0, 20.0, 20.0], None),
-        ([0.0, 20.0, 10.0, 10.0], None),  # border: half of the rise
-        ([0.0, 20.0, 9.9, 5.0], 20),
-        ([0.0, 20.0, 12.0, 5.0], 30),
-        ([0.0, 20.0, 5.0, 15.0], None),  # recovered
-        ([0.0, 20.0, 5.0, 15.0, 5.0, 1.0], 40),  # for good only the second time
-        ([30.0, 12.0, 0.1], 0),  # never rose: lost from the first step on
-        ([0.0, 0.9, 0.0], 0),
-        ([5.0, 25.0, 16.0, 14.0], 30),  # of the rise, not of KL
-        ([30.0, 0.0, 20.0, 1.0], 30),  # not what it has at first
-        ([7.0], 0),
-    ],
-)
-def test_lost_at_is_where_half_of_the_rise_is_gone_for_good(kl, lost):
-    assert collapse.lost_at([10 * k for k in range(len(kl))], kl, 1.0) == lost
-
-
-def test_latents_are_lost_where_less_than_half_is_left_at_the_end():
-    for kl in walks(300):
-        lost = collapse.lost_at(list(range(len(kl))), kl, 1.0)
-        assert (lost is None) == (collapse.kept(kl, 1.0) >= collapse.PARTLY_SHARE)
-        if lost is not None:
-            assert collapse.kept(kl[: lost + 1], 1.0) < collapse.PARTLY_SHARE
-
-
+@pytest.mark.parametrize("of", ["KL", "use"])
 @pytest.mark.parametrize("spacing", [1, 2, 5, 10, 20])
-def test_what_is_lost_does_not_depend_on_how_finely_a_curve_is_sampled(spacing):
-    steps = list(range(0, 201, spacing))
-    knots = {"recovers": [0, 20, 4, 16, 2], "collapses": [10, 30, 30, 12, 11], "stays": [0, 20, 15, 18, 16]}
-    exact = {"recovers": 150 + 50 * 6 / 14, "collapses": 100 + 50 * 10 / 18, "stays": None}
-    for name, values in knots.items():
-        kl = np.interp(steps, range(0, 201, 50), values).tolist()
-        left = collapse.kept(np.interp(range(201), range(0, 201, 50), values).tolist(), 1.0)
-        found = collapse.lost_at(steps, kl, 1.0)
+def test_what_is_lost_does_not_depend_on_how_finely_a_curve_is_sampled(spacing, of):
+    steps, knots = list(range(0, 201, spacing)), range(0, 201, 50)
+    curves = {"recovers": [0, 20, 4, 16, 2], "collapses": [10, 30, 30, 12, 11], "stays": [0, 20, 15, 18, 16]}
+    exact = {"recovers": 150 + 50 * 6 / 14, "collapses": 100 + 50 * 15 / 18, "stays": None}
+
+    def of_curve(curve: list[float]) -> tuple[list[float], list[float]]:
+        """The curve as KL, or in hundredths as the error, beside another that stays the same."""
+        constant = [1.0] * len(curve)
+        return (curve, constant) if of == "KL" else (constant, [value / 100 for value in curve])
+
+    for name, values in curves.items():
+        sampled = of_curve(np.interp(steps, knots, values).tolist())
+        finely = of_curve(np.interp(range(201), knots, values).tolist())
+        found = collapse.lost_at(steps, *sampled)
         if spacing != 20:  # which leaves out the knots
-            assert collapse.kept(kl, 1.0) == pytest.approx(left)
+            assert collapse.kept(*sampled)[-1] == pytest.approx(collapse.kept(*finely)[-1])
         if exact[name] is None:
             assert found is None
         else:

@@ -63,6 +63,8 @@ def test_two_objectives_have_a_front(bowl):
     assert "best at **M = 0.3, share = 0.6**" in page
     assert "best at **M = 0.8, share = 0.6**" in page
     assert "(bowl-smoke-rfd-kl/front.png)" in page
+    gates = page.split("tell its points apart?\n\n", 1)[1].partition("\n\n")[0].splitlines()
+    assert [line.partition(":")[0] for line in gates if line] == ["- not measured"] * 5  # by the stage of the toy
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", page):
         assert (bowl.out / picture).stat().st_size > 5000, picture
     assert all(len(values) == 2 for _, _, values in bowl.trials("bowl-smoke-rfd-kl"))

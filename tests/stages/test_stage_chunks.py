@@ -55,7 +55,6 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Counte
     arrays = {split: rng.integers(0, 256, (n, 32, 32, 3), np.uint8) for split, n in (("train", 300), ("val", 300))}
     found = {split: Counted(images) for split, images in arrays.items()}
     monkeypatch.setattr(splits, "open_split", lambda _, split: splits.Split(found[split], np.arange(300) % 4, None))  # type: ignore[arg-type]
-    np.save(tmp_path / "pixel_eigenvalues.npy", np.ones(8))
     return found
 
 

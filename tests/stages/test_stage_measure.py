@@ -42,12 +42,16 @@ from tests.conftest import experiment
 from tests.networks.random_weights import SMALL, SMALL_PX, dinov2_file, inception_file
 from tests.stages.few_images import FEW, run
 
-STAGES = ("evaluation", "generation")
+FOILS = ("pca", "linear_gaussian", "pca_active")
+STAGES = ("evaluation", "generation", *FOILS)
+MEASURING = {"reference", "snapshots", "generator_snapshots", *STAGES}
 METRICS = {
     name: plugins.load("harness.evaluation.metrics", name, "metric")
     for name in plugins.names("harness.evaluation.metrics")
 }
 SEES = [name for name, metric in METRICS.items() if hasattr(metric, "names")]
+NETWORKS = ("inception", "dinov2")
+SHARES = ("precision", "recall")
 WIDTHS = {"lite2": 120, "inception": 96, "dinov2": 384}  # the distance of 2,048 features takes its time
 PAPER = {
     "evaluation__measure": "inception",
@@ -127,9 +131,10 @@ def test_what_no_network_sees_does_not_depend_on_the_measure(store):
     lite, other = ([r for r in everything(store, m) if r.metric not in SEES] for m in ("lite2", "inception"))
     assert lite == other != []
     for one in SEES:
-        values = [{r.value for r in everything(store, m) if r.metric == one} for m in ("lite2", "inception", "dinov2")]
-        assert not values[0] & values[1] - {0.0, 1.0}
-        assert not values[0] & values[2] - {0.0, 1.0}
+        of_lite, *others = ([r.value for r in everything(store, m) if r.metric == one] for m in ("lite2", *NETWORKS))
+        for values in filter(None, others):  # DINOv2 has no classifier
+            # Shares of few images may be equal by chance, but not all of them; distances never are.
+            assert of_lite != values if one in SHARES else not {*of_lite} & {*values}, one
 
 
 def test_the_reference_is_what_the_network_sees(store):
@@ -145,17 +150,16 @@ def test_the_reference_is_what_the_network_sees(store):
 def test_another_measure_trains_nothing_anew():
     lite, other = experiment(), experiment(evaluation__measure="inception")
     keys = {stage: task(stage, lite).key == task(stage, other).key for stage in plugins.names("harness.stages")}
-    changed = {"reference", "snapshots", "evaluation", "generation", "generator_snapshots"}
-    assert {stage for stage, same in keys.items() if not same} == changed
+    assert {stage for stage, same in keys.items() if not same} == MEASURING
     searched = [experiment(guidance__scales=(1.5, 2.0), evaluation__measure=m) for m in WIDTHS]
-    for stage in (*changed, "guidance"):
+    for stage in (*MEASURING, "guidance"):
         assert len({task(stage, asked).key for asked in searched}) == len(WIDTHS), stage
 
 
 def test_the_side_decides_where_the_network_has_none_of_its_own():
     for measure, decides in (("lite2", True), ("inception", False), ("dinov2", False)):
         two = [few(measure), with_fields(few(measure), {"evaluation.metrics_px": 99})]
-        for stage in ("reference", "snapshots", "evaluation", "generation", "generator_snapshots"):
+        for stage in MEASURING:
             assert (len({task(stage, asked).key for asked in two}) == 2) == decides, (measure, stage)
 
 

@@ -12,6 +12,8 @@ A data set module offers
     build(data, folder, quiet, check_stop) -> dict
                                        writes the arrays below into `folder`; returns {"classes": [...], ...} to record;
                                        calls `check_stop` between images, which raises to stop the stage
+    fresh(data, count) -> uint8 array  optional: further images (count, side, side, 3) of the law of `train`,
+                                       if `val` follows another law
 
 Its splits are arrays in the run folder of the stage `data`:
 

