@@ -81,8 +81,9 @@ def _most(kl: list[float], shuffled: list[float]) -> tuple[float, float] | None:
 def active_units(posterior: Posterior) -> torch.Tensor:
     """A mask (L, Z) of the active units of posteriors (n, L, Z), by their KL and the variance of their mean.
 
-    The variance alone would count units of an untrained encoder; the KL alone would count units whose posterior is the
-    same for all images. A deterministic bottleneck has the variance only.
+    The variance alone would count units whose noise hides it; the KL alone would count units whose posterior is the
+    same for all images. Neither says whether the decoder uses them: see `kept`. A deterministic bottleneck has the
+    variance only.
     """
     varies = posterior.mean.float().var(0) > ACTIVE_VARIANCE
     return varies if posterior.log_variance is None else varies & (posterior.kl().mean(0) > ACTIVE_NATS)

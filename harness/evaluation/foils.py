@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.evaluation.generated import Generated
     from models.linear import LinearTokenizer
 
-METRICS = ["kid", "rfd", "rfd_infinity", "psnr", "ssim", "kl", "active_units", "probe", "gkid", "gfd", "gfd_infinity"]
+METRICS = ["kid", "rfd", "rfd_infinity", "psnr", "ssim", "kl", "probe", "gfd", "gfd_infinity"]
 PRIOR = "latents N(0, I), decoded: the Gaussian with the mean and covariance of the training images' components"
 
 
@@ -44,7 +44,8 @@ def tokenizer(work: Work, numbers: int, level: float = 0.0) -> LinearTokenizer:
     from models.linear import LinearTokenizer
 
     stored = components.load(work.inputs["components"])
-    return LinearTokenizer(stored.mean, stored.vectors[:numbers], stored.eigenvalues[:numbers], level).eval()
+    kept = min(numbers, len(stored.vectors))
+    return LinearTokenizer(stored.mean, stored.vectors[:kept], stored.eigenvalues[:kept], level).eval()
 
 
 def measured(work: Work, level: float = 0.0) -> Outcome:
@@ -56,11 +57,12 @@ def measured(work: Work, level: float = 0.0) -> Outcome:
     experiment = dataclasses.replace(work.experiment, seed=0)  # a closed form has no seed
     linear = tokenizer(work, experiment.tokenizer.tokens * experiment.tokenizer.channels, level)
     folder, records = work.inputs["data"].checked_folder(), []
+    names = [name for name in METRICS if len(linear.components) or name != "probe"]  # a classifier takes features
     for split in (s for s in splits(folder) if s != "train"):
         work.check_stop()
-        records += metrics.records(Reconstructed(linear, experiment, work.machine, folder, split, 0), METRICS)
+        records += metrics.records(Reconstructed(linear, experiment, work.machine, folder, split, 0), names)
     if "reference" in work.inputs:
-        records += metrics.records(_generated(work, linear, experiment), METRICS)
+        records += metrics.records(_generated(work, linear, experiment), names)
     return Outcome(records, {"numbers": len(linear.components)})
 
 

@@ -182,14 +182,14 @@ class Reconstructed:
 
         from harness.data.splits import open_split
         from harness.latents.statistics import LatentMoments
-        from harness.system.randomness import Draws
+        from harness.system.randomness import Chosen, Draws
 
         train = open_split(self.data, "train")
         labels = train.labels[: self.experiment.evaluation.probe_images]
         moments, samples = LatentMoments(self.posterior.mean.shape[2]), []
         for rows in chunks(len(labels)):
             posterior = self._encode(train.images[rows])
-            draws = Draws(self.experiment.seed, "probe", rows.start)
+            draws = Draws(self.experiment.seed, "probe", 0, part=Chosen(range(rows.start, rows.stop)))
             samples.append(posterior.sample(draws.normal("train", *posterior.mean.shape)))
             moments.add(posterior)
         statistics = moments.statistics()

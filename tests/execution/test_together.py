@@ -127,9 +127,9 @@ def test_small_scales_share_the_cores(monkeypatch):
     assert together.processes_for(planned("tiny", two[:1]), Options()) == 1
     assert together.processes_for(planned("tiny", two), Options(workers=1)) == 1
     for name in SCALES:
-        if name != "tiny":
-            assert together.processes_for(planned(name, two), Options()) == 1
-            assert together.processes_for(planned(name, two), Options(workers=2)) == 2
+        assert together.processes_for(planned(name, two), Options()) == (2 if SCALES[name].small else 1)
+        assert together.processes_for(planned(name, two), Options(workers=2)) == 2
+    assert [name for name, scale in SCALES.items() if scale.small] == ["tiny", "gpu"]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert together.processes_for(planned("tiny", seven), Options()) == 1
 

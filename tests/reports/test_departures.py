@@ -36,14 +36,29 @@ def test_at_tiny_every_departure_is_named():
 def test_a_departure_is_told_with_both_sides():
     """Numbers that every scale has otherwise are set here."""
     settings = {
-        **{"data.train_images": 8192, "tokens": 8, "channels": 4, "gaussian.kl_weight": 3e-4},
-        **{"encoder.width": 48, "encoder.depth": 3, "decoder.width": 64, "decoder.depth": 5},
-        **{"perceptual.weight": 0.01, "perceptual.batch_share": 0.25},
-        **{"training.steps": 1500, "training.batch_images": 32, "training.learning_rate": 0.003},
-        **{"finetuning.share": 0.2, "finetuning.learning_rate": 0.001},
-        **{"generator.size.width": 96, "generator.size.depth": 7, "generator.training.steps": 800},
-        **{"generator.training.batch_images": 128, "generator.training.learning_rate": 0.002},
-        **{"sampling.images": 2048, "sampling.sampler": "heun", "sampling.steps": 25},
+        "data.train_images": 8192,
+        "tokens": 8,
+        "channels": 4,
+        "gaussian.kl_weight": 3e-4,
+        "encoder.width": 48,
+        "encoder.depth": 3,
+        "decoder.width": 64,
+        "decoder.depth": 5,
+        "perceptual.weight": 0.01,
+        "perceptual.batch_share": 0.25,
+        "training.steps": 1500,
+        "training.batch_images": 32,
+        "training.learning_rate": 0.003,
+        "finetuning.share": 0.2,
+        "finetuning.learning_rate": 0.001,
+        "generator.size.width": 96,
+        "generator.size.depth": 7,
+        "generator.training.steps": 800,
+        "generator.training.batch_images": 128,
+        "generator.training.learning_rate": 0.002,
+        "sampling.images": 2048,
+        "sampling.sampler": "heun",
+        "sampling.steps": 25,
     }
     found = of_table5(fields=tuple((path, str(value)) for path, value in settings.items()))
     assert found["images"] == ("8,192 of `embedded` at 32 px", "1,281,167 of `imagenet` at 256 px")

@@ -6,12 +6,14 @@ from harness.evaluation.generated import Generated
 from harness.evaluation.records import Value
 
 title = "two-sample accuracy"
-about = "accuracy of a classifier that tells generated latents from encoded ones; 50 % if they are alike"
+about = "accuracy of a classifier that tells generated latents from encoded ones; 50 % if it sees no difference"
 unit = "%"
 better = "lower"
 digits = 1
 splits = ("samples", "guided", "prior")
 MOST = 5_000  # latents of each kind
+LEAST = 20  # fewer leave nothing to stop early by
+PATIENCE = 30  # epochs without gain
 HIDDEN = 128
 PENALTY = 1e-2
 
@@ -21,10 +23,10 @@ def measure(m: Generated) -> Value | None:
     import numpy as np
     from sklearn.neural_network import MLPClassifier
 
-    if m.latents is None or (count := _count(m)) < 2:
+    if m.latents is None or (count := _count(m)) < LEAST:
         return None
     half, kinds = count // 2, [z[:count].flatten(1).numpy() for z in m.latents]
-    classifier = MLPClassifier((HIDDEN,), alpha=PENALTY, early_stopping=True, random_state=0)
+    classifier = MLPClassifier((HIDDEN,), alpha=PENALTY, early_stopping=True, n_iter_no_change=PATIENCE, random_state=0)
     labels = np.repeat([0, 1], half)
     classifier.fit(np.concatenate([z[:half] for z in kinds]), labels)
     return Value(100 * classifier.score(np.concatenate([z[half : 2 * half] for z in kinds]), labels), 2 * half)
