@@ -75,20 +75,18 @@ def _room(results: Sequence[Result]) -> Gate:
 
 
 def _beats_prior(results: Sequence[Result]) -> Gate:
+    digits = digits_of("gfd", results[0].experiment.evaluation.network)
+
     def passes(seeds: Sequence[Result]) -> tuple[bool, str] | None:
         gains = [
-            prior.value - own.value
+            (r, prior.value - own.value)
             for r in seeds
             if (own := r.value("gfd", "samples", "generation")) and (prior := r.value("gfd", "prior", "generation"))
         ]
-        if not gains:
+        mean, error = _mean_and_error(gains)
+        if mean is None or error is None:
             return None
-        mean = sum(gains) / len(gains)
-        if len(gains) > 1:
-            error = math.sqrt(sum((g - mean) ** 2 for g in gains) / (len(gains) - 1) / len(gains))
-        else:
-            error = math.hypot(*(_error_of(seeds[0], split) for split in ("samples", "prior")))
-        return mean > STANDARD_ERRORS * error, f"by {mean:.1f} ± {error:.1f}"
+        return mean > STANDARD_ERRORS * error, f"by {number(mean, digits, error)}"
 
     return _of_rows(
         results,
@@ -96,6 +94,18 @@ def _beats_prior(results: Sequence[Result]) -> Gate:
         "the generator beats N(0, I) by two standard errors of gFD",
         "samples of these rows say nothing of a generator",
     )
+
+
+def _mean_and_error(gains: Sequence[tuple[Result, float]]) -> tuple[float | None, float | None]:
+    """The mean over seeds and its standard error; for one seed the error over images."""
+    values = [gain for _, gain in gains]
+    if not values:
+        return None, None
+    mean = sum(values) / len(values)
+    if len(values) > 1:
+        return mean, math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
+    errors = [_error_of(gains[0][0], split) for split in ("samples", "prior")]
+    return mean, None if None in errors else math.hypot(*(error or 0.0 for error in errors))
 
 
 def _precise(results: Sequence[Result]) -> Gate:
@@ -141,11 +151,11 @@ def _of_rows(
     return Gate(condition, all(p for p, _ in outcomes.values()) if outcomes else None, "; ".join(texts), otherwise)
 
 
-def _error_of(result: Result, split: str) -> float:
+def _error_of(result: Result, split: str) -> float | None:
     """The standard error of gFD over images: that of its extrapolation, which is the larger one."""
     record = result.value("gfd_infinity", split, "generation")
     if record is None or record.interval is None:
-        return math.inf
+        return None
     return (record.interval[1] - record.interval[0]) / (2 * NORMAL_95)
 
 

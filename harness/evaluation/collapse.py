@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ACTIVE_NATS = 0.01  # a unit is active if its KL is above this on average over images, and
 ACTIVE_VARIANCE = 0.01  # if its posterior mean varies more than this over images (Burda et al. 2016)
 USED_ERROR = 0.01  # the decoder uses the latents if those of another image raise the squared error by this
-LEAST_NATS = 1.0  # KL below this is no information
+LEAST_NATS = 1.0  # less is no information
 COLLAPSED_SHARE = 0.1  # collapsed if less than this share of the information is left at the end
 PARTLY_SHARE = 0.5  # partly if less than this share is left, or less than this share of the linear-Gaussian KL
 LEAST_VARIANCE = 1e-10  # total over the dimensions of the posterior means: anything smaller is rounding
@@ -23,12 +23,13 @@ BLOCK = 512  # images at a time for the densities under all posteriors
 
 
 RULES = (
-    "Latents hold information while the decoder uses them (those of another image raise the squared error by "
-    f"{USED_ERROR:g} or more) and their KL is at least {LEAST_NATS:g} nat. What is kept is the smaller of two shares "
-    "at the end: of the largest KL while they were used, and of the largest such rise of the error. "
-    f"`never active`: they never held any. `collapsed`: less than {COLLAPSED_SHARE:.0%} is kept, or KL ends below "
-    f"{LEAST_NATS:g} nat. `partly`: less than {PARTLY_SHARE:.0%} is kept, or KL ends below {PARTLY_SHARE:.0%} of the "
-    "linear-Gaussian KL. `active`: otherwise. A deterministic bottleneck has no KL and no status."
+    "What latents hold is their KL, times the shuffled-latent error (the rise of the squared error with the latents of "
+    "another image) as a share of its largest value: KL that the decoder does not use is no information. What is kept "
+    "is the share of the largest such product that is left at the end. "
+    f"`never active`: that error never reached {USED_ERROR:g}, or the product {LEAST_NATS:g} nat. `collapsed`: less "
+    f"than {COLLAPSED_SHARE:.0%} is kept, or KL ends below {LEAST_NATS:g} nat. `partly`: less than {PARTLY_SHARE:.0%} "
+    f"is kept, or KL ends below {PARTLY_SHARE:.0%} of the linear-Gaussian KL. `active`: otherwise. A deterministic "
+    "bottleneck has no KL and no status."
 )
 
 
@@ -37,25 +38,20 @@ def status(kl: list[float], shuffled: list[float], optimum: float | None = None)
 
     `optimum` is the KL of the best linear-Gaussian model at the same weight, if known.
     """
-    left = kept(kl, shuffled)
-    if _most(kl, shuffled) is None:
+    if max(_information(kl, shuffled), default=0.0) < LEAST_NATS:
         return "never active"
-    if left[-1] < COLLAPSED_SHARE or kl[-1] < LEAST_NATS:
+    left = kept(kl, shuffled)[-1]
+    if left < COLLAPSED_SHARE or kl[-1] < LEAST_NATS:
         return "collapsed"
     below = optimum is not None and kl[-1] < PARTLY_SHARE * optimum
-    return "partly" if left[-1] < PARTLY_SHARE or below else "active"
+    return "partly" if left < PARTLY_SHARE or below else "active"
 
 
 def kept(kl: list[float], shuffled: list[float]) -> list[float]:
-    """The share of its largest information that a training has at every moment, in [0, 1], by `RULES`.
-
-    It is 0 everywhere if the latents never hold information. Before the maximum it is what they hold so far.
-    """
-    most = _most(kl, shuffled)
-    if most is None:
-        return [0.0] * len(kl)
-    shares = (min(k / most[0], s / most[1]) for k, s in zip(kl, shuffled, strict=True))
-    return [min(1.0, max(0.0, share)) for share in shares]
+    """The share of its largest information that a training has at every moment, in [0, 1]; 0 if it never had any."""
+    held = _information(kl, shuffled)
+    most = max(held, default=0.0)
+    return [0.0 if most < LEAST_NATS else value / most for value in held]
 
 
 def lost_at(steps: list[int], kl: list[float], shuffled: list[float]) -> int | None:
@@ -63,19 +59,20 @@ def lost_at(steps: list[int], kl: list[float], shuffled: list[float]) -> int | N
 
     For latents that never hold information it is the first step.
     """
-    left = kept(kl, shuffled)
     lost = None
-    for step, share in zip(reversed(steps), reversed(left), strict=True):
+    for step, share in zip(reversed(steps), reversed(kept(kl, shuffled)), strict=True):
         if share >= PARTLY_SHARE:
             break
         lost = step
     return lost
 
 
-def _most(kl: list[float], shuffled: list[float]) -> tuple[float, float] | None:
-    """The largest KL while the latents are used, and the largest shuffled-latent error; None without information."""
-    used = [k for k, s in zip(kl, shuffled, strict=True) if s >= USED_ERROR]
-    return (max(used), max(shuffled)) if used and max(used) >= LEAST_NATS else None
+def _information(kl: list[float], shuffled: list[float]) -> list[float]:
+    """What the latents hold at every moment by `RULES`, in nats; 0 if the decoder never uses them."""
+    most = max(shuffled, default=0.0)
+    if most < USED_ERROR:
+        return [0.0] * len(kl)
+    return [k * max(0.0, s) / most for k, s in zip(kl, shuffled, strict=True)]
 
 
 def active_units(posterior: Posterior) -> torch.Tensor:

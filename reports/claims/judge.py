@@ -146,7 +146,7 @@ def _(claim: Faster, results: Sequence[Result], published: Published) -> Judgeme
     pairs = [(r, others[r.experiment.seed]) for r in rows.get(claim.row, []) if r.experiment.seed in others]
     curves = [tuple(r.points("gfd", "generator_snapshots") for r in pair) for pair in pairs]
     ratios = [speed_up(one, other) for one, other in curves if _measured(one) and _measured(other)]
-    gains, censored = [math.log(ratio) for ratio, _ in ratios], sum(ended for _, ended in ratios)
+    gains = [math.log(ratio) for ratio, _ in ratios]
     paper = f"{claim.factor:g} times"
     if not gains:
         return _no_data(claim, results, (claim.row, claim.than), published, paper)
@@ -156,8 +156,12 @@ def _(claim: Faster, results: Sequence[Result], published: Published) -> Judgeme
         here += f" [{math.exp(interval.low):.2f}, {math.exp(interval.high):.2f}]"
     elif len(gains) > 1:
         here += ALIKE
-    if censored:
-        here += f"; in {censored} of {len(gains)} seeds the first kept point is good enough: at least so many times"
+    for bound, many in (
+        ("at least", sum(e and r > 1 for r, e in ratios)),
+        ("at most", sum(e and r <= 1 for r, e in ratios)),
+    ):
+        if many:
+            here += f"; {bound} that in {many} of {len(gains)} seeds, where the first kept point is good enough"
     return Judgement(claim, intervals.verdict(interval, +1), here, paper, len(gains), interval.p if interval else None)
 
 

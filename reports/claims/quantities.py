@@ -46,7 +46,7 @@ def _lost_at(result: Result) -> float | None:
 
 def _share(result: Result) -> float | None:
     kl, optimum = (_of_latents(result, name) for name in ("kl", "linear_gaussian_kl"))
-    return kl / optimum if kl is not None and optimum else None
+    return kl / optimum if kl is not None and optimum and isfinite(optimum) else None
 
 
 def _of_latents(result: Result, metric: str) -> float | None:

@@ -194,9 +194,17 @@ def test_one_seed_is_held_against_the_error_over_images(gain, passed):
     assert (found.passed, found.measured) == (passed, f"base by {gain:.1f} ± 2.5{'' if passed else ' fails'}")
 
 
-def test_one_seed_without_a_known_error_proves_nothing():
+def test_one_seed_without_a_known_error_is_not_measured():
     for found in (one_seed(200.0), one_seed(200.0, samples=1.0), one_seed(200.0, prior=1.0)):
-        assert gate([found], PRIOR).passed is not True
+        assert gate([found], PRIOR).passed is None
+
+
+def test_the_error_over_images_is_that_of_the_seed_that_was_measured():
+    known = {"samples": 1.0, "prior": 1.0}
+    assert (
+        gate([given(BASE, 7), one_seed(200.0, **known)], PRIOR).measured
+        == gate([one_seed(200.0, **known)], PRIOR).measured
+    )
 
 
 def test_only_seeds_with_both_sets_are_compared():
