@@ -21,16 +21,14 @@ def table(request: Request, row: Row) -> str:
     at_paper = dataclasses.replace(request, scale=scale(PAPER), data=None, fields=())
     ours, theirs = _settings(request.experiment(row)), _settings(at_paper.experiment(row))
     lines = [
-        {"of the objective": name, "here": value, "paper": theirs[name]}
-        for name, value in ours.items()
-        if value != theirs[name]
+        {"setting": name, "here": value, "paper": theirs[name]} for name, value in ours.items() if value != theirs[name]
     ]
     return markdown(lines) if lines else ""
 
 
 def _settings(e: Experiment) -> dict[str, str]:
     t, images = e.tokenizer, e.data.train_images
-    perceptual, adversarial = t.perceptual, t.adversarial
+    perceptual, adversarial, share = t.perceptual, t.adversarial, 100 * t.perceptual.batch_share
     features = "LPIPS on VGG-16" if perceptual.lpips else "features of EfficientNet-Lite1"
     return {
         "images": f"{images:,} of `{e.data.name}` at {e.data.image_size} px",
@@ -38,7 +36,7 @@ def _settings(e: Experiment) -> dict[str, str]:
         "latents": f"{t.tokens} x {t.channels}",
         "encoder and decoder": f"{t.encoder} and {t.decoder}{', from DINOv2' if t.dinov2_encoder else ''}",
         "KL weight": f"{t.gaussian.kl_weight:g} (water level {water_level(e):.3g})" if t.gaussian.on else "no KL",
-        "perceptual term": f"weight {perceptual.weight:g}, {features}, {perceptual.batch_share:.0%} of every batch"
+        "perceptual term": f"weight {perceptual.weight:g}, {features}, {share:g} % of every batch"
         if perceptual.on
         else "none",
         "adversarial term": f"weight {adversarial.weight:g} from step {adversarial.start_step:,} on heads of "

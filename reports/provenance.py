@@ -78,7 +78,7 @@ class Provenance:
         distance = LPIPS if perceptual.lpips else LITE1
         roles = {
             "teacher": TEACHERS[experiments[0].teacher].about,
-            "perceptual distance": f"{distance}, on {100 * perceptual.batch_share:.0f} % of every batch",
+            "perceptual distance": f"{distance}, on {100 * perceptual.batch_share:g} % of every batch",
         }
         names = {e.tokenizer.adversarial.features for e in experiments if e.tokenizer.adversarial.on}
         if names:

@@ -17,7 +17,7 @@ def departing(request: Request, row: str) -> dict[str, tuple[str, str]]:
     """What is here and in the paper, by the name of the setting."""
     shown = departures.table(request, request.study.row(row))
     lines = table(f"## here\n{shown}", "here") if shown else []
-    found = {line["of the objective"]: (line["here"], line["paper"]) for line in lines}
+    found = {line["setting"]: (line["here"], line["paper"]) for line in lines}
     assert len(found) == len(lines)
     return found
 
@@ -67,8 +67,8 @@ def test_a_departure_is_told_with_both_sides():
     # The weight times half the pixels: 3e-4 x 3 x 32² / 2 here, 1e-6 x 3 x 256² / 2 there.
     assert found["KL weight"] == ("0.0003 (water level 0.461)", "1e-06 (water level 0.0983)")
     assert found["perceptual term"] == (
-        "weight 0.01, features of EfficientNet-Lite1, 25% of every batch",
-        "weight 1, LPIPS on VGG-16, 100% of every batch",
+        "weight 0.01, features of EfficientNet-Lite1, 25 % of every batch",
+        "weight 1, LPIPS on VGG-16, 100 % of every batch",
     )
     assert found["adversarial term"] == ("none", "weight 0.2 from step 20,000 on heads of dino_vits16")
     assert found["training"] == (
