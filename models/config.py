@@ -185,6 +185,11 @@ class Tokenizer:
             if size.width // size.heads % 4:  # an angle rotates two dimensions, and there are two axes
                 raise ValueError(f"rotary: a head of {size.width} / {size.heads} dimensions is not a multiple of 4")
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers the latents of an image have, L x Z."""
+        return self.tokens * self.channels
+
     def image_tokens(self, image_size: int) -> int:
         """N, the number of image tokens of a square image of `image_size` pixels. Raises ValueError for wrong sizes."""
         if image_size % self.patch_size:

@@ -39,11 +39,10 @@ def comparison(results: Sequence[Result]) -> str:
     """The table of the rows beside principal components: as many as the latents have numbers, and as are active."""
     lines = []
     for name, seeds in rows_of(results).items():
-        tokenizer = seeds[0].experiment.tokenizer
         active = [str(run.fact("numbers")) for r in seeds if (run := r.done("pca_active")) is not None]
         line = {
             "row": name,
-            "numbers": str(tokenizer.tokens * tokenizer.channels),
+            "numbers": str(seeds[0].experiment.tokenizer.numbers),
             "active": ", ".join(dict.fromkeys(active)) or "–",
         }
         for metric in ("psnr", "rfd"):

@@ -123,12 +123,8 @@ def _precise(results: Sequence[Result]) -> Gate:
 
 def _has_to_lose(results: Sequence[Result]) -> Gate:
     rows = [r for r in results if r.row.variant == "kl_vae"]
-    stage = "evaluation" if any("evaluation" in r.runs for r in rows) else "diagnosis"
-    pairs = [
-        (kl.value, optimum.value)
-        for r in rows
-        if (kl := r.value("kl", "val", stage)) and (optimum := r.value("linear_gaussian_kl", "val", stage))
-    ]
+    measured = [[r.value(name, "val", r.latents_stage) for name in ("kl", "linear_gaussian_kl")] for r in rows]
+    pairs = [(kl.value, optimum.value) for kl, optimum in measured if kl and optimum]
     lost = [kl < CLEARLY_LESS * optimum and optimum >= LARGE_NATS for kl, optimum in pairs]
     texts = dict.fromkeys(f"{kl:.1f} of {optimum:.1f} nats" for kl, optimum in pairs)
     return Gate(

@@ -61,6 +61,11 @@ class Result:
         stored: NpzFile = np.load(run.file(name))
         return stored
 
+    @property
+    def latents_stage(self) -> str:
+        """The stage that measured the latents: `diagnosis` where nothing was reconstructed."""
+        return "evaluation" if "evaluation" in self.runs else "diagnosis"
+
     def value(self, metric: str, split: str = "val", stage: str = "evaluation") -> Record | None:
         """The last record of a metric; None if it was not measured."""
         matches = [r for r in self.records(stage) if r.metric == metric and r.split == split]
@@ -98,7 +103,7 @@ class Result:
             return self.state
         if not self.experiment.tokenizer.gaussian.on:
             return "undefined (no KL)"
-        optimum = self.value("linear_gaussian_kl") or self.value("linear_gaussian_kl", stage="diagnosis")
+        optimum = self.value("linear_gaussian_kl", stage=self.latents_stage)
         kl, shuffled = (self.curve(f"val/{name}").tolist() for name in ("kl", "shuffled_error"))
         return collapse.status(kl, shuffled, optimum.value if optimum else None)
 

@@ -50,3 +50,8 @@ def open_split(folder: Path, split: str) -> Split:
 def splits(folder: Path) -> list[str]:
     """The names of the splits built in `folder`, `train` first."""
     return [split for split in SPLITS if any((folder / f"{split}_{kind}.npy").exists() for kind in ("images", "index"))]
+
+
+def validation_splits(folder: Path) -> list[str]:
+    """The names of the splits built in `folder` that nothing is trained on."""
+    return [split for split in splits(folder) if split != "train"]

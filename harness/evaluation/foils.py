@@ -27,7 +27,7 @@ def size(experiment: Experiment) -> Size:
     """The cost of a foil."""
     images = 2 * experiment.data.val_images + experiment.evaluation.probe_images
     images += experiment.sampling.images if experiment.generator.on else 0
-    numbers = experiment.tokenizer.tokens * experiment.tokenizer.channels
+    numbers = experiment.tokenizer.numbers
     product = 2.0 * 3 * experiment.data.image_size**2 * numbers
     return Size(images, 20_000, images * (2 * product + flops.measure(experiment.evaluation)))
 
@@ -35,7 +35,7 @@ def size(experiment: Experiment) -> Size:
 def config(experiment: Experiment) -> dict[str, Any]:
     """The settings that every foil depends on."""
     generation = {"images": experiment.sampling.images} if experiment.generator.on else {}
-    numbers = experiment.tokenizer.tokens * experiment.tokenizer.channels
+    numbers = experiment.tokenizer.numbers
     return {"evaluation": experiment.evaluation.effective_fields, "numbers": numbers, **generation}
 
 
@@ -50,19 +50,18 @@ def tokenizer(work: Work, numbers: int, level: float = 0.0) -> LinearTokenizer:
 
 def measured(work: Work, level: float = 0.0) -> Outcome:
     """All metrics of the foil with as many numbers as the latents have, on the validation splits and as generator."""
-    from harness.data.splits import splits
+    from harness.data.splits import validation_splits
     from harness.evaluation import records as metrics
     from harness.evaluation.reconstructed import Reconstructed
 
     experiment = dataclasses.replace(work.experiment, seed=0)  # a closed form has no seed
-    linear = tokenizer(work, experiment.tokenizer.tokens * experiment.tokenizer.channels, level)
+    linear = tokenizer(work, experiment.tokenizer.numbers, level)
     folder, records = work.inputs["data"].checked_folder(), []
-    names = [name for name in METRICS if len(linear.components) or name != "probe"]  # a classifier takes features
-    for split in (s for s in splits(folder) if s != "train"):
+    for split in validation_splits(folder):
         work.check_stop()
-        records += metrics.records(Reconstructed(linear, experiment, work.machine, folder, split, 0), names)
+        records += metrics.records(Reconstructed(linear, experiment, work.machine, folder, split, 0), METRICS)
     if "reference" in work.inputs:
-        records += metrics.records(_generated(work, linear, experiment), names)
+        records += metrics.records(_generated(work, linear, experiment), METRICS)
     return Outcome(records, {"numbers": len(linear.components)})
 
 

@@ -19,13 +19,15 @@ CLASSIFIER = f"logistic regression, l2 penalty with C = {PENALTY_C}"
 
 def accuracy(
     m: Reconstructed, fit: Callable[[np.ndarray, np.ndarray], ClassifierMixin], pool: Callable[[Tensor], np.ndarray]
-) -> Value:
-    """The accuracy in % on the split of a classifier that `fit` fits on training images.
+) -> Value | None:
+    """The accuracy in % on the split of a classifier that `fit` fits on training images; None for latents of no number.
 
     `pool` turns latents (n, L, Z) into its features (n, D). These are not scaled one by one: that would blow up units
     that hold no information, and read from them what the noise of the posterior hides from a generator.
     """
     train, train_labels, latents, labels = m.probed
+    if not train[0].numel():
+        return None
     return Value(100 * fit(pool(train), train_labels).score(pool(latents), labels), len(labels))
 
 

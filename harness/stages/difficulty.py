@@ -49,7 +49,7 @@ def run(work: Work) -> Outcome:
     import numpy as np
     from sklearn.decomposition import PCA
 
-    from harness.data.splits import open_split, splits
+    from harness.data.splits import open_split, validation_splits
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
     train = open_split(folder, "train")
@@ -70,7 +70,7 @@ def run(work: Work) -> Outcome:
         records.append(Record(metric, value, images, 0, split, protocol))
 
     fitted = f"logistic regression on standardised features of {n} train images"
-    names = [split for split in splits(folder) if split != "train"]
+    names = validation_splits(folder)
     with work.progress(len(names), "split") as bar:
         for name in names:
             work.check_stop()

@@ -26,7 +26,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    images, latents = 2 * experiment.data.val_images, experiment.tokenizer.tokens * experiment.tokenizer.channels
+    images, latents = 2 * experiment.data.val_images, experiment.tokenizer.numbers
     shown = 2 * SHOWN + PAIRS * STEPS
     dropped = 2 * experiment.tokenizer.tokens * min(DROPPED_IMAGES, experiment.data.val_images)
     work = (images + 2 * experiment.evaluation.probe_images) * flops.of_encoder(experiment)
@@ -55,7 +55,7 @@ def run(work: Work) -> Outcome:
     pixels = components.load(work.inputs["components"])
     records: list[Record] = []
     shown: dict[str, Any] = {}
-    splits = [split for split in data.splits(folder) if split != "train"]
+    splits = data.validation_splits(folder)
     with work.progress(len(splits), "split") as bar:
         for split in splits:
             work.check_stop()

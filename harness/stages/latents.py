@@ -38,7 +38,7 @@ def size(experiment: Experiment) -> Size:
     data, tokenizer = experiment.data, experiment.tokenizer
     images = 2 * data.train_images + data.val_images
     shards = sum(math.ceil(n / shard_images(n)) for n in (data.train_images, data.val_images))
-    values = (2 if tokenizer.gaussian.on else 1) * images * tokenizer.tokens * tokenizer.channels
+    values = (2 if tokenizer.gaussian.on else 1) * images * tokenizer.numbers
     return Size(images, 2 * values + OVERHEAD_BYTES * shards, images * flops.of_encoder(experiment))
 
 

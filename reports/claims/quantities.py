@@ -45,14 +45,8 @@ def _lost_at(result: Result) -> float | None:
 
 
 def _share(result: Result) -> float | None:
-    kl, optimum = (_of_latents(result, name) for name in ("kl", "linear_gaussian_kl"))
+    kl, optimum = (_value(result, name, "val", result.latents_stage) for name in ("kl", "linear_gaussian_kl"))
     return kl / optimum if kl is not None and optimum and isfinite(optimum) else None
-
-
-def _of_latents(result: Result, metric: str) -> float | None:
-    """A metric of the latents, which a sweep may have measured without reconstructions."""
-    stage = "evaluation" if "evaluation" in result.runs else "diagnosis"
-    return _value(result, metric, "val", stage)
 
 
 def _unguided(result: Result) -> float | None:

@@ -65,7 +65,7 @@ class TriedPoint:
     @property
     def measuring_stage(self) -> str:
         """The stage that measured the tokenizer."""
-        return "evaluation" if "evaluation" in self.results[0].runs else "diagnosis"
+        return self.results[0].latents_stage
 
     def mean(self, objective: Objective) -> float:
         """The mean of an objective over seeds."""

@@ -21,7 +21,7 @@ splits = ("val",)
 NEIGHBOURS = 20
 
 
-def measure(m: Reconstructed) -> Value:
+def measure(m: Reconstructed) -> Value | None:
     return probes.accuracy(m, fit, probes.flattened)
 
 

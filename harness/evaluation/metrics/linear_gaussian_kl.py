@@ -22,8 +22,8 @@ def measure(m: Reconstructed) -> Value | None:
     tokenizer, components = m.experiment.tokenizer, m.components
     if not tokenizer.gaussian.on or components is None:
         return None
-    level, dimensions = collapse.water_level(m.experiment), tokenizer.tokens * tokenizer.channels
-    return Value(collapse.linear_gaussian_kl(components.eigenvalues.numpy(), level, dimensions), components.images)
+    level, eigenvalues = collapse.water_level(m.experiment), components.eigenvalues.numpy()
+    return Value(collapse.linear_gaussian_kl(eigenvalues, level, tokenizer.numbers), components.images)
 
 
 def protocol(m: Reconstructed) -> str:

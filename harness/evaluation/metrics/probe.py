@@ -14,7 +14,7 @@ digits = 1
 splits = ("val",)
 
 
-def measure(m: Reconstructed) -> Value:
+def measure(m: Reconstructed) -> Value | None:
     return accuracy(m, fit, flattened)
 
 

@@ -20,7 +20,7 @@ digits = 1
 splits = ("val",)
 
 
-def measure(m: Reconstructed) -> Value:
+def measure(m: Reconstructed) -> Value | None:
     return probes.accuracy(m, probes.fit, averaged)
 
 
