@@ -16,14 +16,24 @@ study = Sweep(
         Row("image masking", "image_masking"),
         Row("local alignment", "local_alignment"),
         Row("mactok", "mactok"),
+        Row(
+            "squared error alone",
+            "kl_vae",
+            fields={
+                "tokenizer.dinov2_encoder": False,
+                "tokenizer.perceptual.on": False,
+                "tokenizer.adversarial.on": False,
+            },
+        ),
     ),
+    rungs={"kl": "collapsing"},
     space=(
         Axis(
             KL_WEIGHT,
             "KL weight",
-            grid=(1 / 3, 1.0, 10 / 3, 10.0, 100 / 3, 100.0),
-            low=0.01,
-            high=1000.0,
+            grid=(1 / 300, 1 / 30, 1 / 10, 1 / 3, 1.0),
+            low=1e-4,
+            high=10.0,
             log=True,
             relative=True,
         ),
@@ -35,9 +45,12 @@ study = Sweep(
     ),
     fields={"finetuning.on": False, "guidance.on": False},
     notes=(
-        "The weights are multiples of the scale's KL weight. KL falls with the weight in any model, and the "
+        "The weights are multiples of the one that a scale declares as `collapsing`; the first is the one that it "
+        "declares as `alive`. KL falls with the weight in any model, and the "
         "linear-Gaussian curve says how far it has to. Latents far below that curve, or below their own maximum, have "
         "lost information.",
+        "The last row is the KL-VAE without its perceptual term, its discriminator and its start from DINOv2, as far as "
+        "the scale has them: is one of them why it collapses? `tiny` has the first only.",
         "`--objective gfd` also trains a generator at every point.",
     ),
 )

@@ -10,7 +10,7 @@ study = Ablation(
     title="Table 5: what each part of MacTok adds",
     question="Which part keeps a KL-VAE tokenizer from collapse, and what does each part add to its latents?",
     published_table="5",
-    rungs={"guidance": "each row's"},
+    rungs={"guidance": "each row's", "kl": "alive"},
     rows=(
         Row("autoencoder", "autoencoder"),
         Row("KL-VAE", "kl_vae"),

@@ -149,10 +149,22 @@ LIGHTNINGDIT_XL = {
     "generator.training.learning_rate": 2e-4,
     "generator.training.beta2": 0.95,
 }
+
+
+def _weights(alive: float) -> Rungs:
+    """Two KL weights: the largest at which the plain KL-VAE is sure to keep its information, and one that takes all.
+
+    Both are measured at `tiny`, see `reports/scales/tiny.md`. The other scales take the same ratio.
+    """
+    path = "tokenizer.gaussian.kl_weight"
+    return {"alive": {path: alive}, "collapsing": {path: 300 * alive}}
+
+
 FIXED: Rungs = {"each row's": {}}  # a search would take longer than the table: one scale for all rows
 SEARCHED: Rungs = {"each row's": {"guidance.scales": (1.0, 1.5, 2.0, 2.5, 3.0, 4.0)}}
 PAPER_LADDERS: dict[str, Rungs] = {
     "guidance": SEARCHED,
+    "kl": _weights(1e-6),
     "size": _sizes(SIZES["S"], SIZES["B"], SIZES["L"]),
     "system": {
         "sit_128": {**SIT_XL, "guidance.scales": (2.3,)},
@@ -198,7 +210,7 @@ TINY = Experiment(
         channels=8,
         encoder=Transformer(width=128, depth=2, heads=4),
         decoder=Transformer(width=128, depth=2, heads=4),
-        gaussian=Gaussian(kl_weight=3e-4),
+        gaussian=Gaussian(kl_weight=1e-4),
         masking=Masking(max_ratio=0.7),
         latent_masking=LatentMasking(max_ratio=0.7),
         alignment=Alignment(weight=0.1, hidden=256),
@@ -259,6 +271,7 @@ SCALES: dict[str, Scale] = {
             "size": _sizes(Transformer(16, 1, 1), Transformer(32, 1, 2), Transformer(48, 2, 2)),
             "system": _systems(4),
             "guidance": FIXED,
+            "kl": _weights(1e-3),
         },
     ),
     "tiny": Scale(
@@ -268,6 +281,7 @@ SCALES: dict[str, Scale] = {
             "size": _sizes(Transformer(64, 2, 2), Transformer(128, 2, 4), Transformer(192, 4, 4)),
             "system": _systems(2),
             "guidance": FIXED,
+            "kl": _weights(1e-4),
         },
         small=True,
     ),
@@ -281,6 +295,7 @@ SCALES: dict[str, Scale] = {
                 "data.train_images": 131_072,
                 "data.val_images": 4096,
                 "tokenizer.tokens": 16,
+                "tokenizer.gaussian.kl_weight": 2.5e-5,  # the water level of `tiny`
                 **_size("tokenizer.encoder", Transformer(256, 6, 8)),
                 **_size("tokenizer.decoder", Transformer(256, 6, 8)),
                 "tokenizer.perceptual.batch_share": 0.25,
@@ -310,6 +325,7 @@ SCALES: dict[str, Scale] = {
             "size": _sizes(Transformer(128, 6, 4), Transformer(256, 6, 8), Transformer(384, 12, 6)),
             "system": _systems(8),
             "guidance": SEARCHED,
+            "kl": _weights(2.5e-5),
         },
         small=True,
     ),
@@ -323,6 +339,7 @@ SCALES: dict[str, Scale] = {
             },
             "system": _systems(32),
             "guidance": SEARCHED,
+            "kl": _weights(1e-6),
         },
     ),
     "paper256": Scale("the paper's settings, ImageNet at 256 px", PAPER256, PAPER_LADDERS),

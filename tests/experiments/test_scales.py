@@ -37,7 +37,7 @@ def test_every_table_can_be_planned_at_every_scale(study, name):
 
 @pytest.mark.parametrize("name", SCALES)
 def test_rows_pick_rungs_that_every_scale_has(name):
-    studies = [study_called(known) for known in ABLATIONS]
+    studies = [study_called(known) for known in plugins.names("ablations")]
     chosen = [of.rungs for study in studies for of in (study, *study.rows)]
     picked = {(ladder, rung) for rungs in chosen for ladder, rung in rungs.items()}
     ladders = scale(name).ladders
