@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness import cli
 from harness.execution import rehearsal
@@ -24,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_study(parser)
     cli.add_execution(parser)
     cli.add_price(parser)
+    cli.add_growth(parser)
     parser.add_argument(
         "--one-step",
         action="store_true",
@@ -35,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake(f"{request.name} is a sweep: python -m harness.sweep {request.name} runs it")
     if options.one_step:
         return rehearsal.run(request, options.quiet)
-    plan = plan_of(request)
+    plan = plan_of(dataclasses.replace(request, seeds=request.max_seeds or request.seeds))  # all that it may come to
     require_enough(request)
     executor = plugins.load("harness.execution.executors", options.executor, "executor")
     store = Store(options.runs)
@@ -60,15 +63,25 @@ def main(arguments: Sequence[str]) -> int:
         executor.require(waiting, store, run_options)
     if leading():
         paths.make_folders(options.runs, options.out)
-        remember(request, store)
 
-    executor.execute(Fixed(plan.labels), store, run_options)
-    if not leading():
-        return 0
+    for seeds in request.looks or (request.seeds,):
+        now = dataclasses.replace(request, seeds=seeds)
+        if leading():
+            remember(now, store)
+        executor.execute(Fixed(plan_of(now).labels), store, run_options)
+        if leading() and not _told(now, store, options.out):
+            return 1
+        if not _still_open(now, store):
+            break
+    return 0
 
+
+def _told(request: AblationRequest, store: Store, out: Path) -> bool:
+    """Writes the page, and says what failed; whether all is done."""
     from reports.ablation.page import write
 
-    print(write(request, store, options.out))
+    print(write(request, store, out))
+    plan = plan_of(request)
     states = {t: t.run_in(store).state for t in plan.tasks}
     for t, state in states.items():
         if state not in ("done", "waiting"):  # a waiting stage waits for one that is reported here
@@ -76,7 +89,21 @@ def main(arguments: Sequence[str]) -> int:
             print(f"{t.stage} {t.key} of {plan.labels[t]}: {state}, {reason}", file=sys.stderr)
     if "failed" in states.values():
         print("--retry failed runs failed stages again", file=sys.stderr)
-    return 0 if all(state == "done" for state in states.values()) else 1
+    return all(state == "done" for state in states.values())
+
+
+def _still_open(request: AblationRequest, store: Store) -> bool:
+    """Whether a study that grows has primary claims that are not decided; every process comes to the same answer."""
+    if request.seeds >= request.max_seeds:
+        return False
+
+    from reports.claims.verdicts import judge_study, still_open
+    from reports.results import load
+
+    claims = still_open(judge_study(request, load(request.experiments(), store, request.stages)))
+    if leading():
+        print(f"With {request.seeds} seeds {', '.join(claims) or 'no primary claim'} is undecided.")
+    return bool(claims)
 
 
 if __name__ == "__main__":

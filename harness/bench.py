@@ -17,7 +17,7 @@ from typing import Any
 from tabulate import tabulate
 
 from harness import cli
-from harness.benchmarks import breakdown, choices, loading, machinery, measure, scoring, servers, works
+from harness.benchmarks import breakdown, choices, judging, loading, machinery, measure, scoring, servers, works
 from harness.benchmarks.servers import Case
 from harness.experiments.scales import SCALES, scale
 from harness.system import paths
@@ -27,7 +27,15 @@ from harness.system.files import replacing
 from harness.system.machine import Machine, this_machine
 
 SIDE_BY_SIDE = ("tokenizer step", "generator step")
-DIGITS = {"ratio": ".2f", "from": ".2f", "to": ".2f", "gain": ".2f", "GFLOP/item": ".4g", "covers": ".3f"}
+DIGITS = {
+    "ratio": ".2f",
+    "from": ".2f",
+    "to": ".2f",
+    "gain": ".2f",
+    "GFLOP/item": ".4g",
+    "covers": ".3f",
+    "false holds": ".3f",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -92,6 +100,7 @@ def _sections(
     yield "Decoding, images per second", loading.throughput()
     yield "Peak memory of scoring", scoring.memory()
     yield "How often 95 % intervals other than t intervals hold the true value, simulated", scoring.intervals()
+    yield "Verdicts on claims, simulated: shares of studies", judging.lines()
 
 
 def _about(case: Case, machine: Machine, against: str | None) -> dict[str, Any]:

@@ -10,16 +10,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness import cli
-from harness.experiments.published import published
-from harness.experiments.requests import Request, SweepRequest, new_request, study_called
+from harness.experiments.requests import AblationRequest, Request, SweepRequest, new_request, study_called
 from harness.experiments.scales import SCALES, Scale, scale
-from harness.experiments.study import Ablation
+from harness.planning.request_log import remembered_request
 from harness.planning.task import task
 from harness.store.runs import Store
 from harness.system import plugins
 
 if TYPE_CHECKING:
-    from reports.claims.judge import Judgement
+    from reports.claims.verdicts import Ruling
     from reports.results import Result
 
 
@@ -38,8 +37,8 @@ def main(arguments: Sequence[str]) -> int:
 
     from tabulate import tabulate
 
-    from reports.claims.judge import judge_all
     from reports.claims.table import EXPLAINED, lines
+    from reports.claims.verdicts import judge_all, judge_study, summary
     from reports.results import load
 
     results = []
@@ -50,23 +49,36 @@ def main(arguments: Sequence[str]) -> int:
         with_results = [(request, seeds) for request in requests if (seeds := seeds_in(request, store))]
         for request, seeds in with_results or [(requests[0], 1)]:
             several = dataclasses.replace(request, seeds=seeds)
-            paper = published(study.published_table) if isinstance(study, Ablation) else {}
             loaded = load(several.experiments(), store, request.stages)
-            judgements = judge_all(study.claims, loaded, paper)
-            results.append((name, request.scale.experiment.scale, judgements))
+            if isinstance(several, AblationRequest):
+                rulings = judge_study(as_remembered(several, store), loaded)
+            else:
+                rulings = judge_all(study.claims, loaded, {})
+            results.append((name, request.scale.experiment.scale, rulings))
             for line in without_result(loaded):
                 print(f"warning: {name} at {request.scale.experiment.scale}: {line}", file=sys.stderr)
     if options.json:
-        print(json.dumps([_plain(name, at, j) for name, at, judgements in results for j in judgements], indent=1))
+        print(json.dumps([_plain(name, at, r) for name, at, rulings in results for r in rulings], indent=1))
         return 0
-    for name, of_scale, judgements in results:
-        table = [{key: value.strip("*") for key, value in line.items()} for line in lines(judgements)]
+    for name, of_scale, rulings in results:
+        table = [{key: value.replace("**", "") for key, value in line.items()} for line in lines(rulings)]
         print(f"{name} at {of_scale}\n")
-        print(tabulate(table, headers="keys", maxcolwidths=[36, 60, 4, 18, 14, 14], disable_numparse=True), end="\n\n")
+        widths = [32, 11, 56, 7, 16, 6, 18]
+        print(tabulate(table, headers="keys", maxcolwidths=widths, disable_numparse=True), end="\n\n")
     if unclaimed := [name for name in options.study if not of_studies[name].claims]:
         print(f"There are no claims about {', '.join(unclaimed)}.\n")
     print(EXPLAINED)
+    for of_scale in dict.fromkeys(at for _, at, _ in results):
+        print(f"\n{of_scale}: {summary([r for _, at, rulings in results if at == of_scale for r in rulings])}")
     return 0
+
+
+def as_remembered(request: AblationRequest, store: Store) -> AblationRequest:
+    """The request with the planned looks of the one that the store remembers, if that grows."""
+    before = remembered_request(request, store)
+    planned = before.plan.request if before is not None and before.plan is not None else None
+    grows = planned.max_seeds if isinstance(planned, AblationRequest) else 0
+    return dataclasses.replace(request, max_seeds=grows)
 
 
 def without_result(results: Sequence[Result]) -> list[str]:
@@ -96,9 +108,11 @@ def seeds_in(request: Request, store: Store) -> int:
     return next(seed for seed in itertools.count() if not ran(seed))
 
 
-def _plain(study: str, at: str, j: Judgement) -> dict[str, object]:
-    about = {"study": study, "scale": at, "claim": j.claim.says, "source": j.claim.source, "here": j.here}
-    return about | {"paper": j.paper, "n": j.n, "p": j.p, "verdict": j.verdict, "after_holm": j.after_holm}
+def _plain(study: str, at: str, r: Ruling) -> dict[str, object]:
+    about = {"study": study, "scale": at, "claim": r.claim.says, "source": r.claim.source, "family": r.family}
+    alone = {"here": r.alone.here, "paper": r.alone.paper, "n": r.alone.n, "asked": r.asked, "without": r.without}
+    tested = {"p": r.alone.p, "adjusted": r.adjusted, "power": r.power, "detectable": r.detectable or None}
+    return about | alone | tested | {"alone": r.alone.verdict, "verdict": r.verdict, "because": r.because}
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import difflib
 import os
 import sys
@@ -17,8 +18,16 @@ from typing import Any, NoReturn
 
 from harness.execution.demand import Options
 from harness.experiments.experiment import Experiment
+from harness.experiments.looks import looks
 from harness.experiments.objectives import OBJECTIVES
-from harness.experiments.requests import MOST_SEEDS, AblationRequest, SweepRequest, new_request, study_called
+from harness.experiments.requests import (
+    MOST_REPEATS,
+    MOST_SEEDS,
+    AblationRequest,
+    SweepRequest,
+    new_request,
+    study_called,
+)
 from harness.experiments.scales import SCALES, scale
 from harness.experiments.study import Ablation, Study
 from harness.experiments.sweep import Sweep
@@ -35,6 +44,7 @@ from harness.system.texts import printable
 
 INTERRUPTED = 130
 MANY_SEEDS = 100
+GROWS_TO = 8  # seeds, unless --max-seeds says otherwise
 TOKENIZING = ("generation", "evaluation", "finetuning", "tokenizer")  # stages whose runs stand for a tokenizer
 
 
@@ -116,6 +126,21 @@ def add_study(parser: Parser) -> None:
         help="set a field of every experiment; may be given several times",
     )
     _add_out(parser, "reports")
+
+
+def add_growth(parser: Parser) -> None:
+    """The option by which a table gets more seeds until its claims are decided."""
+    parser.add_argument(
+        "--until-decided",
+        action="store_true",
+        help="add seeds by planned looks until the primary claims are decided; all looks together err in 5 %%",
+    )
+    parser.add_argument("--max-seeds", type=int, metavar="N", help=f"with --until-decided (default: {GROWS_TO})")
+    for name, what in (
+        ("generator", "generators for each tokenizer"),
+        ("sampling", "sets of samples of each generator"),
+    ):
+        parser.add_argument(f"--{name}-seeds", type=int, default=1, metavar="N", help=f"{what} (default: 1)")
 
 
 def add_sweep(parser: Parser) -> None:
@@ -268,27 +293,57 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
     data, colon, argument = (options.data or "").partition(":")
     # Absolute, because commands for one store may run in several folders.
     data += colon + (str(Path(argument).expanduser().absolute()) if argument else "")
-    of_sweep: dict[str, Any] = {}
+    special: dict[str, Any] = {}
     if isinstance(study_called(options.study), Sweep):
-        of_sweep = {"objective": objective, "space": space}
+        special = {"objective": objective, "space": space}
     elif objective or space or getattr(options, "storage", None):
         raise Mistake(f"{options.study} is an ablation: only sweeps take --objective, --space and --storage")
+    growth = _growth_of(options)
+    repeats = {f"{name}_seeds": getattr(options, f"{name}_seeds", 1) for name in ("generator", "sampling")}
+    for name, number in repeats.items():
+        if not 1 <= number <= MOST_REPEATS:
+            raise Mistake(f"--{name.replace('_', '-')} {number}: at least 1, at most {MOST_REPEATS}")
+    if not special:
+        special = {"max_seeds": growth, **repeats}
+    elif growth or max(repeats.values()) > 1:
+        raise Mistake(
+            f"{options.study} is a sweep: only tables take --until-decided and seeds of generators and samples"
+        )
     return new_request(
         options.study,
         scale(options.scale),
         data=data or None,
         fields=tuple(fields.items()),
         rows=rows,
-        seeds=options.seeds,
-        **of_sweep,
+        seeds=looks(growth)[0] if growth else options.seeds,
+        **special,
     )
+
+
+def _growth_of(options: argparse.Namespace) -> int:
+    """The number of seeds up to which the request grows; 0 for a fixed number. Raises `Mistake`."""
+    until_decided, most = getattr(options, "until_decided", False), getattr(options, "max_seeds", None)
+    if not until_decided:
+        if most is not None:
+            raise Mistake("--max-seeds ends what --until-decided begins: name both")
+        return 0
+    if options.seeds > 1:
+        raise Mistake("--until-decided chooses the number of seeds: --max-seeds instead of --seeds")
+    most = GROWS_TO if most is None else most
+    if most > MOST_SEEDS:
+        raise Mistake(f"--max-seeds {most}: at most {MOST_SEEDS:,}")
+    if most > MANY_SEEDS and not options.yes:
+        raise Mistake(f"--max-seeds {most} may plan every row {most:,} times: --yes, if that is meant")
+    return most
 
 
 def plan_from(options: argparse.Namespace) -> Plan:
     """The plan of the request that the study options describe; for a sweep, of its trials so far. Raises `Mistake`."""
     request = request_of(options)
     if not isinstance(request, SweepRequest):
-        return plan_of(request)
+        before = remembered_request(request, Store(options.runs)) if request.looks else None
+        grown = before.plan.request.seeds if before is not None and before.plan is not None else request.seeds
+        return plan_of(dataclasses.replace(request, seeds=grown))
     require_influence(request)
     before = remembered_request(request, Store(options.runs))
     if before is None:

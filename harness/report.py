@@ -13,6 +13,7 @@ from harness.system.errors import Mistake
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("report")
     cli.add_study(parser)
+    cli.add_growth(parser)
     cli.add_sweep(parser)
     cli.add_storage(parser)
     options = parser.parse_args(arguments)

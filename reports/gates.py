@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.evaluation.records import digits_of, number
+from reports.claims import quantities
 from reports.results import Result, rows_of
 
 ROOM = 0.5  # gFD of reconstructions over that of the base row, at most
@@ -15,16 +16,27 @@ LEAST_PRECISION = 0.3
 CLEARLY_LESS = 0.8  # KL over the linear-Gaussian KL
 LARGE_NATS = 10.0  # the least linear-Gaussian KL whose loss can be seen
 NORMAL_95 = 1.96  # standard errors in half of a 95 % interval
+OF_GENERATION = frozenset({*quantities.OF_GENERATION, "gfd_unguided", quantities.STEPS})
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A condition on a page, whether it is met (None: not measured), by which numbers, and what fails without it."""
+    """A condition on a page, whether it is met (None: not measured), by which numbers, and what fails without it.
+
+    Quantities that it `stops` say nothing where it fails. `rows` are those that fail, of a gate for every row.
+    """
 
     condition: str
     passed: bool | None
     measured: str
     otherwise: str
+    stops: frozenset[str] = frozenset()
+    rows: tuple[str, ...] = ()
+
+    def bars(self, names: Sequence[str], rows: Sequence[str]) -> bool:
+        """Whether quantities called `names` say nothing about `rows`."""
+        here = not self.rows or not set(self.rows).isdisjoint(rows)
+        return self.passed is False and here and not self.stops.isdisjoint(names)
 
     def __str__(self) -> str:
         verdict = {True: "passed", False: "**failed**", None: "not measured"}[self.passed]
@@ -54,6 +66,7 @@ def _beats_components(results: Sequence[Result]) -> Gate:
         all(passed) if passed else None,
         "; ".join(texts),
         "the networks lie below a linear model, and their differences may be those of a training that is too short",
+        OF_GENERATION | {"rfd", "psnr", "ssim", "kid"},
     )
 
 
@@ -71,6 +84,7 @@ def _room(results: Sequence[Result]) -> Gate:
         if floor is None or own is None
         else f"{base[0].row.name}: {number(floor, digits)} and {number(own, digits)}",
         "gFD measures the decoder and hardly the generator",
+        frozenset({quantities.STEPS}),
     )
 
 
@@ -93,6 +107,7 @@ def _beats_prior(results: Sequence[Result]) -> Gate:
         passes,
         "the generator beats N(0, I) by two standard errors of gFD",
         "samples of these rows say nothing of a generator",
+        OF_GENERATION,
     )
 
 
@@ -118,6 +133,7 @@ def _precise(results: Sequence[Result]) -> Gate:
         passes,
         f"the precision of reconstructions is above {LEAST_PRECISION}",
         "the images of these rows are not among real ones, and precision and gFD do not see single images",
+        frozenset({"precision", "recall"}),
     )
 
 
@@ -140,11 +156,13 @@ def _of_rows(
     passes: Callable[[Sequence[Result]], tuple[bool, str] | None],
     condition: str,
     otherwise: str,
+    stops: frozenset[str],
 ) -> Gate:
     """A gate that every row has to pass."""
     outcomes = {name: outcome for name, seeds in rows_of(results).items() if (outcome := passes(seeds)) is not None}
     texts = [f"{name} {text}{'' if passed else ' fails'}" for name, (passed, text) in outcomes.items()]
-    return Gate(condition, all(p for p, _ in outcomes.values()) if outcomes else None, "; ".join(texts), otherwise)
+    failed = tuple(name for name, (passed, _) in outcomes.items() if not passed)
+    return Gate(condition, not failed if outcomes else None, "; ".join(texts), otherwise, stops, failed)
 
 
 def _error_of(result: Result, split: str) -> float | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,19 +25,31 @@ from harness.store.runs import FINAL, Run, Store
 from harness.system.files import digest
 from harness.system.texts import plain_markdown
 
+OF_GENERATOR = ("generator", "generator_snapshots", "samples", "guidance", "guided_samples", "generation")
+
 
 @dataclass(frozen=True)
 class Result:
-    """The results of one row and seed. Stages that have not run or have failed have none."""
+    """The results of one row and seed. Stages that have not run or have failed have none.
+
+    `repeats` are those of further generators and samples of the same tokenizer: numbers of generation are means.
+    """
 
     row: Row
     experiment: Experiment
     runs: dict[str, Run]
+    repeats: tuple[Result, ...] = field(default=(), kw_only=True)
+
+    @property
+    def all_runs(self) -> list[Run]:
+        """Every run, also those of repeats; one that they share counts once for each."""
+        return [run for of in (self.runs, *(r.runs for r in self.repeats)) for run in of.values()]
 
     @cached_property
     def state(self) -> str:
         """`done`, or the first stage that is not done and the reason."""
-        for stage, run in self.runs.items():
+        for run in self.all_runs:
+            stage = run.stage
             status, state = run.status(), run.state
             if state != "done":
                 text = "not run" if state == "waiting" else f"{stage} {state}"
@@ -67,7 +80,14 @@ class Result:
         return "evaluation" if "evaluation" in self.runs else "diagnosis"
 
     def value(self, metric: str, split: str = "val", stage: str = "evaluation") -> Record | None:
-        """The last record of a metric; None if it was not measured."""
+        """The last record of a metric, with the mean over repeats; None if it was not measured."""
+        records = [found for of in (self, *self.repeats) if (found := of.own_value(metric, split, stage)) is not None]
+        if len(records) < 2 or stage not in OF_GENERATOR:
+            return records[0] if records and self.own_value(metric, split, stage) is not None else None
+        return dataclasses.replace(records[0], value=sum(r.value for r in records) / len(records))
+
+    def own_value(self, metric: str, split: str, stage: str) -> Record | None:
+        """The last record of a metric without repeats."""
         matches = [r for r in self.records(stage) if r.metric == metric and r.split == split]
         return max(matches, key=lambda r: r.step) if matches else None
 
@@ -92,9 +112,12 @@ class Result:
         return self.points(metric, "snapshots")
 
     def points(self, metric: str, stage: str) -> pd.Series:
-        """A metric by step, at the snapshots that `stage` measures."""
-        values = {r.step: r.value for r in self.records(stage) if r.metric == metric}
-        return pd.Series(values, dtype=float).sort_index()
+        """A metric by step, at the snapshots that `stage` measures; the mean over repeats."""
+        found = []
+        for of in (self, *self.repeats):
+            values = {r.step: r.value for r in of.records(stage) if r.metric == metric}
+            found.append(pd.Series(values, dtype=float).sort_index())
+        return pd.concat(found, axis=1).mean(axis=1, skipna=False) if self.repeats else found[0]
 
     @cached_property
     def status(self) -> str:
@@ -111,19 +134,25 @@ class Result:
 def load(
     by_row: dict[Row, list[Experiment]], store: Store, stages: Callable[[Experiment], tuple[str, ...]] = stages_of_row
 ) -> list[Result]:
-    """One result per row and seed, in the order of the rows, with the runs of `stages`."""
+    """One result per row and seed, in the order of the rows, with the runs of `stages`, repeats within their seed."""
 
     def runs(experiment: Experiment) -> dict[str, Run]:
         return {task.stage: task.run_in(store) for task in tasks([experiment], stages(experiment))}
 
-    return [Result(row, e, runs(e)) for row, experiments in by_row.items() for e in experiments]
+    found = []
+    for row, experiments in by_row.items():
+        of_seeds: dict[int, list[Result]] = {}
+        for e in experiments:
+            of_seeds.setdefault(e.seed, []).append(Result(row, e, runs(e)))
+        found += [dataclasses.replace(first, repeats=tuple(others)) for first, *others in of_seeds.values()]
+    return found
 
 
 def made_from(results: Sequence[Result]) -> str | None:
     """The digest of all runs and results; None if any of them may still change."""
     content: list[Any] = []
     for r in results:
-        for run in r.runs.values():
+        for run in r.all_runs:
             if run.state not in FINAL:
                 return None
             content.append([r.row.name, run.stage, run.key, run.result() if run.state == "done" else run.status()])
@@ -156,7 +185,7 @@ def rows_of(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 def environments(results: Sequence[Result]) -> list[tuple[str, dict[str, Any]]]:
     """Stage and environment of every attempt of every finished run; each run counts once."""
-    runs = {run.folder: run for r in results for run in r.runs.values() if run.state == "done"}
+    runs = {run.folder: run for r in results for run in r.all_runs if run.state == "done"}
     attempts = [(run.stage, attempt["environment"]) for run in runs.values() for attempt in run.status()["attempts"]]
     return [(stage, recorded) for stage, recorded in attempts if schema.is_environment(recorded)]
 
@@ -196,7 +225,7 @@ def costs(results: Sequence[Result]) -> pd.DataFrame:
     """Wall-clock seconds by row (mean over its seeds) and stage, with a separate line for runs that rows share."""
     users: dict[Path, tuple[Run, set[Row]]] = {}
     for r in results:
-        for run in r.runs.values():
+        for run in r.all_runs:
             users.setdefault(run.folder, (run, set()))[1].add(r.row)
     lines = pd.DataFrame(
         {
@@ -215,4 +244,4 @@ def costs(results: Sequence[Result]) -> pd.DataFrame:
 
 def total_seconds(results: Sequence[Result]) -> float:
     """Wall-clock seconds of all runs; each run counts once."""
-    return sum(run.seconds for run in {run.folder: run for r in results for run in r.runs.values()}.values())
+    return sum(run.seconds for run in {run.folder: run for r in results for run in r.all_runs}.values())

@@ -192,6 +192,6 @@ def intervals() -> list[dict[str, Any]]:
         worst = min(rank_correlation_coverage(rows).values())
         lines.append({"interval": f"rank correlation over {rows} rows, the worst distribution", "covers": worst})
     for points, seeds in ((5, 2), (6, 3)):
-        for name, covers in optimum_coverage((seeds,) * points).items():
+        for name, covers in optimum_coverage((seeds,) * points, shared=True).items():
             lines.append({"interval": f"best of {points} points, {seeds} seeds, {name}", "covers": covers})
     return lines

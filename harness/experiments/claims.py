@@ -2,6 +2,9 @@
 
 `says` is the claim in words, `source` is its place in the paper. A *quantity* is a metric (of the tokenizer on `val`,
 or of generated images, guided if the study has guidance), or one of `reports.claims.quantities.DERIVED`.
+
+The *primary* claims of a study are one family of tests, which together err in 5 % of studies. The others describe,
+and each has a test of its own. A claim may have another as its *premise*: without a collapse, nothing prevents one.
 """
 
 from __future__ import annotations
@@ -11,8 +14,19 @@ from dataclasses import dataclass
 from harness.experiments.axis import Number
 
 
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a claim stands in its study: as one of the primary ones or not, and on which premise.
+
+    `premise` is what another claim of the study `says`, or empty.
+    """
+
+    primary: bool = True
+    premise: str = ""
+
+
 @dataclass(frozen=True)
-class Difference:
+class Difference(Standing):
     """The quantity of `row` is larger (`side` +1) or smaller (-1) than that of the row `than`."""
 
     says: str
@@ -24,7 +38,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class AlmostEqual:
+class AlmostEqual(Standing):
     """The quantities of `row` and `than` differ by less than `margin` times that of `than`.
 
     `because` explains the margin.
@@ -40,7 +54,7 @@ class AlmostEqual:
 
 
 @dataclass(frozen=True)
-class Level:
+class Level(Standing):
     """The quantity of a row lies above (`side` +1) or below (-1) `threshold`."""
 
     says: str
@@ -52,7 +66,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Correlated:
+class Correlated(Standing):
     """The rank correlation of two quantities over the rows is positive (`side` +1) or negative (-1).
 
     `paper` holds the pairs of the paper's figure, read by eye.
@@ -67,7 +81,7 @@ class Correlated:
 
 
 @dataclass(frozen=True)
-class Faster:
+class Faster(Standing):
     """`row` reaches the final gFD of `than` in fewer steps of the generator, in the paper by `factor`."""
 
     says: str
@@ -78,7 +92,7 @@ class Faster:
 
 
 @dataclass(frozen=True)
-class Best:
+class Best(Standing):
     """A metric is best at the value `at` of `field`, among the values that the paper tried.
 
     `metric` is the paper's metric; `objective` is the one that replaces it here.
@@ -97,7 +111,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Wider:
+class Wider(Standing):
     """`row` keeps its latents active at more values of `field` than the row `than`, by the paper's figures."""
 
     field: str

@@ -256,10 +256,22 @@ class Experiment:
     guidance: Guidance
     sampling: Sampling
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    generator_seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None  # None: `seed`
+    sampling_seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None  # None: that of the generator
     scale: str = ""  # the name of its base scale; no stage depends on it
 
     def __post_init__(self) -> None:
         self.tokenizer.image_tokens(self.data.image_size)
+
+    @property
+    def seed_of_generator(self) -> int:
+        """The seed of the generator's training."""
+        return self.seed if self.generator_seed is None else self.generator_seed
+
+    @property
+    def seed_of_samples(self) -> int:
+        """The seed of the samples."""
+        return self.seed_of_generator if self.sampling_seed is None else self.sampling_seed
 
 
 def with_variant(experiment: Experiment, name: str) -> Experiment:

@@ -18,6 +18,7 @@ from harness.experiments.axis import Axis, Number, axis
 from harness.experiments.experiment import Experiment, effective_fields, full_path, variant_fields
 from harness.experiments.fields import differences, flat, with_fields
 from harness.experiments.keys import key_of
+from harness.experiments.looks import looks
 from harness.experiments.objectives import Objective, objectives, stages
 from harness.experiments.scales import Scale, scale
 from harness.experiments.study import Ablation, Row, Study
@@ -26,7 +27,10 @@ from harness.system import plugins
 from harness.system.errors import Mistake, unknown
 
 MOST_SEEDS = 10_000
-OPTION_FIELDS = ("seed", "scale", "data.name", "data.argument")  # fields that --seeds, --scale and --data set
+MOST_REPEATS = 100  # generators of a tokenizer, samples of a generator
+GROWING = ("--until-decided", "--max-seeds")
+COUNTS = {"max_seeds": 0, "generator_seeds": 1, "sampling_seeds": 1}  # of seeds, by default, of a table
+OPTION_FIELDS = ("seed", "generator_seed", "sampling_seed", "scale", "data.name", "data.argument")
 
 
 @dataclass(frozen=True)
@@ -156,9 +160,34 @@ class Request(ABC):
 
 @dataclass(frozen=True)
 class AblationRequest(Request):
-    """A request for a table."""
+    """A request for a table.
+
+    With `max_seeds` it grows by planned looks, until its primary claims are decided or it has so many seeds. For each
+    tokenizer there are `generator_seeds` generators, and for each of them `sampling_seeds` sets of samples.
+    """
 
     study: Ablation
+    max_seeds: int = 0
+    generator_seeds: int = 1
+    sampling_seeds: int = 1
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of seeds at which it is looked at; empty if it has a fixed number."""
+        return looks(self.max_seeds) if self.max_seeds else ()
+
+    @property
+    def options(self) -> list[str]:
+        fixed = dataclasses.replace(self, seeds=1) if self.max_seeds else self
+        words = [*super(AblationRequest, fixed).options]
+        words += [*GROWING, str(self.max_seeds)] if self.max_seeds else []
+        words += ["--generator-seeds", str(self.generator_seeds)] if self.generator_seeds > 1 else []
+        words += ["--sampling-seeds", str(self.sampling_seeds)] if self.sampling_seeds > 1 else []
+        return words
+
+    def to_json(self) -> dict[str, Any]:
+        counts = {name: getattr(self, name) for name, default in COUNTS.items() if getattr(self, name) != default}
+        return super().to_json() | counts
 
     @property
     def page(self) -> str:
@@ -184,15 +213,34 @@ class AblationRequest(Request):
                         f"row {row.name!r} should differ from {row.base!r} in one field, but with these settings it "
                         f"differs in {', '.join(differing) or 'none'}"
                     )
-        return {row: with_seeds(experiment, self.seeds) for row, experiment in by_row.items()}
+        repeats = (self.generator_seeds, self.sampling_seeds)
+        if max(repeats) > 1 and not any(experiment.generator.on for experiment in by_row.values()):
+            raise Mistake("--generator-seeds and --sampling-seeds have no influence: no row has a generator")
+        return {row: with_seeds(experiment, self.seeds, *repeats) for row, experiment in by_row.items()}
 
     def stages(self, experiment: Experiment) -> tuple[str, ...]:
         return stages_of_row(experiment)
 
 
-def with_seeds(experiment: Experiment, seeds: int) -> list[Experiment]:
-    """The same experiment with the seeds 0 .. seeds - 1."""
-    return [dataclasses.replace(experiment, seed=seed) for seed in range(seeds)]
+def with_seeds(experiment: Experiment, seeds: int, generators: int = 1, draws: int = 1) -> list[Experiment]:
+    """The same experiment with the seeds 0 .. seeds - 1, for each of them the seeds of generators, then of samples.
+
+    The first generator and the first samples have the seed of the tokenizer. All rows have the same seeds.
+    """
+    if not experiment.generator.on:
+        generators = draws = 1
+    found = []
+    for seed, generator, draw in itertools.product(range(seeds), range(generators), range(draws)):
+        of_generator = seed + generator * MOST_SEEDS
+        found.append(
+            dataclasses.replace(
+                experiment,
+                seed=seed,
+                generator_seed=of_generator if generator else None,
+                sampling_seed=of_generator + draw * MOST_SEEDS * MOST_REPEATS if draw else None,
+            )
+        )
+    return found
 
 
 def stages_of_row(experiment: Experiment) -> tuple[str, ...]:
@@ -374,6 +422,9 @@ class _Stored(TypedDict):
     fields: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
     rows: list[str]
     seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS, strict=True)]
+    max_seeds: NotRequired[Annotated[int, Field(ge=1, le=MOST_SEEDS, strict=True)]]
+    generator_seeds: NotRequired[Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True)]]
+    sampling_seeds: NotRequired[Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True)]]
     space: NotRequired[list[str]]
     objective: NotRequired[str]
     points: NotRequired[list[_Point]]
@@ -394,4 +445,6 @@ def request_from_json(content: Mapping[str, Any]) -> AblationRequest | SweepRequ
     if isinstance(study_called(content["study"]), Sweep):
         points = tuple(Point(point["row"], tuple(point["values"].items())) for point in content["points"])
         parts |= {"space": tuple(content["space"]), "objective": content["objective"], "points": points}
+    else:
+        parts |= {name: content[name] for name in COUNTS if name in content}
     return new_request(content["study"], scale(content["scale"]), **parts)

@@ -71,7 +71,7 @@ class Source:
     def _batch(self, indices: Sequence[int], guide: Guide) -> Tensor:
         sampling = self.experiment.sampling
         y = self.machine.put(self.labels(indices))
-        noise = Noise(self.experiment.seed, indices, shape(self.experiment), self.machine.device)
+        noise = Noise(self.experiment.seed_of_samples, indices, shape(self.experiment), self.machine.device)
         velocity = guided(self.network, y, self.classes, guide.scale, (guide.low, guide.high))
         with self.machine.autocast():
             return SAMPLERS[sampling.sampler](velocity, noise(), times_of(sampling), noise).cpu()
@@ -80,7 +80,9 @@ class Source:
         """The classes (n,) of images: i mod C, or drawn from (seed, i)."""
         if self.experiment.sampling.labels == "balanced":
             return torch.tensor(indices) % self.classes
-        drawn = Draws(self.experiment.seed, "sampling", 0, part=Chosen(indices)).uniform("label", len(indices))
+        drawn = Draws(self.experiment.seed_of_samples, "sampling", 0, part=Chosen(indices)).uniform(
+            "label", len(indices)
+        )
         return (drawn.double() * self.classes).long()
 
 

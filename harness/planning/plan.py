@@ -59,7 +59,7 @@ def plan_of(request: Request) -> Plan:
     """The plan of a request; raises `Mistake`."""
     by_row = request.experiments()
     named = [
-        (row.name if len(experiments) == 1 else f"{row.name} seed {experiment.seed}", experiment)
+        (row.name if len(experiments) == 1 else f"{row.name} seed {seed_text(experiment)}", experiment)
         for row, experiments in by_row.items()
         for experiment in experiments
     ]
@@ -68,6 +68,12 @@ def plan_of(request: Request) -> Plan:
         for t in tasks([experiment], request.stages(experiment)):
             readers.setdefault(t, []).append(name)
     return Plan(request, by_row, {t: _label(names, len(named)) for t, names in readers.items()})
+
+
+def seed_text(experiment: Experiment) -> str:
+    """The seed of an experiment, and those of its generator and samples where they are others."""
+    others = [str(s) for s in (experiment.generator_seed, experiment.sampling_seed) if s is not None]
+    return " / ".join([str(experiment.seed), *others])
 
 
 def _label(names: list[str], total: int) -> str:

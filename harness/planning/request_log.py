@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.experiments.requests import Request, SweepRequest, request_from_json
+from harness.experiments.requests import COUNTS, AblationRequest, Request, SweepRequest, request_from_json
 from harness.planning.plan import Plan, plan_of
 from harness.store.runs import ASKED, Run, Store
 from harness.system.errors import Mistake
@@ -37,6 +37,9 @@ def remember(request: Request, store: Store) -> None:
         _keep_aside(path)
     else:
         request = dataclasses.replace(request, seeds=max(request.seeds, before.seeds))
+        if isinstance(request, AblationRequest) and isinstance(before, AblationRequest):
+            most = {name: max(getattr(request, name), getattr(before, name)) for name in COUNTS}
+            request = dataclasses.replace(request, **most)
         if isinstance(request, SweepRequest) and isinstance(before, SweepRequest):
             request = dataclasses.replace(request, points=tuple(dict.fromkeys((*before.points, *request.points))))
     write_json(path, request.to_json() | {"at": time.time()})

@@ -33,7 +33,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
     return {
         "evaluation": experiment.evaluation.effective_fields,
         "images": experiment.sampling.images,
-        "seed": experiment.seed,
+        "seed": experiment.seed_of_samples,
     }
 
 
@@ -49,7 +49,7 @@ def run(work: Work) -> Outcome:
     from harness.latents.statistics import load_statistics
 
     experiment = work.experiment
-    noise = Noise(experiment.seed, range(experiment.sampling.images), shape(experiment))()
+    noise = Noise(experiment.seed_of_samples, range(experiment.sampling.images), shape(experiment))()
     statistics, encoded = load_statistics(work.inputs["latents"]), _encoded(work)
     sets = {
         "prior": (statistics.denormalise(noise), "latents N(0, I), denormalised: from no generator"),
@@ -86,5 +86,7 @@ def _encoded(work: Work) -> Tensor:
     labels = np.load(work.inputs["data"].file("train_labels.npy"))
     latents = Latents(work.inputs["latents"], "train", labels, "cpu")
     indices = torch.arange(min(work.experiment.sampling.images, len(latents)))
-    noise = Draws(work.experiment.seed, "reconstructions", 0).normal("latents", len(indices), *latents.shape[2:])
+    noise = Draws(work.experiment.seed_of_samples, "reconstructions", 0).normal(
+        "latents", len(indices), *latents.shape[2:]
+    )
     return latents.at(indices, torch.zeros_like(indices), noise)[0]

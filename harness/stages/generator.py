@@ -42,7 +42,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
     generator = experiment.generator
     _check(generator)
     teacher = teaching.online(experiment) if generator.repa.on else None
-    return {"generator": generator, "teacher": teacher, "seed": experiment.seed}
+    return {"generator": generator, "teacher": teacher, "seed": experiment.seed_of_generator}
 
 
 def _check(generator: Generator) -> None:
@@ -76,9 +76,9 @@ def run(work: Work) -> Outcome:
     generator, data = experiment.generator, work.inputs["data"]
     classes = len(data.fact("classes"))
     latents = Latents(work.inputs["latents"], "train", np.load(data.file("train_labels.npy")), machine.device)
-    order = Order(len(latents), training.batch_images, experiment.seed, "generator", machine, latents.home)
+    order = Order(len(latents), training.batch_images, experiment.seed_of_generator, "generator", machine, latents.home)
     teacher = _Teacher(work) if generator.repa.on else None
-    with seeded(experiment.seed, "generator", "initialisation"):
+    with seeded(experiment.seed_of_generator, "generator", "initialisation"):
         network = weights.new_generator(experiment, classes)
         repa = teacher.repa() if teacher else None
     direction = generator.direction_weight is not None
@@ -115,7 +115,7 @@ class _Teacher:
 
         self.generator, self.teaching = work.experiment.generator, teaching.TeacherFeatures(work)
         images = open_split(work.inputs["data"].checked_folder(), "train").images
-        training, seed = self.generator.training, work.experiment.seed
+        training, seed = self.generator.training, work.experiment.seed_of_generator
         self.images = Batches(images, training.batch_images, seed, "generator", work.machine)
 
     def repa(self) -> Repa:
@@ -142,7 +142,7 @@ def _validation(work: Work) -> Any:
 
     labels = np.load(work.inputs["data"].file("val_labels.npy"))
     latents = Latents(work.inputs["latents"], "val", labels, work.machine.device)
-    draws = Draws(work.experiment.seed, "generator validation", 0, work.machine.device)
+    draws = Draws(work.experiment.seed_of_generator, "generator validation", 0, work.machine.device)
     indices = torch.arange(min(VALIDATION_IMAGES, len(labels)))
     noise = draws.normal("latents", len(indices), *latents.shape[2:])
     x_0, y = latents.at(indices, torch.zeros_like(indices), noise)

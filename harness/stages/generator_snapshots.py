@@ -40,7 +40,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
         "steps": sampling.steps,
         "time_shift": sampling.time_shift,
         "labels": sampling.labels,
-        "seed": experiment.seed,
+        "seed": experiment.seed_of_samples,
     }
 
 

@@ -41,7 +41,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
         "labels": experiment.sampling.labels,
         "metrics_px": experiment.evaluation.side_px,
         "measure": experiment.evaluation.measure,
-        "seed": experiment.seed,
+        "seed": experiment.seed_of_samples,
     }
 
 

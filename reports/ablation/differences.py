@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
 
-from harness.evaluation.records import digits_of, heading
+from harness.evaluation.records import digits_of, heading, number
 from reports.results import Result, protocol_of, rows_of
-from reports.statistics import intervals
+from reports.statistics import intervals, power
+from reports.statistics.intervals import LEVEL
+from reports.statistics.model import Effect, difference
 from reports.tables import markdown
 
 Column = tuple[str, str, str]  # metric, split, stage
 
 LEGEND = (
-    "± is half of the 95 % t interval. \\*: the interval does not hold 0. \\*\\*: the difference also stands when all "
-    "differences of the table count as one family (Holm)."
+    "± is half of the 95 % t interval, whose noise is that of the pair, moderated by that of the other rows as far as "
+    "they are alike. \\*: the interval does not hold 0. \\*\\*: the difference also stands when all differences of the "
+    "table count as one family (Holm)."
 )
 
 
@@ -34,25 +37,44 @@ class Differences:
         return {name: seeds for name, seeds in rows.items() if seeds[0].row.base in rows}
 
     @cached_property
-    def values(self) -> dict[tuple[str, str], list[float]]:
-        """The differences by row and metric, one for every seed that row and base share."""
-        rows, differences = rows_of(self.results), {}
-        for name, seeds in self.rows.items():
-            for metric, split, stage in self.metrics:
-                base = {r.experiment.seed: r.value(metric, split, stage) for r in rows[seeds[0].row.base or ""]}
-                pairs = [(r.value(metric, split, stage), base.get(r.experiment.seed)) for r in seeds]
-                values = [a.value - b.value for a, b in pairs if a is not None and b is not None]
-                differences[name, metric] = [value for value in values if isfinite(value)]
-        return differences
+    def values(self) -> dict[str, dict[str, dict[int, float]]]:
+        """The values by metric, row and seed, as far as they are finite."""
+        found: dict[str, dict[str, dict[int, float]]] = {}
+        for metric, split, stage in self.metrics:
+            for r in self.results:
+                record = r.value(metric, split, stage)
+                if record is not None and isfinite(record.value):
+                    found.setdefault(metric, {}).setdefault(r.row.name, {})[r.experiment.seed] = record.value
+        return found
+
+    def differences(self, name: str, metric: str) -> list[float]:
+        """Row minus base, one for every seed that both have."""
+        rows = self.values.get(metric, {})
+        row, base = rows.get(name, {}), rows.get(self._base(name), {})
+        return [value - base[seed] for seed, value in row.items() if seed in base]
+
+    @cached_property
+    def effects(self) -> dict[tuple[str, str], Effect | None]:
+        """Every difference with its noise, by row and metric; None for fewer than two seeds."""
+        return {
+            (name, metric): difference(
+                self.values.get(metric, {}), name, self._base(name), 10.0 ** -self._digits(metric)
+            )
+            for name in self.rows
+            for metric, *_ in self.metrics
+            if self.differences(name, metric)
+        }
+
+    def _base(self, name: str) -> str:
+        return self.rows[name][0].row.base or ""
 
     @cached_property
     def marks(self) -> dict[tuple[str, str], str]:
         """* if the interval does not hold 0, ** if the difference also stands after Holm's adjustment."""
-        tested = {key: intervals.paired(values) for key, values in self.values.items() if values}
-        p_values = [interval.p if interval else None for interval in tested.values()]
+        p_values = [effect.tested(+1)[1] if effect else None for effect in self.effects.values()]
         return {
-            key: " " + "\\*" * ((p is not None and p <= intervals.LEVEL) + (q is not None and q <= intervals.LEVEL))
-            for key, p, q in zip(tested, p_values, intervals.holm(p_values), strict=True)
+            key: " " + "\\*" * ((p is not None and p <= LEVEL) + (q is not None and q <= LEVEL))
+            for key, p, q in zip(self.effects, p_values, intervals.holm(p_values), strict=True)
         }
 
     def table(self) -> str:
@@ -60,9 +82,8 @@ class Differences:
         return self._table(self._mean)
 
     def detectable_table(self) -> str:
-        """The table of the smallest differences that 80 % of studies detect; empty if there are none."""
-        estimable = any(intervals.smallest_detectable(values) is not None for values in self.values.values() if values)
-        return self._table(self._detectable) if estimable else ""
+        """The table of the smallest differences that 80 % of studies detect in this family; empty if there are none."""
+        return self._table(self._detectable) if any(self.effects.values()) else ""
 
     def _table(self, text: Callable[[str, str, int], str]) -> str:
         lines = []
@@ -79,13 +100,20 @@ class Differences:
         return digits_of(metric, protocol_of(self.results, metric, *at))
 
     def _mean(self, name: str, metric: str, seeds: int) -> str:
-        values = self.values[name, metric]
+        values = self.differences(name, metric)
         if not values:
             return "–"
-        text = (intervals.shown(values, self._digits(metric), sign=True) + self.marks[name, metric]).rstrip()
+        effect = self.effects[name, metric]
+        text = number(
+            sum(values) / len(values), self._digits(metric), effect.half_width() if effect else None, sign=True
+        )
+        text = (text + self.marks[name, metric]).rstrip()
         return text if len(values) == seeds else f"{text} ({len(values)} of {seeds} seeds)"
 
     def _detectable(self, name: str, metric: str, seeds: int) -> str:
-        values = self.values[name, metric]
-        least = intervals.smallest_detectable(values) if values else None
-        return "–" if least is None else f"{least:.{self._digits(metric)}f}"
+        effect = self.effects.get((name, metric))
+        if effect is None:
+            return "–"
+        tests = sum(other is not None for other in self.effects.values())
+        found = power.detectable(effect.deviation, effect.n, effect.freedom, LEVEL / tests)
+        return f"{found:.{self._digits(metric)}f}"

@@ -25,12 +25,15 @@ from reports.ablation import curves, embeddings
 from reports.ablation import figures as panels
 from reports.ablation.differences import LEGEND, Differences
 from reports.ablation.generation import Generation
+from reports.ablation.noise import Noise, draw_power
 from reports.claims import table
-from reports.claims.judge import judge_all
+from reports.claims.verdicts import Ruling, judge_study, summary
 from reports.gates import Gate, gates
 from reports.pages import write_page
 from reports.provenance import Provenance
 from reports.results import Result, load, made_from, mixtures, rows_of, shared
+from reports.statistics.intervals import LEVEL
+from reports.statistics.looks import level_of_look
 from reports.tables import cell, headers, markdown, seeds_note, statuses
 
 QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # with few images KID comes first
@@ -100,14 +103,33 @@ class Page:
 
     def claims_table(self) -> str:
         """The table of the paper's claims on the study with verdicts; empty if there are no claims."""
-        study = self.study
-        judgements = judge_all(study.claims, self.results, published(study.published_table))
-        return markdown(table.lines(judgements)) if judgements else ""
+        return markdown(table.lines(self.rulings)) if self.rulings else ""
+
+    @cached_property
+    def rulings(self) -> list[Ruling]:
+        """The rulings on the study's claims."""
+        return judge_study(self.request, self.results)
+
+    def claims_summary(self) -> str:
+        """How many claims are decided, and by which looks."""
+        planned = self.request.looks
+        looks = (
+            f" The study grows by planned looks at {', '.join(map(str, planned))} seeds, each at a level of "
+            f"{level_of_look(planned):.3f}, so that all together err in {LEVEL:.0%}; what a look decides stands."
+            if planned
+            else ""
+        )
+        return summary(self.rulings) + looks
 
     @property
     def legends(self) -> dict[str, str]:
         """The legends below the tables of differences and claims."""
         return {"differences": LEGEND, "claims": table.EXPLAINED}
+
+    @cached_property
+    def noise(self) -> Noise:
+        """What the seeds do to the page's main numbers."""
+        return Noise(self.results, [column for column in self.differences.metrics if column[0] != "active_units"])
 
     def gates(self) -> list[Gate]:
         """The conditions on which the page can tell its rows apart."""
@@ -270,6 +292,7 @@ class Page:
             "latents": embeddings.latents(self.results, classes, folder / "latents.png", embeddings.pca),
             "tsne": embeddings.latents(self.results, classes, folder / "tsne.png", embeddings.tsne),
             "umap": self.has_umap and embeddings.latents(self.results, classes, folder / "umap.png", embeddings.umap),
+            "power": draw_power(self.rulings, folder / "power.png"),
             **self.generation.draw(folder),
         }
 

@@ -1,4 +1,7 @@
-"""Judges the claims of a paper on the results of a study: each holds, does not hold, or is undecided."""
+"""Judges single claims of a paper on the results of a study: each holds, does not hold, or is undecided.
+
+`reports.claims.verdicts` judges the claims of a study together.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +14,31 @@ from typing import Literal
 
 import pandas as pd
 
+from harness.evaluation.records import number
 from harness.experiments.claims import AlmostEqual, Best, Claim, Correlated, Difference, Faster, Level, Wider
 from harness.experiments.fields import flat
 from harness.experiments.objectives import OBJECTIVES
 from reports.claims import quantities
 from reports.results import Result, rows_of
-from reports.statistics import intervals
+from reports.statistics import intervals, model
 from reports.statistics.bootstrap import optimum, rank_correlation_interval
-from reports.statistics.intervals import Interval
+from reports.statistics.intervals import LEVEL
+from reports.statistics.model import Effect
 
 PUBLISHED_AS = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim", "gfd": "gfid", "classifier_score": "is"}
-ALIKE = "; all seeds have the same value: no interval for fewer than six"
-SEEDS_OF_A_COUNT = 3  # at least, for a verdict on a number of values
+DECIDED = ("holds", "does not hold")
 
 Published = Mapping[str, Mapping[str, str]]
-Verdict = Literal["holds", "does not hold", "undecided", "no data"]
+Verdict = Literal["holds", "does not hold", "undecided", "no data", "premise not met", "not measurable here"]
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The verdict on a claim, with texts on the effect `here` and in the `paper`.
+    """What a claim comes to by itself, with texts on the effect `here` and in the `paper`.
 
-    `p` is the two-sided p value of no effect, if the verdict is based on that test. `after_holm` is the verdict when
-    all tests of the study count as one family. `n` is the number of seeds, or of rows for a rank correlation.
+    `p` is the two-sided p value of the verdict, None without a test; at `LEVEL` it decides. `n` is the number of seeds,
+    or of rows for a rank correlation. `effect` is what was tested, told with `digits` decimals; `published` is the
+    paper's effect in the same unit.
     """
 
     claim: Claim
@@ -42,146 +47,140 @@ class Judgement:
     paper: str = "–"
     n: int = 0
     p: float | None = None
-    after_holm: Verdict | None = None
+    effect: Effect | None = None
+    digits: int = 0
+    published: float | None = None
 
-
-def judge_all(claims: Sequence[Claim], results: Sequence[Result], published: Published) -> list[Judgement]:
-    """The judgements of all claims of a study on its results, also as one family by Holm."""
-    judgements = [judge(claim, results, published) for claim in claims]
-    adjusted = intervals.holm([judgement.p for judgement in judgements])
-    return [_after_holm(judgement, p) for judgement, p in zip(judgements, adjusted, strict=True)]
-
-
-def _after_holm(judgement: Judgement, p: float | None) -> Judgement:
-    significant = p is None or p <= intervals.LEVEL
-    verdict: Verdict = judgement.verdict if significant or judgement.verdict == "no data" else "undecided"
-    return dataclasses.replace(judgement, after_holm=verdict)
+    @property
+    def decided(self) -> bool:
+        """Whether it holds or does not hold."""
+        return self.verdict in DECIDED
 
 
 @singledispatch
-def judge(claim: Claim, results: Sequence[Result], published: Published) -> Judgement:
-    """The judgement of one claim."""
+def judge(claim: Claim, results: Sequence[Result], published: Published, level: float = LEVEL) -> Judgement:
+    """The judgement of one claim by itself, with a test at `level`."""
     raise TypeError(f"no judge for claims of type {type(claim).__name__}")
 
 
 @judge.register
-def _(claim: Difference, results: Sequence[Result], published: Published) -> Judgement:
-    pairs = _pairs(claim, results)
-    if not pairs:
-        return _no_data(claim, results, (claim.row, claim.than), published)
-    interval = intervals.paired([a - b for a, b in pairs])
-    return _of_pairs(claim, pairs, results, published, intervals.verdict(interval, claim.side), interval)
+def _(claim: Difference, results: Sequence[Result], published: Published, level: float = LEVEL) -> Judgement:
+    return _of_pair(claim, results, published, level, claim.side)
 
 
 @judge.register
-def _(claim: AlmostEqual, results: Sequence[Result], published: Published) -> Judgement:
-    pairs = _pairs(claim, results)
-    if not pairs:
-        return _no_data(claim, results, (claim.row, claim.than), published)
-    interval = intervals.paired([a - b for a, b in pairs])
-    margin = claim.margin * abs(_mean([b for _, b in pairs]))
-    verdict: Verdict = intervals.verdict(interval, 0, margin) if margin else "undecided"
-    margin_text = f"; margin {claim.margin:.1%}: {claim.because}"
-    return _of_pairs(claim, pairs, results, published, verdict, interval, margin_text)
+def _(claim: AlmostEqual, results: Sequence[Result], published: Published, level: float = LEVEL) -> Judgement:
+    than = quantities.values(results, claim.quantity).get(claim.than)
+    margin = claim.margin * abs(_mean(list(than.values()))) if than else 0.0
+    return _of_pair(claim, results, published, level, 0, margin, f"; margin {claim.margin:.1%}: {claim.because}")
 
 
-def _of_pairs(
+def _of_pair(
     claim: Difference | AlmostEqual,
-    pairs: list[tuple[float, float]],
     results: Sequence[Result],
     published: Published,
-    verdict: Verdict,
-    interval: Interval | None,
+    level: float,
+    side: int,
+    margin: float | None = None,
     margin_text: str = "",
 ) -> Judgement:
-    """The judgement on the difference of two rows, paired by seed."""
-    differences, than = [a - b for a, b in pairs], _mean([b for _, b in pairs])
-    digits = quantities.digits(claim.quantity, results)
-    here = f"{quantities.title(claim.quantity)} {intervals.shown(differences, digits, sign=True)}"
-    if than and claim.quantity not in quantities.DERIVED:
-        here += f" ({_mean(differences) / abs(than):+.1%})"
-    here += margin_text if margin_text else _detectable(differences, verdict, digits)
-    p = interval.p if interval and not margin_text else None
-    return Judgement(claim, verdict, here, _paper(claim, results, published), len(pairs), p)
+    """The judgement on the difference of two rows, over the seeds that both have."""
+    values, name = quantities.values(results, claim.quantity), claim.quantity
+    row, than = (values.get(row, {}) for row in (claim.row, claim.than))
+    seeds = [seed for seed in row if seed in than]
+    paper, published_share = _paper(claim, results, published)
+    if not seeds:
+        return _no_data(claim, results, (claim.row, claim.than), paper)
+    effect = model.difference(values, claim.row, claim.than, quantities.grain(name, results))
+    mean, base = _mean([row[seed] - than[seed] for seed in seeds]), _mean([than[seed] for seed in seeds])
+    digits = quantities.digits(name, results)
+    here = f"{quantities.title(name)} {number(mean, digits, effect.half_width(level) if effect else None, sign=True)}"
+    if base and name not in quantities.DERIVED:
+        here += f" ({mean / abs(base):+.1%})"
+    verdict, p = _tested(effect, side, margin, level)
+    expected = published_share * abs(base) if published_share is not None and side else None
+    return Judgement(claim, verdict, here + margin_text, paper, len(seeds), p, effect, digits, expected)
 
 
 @judge.register
-def _(claim: Level, results: Sequence[Result], published: Published) -> Judgement:
-    values = list(_by_seed(results, claim.row, claim.quantity).values())
-    if not values:
-        return _no_data(claim, results, (claim.row,), published)
-    differences = [value - claim.threshold for value in values]
-    interval, digits = intervals.paired(differences), quantities.digits(claim.quantity, results)
-    verdict = intervals.verdict(interval, claim.side)
-    sign = ">" if claim.side > 0 else "<"
-    here = f"{quantities.title(claim.quantity)} {intervals.shown(values, digits)}, claimed {sign} {claim.threshold:g}"
-    here += _detectable(differences, verdict, digits)
-    return Judgement(claim, verdict, here, "–", len(values), interval.p if interval else None)
+def _(claim: Level, results: Sequence[Result], published: Published, level: float = LEVEL) -> Judgement:
+    values, name = quantities.values(results, claim.quantity), claim.quantity
+    own = list(values.get(claim.row, {}).values())
+    if not own:
+        return _no_data(claim, results, (claim.row,))
+    effect, digits = model.level(values, claim.row, quantities.grain(name, results)), quantities.digits(name, results)
+    here = f"{quantities.title(name)} {number(_mean(own), digits, effect.half_width(level) if effect else None)}"
+    beyond = sum(claim.side * (value - claim.threshold) > 0 for value in own)
+    here += f", claimed {'>' if claim.side > 0 else '<'} {claim.threshold:g}, so in {beyond} of {len(own)} seeds"
+    above = dataclasses.replace(effect, estimate=effect.estimate - claim.threshold) if effect else None
+    verdict, p = _tested(above, claim.side, None, level)
+    return Judgement(claim, verdict, here, "–", len(own), p, above, digits)
 
 
 @judge.register
-def _(claim: Correlated, results: Sequence[Result], published: Published) -> Judgement:
-    rows = []
-    for name in rows_of(results):
-        one, other = (_by_seed(results, name, quantity) for quantity in (claim.one, claim.other))
-        if pairs := [(one[seed], other[seed]) for seed in one if seed in other]:
-            rows.append(pairs)
-    interval = rank_correlation_interval(rows)
+def _(claim: Correlated, results: Sequence[Result], published: Published, level: float = LEVEL) -> Judgement:
+    one, other = (quantities.values(results, name) for name in (claim.one, claim.other))
+    rows = [[(of[seed], other[name][seed]) for seed in of if seed in other[name]] for name, of in one.items()]
+    interval = rank_correlation_interval([pairs for pairs in rows if pairs])
     paper = intervals.rank_correlation(claim.paper)
     paper_text = f"{paper:+.2f} over {len(claim.paper)} points of the figure" if paper is not None else "–"
     if interval is None:
         return Judgement(claim, "no data", "fewer than three rows, or no differences between them", paper_text)
     here = (
-        f"rank correlation of {quantities.title(claim.one)} and {quantities.title(claim.other)} over {len(rows)} rows "
-        f"{interval.estimate:+.2f} "
-        f"[{interval.low:+.2f}, {interval.high:+.2f}] ({interval.method})"
+        f"rank correlation of {quantities.title(claim.one)} and {quantities.title(claim.other)} over {interval.n} rows "
+        f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}] ({interval.method})"
     )
-    return Judgement(claim, intervals.verdict(interval, claim.side), here, paper_text, len(rows), interval.p)
+    p = interval.p if interval.p is not None else 1.0
+    seems: Verdict = "holds" if claim.side * interval.estimate > 0 else "does not hold"
+    return Judgement(claim, seems if p <= level else "undecided", here, paper_text, interval.n, p)
 
 
 @judge.register
-def _(claim: Faster, results: Sequence[Result], published: Published) -> Judgement:
-    rows = rows_of(results)
-    others = {r.experiment.seed: r for r in rows.get(claim.than, [])}
-    pairs = [(r, others[r.experiment.seed]) for r in rows.get(claim.row, []) if r.experiment.seed in others]
-    curves = [tuple(r.points("gfd", "generator_snapshots") for r in pair) for pair in pairs]
-    ratios = [speed_up(one, other) for one, other in curves if _measured(one) and _measured(other)]
-    gains = [math.log(ratio) for ratio, _ in ratios]
+def _(claim: Faster, results: Sequence[Result], published: Published, level: float = LEVEL) -> Judgement:
+    curves: dict[str, dict[int, pd.Series]] = {}
+    for r in results:
+        if _measured(curve := r.points("gfd", "generator_snapshots")):
+            curves.setdefault(r.row.name, {})[r.experiment.seed] = curve
+    row, than = (curves.get(name, {}) for name in (claim.row, claim.than))
+    ratios = {seed: speed_up(row[seed], than[seed]) for seed in row if seed in than}
     paper = f"{claim.factor:g} times"
-    if not gains:
-        return _no_data(claim, results, (claim.row, claim.than), published, paper)
-    interval = intervals.paired(gains)
+    if not ratios:
+        return _no_data(claim, results, (claim.row, claim.than), paper)
+    gains = [math.log(ratio) for ratio, _ in ratios.values()]
+    first = row[next(iter(ratios))].index
+    spacing = math.log(first[-1] / first[-2]) if len(first) > 1 and first[-2] > 0 else 0.0
+    effect = model.difference(model.pairs(gains), "row", "than", spacing)
     here = f"{math.exp(_mean(gains)):.2f} times as fast"
-    if interval is not None:
-        here += f" [{math.exp(interval.low):.2f}, {math.exp(interval.high):.2f}]"
-    elif len(gains) > 1:
-        here += ALIKE
+    if effect is not None:
+        low, high = (math.exp(_mean(gains) + sign * effect.half_width(level)) for sign in (-1, 1))
+        here += f" [{low:.2f}, {high:.2f}]"
     for bound, many in (
-        ("at least", sum(e and r > 1 for r, e in ratios)),
-        ("at most", sum(e and r <= 1 for r, e in ratios)),
+        ("at least", sum(e and r > 1 for r, e in ratios.values())),
+        ("at most", sum(e and r <= 1 for r, e in ratios.values())),
     ):
         if many:
             here += f"; {bound} that in {many} of {len(gains)} seeds, where the first kept point is good enough"
-    return Judgement(claim, intervals.verdict(interval, +1), here, paper, len(gains), interval.p if interval else None)
+    verdict, p = _tested(effect, +1, None, level)
+    return Judgement(claim, verdict, here, paper, len(gains), p, effect, 2, math.log(claim.factor))
 
 
 @judge.register
-def _(claim: Best, results: Sequence[Result], published: Published) -> Judgement:
+def _(claim: Best, results: Sequence[Result], published: Published, level: float = LEVEL) -> Judgement:
     """Holds if no other value can be the best, does not hold if the claimed value cannot."""
     objective, paper = OBJECTIVES[claim.objective], f"{claim.at:g}"
-    groups: dict[float, list[float]] = {}
+    groups: dict[float, dict[int, float]] = {}
     for result in results:
         at = flat(result.experiment)[claim.field]
         record = result.value(objective.metric, objective.split(result.experiment), objective.stage)
         if at in claim.among and record is not None and math.isfinite(record.value):
-            groups.setdefault(float(str(at)), []).append(record.value)
+            groups.setdefault(float(str(at)), {})[result.experiment.seed] = record.value
     missing = sorted(set(claim.among) - set(groups))
     if missing:
         return Judgement(claim, "no data", f"not measured by {objective.title}: {listed(missing)}", paper)
     groups, title = dict(sorted(groups.items())), objective.title
     seeds = min(map(len, groups.values()))
-    best = objective.best(groups, key=lambda at: _mean(groups[at]))
-    best_values = optimum(groups, objective.better)
+    best = objective.best(groups, key=lambda at: _mean(list(groups[at].values())))
+    best_values = optimum(groups, objective.better, quantities.grain(objective.metric, results))
     if best_values is None:
         reason = "one seed" if seeds == 1 else "seeds that do not differ"
         return Judgement(claim, "undecided", f"{title} is best at {best:g}; {reason}: no interval", paper, seeds)
@@ -191,30 +190,49 @@ def _(claim: Best, results: Sequence[Result], published: Published) -> Judgement
 
 
 @judge.register
-def _(claim: Wider, results: Sequence[Result], published: Published) -> Judgement:
-    """Counts of a few values have no t distribution: all seeds have to agree, on the values that both rows have."""
+def _(claim: Wider, results: Sequence[Result], published: Published, level: float = LEVEL) -> Judgement:
+    """On the values that both rows have, by how many of them are active: a count, so known to one value."""
     active: dict[str, dict[int, dict[object, bool]]] = {claim.row: {}, claim.than: {}}
     for r in results:
-        row = r.row.name.partition(",")[0]
-        if row in active and r.done("tokenizer"):
-            active[row].setdefault(r.experiment.seed, {})[flat(r.experiment)[claim.field]] = r.status == "active"
-    for row, of_row in active.items():
-        if not of_row:
+        if r.done("tokenizer"):
+            of_row = active.setdefault(base_name(r), {})
+            of_row.setdefault(r.experiment.seed, {})[flat(r.experiment)[claim.field]] = r.status == "active"
+    for row in (claim.row, claim.than):
+        if not active[row]:
             return Judgement(claim, "no data", f"{row} did not run")
-    one, other = active.values()
+    one, other = active[claim.row], active[claim.than]
     both = {seed: one[seed].keys() & other[seed].keys() for seed in sorted(one.keys() & other.keys())}
     both = {seed: values for seed, values in both.items() if values}
     if not both:
         return Judgement(claim, "no data", "no value with results of both rows")
-    counts = {row: [sum(of[seed][v] for v in values) for seed, values in both.items()] for row, of in active.items()}
-    gains = [a - b for a, b in zip(*counts.values(), strict=True)]
+    counts = {
+        row: {
+            seed: float(sum(of[seed][v] for v in both[seed])) for seed in both if both[seed] <= of.get(seed, {}).keys()
+        }
+        for row, of in active.items()
+    }
+    effect = model.difference(counts, claim.row, claim.than, grain=1.0)
     totals = listed(list(dict.fromkeys(map(len, both.values()))))
-    text = " and ".join(f"{row} is active at {listed(count)} of {totals} values" for row, count in counts.items())
-    verdict: Verdict = "undecided"
-    if len(both) >= SEEDS_OF_A_COUNT:
-        verdict = "holds" if min(gains) > 0 else "does not hold" if max(gains) <= 0 else "undecided"
-    needed = "all seeds have to agree" if len(both) > 1 else "at least three seeds are needed"
-    return Judgement(claim, verdict, f"{text}; {needed}", "–", len(both))
+    text = " and ".join(
+        f"{row} is active at {listed(list(counts[row].values()))} of {totals} values" for row in (claim.row, claim.than)
+    )
+    if effect is not None:
+        text += f": {number(effect.estimate, 1, effect.half_width(level), sign=True)} values"
+    verdict, p = _tested(effect, +1, None, level)
+    return Judgement(claim, verdict, text, "–", len(both), p, effect, 1)
+
+
+def base_name(result: Result) -> str:
+    """The name of a row without the values of a sweep."""
+    return result.row.name.partition(",")[0]
+
+
+def _tested(effect: Effect | None, side: int, margin: float | None, level: float) -> tuple[Verdict, float | None]:
+    """The verdict of a test at `level`, and its p value; undecided without an effect or a margin."""
+    if effect is None or margin == 0:
+        return "undecided", None
+    seems, p = effect.tested(side, margin)
+    return (seems if p <= level else "undecided"), p
 
 
 def speed_up(one: pd.Series, other: pd.Series) -> tuple[float, bool]:
@@ -245,47 +263,25 @@ def _reaches(curve: pd.Series, value: float) -> tuple[float, bool]:
     return float(steps[index - 1] + share * (steps[index] - steps[index - 1])), False
 
 
-def _by_seed(results: Sequence[Result], row: str, name: str) -> dict[int, float]:
-    of_row = (r for r in results if r.row.name == row)
-    return {r.experiment.seed: value for r in of_row if (value := quantities.quantity(r, name)) is not None}
-
-
-def _pairs(claim: Difference | AlmostEqual, results: Sequence[Result]) -> list[tuple[float, float]]:
-    """The quantity of both rows, one pair per seed that they share."""
-    row, than = (_by_seed(results, name, claim.quantity) for name in (claim.row, claim.than))
-    return [(row[seed], than[seed]) for seed in row if seed in than]
-
-
-def _no_data(
-    claim: Claim, results: Sequence[Result], rows: tuple[str, ...], published: Published, paper: str | None = None
-) -> Judgement:
+def _no_data(claim: Claim, results: Sequence[Result], rows: tuple[str, ...], paper: str = "–") -> Judgement:
     """A judgement without data, with the reason."""
     known = rows_of(results)
     missing = [name for name in rows if name not in known]
     reason = f"no row {' or '.join(map(repr, missing))} here" if missing else "did not run"
-    if paper is None:
-        paper = _paper(claim, results, published) if isinstance(claim, Difference | AlmostEqual) else "–"
     return Judgement(claim, "no data", reason, paper)
 
 
-def _paper(claim: Difference | AlmostEqual, results: Sequence[Result], published: Published) -> str:
-    """The difference between the numbers in the paper."""
+def _paper(
+    claim: Difference | AlmostEqual, results: Sequence[Result], published: Published
+) -> tuple[str, float | None]:
+    """The difference between the numbers in the paper, as text and as a share."""
     column = PUBLISHED_AS.get(claim.quantity, "")
     names = {name: seeds[0].row.published for name, seeds in rows_of(results).items()}
     row, than = (published.get(names.get(name) or name, {}).get(column) for name in (claim.row, claim.than))
     if not row or not than:
-        return "–"
-    return f"{float(row) - float(than):+.3g} ({float(row) / float(than) - 1:+.1%})"
-
-
-def _detectable(differences: Sequence[float], verdict: str, digits: int) -> str:
-    """The smallest effect that an undecided study would have detected, as text."""
-    if verdict != "undecided":
-        return ""
-    least = intervals.smallest_detectable(differences)
-    if least is None:
-        return ALIKE if len(differences) > 1 else ""
-    return f"; detectable: {least:.{digits}f}"
+        return "–", None
+    share = float(row) / float(than) - 1
+    return f"{float(row) - float(than):+.3g} ({share:+.1%})", share
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -13,6 +13,7 @@ from harness.evaluation.records import digits_of
 from harness.system import plugins
 from reports.results import Result
 
+STEPS = "gfd_steps"  # the steps of a generator to the same gFD: a quantity of pairs of rows
 OF_GENERATION = ("gfd", "gfd_infinity", "gkid", "classifier_score", "precision", "recall")
 
 
@@ -76,6 +77,24 @@ def quantity(result: Result, name: str) -> float | None:
 def _value(result: Result, metric: str, split: str, stage: str) -> float | None:
     record = result.value(metric, split, stage)
     return None if record is None else record.value
+
+
+def values(results: Sequence[Result], name: str) -> dict[str, dict[int, float]]:
+    """The quantity `name` by row and seed, where it was measured and is finite."""
+    of_rows: dict[str, dict[int, float]] = {}
+    for r in results:
+        of_row = of_rows.setdefault(r.row.name, {})
+        if (value := quantity(r, name)) is not None:
+            of_row[r.experiment.seed] = value
+    return of_rows
+
+
+def grain(name: str, results: Sequence[Result]) -> float:
+    """The smallest step in which a quantity is told: its last decimal, or the steps between two validations."""
+    if name == "information_lost_at":
+        spacings = (curves.index for r in results if (curves := _information(r)) is not None and len(curves) > 1)
+        return max((float(index[-1] - index[-2]) for index in spacings), default=1.0)
+    return 10.0 ** -digits(name, results)
 
 
 def title(name: str) -> str:

@@ -4,28 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.claims.judge import Judgement
+from reports.claims.verdicts import PRIMARY, Ruling
 from reports.statistics.intervals import LEVEL
 
 EXPLAINED = (
-    f"`holds`: the whole {1 - LEVEL:.0%} interval over seeds, paired by seed, is on the side of the claim (for a claim "
-    "of almost no change: within the margin). `does not hold`: the whole interval is on the other side (outside the "
-    "margin). `undecided`: neither, or only one seed. ± is half of the interval. By Holm: the verdict if all tests of "
-    "the study count as one family. Detectable: the smallest true effect that 80 % of studies would show with as many "
-    "seeds that are as noisy."
+    f"± is half of the {1 - LEVEL:.0%} t interval over seeds, paired by seed; its noise is that of the pair, moderated "
+    "by that of the other rows as far as they are alike. `holds`: the interval is on the side of the claim (for a "
+    "claim of almost no change: within the margin). `does not hold`: on the other side (outside the margin). "
+    "`undecided`: neither, one seed, or a seed without a result. The primary claims of a study are one family (Holm): "
+    f"together they err in {LEVEL:.0%} of studies. Premises and descriptive claims have a test of their own. Seeds: "
+    "with a result, of those asked for. Power: the share of such studies that would find the paper's effect. "
+    "Detectable: the smallest effect that 80 % of such studies find in that family, with the range that the "
+    "uncertainty of the noise leaves."
 )
 
 
-def lines(judgements: Sequence[Judgement]) -> list[dict[str, str]]:
-    """One line per claim: the claim, the effect here and in the paper, N, the verdict and the verdict by Holm."""
+def lines(rulings: Sequence[Ruling]) -> list[dict[str, str]]:
+    """One line per claim: claim, family, effect here and in the paper, seeds, power, and the final verdict."""
     return [
         {
-            "claim": f"{j.claim.says} ({j.claim.source})",
-            "here": j.here,
-            "N": str(j.n or "–"),
-            "paper": j.paper,
-            "verdict": f"**{j.verdict}**" if j.verdict in ("holds", "does not hold") else j.verdict,
-            "by Holm": "–" if j.p is None else str(j.after_holm),
+            "claim": f"{r.claim.says} ({r.claim.source})",
+            "family": r.family + (f" ({r.tests})" if r.family == PRIMARY and r.tests > 1 else ""),
+            "here": _here(r),
+            "seeds": f"{r.alone.n} of {r.asked}" if r.asked else str(r.alone.n or "–"),
+            "paper": r.alone.paper,
+            "power": "–" if r.power is None else f"{r.power:.0%}",
+            "verdict": _verdict(r),
         }
-        for j in judgements
+        for r in rulings
     ]
+
+
+def _here(ruling: Ruling) -> str:
+    parts = [ruling.alone.here]
+    if ruling.verdict == "undecided" and ruling.detectable:
+        parts.append(f"detectable: {ruling.detectable}")
+    if ruling.without:
+        parts.append(f"without {', '.join(ruling.without)}")
+    return "; ".join([*parts, *ruling.oddities])
+
+
+def _verdict(ruling: Ruling) -> str:
+    """The verdict, in bold if it is a decision, with p in its family and the reason if it is not that of the test."""
+    text = f"**{ruling.verdict}**" if ruling.decided else ruling.verdict
+    if ruling.because:
+        return f"{text} ({ruling.because})"
+    return text if ruling.adjusted is None else f"{text} (p {_p(ruling.adjusted)})"
+
+
+def _p(value: float) -> str:
+    return "< .001" if value < 0.001 else f"= {value:.3f}".replace("0.", ".", 1)

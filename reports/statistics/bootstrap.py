@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from reports.statistics.intervals import LEVEL, Interval, finite, pooled_deviation, rank_correlation
+from reports.statistics.intervals import LEVEL, Interval, finite, rank_correlation
+from reports.statistics.model import noise as noise_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -158,19 +159,19 @@ class Optimum(Generic[Point]):
     method: str
 
 
-def optimum(groups: Mapping[Point, Sequence[float]], better: str) -> Optimum[Point] | None:
-    """The candidates for the best of ordered points, by values over seeds; `better` is "higher" or "lower".
+def optimum(groups: Mapping[Point, Mapping[int, float]], better: str, grain: float = 0.0) -> Optimum[Point] | None:
+    """The candidates for the best of ordered points, by their values by seed; `better` is "higher" or "lower".
 
     A point is a candidate unless its mean is further behind the best mean than in 95 % of studies of equal points. The
-    unit is the pooled standard deviation of seeds, whose error is simulated too (the subset selection of Gupta 1965,
-    "On some multiple decision rules", by which Hsu 1984 compares with the best). So each of several equal points is a
-    candidate in 95 % of studies; if all points are equal, the interval is the whole range in nine studies of ten. The
-    points with a `share` of 95 % together would be fewer: `share` takes the observed means, which favour the lucky
-    points, for the truth.
+    unit is the standard deviation that points and seeds leave unexplained (`model.noise`), whose error is simulated too
+    (the subset selection of Gupta 1965, "On some multiple decision rules", by which Hsu 1984 compares with the best).
+    So each of several equal points is a candidate in 95 % of studies; if all points are equal, the interval is the
+    whole range in nine studies of ten. The points with a `share` of 95 % together would be fewer: `share` takes the
+    observed means, which favour the lucky points, for the truth.
 
-    Seeds are treated as independent between points; if they share effects, the interval is wider than necessary. None
-    if no variance can be estimated: one seed, or no point whose seeds differ. Raises ValueError for NaN, for no points,
-    for a point without values, and for another `better`.
+    What a seed does to all points alike cancels if all have the same seeds. Otherwise seeds are treated as independent
+    between points. Values are known no better than to `grain`. None if no noise can be estimated: one seed, or without
+    a grain no seeds that differ. Raises ValueError for NaN, no points, a point without values, and another `better`.
     """
     import numpy as np
 
@@ -179,15 +180,18 @@ def optimum(groups: Mapping[Point, Sequence[float]], better: str) -> Optimum[Poi
     if not groups:
         raise ValueError("no points")
     points, counts = list(groups), tuple(len(values) for values in groups.values())
-    observed = (1 if better == "higher" else -1) * np.array([_mean(values) for values in groups.values()])
-    deviation = pooled_deviation(list(groups.values()))
-    if deviation is None or all(len(set(values)) == 1 for values in groups.values()):
+    values = [list(of.values()) for of in groups.values()]
+    observed = (1 if better == "higher" else -1) * np.array([_mean(of_point) for of_point in values])
+    shared = len({frozenset(of) for of in groups.values()}) == 1 and len(points) > 1
+    deviation, freedom = noise_of({str(k): of for k, of in enumerate(groups.values())}, seeds=shared)
+    deviation = max(deviation, grain / 12**0.5)
+    if freedom < 1 or deviation <= ROUNDING * float(np.abs(observed).max()):
         return None
     means = observed / deviation
-    noise, allowed = _noise(counts)
+    noise, allowed = _noise(counts, freedom)
     candidates = [point for point, stays in zip(points, means.max() - means <= allowed, strict=True) if stays]
     wins = np.bincount((means + noise).argmax(1), minlength=len(points)) / DRAWS
-    coverage = optimum_coverage(counts)
+    coverage = optimum_coverage(counts, shared)
     coverage_text = f"{_percent(coverage[EQUAL])} in simulation ({EQUAL}; {NOISY}: {_percent(coverage[NOISY])})"
     return Optimum(
         best=points[int(means.argmax())],
@@ -196,25 +200,26 @@ def optimum(groups: Mapping[Point, Sequence[float]], better: str) -> Optimum[Poi
         candidates=tuple(candidates),
         share=dict(zip(points, wins.tolist(), strict=True)),
         coverage=coverage,
-        method=f"bootstrap 95 %, variance of seeds pooled over points, covers {coverage_text}",
+        method=f"bootstrap 95 %, noise of all points together, covers {coverage_text}",
     )
 
 
 @cache
-def _noise(counts: tuple[int, ...]) -> tuple[Array, Array]:
+def _noise(counts: tuple[int, ...], freedom: int) -> tuple[Array, Array]:
     """Means of equal points in estimated standard deviations, (draws, points), and the allowed gap to the best."""
     import numpy as np
 
     rng = np.random.default_rng(0)
-    freedom = sum(counts) - len(counts)
     estimated = np.sqrt(rng.chisquare(freedom, size=(DRAWS, 1)) / freedom)
     noise = rng.normal(size=(DRAWS, len(counts))) / np.sqrt(counts) / estimated
     return noise, np.quantile(noise.max(1, keepdims=True) - noise, 1 - LEVEL, axis=0)
 
 
 @cache
-def optimum_coverage(counts: tuple[int, ...]) -> Mapping[str, float]:
-    """How often `low` to `high` holds the truly best point, by simulation; `counts` are the seeds of the points.
+def optimum_coverage(counts: tuple[int, ...], shared: bool) -> Mapping[str, float]:
+    """How often `low` to `high` holds the truly best point, by simulation.
+
+    `counts` are the numbers of seeds of the points; `shared`: all have the same seeds, and these a common effect.
 
     If all points are equal, the first counts as the best: no truth is harder as long as all are equally noisy. A peak,
     from which points fall by one standard deviation on either side, then by three more, is easy. A best point twice
@@ -232,10 +237,16 @@ def optimum_coverage(counts: tuple[int, ...]) -> Mapping[str, float]:
     }
     coverages = {}
     for name, (best, means, deviations) in truths.items():
-        observed = means + deviations * rng.normal(size=(STUDIES, len(k))) / np.sqrt(n)
-        squares = 2 * rng.standard_gamma((n - 1) / 2, size=(STUDIES, len(k)))  # chi squared, which is 0 for one seed
-        estimated = np.sqrt((deviations**2 * squares).sum(1, keepdims=True) / (n - 1).sum())
-        kept = (observed.max(1, keepdims=True) - observed) / estimated <= _noise(counts)[1]
+        drawn = deviations[:, None] * rng.normal(size=(STUDIES, len(k), n.max()))
+        there = np.arange(n.max()) < n[:, None]
+        errors = np.where(there, drawn, 0.0).sum(2) / n
+        left = np.where(there, drawn - errors[..., None], 0.0)
+        if shared:
+            left -= left.mean(1, keepdims=True)
+        freedom = (len(k) - 1) * (n.max() - 1) if shared else (n - 1).sum()
+        estimated = np.sqrt((left**2).sum((1, 2)) / freedom)[:, None]
+        observed = means + errors
+        kept = (observed.max(1, keepdims=True) - observed) / estimated <= _noise(counts, int(freedom))[1]
         covers = kept[:, : best + 1].any(1) & kept[:, best:].any(1)
         coverages[name] = float(covers.mean())
     return coverages

@@ -6,13 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from harness.evaluation.records import digits_of
 from harness.experiments.axis import Number
 from harness.experiments.claims import Best, Claim, Wider
 from harness.experiments.objectives import Objective
 from harness.experiments.published import published
-from reports.claims.judge import judge
+from reports.claims.verdicts import Ruling, judge_all
 from reports.results import protocol_of
 from reports.statistics import intervals
 from reports.sweep.points import TriedPoint, TriedPoints
@@ -87,8 +88,8 @@ class Answer:
             return []
         means = [point.mean(objective) for point in self.points.done]
         return [
-            f"Between seeds of one point {objective.title} has a standard deviation of {noise:.3g}, pooled over "
-            f"{len(means)} points; their means span {max(means) - min(means):.3g}."
+            f"Between seeds of one point {objective.title} has a standard deviation of {noise:.3g}, without what a "
+            f"seed does to all {len(means)} points alike; their means span {max(means) - min(means):.3g}."
         ]
 
     def verdict(self, claim: Claim) -> str:
@@ -98,9 +99,16 @@ class Answer:
             return f"{text} **Not tested**: another space."
         if request.fields:
             return f"{text} **Not tested**: other fields."
-        judgement = judge(claim, [r for point in self.points.done for r in point.results], {})
-        over = f" over {judgement.n} {'seed' if judgement.n == 1 else 'seeds'}" if judgement.n else ""
-        return f"{text} **{judgement.verdict.capitalize()}**{over}: {judgement.here}."
+        ruling = next(r for r in self.rulings if r.claim == claim)
+        n = ruling.alone.n
+        over = f" over {n} {'seed' if n == 1 else 'seeds'}" if n else ""
+        reason = f" ({ruling.because})" if ruling.because else ""
+        return f"{text} **{ruling.verdict.capitalize()}**{reason}{over}: {ruling.alone.here}."
+
+    @cached_property
+    def rulings(self) -> list[Ruling]:
+        """The rulings on the study's claims."""
+        return judge_all(self.points.request.study.claims, self.points.results, {})
 
     def paper_curve(self, objective: Objective) -> dict[Number, float]:
         """The paper's numbers over the only axis; empty if it has none."""

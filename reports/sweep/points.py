@@ -15,7 +15,7 @@ from harness.store.runs import Store
 from harness.system.errors import Mistake
 from reports.claims import quantities
 from reports.results import Result, load
-from reports.statistics import intervals
+from reports.statistics import model
 from reports.statistics.bootstrap import optimum
 
 if TYPE_CHECKING:
@@ -49,9 +49,13 @@ class TriedPoint:
 
     def objective_values(self, objective: Objective) -> list[float]:
         """The values of an objective, one per seed."""
+        return list(self.by_seed(objective).values())
+
+    def by_seed(self, objective: Objective) -> dict[int, float]:
+        """The values of an objective by seed."""
         split = objective.split(self.results[0].experiment)
-        measured = [r.value(objective.metric, split, objective.stage) for r in self.results]
-        return [record.value for record in measured if record is not None]
+        measured = {r.experiment.seed: r.value(objective.metric, split, objective.stage) for r in self.results}
+        return {seed: record.value for seed, record in measured.items() if record is not None}
 
     def metric_values(self, metric: str) -> list[float]:
         """The values of a metric of the tokenizer, one per seed."""
@@ -140,15 +144,17 @@ class TriedPoints:
 
     def candidates(self, objective: Objective, points: Sequence[TriedPoint]) -> tuple[list[TriedPoint], str]:
         """The points that may truly be the best, given the noise of seeds, and the method of that estimate."""
-        estimate = optimum({point.number: point.objective_values(objective) for point in points}, objective.better)
+        grain = quantities.grain(objective.metric, points[0].results)
+        estimate = optimum({point.number: point.by_seed(objective) for point in points}, objective.better, grain)
         if estimate is None:  # seeds that do not differ
             best = self.best(objective, points).mean(objective)
             return [point for point in points if point.mean(objective) == best], "seeds that do not differ"
         return [point for point in points if point.number in estimate.candidates], estimate.method
 
     def noise(self, objective: Objective) -> float | None:
-        """The standard deviation between seeds, pooled over the points; None for one seed."""
-        return intervals.pooled_deviation([point.objective_values(objective) for point in self.done])
+        """The standard deviation between seeds that points and seeds leave unexplained; None for one seed."""
+        deviation, freedom = model.noise({str(p.number): p.by_seed(objective) for p in self.done})
+        return deviation if freedom else None
 
     @cached_property
     def front(self) -> list[str]:

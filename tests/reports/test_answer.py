@@ -34,6 +34,10 @@ class Made(TriedPoints):
         return list(self.given)
 
     @property
+    def all(self) -> list[TriedPoint]:
+        return list(self.given)
+
+    @property
     def by_row(self) -> dict[str, list[TriedPoint]]:
         rows = dict.fromkeys(t.location.row for t in self.given)
         return {row: [t for t in self.given if t.location.row == row] for row in rows}
@@ -47,9 +51,14 @@ def answer(means: dict[float, float], noise: tuple[float, ...] = NOISE, path: st
     made = []
     for k, (at, mean) in enumerate(means.items()):
         of = experiment("mactok", guidance__on=False, **{path.replace(".", "__"): at})
-        results = [given(f"{at:g}", seed, of=of, **{name: mean + n}) for seed, n in enumerate(noise)]
+        results = [given(f"{at:g}", seed, of=of, **{name: v}) for seed, v in noisy(mean, k, noise).items()]
         made.append(TriedPoint(Point("random masks", ((path, at),)), k, "done", "", results))
     return Answer(Made(asked, None, None, made))
+
+
+def noisy(mean: float, k: int, noise: tuple[float, ...] = NOISE) -> dict[int, float]:
+    """The values of place `k` by seed: every place has the same noise in another order."""
+    return {seed: mean + noise[(seed + k) % len(noise)] for seed in range(len(noise))}
 
 
 def claim(found: Answer) -> str:
@@ -75,7 +84,7 @@ def test_a_claim_holds_where_no_other_place_can_be_best_and_not_where_this_one_c
 
 def test_the_verdict_tells_the_interval_of_the_optimum_and_the_best_place():
     means = {0.4: 103.0, 0.5: 101.0, 0.6: 100.5, 0.7: 100.0, 0.8: 130.0}
-    found = optimum({m: [mean + n for n in NOISE] for m, mean in means.items()}, "lower")
+    found = optimum({m: noisy(mean, k) for k, (m, mean) in enumerate(means.items())}, "lower", 0.1)
     assert 1 < len(found.candidates) < len(means)
     among = ", ".join(f"{m:g}" for m in found.candidates)
     told = f"**Undecided** over 3 seeds: gFD is best at 0.7; the truth may be at {among} ({found.method})."
@@ -105,7 +114,7 @@ def test_the_optimum_lies_among_the_places_that_seeds_cannot_tell_apart():
     assert "best at **M = 0.5**: 100.0 ± 2.5, of 5 points" in first
     assert "M = 0.4; M = 0.7" in first
     assert "M from 0.4 to 0.7" in first
-    assert "standard deviation of 1, pooled over 5 points; their means span 200" in noise
+    assert "without what a seed does to all 5 points alike; their means span 200" in noise
 
 
 def test_the_curve_of_the_paper_stands_beside_its_objective_alone():
@@ -137,12 +146,12 @@ def widths(of_kl_vae: list[int], of_mactok: list[int]) -> tuple[str, str]:
     ("of_kl_vae", "of_mactok", "verdict"),
     [
         ([2], [4], "**Undecided** over 1 seed: mactok is active at 4 of 5 values and KL-VAE is active at 2 of 5"),
-        ([2, 2, 2], [3, 4, 3], "**Holds** over 3 seeds"),
-        ([2, 2, 2], [2, 2, 1], "**Does not hold** over 3 seeds"),
+        ([2, 2, 2], [4, 4, 4], "**Holds** over 3 seeds"),
+        ([4, 4, 4], [2, 2, 2], "**Does not hold** over 3 seeds"),
         ([2, 2, 2], [3, 2, 3], "**Undecided** over 3 seeds"),
     ],
 )
-def test_the_wider_range_is_counted_and_all_seeds_have_to_agree(of_kl_vae, of_mactok, verdict):
+def test_the_wider_range_is_counted(of_kl_vae, of_mactok, verdict):
     told, _ = widths(of_kl_vae, of_mactok)
     assert verdict in told
 
@@ -164,11 +173,6 @@ def test_the_width_of_a_range_is_a_factor_with_the_interval_of_its_logarithm():
 def test_a_range_that_reaches_the_end_of_the_grid_is_told(active, width):
     _, shown = widths([active], [3])
     assert table(f"## here\n{shown}", "here")[0]["width of the active range"] == width
-
-
-def test_deviation_is_pooled_over_places_with_several_seeds():
-    assert intervals.pooled_deviation([[1.0], [2.0]]) is None
-    assert intervals.pooled_deviation([[1.0], [1.0, 3.0], [0.0, 2.0]]) == pytest.approx(2**0.5)
 
 
 def test_rank_correlation_takes_three_pairs_that_vary():

@@ -52,6 +52,14 @@ def test_no_claim_stands_twice_beside_a_study():
 
 
 @pytest.mark.parametrize("case", CLAIMED)
+def test_a_premise_is_another_claim_of_the_study_that_has_none_itself(case):
+    name, claim = CLAIMED[case]
+    if claim.premise:
+        (premise,) = [other for other in STUDIES[name].claims if other.says == claim.premise]
+        assert not premise.premise
+
+
+@pytest.mark.parametrize("case", CLAIMED)
 def test_a_claim_is_about_something_that_there_is(case):
     name, claim = CLAIMED[case]
     study = STUDIES[name]
@@ -137,6 +145,7 @@ MACTOK = [
     # 3. gFID is best at M = 0.7, and half of the masks semantic are better than none or all.
     ("mask_ratio", Best, {"objective": "gfd", "field": MAX_RATIO, "at": 0.7, "among": TRIED}),
     ("mix_ratio", Best, {"objective": "gfd", "field": SHARE, "at": 0.5, "among": (0.0, 0.5, 1.0)}),
+    ("table5", Difference, {"quantity": "classifier_score", "row": TABLE5[-1], "than": TABLE5[0], "side": +1}),
     ("table4", Difference, {"quantity": "gfd", "row": "+ dino 50%", "than": "M=0.7", "side": -1}),
     ("table4", Difference, {"quantity": "gfd", "row": "+ dino 100%", "than": "M=0.7", "side": +1}),
     # 4. Decoder fine-tuning lowers rFID and hardly moves gFID.

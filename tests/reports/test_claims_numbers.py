@@ -16,9 +16,12 @@ from harness.experiments.published import published
 from harness.experiments.study import Row
 from reports.claims.judge import judge
 from reports.claims.quantities import quantity
-from reports.statistics import intervals
+from reports.claims.table import lines
+from reports.claims.verdicts import judge_all
+from reports.statistics import power
 from tests.conftest import experiment
 from tests.reports.claimed import (
+    NOISY,
     STEP,
     Given,
     apart,
@@ -62,10 +65,15 @@ def test_a_difference_is_students_paired_t():
 
 def test_what_an_undecided_study_could_have_seen_is_told_and_of_others_not():
     differences = [-3.0, 0.5, 2.0]
-    least = intervals.smallest_detectable(differences)
-    assert f"; detectable: {least:.1f}" in judge(down(), apart(differences), {}).here
-    assert "detectable" not in judge(down(), apart([-3.0, -2.5, -3.5]), {}).here
-    assert "detectable" not in judge(down(), apart([-3.0]), {}).here
+    least = power.detectable(float(np.std(differences, ddof=1)), 3, 2)
+    assert f"; detectable: {least:.1f} [" in here(differences)
+    assert "detectable" not in here([-3.0, -2.5, -3.5])
+    assert "detectable" not in here([-3.0])
+
+
+def here(differences: Sequence[float]) -> str:
+    """What the table tells of two rows that differ by so much."""
+    return lines(judge_all([down()], apart(differences), {}))[0]["here"]
 
 
 def test_seeds_are_paired_in_any_order_and_what_only_one_row_has_is_left_out():
@@ -128,9 +136,21 @@ def test_without_data_it_says_what_is_missing():
 def test_almost_equal_is_within_the_margin_either_way(differences, verdict):
     results = apart(differences, "rfd")  # the margin is a tenth of about 107
     found = judge(equal(), results, {})
-    assert (found.verdict, found.n, found.p) == (verdict, len(differences), None)
+    assert (found.verdict, found.n, found.p is None) == (verdict, len(differences), len(differences) < 2)
     if differences:
         assert found.here.endswith("; margin 10.0%: it is a tenth")
+    if len(differences) > 1:
+        base = list(NOISY[: len(differences)])
+        row, margin = [b + d for b, d in zip(base, differences, strict=True)], 0.1 * float(np.mean(base))
+        within = max(
+            stats.ttest_1samp(np.subtract(row, base), bound, alternative=side).pvalue
+            for side, bound in (("less", margin), ("greater", -margin))
+        )
+        beyond = min(
+            stats.ttest_1samp(np.subtract(row, base), bound, alternative=side).pvalue
+            for side, bound in (("greater", margin), ("less", -margin))
+        )
+        assert found.p == pytest.approx(min(1.0, 2 * min(within, beyond)))
 
 
 def test_the_margin_is_of_the_mean_of_the_other_row():
@@ -158,10 +178,12 @@ def test_the_margin_is_of_the_mean_of_the_other_row():
 def test_a_level_is_on_one_side_of_its_threshold(values, above, below):
     for side, verdict in ((+1, above), (-1, below)):
         claim = Level("enough", "Fig. 1", "probe", "row", 10.0, side)
-        found = judge(claim, seeds_of("row", "probe", values) + seeds_of("base", "probe", [50.0, 51.0]), {})
+        found = judge(claim, seeds_of("row", "probe", values) + seeds_of("base", "probe", [50.0]), {})
         assert (found.verdict, found.n) == (verdict, len(values))
         if values:
-            assert f"claimed {'>' if side > 0 else '<'} 10" in found.here
+            beyond = sum(side * (value - 10) > 0 for value in values)
+            told = f"claimed {'>' if side > 0 else '<'} 10, so in {beyond} of {len(values)} seeds"
+            assert found.here.endswith(told)
             assert f"{np.mean(values):.1f}" in found.here
         if len(values) > 1:
             assert found.p == pytest.approx(stats.ttest_1samp(values, 10.0).pvalue)

@@ -12,7 +12,7 @@ from scipy import stats
 from harness.evaluation.records import digits_of, heading
 from harness.experiments.study import Row
 from reports.ablation.differences import LEGEND, Differences
-from reports.statistics import intervals
+from reports.statistics import intervals, model, power
 from tests.reports.claimed import Given, given, merged, place, seeds_of
 from tests.reports.test_report import table
 
@@ -43,7 +43,7 @@ def drawn(seed: int, seeds: int = 3) -> dict[Row, dict[str, list[float]]]:
     """Rows whose seeds differ more than the rows do, with effects of all sizes."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(0, 20, seeds)
-    effects = rng.choice([0.0, 2.0, 30.0], size=(3, len(METRICS)))
+    effects = rng.choice([0.0, 1.0, 30.0], size=(3, len(METRICS)))
     return {
         row: {m: list(100 + noise + effects[k, i] + rng.normal(0, 0.5, seeds)) for i, m in enumerate(METRICS)}
         for k, row in enumerate(ROWS)
@@ -66,17 +66,32 @@ def marked(p: float, of_all: Sequence[float]) -> str:
     return MARKS[(p <= 0.05) + rejected]
 
 
-def test_numbers_and_marks_are_those_of_students_t_and_holm():
+def effects(values: Values) -> dict[tuple[str, str], model.Effect]:
+    """By row and metric, with the noise of all rows."""
+    return {
+        (row.name, m): model.difference(
+            {r.name: dict(enumerate(of_row[m])) for r, of_row in values.items()},
+            row.name,
+            base.name,
+            10.0 ** -digits_of(m),
+        )
+        for row, base in ((ONE, BASE), (OTHER, ONE))
+        for m in METRICS
+    }
+
+
+def test_numbers_and_marks_are_those_of_the_model_and_holm():
     seen = set()
     for seed in range(25):
         values = drawn(seed)
-        expected = by_hand(values)
+        found = effects(values)
         lines = {line["row"]: line for line in cells(of(values).table())}
         assert [(name, line["minus"]) for name, line in lines.items()] == [("+ one", "base"), ("+ other", "+ one")]
-        p_values = {place: stats.ttest_1samp(apart, 0).pvalue for place, apart in expected.items()}
-        for (row, metric), apart in expected.items():
-            half = stats.t.ppf(0.975, len(apart) - 1) * stats.sem(apart)
-            mark, places = marked(p_values[row, metric], list(p_values.values())), digits_of(metric)
+        p_values = {place: 2 * stats.t.sf(abs(e.estimate) / e.error, e.freedom) for place, e in found.items()}
+        for (row, metric), apart in by_hand(values).items():
+            effect, places = found[row, metric], digits_of(metric)
+            half = stats.t.ppf(0.975, effect.freedom) * effect.error
+            mark = marked(p_values[row, metric], list(p_values.values()))
             seen.add(mark)
             assert lines[row][heading(metric)] == f"{apart.mean():+.{places}f} ± {half:.{places}f}{mark}"
     assert seen == set(MARKS.values())
@@ -146,19 +161,19 @@ def test_what_is_detectable_stands_at_the_same_place():
         found = of(values)
         lines = {line["row"]: line for line in cells(found.detectable_table())}
         assert list(lines) == ["+ one", "+ other"]
-        for (row, metric), apart in by_hand(values).items():
-            least = intervals.smallest_detectable(list(apart))
+        for (row, metric), e in effects(values).items():
+            least = power.detectable(e.deviation, e.n, e.freedom, 0.05 / 4)  # the first of four tests by Holm
             assert lines[row][heading(metric)] == f"{least:.{digits_of(metric)}f}"
 
 
-def test_where_seeds_do_not_differ_nothing_is_detectable():
-    values = {
-        BASE: {"gfd": [100.0, 200.0], "psnr": [20.0, 21.0]},
-        ONE: {"gfd": [103.0, 203.0], "psnr": [20.5, 21.0]},
-    }
-    (line,) = cells(of(values).detectable_table())
-    assert (line[heading("gfd")], line[heading("psnr")] != "–") == ("–", True)
-    assert of(values, ["gfd"]).detectable_table() == ""
+def test_seeds_that_do_not_differ_are_known_to_the_last_decimal():
+    """What is told to a tenth is no better known: so equal differences are no proof, and no mystery."""
+    values = {BASE: {"gfd": [100.0, 200.0, 300.0]}, ONE: {"gfd": [103.0, 203.0, 303.0]}}
+    (line,) = cells(of(values, ["gfd"]).table())
+    half = stats.t.ppf(0.975, 2) * 0.1 / 6**0.5 / 3**0.5
+    assert line[heading("gfd")] == rf"+3.0 ± {half:.1f} \*\*"
+    (line,) = cells(of(values, ["gfd"]).detectable_table())
+    assert line[heading("gfd")] == f"{power.detectable(0.1 / 6**0.5, 3, 2):.1f}"
 
 
 def test_one_seed_has_no_marks_and_nothing_detectable():

@@ -1,0 +1,123 @@
+"""The noise of a table: which seeds make it, what the next hour is best spent on, and what the study can see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, median
+
+from harness.evaluation.records import digits_of, heading
+from reports.claims.verdicts import Ruling
+from reports.figures import COLOURS, DASHES, figure, save
+from reports.results import OF_GENERATOR, Result, protocol_of
+from reports.statistics import power
+from reports.statistics.components import Components, Nested, components
+from reports.tables import markdown
+
+HOUR = 3600.0
+SHARED = ("data", "teacher_features", "difficulty", "components", "reference", "pca", "linear_gaussian")
+SEEDS = (3, 5, 8, 12)  # of the curves of power
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The deviations of some metrics by the seeds that cause them; `metrics` are metric, split and stage."""
+
+    results: Sequence[Result]
+    metrics: Sequence[tuple[str, str, str]]
+
+    @cached_property
+    def parts(self) -> dict[str, Components]:
+        """The components of variance by metric, where rows and seeds are complete and several."""
+        found = {metric: components(self._nested(metric, split, stage)) for metric, split, stage in self.metrics}
+        return {metric: parts for metric, parts in found.items() if parts is not None}
+
+    def _nested(self, metric: str, split: str, stage: str) -> Nested:
+        values: dict[str, dict[int, dict[int, dict[int, float]]]] = {}
+        for result in self.results:
+            for r in (result, *(result.repeats if stage in OF_GENERATOR else ())):
+                if (record := r.own_value(metric, split, stage)) is not None:
+                    of_seed = values.setdefault(r.row.name, {}).setdefault(r.experiment.seed, {})
+                    generator, draw = r.experiment.generator_seed or 0, r.experiment.sampling_seed or 0
+                    of_seed.setdefault(generator, {})[draw] = record.value
+        return values
+
+    def table(self) -> str:
+        """Standard deviations by metric and seed; empty for one seed or row."""
+        lines = []
+        for metric, *at in self.metrics:
+            if (parts := self.parts.get(metric)) is None:
+                continue
+            digits = digits_of(metric, protocol_of(self.results, metric, *at))
+            shown: dict[str, float | None] = {"common to all rows": parts.common, "of the tokenizer": parts.tokenizer}
+            shown |= {"of the generator": parts.generator, "of the samples": parts.samples}
+            line = {"metric": heading(metric, protocol_of(self.results, metric, *at))}
+            lines.append(line | {name: "–" if v is None else f"{v**0.5:.{digits}f}" for name, v in shown.items()})
+        return markdown(lines) if lines else ""
+
+    def advice(self) -> str:
+        """What one more hour on this machine is best spent on, for gFD; empty if it is not known."""
+        parts = self.parts.get("gfd")
+        if parts is None:
+            return ""
+        rows, seeds, generators = parts.rows, parts.seeds, parts.generators
+        tokenizer, generator = self._seconds(generators * parts.draws)
+        if not (tokenizer and generator):
+            return ""
+        now = parts.error(seeds, generators)
+        more_seeds = HOUR / (rows * (tokenizer + generators * generator))
+        text = (
+            f"The standard error of a difference of gFD is {now:.3g}. One more hour at the speed of these runs buys "
+            f"{more_seeds:.1f} more seeds of every row, which make it {parts.error(seeds + more_seeds, generators):.3g}"
+        )
+        if parts.generator is None:
+            return f"{text}. What generators would do is not known: `--generator-seeds 2` tells."
+        more_generators = HOUR / (rows * seeds * generator)
+        with_generators = parts.error(seeds, generators + more_generators)
+        better = "seeds" if parts.error(seeds + more_seeds, generators) <= with_generators else "generators"
+        return (
+            f"{text}, or {more_generators:.1f} more generators for every tokenizer, which make it "
+            f"{with_generators:.3g}: {better} are the better buy."
+        )
+
+    def _seconds(self, repeats: int) -> tuple[float, float]:
+        """Seconds of a tokenizer with its measures, and of one of its generators with its samples."""
+        tokenizer = [
+            sum(run.seconds for s, run in r.runs.items() if s not in (*OF_GENERATOR, *SHARED)) for r in self.results
+        ]
+        generator = [
+            sum(run.seconds for run in {run.folder: run for run in r.all_runs if run.stage in OF_GENERATOR}.values())
+            for r in self.results
+        ]
+        return fmean(tokenizer), fmean(generator) / repeats
+
+
+def draw_power(rulings: Sequence[Ruling], path: Path) -> bool:
+    """Draws how often studies of several numbers of seeds find an effect, over its size; one panel per quantity."""
+    by_unit: dict[str, list[Ruling]] = {}
+    for ruling in rulings:
+        if ruling.alone.effect is not None and (name := getattr(ruling.claim, "quantity", "")):
+            by_unit.setdefault(name, []).append(ruling)
+    if not by_unit:
+        return False
+    drawing, axes = figure(3.6 * len(by_unit), 3.4, ncols=len(by_unit), squeeze=False)
+    for axis, (name, of_unit) in zip(axes.flat, by_unit.items(), strict=True):
+        effects = [ruling.alone.effect for ruling in of_unit if ruling.alone.effect is not None]
+        deviation, level = median(e.deviation for e in effects), min(ruling.first_level for ruling in of_unit)
+        per_seed = median(e.freedom / (e.n - 1) for e in effects)
+        sizes = [k * deviation / 10 for k in range(1, 61)]
+        for number, seeds in enumerate(SEEDS):
+            found = [power.power(size, deviation, seeds, per_seed * (seeds - 1), level) for size in sizes]
+            axis.plot(sizes, found, color=COLOURS[number], linestyle=DASHES[number], label=f"{seeds} seeds")
+        for ruling in of_unit:
+            if ruling.alone.published:
+                axis.axvline(abs(ruling.alone.published), color="#999999", linewidth=1)
+        axis.set_xlabel(name.replace("_", " "))
+        axis.set_ylim(0, 1.02)
+        axis.grid(alpha=0.3)
+    axes.flat[0].set_ylabel("power")
+    axes.flat[0].legend(frameon=False, fontsize=9)
+    save(drawing, path)
+    return True

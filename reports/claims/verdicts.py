@@ -1,0 +1,261 @@
+"""Judges the claims of a study together: families of tests, premises, gates, seeds without a result, power, looks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from harness.experiments.claims import AlmostEqual, Best, Claim, Correlated, Difference, Faster, Level, Wider
+from harness.experiments.fields import flat
+from harness.experiments.objectives import OBJECTIVES
+from harness.experiments.published import published
+from harness.experiments.requests import AblationRequest
+from reports.claims import quantities
+from reports.claims.judge import DECIDED, Judgement, Published, Verdict, base_name, judge
+from reports.gates import Gate, gates
+from reports.results import Result
+from reports.statistics import intervals, model, power
+from reports.statistics.intervals import LEVEL
+from reports.statistics.looks import level_of_look
+
+PREMISE, PRIMARY, DESCRIPTIVE = "premise", "primary", "descriptive"
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """The final verdict on a claim, with what it rests on.
+
+    `alone` is its judgement by itself. `adjusted` is its p value in its `family`, whose tests have the level `level`
+    together and at first `level / tests` each. `asked` is the number of seeds that were asked for, `without` names
+    those without a result. `because` explains a verdict that is not that of the test.
+    """
+
+    alone: Judgement
+    verdict: Verdict
+    family: str
+    level: float
+    tests: int
+    adjusted: float | None = None
+    asked: int = 0
+    without: tuple[str, ...] = ()
+    because: str = ""
+    oddities: tuple[str, ...] = ()
+
+    @property
+    def claim(self) -> Claim:
+        """What is claimed."""
+        return self.alone.claim
+
+    @property
+    def decided(self) -> bool:
+        """Whether it holds or does not hold."""
+        return self.verdict in DECIDED
+
+    @property
+    def first_level(self) -> float:
+        """The level that the least p value of the family has to reach."""
+        return self.level / max(1, self.tests)
+
+    @property
+    def power(self) -> float | None:
+        """The share of studies like this one that would find an effect as large as the paper's; None if not known."""
+        effect, paper = self.alone.effect, self.alone.published
+        if effect is None or not paper:
+            return None
+        return power.power(paper, effect.deviation, effect.n, effect.freedom, self.first_level)
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """The number of seeds that would find the paper's effect, or else the effect seen, in 80 % of studies."""
+        effect = self.alone.effect
+        sought = self.alone.published or (effect.estimate if effect else 0.0)
+        if effect is None or not sought:
+            return None
+        return power.seeds_needed(sought, effect.deviation, effect.n, effect.freedom, self.first_level)
+
+    @property
+    def detectable(self) -> str:
+        """The smallest effect that 80 % of such studies find, with its 95 % range; empty if nothing is known of it."""
+        effect = self.alone.effect
+        if effect is None:
+            return ""
+        found = power.detectable(effect.deviation, effect.n, effect.freedom, self.first_level)
+        low, high = (found * bound / effect.deviation for bound in _range(effect))
+        digits = self.alone.digits
+        return f"{found:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _range(effect: model.Effect) -> tuple[float, float]:
+    return power.deviation_range(effect.deviation, effect.freedom)
+
+
+def judge_all(
+    claims: Sequence[Claim], results: Sequence[Result], printed: Published, planned: tuple[int, ...] = ()
+) -> list[Ruling]:
+    """The rulings on all claims of a study.
+
+    `planned` are the numbers of seeds at which a growing study is looked at. Then every look has a lower level, and
+    what the first look decides stands.
+    """
+    seeds = max((r.experiment.seed + 1 for r in results), default=0)
+    looks = [n for n in planned if n <= seeds] or [seeds]
+    level = level_of_look(planned) if planned else LEVEL
+    found: list[Ruling] = []
+    for n in looks:
+        now = _at_one_look(claims, [r for r in results if r.experiment.seed < n], printed, level)
+        found = [before if before.decided else ruling for before, ruling in zip(found or now, now, strict=True)]
+    return found
+
+
+def judge_study(request: AblationRequest, results: Sequence[Result]) -> list[Ruling]:
+    """The rulings on the claims of a table, at its planned looks if it grows."""
+    study = request.study
+    return judge_all(study.claims, results, published(study.published_table), request.looks)
+
+
+def still_open(rulings: Sequence[Ruling]) -> list[str]:
+    """What more seeds might decide: the primary claims and premises that are undecided."""
+    return [r.claim.says for r in rulings if r.verdict == "undecided" and r.family != DESCRIPTIVE]
+
+
+def _at_one_look(claims: Sequence[Claim], results: Sequence[Result], printed: Published, level: float) -> list[Ruling]:
+    alone = [judge(claim, results, printed, level) for claim in claims]
+    families = [_family(claim, claims) for claim in claims]
+    in_family = [j.p if family == PRIMARY else None for j, family in zip(alone, families, strict=True)]
+    adjusted, tests = intervals.holm(in_family), sum(p is not None for p in in_family)
+    failed = [gate for gate in gates(results) if gate.passed is False] if results else []
+    rulings: dict[str, Ruling] = {}
+    for j, family, p in zip(alone, families, adjusted, strict=True):
+        own = p if family == PRIMARY else j.p
+        verdict: Verdict = "undecided" if j.decided and own is not None and own > level else j.verdict
+        used = [r for r in results if _is_about(j.claim, r)]
+        without = tuple(f"{r.row.name}, seed {r.experiment.seed}: {r.state}" for r in used if not _has(j.claim, r))
+        ruling = Ruling(
+            j,
+            verdict,
+            family,
+            level,
+            tests if family == PRIMARY else 1,
+            own,
+            len({r.experiment.seed for r in used}),
+            without,
+            oddities=_oddities(j.claim, results, used),
+        )
+        rulings[j.claim.says] = _barred(ruling, failed)
+    return [_on_premise(rulings[claim.says], rulings) for claim in claims]
+
+
+def _family(claim: Claim, claims: Sequence[Claim]) -> str:
+    """A premise is tested first and by itself: what rests on it is not tested if it fails."""
+    if any(other.premise == claim.says for other in claims):
+        return PREMISE
+    return PRIMARY if claim.primary else DESCRIPTIVE
+
+
+def _barred(ruling: Ruling, failed: Sequence[Gate]) -> Ruling:
+    """The ruling if a gate that failed, or a seed without a result, does not bar it."""
+    if ruling.verdict == "no data":
+        return ruling
+    rows = tuple(getattr(ruling.claim, name) for name in ("row", "than") if hasattr(ruling.claim, name))
+    for gate in failed:
+        if gate.bars(_quantities(ruling.claim), rows):
+            because = f"failed: {gate.condition}" + (f" ({', '.join(gate.rows)})" if gate.rows else "")
+            return dataclasses.replace(ruling, verdict="not measurable here", because=because)
+    if ruling.without and ruling.verdict == "holds":
+        return dataclasses.replace(ruling, verdict="undecided", because="what has no result might not agree")
+    return ruling
+
+
+def _on_premise(ruling: Ruling, rulings: dict[str, Ruling]) -> Ruling:
+    premise = rulings.get(ruling.claim.premise)
+    if premise is None or ruling.verdict in ("no data", "not measurable here") or premise.verdict == "holds":
+        return ruling
+    if premise.verdict == "does not hold":
+        return dataclasses.replace(ruling, verdict="premise not met", because=f"not so: {premise.claim.says}")
+    return dataclasses.replace(
+        ruling, verdict="undecided", because=f"its premise is {premise.verdict}: {premise.claim.says}"
+    )
+
+
+def _quantities(claim: Claim) -> tuple[str, ...]:
+    """The quantities that a claim is about."""
+    match claim:
+        case Difference() | AlmostEqual() | Level():
+            return (claim.quantity,)
+        case Correlated():
+            return (claim.one, claim.other)
+        case Faster():
+            return (quantities.STEPS,)
+        case Best():
+            return (OBJECTIVES[claim.objective].metric,)
+    return ()
+
+
+def _is_about(claim: Claim, result: Result) -> bool:
+    """Whether the claim needs this row and seed."""
+    match claim:
+        case Correlated():
+            return True
+        case Best():
+            return flat(result.experiment)[claim.field] in claim.among
+        case Wider():
+            return base_name(result) in (claim.row, claim.than)
+        case Level():
+            return result.row.name == claim.row
+    return result.row.name in (claim.row, claim.than)
+
+
+def _has(claim: Claim, result: Result) -> bool:
+    """Whether this row and seed has what the claim needs."""
+    match claim:
+        case Best():
+            objective = OBJECTIVES[claim.objective]
+            return result.value(objective.metric, objective.split(result.experiment), objective.stage) is not None
+        case Wider():
+            return result.done("tokenizer") is not None
+        case Faster():
+            return not result.points("gfd", "generator_snapshots").empty
+    return all(quantities.quantity(result, name) is not None for name in _quantities(claim))
+
+
+def _oddities(claim: Claim, results: Sequence[Result], used: Sequence[Result]) -> tuple[str, ...]:
+    """What a mean over seeds does not tell: rows whose seeds have several statuses, and values that lie apart."""
+    if not isinstance(claim, Difference | AlmostEqual | Level):
+        return ()
+    rows = dict.fromkeys(r.row.name for r in used)
+    apart = [
+        f"{row}, seed {seed}, lies apart"
+        for row, seed in model.outliers(quantities.values(results, claim.quantity))
+        if row in rows
+    ]
+    if claim.quantity not in quantities.DERIVED or claim.quantity == "gfd_unguided":
+        return tuple(apart)
+    mixed = []
+    for row in rows:
+        statuses = [r.status for r in used if r.row.name == row]
+        if len(set(statuses)) > 1:
+            counts = {status: statuses.count(status) for status in dict.fromkeys(statuses)}
+            mixed.append(f"{row} is " + ", ".join(f"{status} in {n}" for status, n in counts.items()))
+    return (*mixed, *apart)
+
+
+def summary(rulings: Sequence[Ruling]) -> str:
+    """How many claims are decided, and what keeps the others from it, in one sentence."""
+    parts: list[tuple[str, Callable[[Ruling], bool]]] = [
+        ("decided", lambda r: r.decided),
+        ("undecided", lambda r: r.verdict == "undecided"),
+        ("whose premise is not met", lambda r: r.verdict == "premise not met"),
+        ("not measurable here", lambda r: r.verdict == "not measurable here"),
+        ("without data", lambda r: r.verdict == "no data"),
+    ]
+    counted = [(text, [r for r in rulings if is_so(r)]) for text, is_so in parts]
+    told = [f"{len(found)} {text}" for text, found in counted if found]
+    needed = [n for r in rulings if r.verdict == "undecided" and (n := r.seeds_needed) is not None and n > r.alone.n]
+    more = f" ({_seeds(needed)} would do for {len(needed)} of the undecided)" if needed else ""
+    return f"Of {len(rulings)} claims {', '.join(told)}{more}." if rulings else ""
+
+
+def _seeds(needed: Sequence[int]) -> str:
+    low, high = min(needed), max(needed)
+    return f"{low} seeds" if low == high else f"{low} to {high} seeds"
