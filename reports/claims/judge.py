@@ -141,15 +141,19 @@ def _(claim: Faster, results: Sequence[Result], published: Published, level: flo
     for r in results:
         if _measured(curve := r.points("gfd", "generator_snapshots")):
             curves.setdefault(r.row.name, {})[r.experiment.seed] = curve
-    row, than = (curves.get(name, {}) for name in (claim.row, claim.than))
-    ratios = {seed: speed_up(row[seed], than[seed]) for seed in row if seed in than}
-    paper = f"{claim.factor:g} times"
+    than = curves.get(claim.than, {})
+    by_row = {
+        name: {seed: speed_up(curve, than[seed]) for seed, curve in of.items() if seed in than}
+        for name, of in curves.items()
+    }
+    ratios, paper = by_row.get(claim.row, {}), f"{claim.factor:g} times"
     if not ratios:
         return _no_data(claim, results, (claim.row, claim.than), paper)
     gains = [math.log(ratio) for ratio, _ in ratios.values()]
-    first = row[next(iter(ratios))].index
-    spacing = math.log(first[-1] / first[-2]) if len(first) > 1 and first[-2] > 0 else 0.0
-    effect = model.difference(model.pairs(gains), "row", "than", spacing)
+    steps = next(iter(curves[claim.row].values())).index
+    spacing = math.log(steps[-1] / steps[-2]) if len(steps) > 1 and steps[-2] > 0 else 0.0
+    logarithms = {name: {seed: math.log(ratio) for seed, (ratio, _) in of.items()} for name, of in by_row.items()}
+    effect = model.difference(logarithms, claim.row, claim.than, spacing)
     here = f"{math.exp(_mean(gains)):.2f} times as fast"
     if effect is not None:
         low, high = (math.exp(_mean(gains) + sign * effect.half_width(level)) for sign in (-1, 1))
@@ -180,13 +184,18 @@ def _(claim: Best, results: Sequence[Result], published: Published, level: float
     groups, title = dict(sorted(groups.items())), objective.title
     seeds = min(map(len, groups.values()))
     best = objective.best(groups, key=lambda at: _mean(list(groups[at].values())))
-    best_values = optimum(groups, objective.better, quantities.grain(objective.metric, results))
+    grain = quantities.grain(objective.metric, results)
+    best_values = optimum(groups, objective.better, grain)
     if best_values is None:
         reason = "one seed" if seeds == 1 else "seeds that do not differ"
         return Judgement(claim, "undecided", f"{title} is best at {best:g}; {reason}: no interval", paper, seeds)
     here = f"{title} is best at {best:g}; the truth may be at {listed(best_values.candidates)} ({best_values.method})"
     verdict: Verdict = "undecided" if claim.at in best_values.candidates else "does not hold"
-    return Judgement(claim, "holds" if best_values.candidates == (claim.at,) else verdict, here, paper, seeds)
+    side = 1 if objective.better == "higher" else -1
+    # The candidates rest on one noise for all values; where they are not equally noisy, each pair has its own.
+    by_name = {f"{at:g}": of for at, of in groups.items()}
+    alone = best_values.candidates == (claim.at,) and model.ahead(by_name, f"{claim.at:g}", side, grain)
+    return Judgement(claim, "holds" if alone else verdict, here, paper, seeds)
 
 
 @judge.register

@@ -7,7 +7,7 @@ on it: with three seeds, a pair of rows alone has two degrees of freedom, seven 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -105,6 +105,15 @@ def level(values: Values, row: str, grain: float = 0.0) -> Effect | None:
     )
 
 
+def ahead(values: Values, row: str, side: int, grain: float = 0.0) -> bool:
+    """Whether a row lies on one side of every other, each at 5 % on that side, with the noise of each pair."""
+    for effect in (difference(values, row, other, grain) for other in values if other != row):
+        verdict, p = effect.tested(side) if effect is not None else ("undecided", 1.0)
+        if verdict != "holds" or p > 2 * LEVEL:
+            return False
+    return True
+
+
 def noise(values: Values, seeds: bool = True) -> tuple[float, int]:
     """The standard deviation of what rows explain not, nor `seeds` if they share them, and its degrees of freedom.
 
@@ -188,8 +197,3 @@ def common_share(values: Values) -> float | None:
     residual = float(noise) / ((len(values) - 1) * (len(seeds) - 1))
     common = max(0.0, float(table.mean(0).var(ddof=1)) - residual / len(values))
     return common / (common + residual) if common + residual > 0 else None
-
-
-def pairs(differences: Sequence[float]) -> Values:
-    """Differences that were paired elsewhere, as two rows."""
-    return {"row": dict(enumerate(differences)), "than": dict.fromkeys(range(len(differences)), 0.0)}

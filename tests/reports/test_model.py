@@ -181,6 +181,16 @@ def test_without_effect_few_claims_hold(n, rows):
     assert np.mean([verdict == "holds" and p <= 0.05 for verdict, p in held]) < 0.025 + 3 * (0.025 / STUDIES) ** 0.5
 
 
+def test_ahead_of_all_is_ahead_of_each_with_the_noise_of_each():
+    values = drawn(0, 5, 4)
+    values["row 0"] = {seed: value + 30.0 for seed, value in values["row 0"].items()}
+    assert model.ahead(values, "row 0", +1)
+    assert not model.ahead(values, "row 0", -1)
+    assert not model.ahead(values, "row 1", +1)
+    noisy = values | {"row 3": {0: 90.0, 1: -90.0, 2: 20.0, 3: -40.0}}  # it may be the best, for all we know
+    assert not model.ahead(noisy, "row 0", +1)
+
+
 # What a mean does not tell
 
 
