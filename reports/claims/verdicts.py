@@ -120,41 +120,42 @@ def still_open(rulings: Sequence[Ruling]) -> list[str]:
 
 
 def _at_one_look(claims: Sequence[Claim], results: Sequence[Result], printed: Published, level: float) -> list[Ruling]:
-    alone = [judge(claim, results, printed, level) for claim in claims]
-    families = [_family(claim, claims) for claim in claims]
-    in_family = [j.p if family == PRIMARY else None for j, family in zip(alone, families, strict=True)]
-    adjusted, tests = intervals.holm(in_family), sum(p is not None for p in in_family)
+    """Premises first: what rests on one that fails is not tested, and no part of the family."""
     failed = [gate for gate in gates(results) if gate.passed is False] if results else []
     rulings: dict[str, Ruling] = {}
-    for j, family, p in zip(alone, families, adjusted, strict=True):
-        own = p if family == PRIMARY else j.p
-        verdict: Verdict = "undecided" if j.decided and own is not None and own > level else j.verdict
-        used = [r for r in results if _is_about(j.claim, r)]
-        without = tuple(f"{r.row.name}, seed {r.experiment.seed}: {r.state}" for r in used if not _has(j.claim, r))
-        ruling = Ruling(
-            j,
-            verdict,
-            family,
-            level,
-            tests if family == PRIMARY else 1,
-            own,
-            len({r.experiment.seed for r in used}),
-            without,
-            oddities=_oddities(j.claim, results, used),
-        )
-        rulings[j.claim.says] = _barred(ruling, failed)
-    return [_on_premise(rulings[claim.says], rulings) for claim in claims]
+    for claim in sorted(claims, key=lambda claim: _family(claim, claims) != PREMISE):
+        ruling = _alone(claim, _family(claim, claims), results, printed, level)
+        rulings[claim.says] = _on_premise(_measurable(ruling, failed), rulings)
+    family = [r for r in rulings.values() if r.family == PRIMARY and r.alone.p is not None and not r.because]
+    for ruling, p in zip(family, intervals.holm([r.alone.p for r in family]), strict=True):
+        rulings[ruling.claim.says] = dataclasses.replace(ruling, adjusted=p, tests=len(family))
+    return [_decided(rulings[claim.says]) for claim in claims]
+
+
+def _alone(claim: Claim, family: str, results: Sequence[Result], printed: Published, level: float) -> Ruling:
+    """The ruling by the claim's own test, with the seeds that it lacks."""
+    judgement, used = judge(claim, results, printed, level), [r for r in results if _is_about(claim, r)]
+    return Ruling(
+        judgement,
+        judgement.verdict,
+        family,
+        level,
+        tests=1,
+        adjusted=judgement.p,
+        asked=len({r.experiment.seed for r in used}),
+        without=tuple(f"{r.row.name}, seed {r.experiment.seed}: {r.state}" for r in used if not _has(claim, r)),
+        oddities=_oddities(claim, results, used),
+    )
 
 
 def _family(claim: Claim, claims: Sequence[Claim]) -> str:
-    """A premise is tested first and by itself: what rests on it is not tested if it fails."""
     if any(other.premise == claim.says for other in claims):
         return PREMISE
     return PRIMARY if claim.primary else DESCRIPTIVE
 
 
-def _barred(ruling: Ruling, failed: Sequence[Gate]) -> Ruling:
-    """The ruling if a gate that failed, or a seed without a result, does not bar it."""
+def _measurable(ruling: Ruling, failed: Sequence[Gate]) -> Ruling:
+    """The ruling, unless a failed gate makes its quantity meaningless."""
     if ruling.verdict == "no data":
         return ruling
     rows = tuple(getattr(ruling.claim, name) for name in ("row", "than") if hasattr(ruling.claim, name))
@@ -162,20 +163,31 @@ def _barred(ruling: Ruling, failed: Sequence[Gate]) -> Ruling:
         if gate.bars(_quantities(ruling.claim), rows):
             because = f"failed: {gate.condition}" + (f" ({', '.join(gate.rows)})" if gate.rows else "")
             return dataclasses.replace(ruling, verdict="not measurable here", because=because)
-    if ruling.without and ruling.verdict == "holds":
-        return dataclasses.replace(ruling, verdict="undecided", because="what has no result might not agree")
     return ruling
 
 
 def _on_premise(ruling: Ruling, rulings: dict[str, Ruling]) -> Ruling:
-    premise = rulings.get(ruling.claim.premise)
-    if premise is None or ruling.verdict in ("no data", "not measurable here") or premise.verdict == "holds":
+    """The ruling, unless its premise does not hold or is open."""
+    if ruling.claim.premise not in rulings or ruling.verdict in ("no data", "not measurable here"):
+        return ruling
+    premise = _decided(rulings[ruling.claim.premise])
+    if premise.verdict == "holds":
         return ruling
     if premise.verdict == "does not hold":
         return dataclasses.replace(ruling, verdict="premise not met", because=f"not so: {premise.claim.says}")
-    return dataclasses.replace(
-        ruling, verdict="undecided", because=f"its premise is {premise.verdict}: {premise.claim.says}"
-    )
+    because = f"its premise is {premise.verdict}: {premise.claim.says}"
+    return dataclasses.replace(ruling, verdict="undecided", because=because)
+
+
+def _decided(ruling: Ruling) -> Ruling:
+    """The ruling by its p value in its family, and by the seeds without a result: they bar `holds`."""
+    if not ruling.decided:
+        return ruling
+    if ruling.adjusted is not None and ruling.adjusted > ruling.level:
+        return dataclasses.replace(ruling, verdict="undecided")
+    if ruling.without and ruling.verdict == "holds":
+        return dataclasses.replace(ruling, verdict="undecided", because="what has no result might not agree")
+    return ruling
 
 
 def _quantities(claim: Claim) -> tuple[str, ...]:

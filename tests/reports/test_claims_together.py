@@ -114,6 +114,26 @@ def test_nothing_prevents_what_does_not_happen(kept, premise, verdict):
         assert (first.says in found[second.says].because) == (premise != "holds")
 
 
+def test_what_is_not_tested_is_no_part_of_the_family():
+    """A premise that fails and a gate that fails leave more of the level to the others."""
+    first = Level("it collapses", "Fig. 1", "probe", "base", 0.2, side=-1)
+    resting = [
+        Difference(f"this prevents it {k}", "Fig. 1", "probe", "row", "base", +1, premise=first.says) for k in range(4)
+    ]
+    results = merged(
+        [
+            *apart((-3.0, -2.5, -3.2)),
+            *seeds_of("base", "probe", (3.0, 3.1, 3.0)),
+            *seeds_of("row", "probe", (3.0, 3.1, 3.0)),
+        ]
+    )
+    found = judge_all([down(), first, *resting], results, {})
+    assert [r.verdict for r in found] == ["holds", "does not hold", *["premise not met"] * 4]
+    assert (found[0].tests, found[0].adjusted) == (1, found[0].alone.p)
+    found = judge_all([down(), dataclasses.replace(first, threshold=9.0), *resting], results, {})
+    assert {r.tests for r in found if r.family == PRIMARY} == {5}
+
+
 def test_what_a_failed_gate_bars_is_not_measurable():
     results = apart((-3.0, -2.5, -3.2)) + apart((-3.0, -2.5, -3.2), "psnr")
     results = [
