@@ -13,7 +13,7 @@ from harness.execution.demand import Fixed
 from harness.experiments.requests import AblationRequest
 from harness.networks.roles import require_weights
 from harness.planning.costs import plan_table, require_gpu_hours
-from harness.planning.plan import plan_of, require_enough
+from harness.planning.plan import Plan, plan_of, require_enough
 from harness.planning.request_log import remember
 from harness.store.runs import Store
 from harness.system import paths, plugins
@@ -66,22 +66,22 @@ def main(arguments: Sequence[str]) -> int:
 
     for seeds in request.looks or (request.seeds,):
         now = dataclasses.replace(request, seeds=seeds)
+        plan = plan_of(now)
         if leading():
             remember(now, store)
-        executor.execute(Fixed(plan_of(now).labels), store, run_options)
-        if leading() and not _told(now, store, options.out):
+        executor.execute(Fixed(plan.labels), store, run_options)
+        if leading() and not _told(now, plan, store, options.out):
             return 1
         if not _still_open(now, store):
             break
     return 0
 
 
-def _told(request: AblationRequest, store: Store, out: Path) -> bool:
+def _told(request: AblationRequest, plan: Plan, store: Store, out: Path) -> bool:
     """Writes the page, and says what failed; whether all is done."""
     from reports.ablation.page import write
 
     print(write(request, store, out))
-    plan = plan_of(request)
     states = {t: t.run_in(store).state for t in plan.tasks}
     for t, state in states.items():
         if state not in ("done", "waiting"):  # a waiting stage waits for one that is reported here

@@ -18,17 +18,15 @@ from typing import Any, NoReturn
 
 from harness.execution.demand import Options
 from harness.experiments.experiment import Experiment
-from harness.experiments.looks import looks
 from harness.experiments.objectives import OBJECTIVES
 from harness.experiments.requests import (
-    MOST_REPEATS,
-    MOST_SEEDS,
     AblationRequest,
     SweepRequest,
     new_request,
     study_called,
 )
 from harness.experiments.scales import SCALES, scale
+from harness.experiments.seeds import MOST_REPEATS, MOST_SEEDS, looks
 from harness.experiments.study import Ablation, Study
 from harness.experiments.sweep import Sweep
 from harness.planning.cluster import load as load_cluster

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +26,7 @@ from harness.store.runs import FINAL, Run, Store
 from harness.system.files import digest
 from harness.system.texts import plain_markdown
 
+SHARED = "shared by rows"  # the line of costs for runs of several rows
 OF_GENERATOR = ("generator", "generator_snapshots", "samples", "guidance", "guided_samples", "generation")
 
 
@@ -81,10 +83,16 @@ class Result:
 
     def value(self, metric: str, split: str = "val", stage: str = "evaluation") -> Record | None:
         """The last record of a metric, with the mean over repeats; None if it was not measured."""
-        records = [found for of in (self, *self.repeats) if (found := of.own_value(metric, split, stage)) is not None]
-        if len(records) < 2 or stage not in OF_GENERATOR:
-            return records[0] if records and self.own_value(metric, split, stage) is not None else None
-        return dataclasses.replace(records[0], value=sum(r.value for r in records) / len(records))
+        own = self.own_value(metric, split, stage)
+        if own is None or not self.repeats or stage not in OF_GENERATOR:
+            return own
+        others = [found.value for r in self.repeats if (found := r.own_value(metric, split, stage)) is not None]
+        return dataclasses.replace(own, value=(own.value + sum(others)) / (1 + len(others)))
+
+    def number(self, metric: str, split: str, stage: str) -> float | None:
+        """The value alone; None if it was not measured."""
+        record = self.value(metric, split, stage)
+        return None if record is None else record.value
 
     def own_value(self, metric: str, split: str, stage: str) -> Record | None:
         """The last record of a metric without repeats."""
@@ -183,6 +191,16 @@ def rows_of(results: Sequence[Result]) -> dict[str, list[Result]]:
     return rows
 
 
+def by_row_and_seed(results: Sequence[Result], of: Callable[[Result], float | None]) -> dict[str, dict[int, float]]:
+    """What `of` says of every row and seed, where that is finite."""
+    values: dict[str, dict[int, float]] = {}
+    for r in results:
+        of_row = values.setdefault(r.row.name, {})
+        if (value := of(r)) is not None and math.isfinite(value):
+            of_row[r.experiment.seed] = value
+    return values
+
+
 def environments(results: Sequence[Result]) -> list[tuple[str, dict[str, Any]]]:
     """Stage and environment of every attempt of every finished run; each run counts once."""
     runs = {run.folder: run for r in results for run in r.all_runs if run.state == "done"}
@@ -229,14 +247,14 @@ def costs(results: Sequence[Result]) -> pd.DataFrame:
             users.setdefault(run.folder, (run, set()))[1].add(r.row)
     lines = pd.DataFrame(
         {
-            "row": next(iter(rows)).name if len(rows) == 1 else "shared by rows",
+            "row": next(iter(rows)).name if len(rows) == 1 else SHARED,
             "stage": run.stage,
             "seconds": run.seconds,
         }
         for run, rows in users.values()
     )
     frame = lines.pivot_table(index="row", columns="stage", values="seconds", aggfunc="mean", fill_value=0)
-    names = ["shared by rows", *(r.row.name for r in results)]
+    names = [SHARED, *(r.row.name for r in results)]
     frame = frame.loc[[name for name in dict.fromkeys(names) if name in frame.index]]
     stages = dict.fromkeys(stage for r in results for stage in r.runs)  # in the order of execution
     return frame[list(stages)].assign(sum=frame.sum(axis=1))

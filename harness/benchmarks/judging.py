@@ -40,17 +40,19 @@ def _line(kind: str, law: str, n: int, tested: Callable[[np.ndarray, float], Eff
 
     side, margin, null, large = BORDERS[kind]
 
-    def share(truth: float, level: float) -> float:
-        return _mean(_holds(tested(y, truth), side, margin, level) for y in _studies(law, n))
+    without, true = ([tested(y, truth) for y in _studies(law, n)] for truth in (null, large))
+
+    def share(effects: list[Effect | None], level: float) -> float:
+        return _mean(_holds(effect, side, margin, level) for effect in effects)
 
     found = {
         "claim": kind,
         "noise": law,
         "seeds": n,
-        "false holds": share(null, LEVEL),
-        "covers": _mean(_covers(tested(y, null), null) for y in _studies(law, n)),
-        f"sees {LARGE:g} deviations": share(large, LEVEL),
-        f"in a family of {FAMILY}": share(large, LEVEL / FAMILY),
+        "false holds": share(without, LEVEL),
+        "covers": _mean(_covers(effect, null) for effect in without),
+        f"sees {LARGE:g} deviations": share(true, LEVEL),
+        f"in a family of {FAMILY}": share(true, LEVEL / FAMILY),
     }
     if n == PLANNED[-1]:
         level = level_of_look(PLANNED)

@@ -18,17 +18,14 @@ from harness.experiments.axis import Axis, Number, axis
 from harness.experiments.experiment import Experiment, effective_fields, full_path, variant_fields
 from harness.experiments.fields import differences, flat, with_fields
 from harness.experiments.keys import key_of
-from harness.experiments.looks import looks
 from harness.experiments.objectives import Objective, objectives, stages
 from harness.experiments.scales import Scale, scale
+from harness.experiments.seeds import MOST_REPEATS, MOST_SEEDS, looks, with_seeds
 from harness.experiments.study import Ablation, Row, Study
 from harness.experiments.sweep import Sweep
 from harness.system import plugins
 from harness.system.errors import Mistake, unknown
 
-MOST_SEEDS = 10_000
-MOST_REPEATS = 100  # generators of a tokenizer, samples of a generator
-GROWING = ("--until-decided", "--max-seeds")
 COUNTS = {"max_seeds": 0, "generator_seeds": 1, "sampling_seeds": 1}  # of seeds, by default, of a table
 OPTION_FIELDS = ("seed", "generator_seed", "sampling_seed", "scale", "data.name", "data.argument")
 
@@ -180,7 +177,7 @@ class AblationRequest(Request):
     def options(self) -> list[str]:
         fixed = dataclasses.replace(self, seeds=1) if self.max_seeds else self
         words = [*super(AblationRequest, fixed).options]
-        words += [*GROWING, str(self.max_seeds)] if self.max_seeds else []
+        words += ["--until-decided", "--max-seeds", str(self.max_seeds)] if self.max_seeds else []
         words += ["--generator-seeds", str(self.generator_seeds)] if self.generator_seeds > 1 else []
         words += ["--sampling-seeds", str(self.sampling_seeds)] if self.sampling_seeds > 1 else []
         return words
@@ -220,27 +217,6 @@ class AblationRequest(Request):
 
     def stages(self, experiment: Experiment) -> tuple[str, ...]:
         return stages_of_row(experiment)
-
-
-def with_seeds(experiment: Experiment, seeds: int, generators: int = 1, draws: int = 1) -> list[Experiment]:
-    """The same experiment with the seeds 0 .. seeds - 1, for each of them the seeds of generators, then of samples.
-
-    The first generator and the first samples have the seed of the tokenizer. All rows have the same seeds.
-    """
-    if not experiment.generator.on:
-        generators = draws = 1
-    found = []
-    for seed, generator, draw in itertools.product(range(seeds), range(generators), range(draws)):
-        of_generator = seed + generator * MOST_SEEDS
-        found.append(
-            dataclasses.replace(
-                experiment,
-                seed=seed,
-                generator_seed=of_generator if generator else None,
-                sampling_seed=of_generator + draw * MOST_SEEDS * MOST_REPEATS if draw else None,
-            )
-        )
-    return found
 
 
 def stages_of_row(experiment: Experiment) -> tuple[str, ...]:

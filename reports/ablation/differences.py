@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from math import isfinite
+from functools import cached_property, partial
 
 from harness.evaluation.records import digits_of, heading, number
-from reports.results import Result, protocol_of, rows_of
+from reports.results import Result, by_row_and_seed, protocol_of, rows_of
 from reports.statistics import intervals, power
 from reports.statistics.intervals import LEVEL
 from reports.statistics.model import Effect, difference
@@ -39,17 +38,14 @@ class Differences:
     @cached_property
     def values(self) -> dict[str, dict[str, dict[int, float]]]:
         """The values by metric, row and seed, as far as they are finite."""
-        found: dict[str, dict[str, dict[int, float]]] = {}
-        for metric, split, stage in self.metrics:
-            for r in self.results:
-                record = r.value(metric, split, stage)
-                if record is not None and isfinite(record.value):
-                    found.setdefault(metric, {}).setdefault(r.row.name, {})[r.experiment.seed] = record.value
-        return found
+        return {
+            metric: by_row_and_seed(self.results, partial(Result.number, metric=metric, split=split, stage=stage))
+            for metric, split, stage in self.metrics
+        }
 
     def differences(self, name: str, metric: str) -> list[float]:
         """Row minus base, one for every seed that both have."""
-        rows = self.values.get(metric, {})
+        rows = self.values[metric]
         row, base = rows.get(name, {}), rows.get(self._base(name), {})
         return [value - base[seed] for seed, value in row.items() if seed in base]
 
@@ -57,9 +53,7 @@ class Differences:
     def effects(self) -> dict[tuple[str, str], Effect | None]:
         """Every difference with its noise, by row and metric; None for fewer than two seeds."""
         return {
-            (name, metric): difference(
-                self.values.get(metric, {}), name, self._base(name), 10.0 ** -self._digits(metric)
-            )
+            (name, metric): difference(self.values[metric], name, self._base(name), 10.0 ** -self._digits(metric))
             for name in self.rows
             for metric, *_ in self.metrics
             if self.differences(name, metric)

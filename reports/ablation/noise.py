@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 
 from harness.evaluation.records import digits_of, heading
 from reports.claims.verdicts import Ruling
 from reports.figures import COLOURS, DASHES, figure, save
-from reports.results import OF_GENERATOR, Result, protocol_of
+from reports.results import OF_GENERATOR, SHARED, Result, costs, protocol_of
 from reports.statistics import power
 from reports.statistics.components import Components, Nested, components
 from reports.tables import markdown
 
 HOUR = 3600.0
-SHARED = ("data", "teacher_features", "difficulty", "components", "reference", "pca", "linear_gaussian")
 SEEDS = (3, 5, 8, 12)  # of the curves of power
 
 
@@ -63,8 +62,8 @@ class Noise:
         if parts is None:
             return ""
         rows, seeds, generators = parts.rows, parts.seeds, parts.generators
-        tokenizer, generator = self._seconds(generators * parts.draws)
-        if not (tokenizer and generator):
+        tokenizer, generator = self._seconds()
+        if not (tokenizer > 0 and generator > 0):
             return ""
         now = parts.error(seeds, generators)
         more_seeds = HOUR / (rows * (tokenizer + generators * generator))
@@ -82,16 +81,12 @@ class Noise:
             f"{with_generators:.3g}: {better} are the better buy."
         )
 
-    def _seconds(self, repeats: int) -> tuple[float, float]:
-        """Seconds of a tokenizer with its measures, and of one of its generators with its samples."""
-        tokenizer = [
-            sum(run.seconds for s, run in r.runs.items() if s not in (*OF_GENERATOR, *SHARED)) for r in self.results
-        ]
-        generator = [
-            sum(run.seconds for run in {run.folder: run for run in r.all_runs if run.stage in OF_GENERATOR}.values())
-            for r in self.results
-        ]
-        return fmean(tokenizer), fmean(generator) / repeats
+    def _seconds(self) -> tuple[float, float]:
+        """Seconds of a tokenizer with its measures, and of one of its generators with its samples; means over rows."""
+        of_rows = costs(self.results).drop(index=SHARED, columns="sum", errors="ignore")
+        of_generator = [stage for stage in of_rows if stage in OF_GENERATOR]
+        generator = of_rows[of_generator].sum(axis=1).mean()
+        return float(of_rows.sum(axis=1).mean() - generator), float(generator)
 
 
 def draw_power(rulings: Sequence[Ruling], path: Path) -> bool:

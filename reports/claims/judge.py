@@ -36,7 +36,7 @@ Verdict = Literal["holds", "does not hold", "undecided", "no data", "premise not
 class Judgement:
     """What a claim comes to by itself, with texts on the effect `here` and in the `paper`.
 
-    `p` is the two-sided p value of the verdict, None without a test; at `LEVEL` it decides. `n` is the number of seeds,
+    `p` is the two-sided p value of the verdict, None without a test. `n` is the number of seeds,
     or of rows for a rank correlation. `effect` is what was tested, told with `digits` decimals; `published` is the
     paper's effect in the same unit.
     """

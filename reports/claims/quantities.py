@@ -11,7 +11,7 @@ import pandas as pd
 from harness.evaluation import collapse
 from harness.evaluation.records import digits_of
 from harness.system import plugins
-from reports.results import Result
+from reports.results import Result, by_row_and_seed
 
 STEPS = "gfd_steps"  # the steps of a generator to the same gFD: a quantity of pairs of rows
 OF_GENERATION = ("gfd", "gfd_infinity", "gkid", "classifier_score", "precision", "recall")
@@ -46,12 +46,12 @@ def _lost_at(result: Result) -> float | None:
 
 
 def _share(result: Result) -> float | None:
-    kl, optimum = (_value(result, name, "val", result.latents_stage) for name in ("kl", "linear_gaussian_kl"))
+    kl, optimum = (result.number(name, "val", result.latents_stage) for name in ("kl", "linear_gaussian_kl"))
     return kl / optimum if kl is not None and optimum and isfinite(optimum) else None
 
 
 def _unguided(result: Result) -> float | None:
-    return _value(result, "gfd", "samples", "generation")
+    return result.number("gfd", "samples", "generation")
 
 
 LESS = f"less than {collapse.PARTLY_SHARE:.0%}"
@@ -68,25 +68,15 @@ def quantity(result: Result, name: str) -> float | None:
     if name in DERIVED:
         value = DERIVED[name].of(result)
     elif name in OF_GENERATION:
-        value = _value(result, name, "guided" if result.experiment.guidance.on else "samples", "generation")
+        value = result.number(name, "guided" if result.experiment.guidance.on else "samples", "generation")
     else:
-        value = _value(result, name, "val", "evaluation")
+        value = result.number(name, "val", "evaluation")
     return value if value is not None and isfinite(value) else None
-
-
-def _value(result: Result, metric: str, split: str, stage: str) -> float | None:
-    record = result.value(metric, split, stage)
-    return None if record is None else record.value
 
 
 def values(results: Sequence[Result], name: str) -> dict[str, dict[int, float]]:
     """The quantity `name` by row and seed, where it was measured and is finite."""
-    of_rows: dict[str, dict[int, float]] = {}
-    for r in results:
-        of_row = of_rows.setdefault(r.row.name, {})
-        if (value := quantity(r, name)) is not None:
-            of_row[r.experiment.seed] = value
-    return of_rows
+    return by_row_and_seed(results, lambda result: quantity(result, name))
 
 
 def grain(name: str, results: Sequence[Result]) -> float:

@@ -81,13 +81,11 @@ class Ruling:
         if effect is None:
             return ""
         found = power.detectable(effect.deviation, effect.n, effect.freedom, self.first_level)
-        low, high = (found * bound / effect.deviation for bound in _range(effect))
+        low, high = (
+            found * bound / effect.deviation for bound in power.deviation_range(effect.deviation, effect.freedom)
+        )
         digits = self.alone.digits
         return f"{found:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def _range(effect: model.Effect) -> tuple[float, float]:
-    return power.deviation_range(effect.deviation, effect.freedom)
 
 
 def judge_all(

@@ -183,17 +183,3 @@ def outliers(values: Values) -> list[tuple[str, int]]:
     others = np.maximum((residuals**2).sum() - studentised, 1e-12 * studentised) / (freedom - 1)
     p = 2 * t.sf(np.sqrt(studentised / others), freedom - 1) * len(cells)
     return [cell for cell, value in zip(cells, p, strict=True) if value <= OUTLIER_LEVEL]
-
-
-def common_share(values: Values) -> float | None:
-    """The share of the variance between seeds that is common to all rows, of complete rows; None if not estimable."""
-    import numpy as np
-
-    seeds = sorted(set.intersection(*(set(of) for of in values.values()))) if values else []
-    if len(values) < 2 or len(seeds) < 2:
-        return None
-    table = np.array([[of[seed] for seed in seeds] for of in values.values()])
-    noise = ((table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()) ** 2).sum()
-    residual = float(noise) / ((len(values) - 1) * (len(seeds) - 1))
-    common = max(0.0, float(table.mean(0).var(ddof=1)) - residual / len(values))
-    return common / (common + residual) if common + residual > 0 else None

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from harness import ablate, report, sweep
-from harness.experiments.looks import looks
+from harness.experiments.seeds import looks
 from harness.system.errors import Mistake
 
 MISTAKES = {

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from harness.experiments.claims import Difference, Level
-from harness.experiments.looks import looks
 from harness.experiments.requests import study_called
+from harness.experiments.seeds import looks
 from reports.claims.table import lines
 from reports.claims.verdicts import DESCRIPTIVE, PREMISE, PRIMARY, Ruling, judge_all, summary
 from reports.statistics import intervals, power

@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harness.experiments.requests import MOST_SEEDS, AblationRequest, request_from_json, study_called
+from harness.experiments.requests import AblationRequest, request_from_json, study_called
 from harness.experiments.scales import scale
+from harness.experiments.seeds import MOST_SEEDS
 from harness.planning.task import task
 from harness.store.records import Record
 from harness.store.runs import Store

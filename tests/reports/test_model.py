@@ -12,6 +12,7 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
 from reports.statistics import model
+from reports.statistics.components import components
 from reports.statistics.model import Effect, difference, level
 
 STUDIES = 2000
@@ -22,6 +23,13 @@ def drawn(seed: int, rows: int, seeds: int, common: float = 3.0) -> dict[str, di
     rng = np.random.default_rng(seed)
     table = rng.normal(size=(rows, seeds)) + common * rng.normal(size=seeds)
     return {f"row {k}": dict(enumerate(values)) for k, values in enumerate(table.tolist())}
+
+
+def common_share(values: dict[str, dict[int, float]]) -> float | None:
+    """The share of the variance between seeds that is common to all rows."""
+    nested = {row: {seed: {0: {0: v}} for seed, v in of.items()} for row, of in values.items()}
+    parts = components(nested)
+    return None if parts is None else parts.common / (parts.common + parts.tokenizer)
 
 
 @pytest.mark.parametrize("n", [2, 3, 10])
@@ -110,7 +118,7 @@ def test_the_committed_seeds_come_out():
     assert sorted(of_rows) == ["++++", "+++-", "+-+-", "+---", "----"]
     deviation, freedom = model.noise(of_rows)
     assert (round(deviation), freedom) == (33, 8)
-    common = model.common_share(of_rows)
+    common = common_share(of_rows)
     assert round(deviation * (common / (1 - common)) ** 0.5) == 64
     apart = difference(of_rows, "+++-", "+-+-")
     assert apart.estimate == pytest.approx(140.0, abs=0.05)
@@ -206,7 +214,7 @@ def test_a_value_that_lies_apart_is_named():
 
 
 def test_the_share_of_seeds_that_is_common_to_rows():
-    found = [model.common_share(drawn(seed, 6, 60, common=2.0)) for seed in range(50)]
+    found = [common_share(drawn(seed, 6, 60, common=2.0)) for seed in range(50)]
     assert np.median(found) == pytest.approx(0.8, abs=0.05)
-    assert model.common_share({"row": {0: 1.0, 1: 2.0}}) is None
-    assert model.common_share({}) is None
+    assert common_share({"row": {0: 1.0, 1: 2.0}}) is None
+    assert common_share({}) is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.experiments.looks import looks
+from harness.experiments.seeds import looks
 from harness.system.errors import Mistake
 from reports.statistics import power
 from reports.statistics.looks import level_of_look
