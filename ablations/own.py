@@ -1,8 +1,8 @@
 """A space of your own, over the fields that `--space` names."""
 
-from harness.experiments.experiment import VARIANTS
 from harness.experiments.study import Row
 from harness.experiments.sweep import Sweep
+from models.variants import VARIANTS
 
 study = Sweep(
     title="A space of your own",

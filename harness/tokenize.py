@@ -141,7 +141,7 @@ def write_header(file: BinaryIO, n: int, tokenizer: PretrainedTokenizer) -> None
     """Writes the header of a .npy file with the latents of `n` images."""
     import numpy as np
 
-    shape = (n, tokenizer.config.tokenizer.tokens, tokenizer.config.tokenizer.channels)
+    shape = (n, *tokenizer.config.latents[:2])
     np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
 
 

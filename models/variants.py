@@ -10,12 +10,28 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Variant:
-    """A named difference: the fields of `models.config.Tokenizer` (dotted) that it sets on top of `base`."""
+    """A named difference: the fields of `models.config.Tokenizer` (dotted) that it sets on top of `base`.
+
+    `rungs` are the rungs of the scale's ladders that it chooses, by ladder.
+    """
 
     about: str
     base: str | None = None
     fields: dict[str, object] = field(default_factory=dict)
+    rungs: dict[str, str] = field(default_factory=dict)
 
+
+# MAETok draws the share of hidden patches per batch, from a normal law cut to [0.4, 0.6].
+MAE_MASKING = {
+    "masking.on": True,
+    "masking.min_ratio": 0.4,
+    "masking.max_ratio": 0.6,
+    "masking.deviation": 0.25,
+    "masking.per": "batch",
+    "masking.round_up": True,
+}
+OWN_START = {"dinov2_encoder": False}  # from random weights at every scale
+FREE_NATS = 0.25  # of a dimension: our choice, as for the rate that is committed; papers sweep theirs
 
 VARIANTS: dict[str, Variant] = {
     "autoencoder": Variant("deterministic bottleneck, nothing masked, nothing aligned"),
@@ -27,6 +43,65 @@ VARIANTS: dict[str, Variant] = {
     "local_alignment": Variant("random masking, local alignment", "image_masking", {"alignment.local_term": True}),
     "mactok_no_global": Variant("mixed masking, local alignment", "local_alignment", {"masking.semantic_share": 0.5}),
     "mactok": Variant("mixed masking, local and global alignment", "mactok_no_global", {"alignment.global_term": True}),
+    # remedies for collapse
+    "kl_annealing": Variant("KL weight that rises from 0", "kl_vae", {"annealing.on": True}),
+    "cyclical_annealing": Variant("KL weight that rises four times", "kl_annealing", {"annealing.cyclical": True}),
+    "free_bits": Variant("KL that costs nothing below a floor", "kl_vae", {"gaussian.free_nats": FREE_NATS}),
+    "committed_rate": Variant("KL that cannot be smaller", "kl_vae", {"gaussian.committed_nats": FREE_NATS}),
+    "latent_dropout": Variant("numbers of the latents set to 0", "kl_vae", {"latent_dropout.on": True}),
+    "lagging_decoder": Variant("encoder that learns first", "kl_vae", {"lagging.on": True}),
+    # peers
+    "softvq": Variant(
+        "SoftVQ-VAE: means of codes, local alignment",
+        "autoencoder",
+        {"name": "softvq", "soft_codes.on": True, "alignment.local_term": True},
+    ),
+    "maetok": Variant(
+        "MAETok: masked autoencoder, auxiliary decoders",
+        "autoencoder",
+        {"name": "maetok", "auxiliary.on": True} | MAE_MASKING | OWN_START,
+    ),
+    "titok": Variant(
+        "TiTok: latent tokens that are codes", "autoencoder", {"name": "titok", "codes.on": True} | OWN_START
+    ),
+    "titok_kl": Variant("TiTok with a KL term", "autoencoder", {"name": "titok", "gaussian.on": True} | OWN_START),
+    "detok": Variant(
+        "l-DeTok: dropped tokens, noise on latents",
+        "kl_vae",
+        {
+            "name": "detok",
+            "masking.on": True,
+            "masking.dropped": True,
+            "masking.per": "batch",
+            "latent_noise.on": True,
+        }
+        | OWN_START,
+        {"form": "grid"},
+    ),
+    "va_vae": Variant(
+        "VA-VAE: convolutional, vision-foundation loss",
+        "kl_vae",
+        {"name": "va_vae", "convolution.on": True, "foundation.on": True, "likelihood.on": True} | OWN_START,
+        {"form": "grid"},
+    ),
+    "mar_vae": Variant(
+        "MAR-VAE: convolutional KL-VAE",
+        "kl_vae",
+        {"name": "mar_vae", "convolution.on": True} | OWN_START,
+        {"form": "grid"},
+    ),
+    "sd_vae": Variant(
+        "SD-VAE: convolutional KL-VAE, finer grid",
+        "kl_vae",
+        {"name": "sd_vae", "convolution.on": True} | OWN_START,
+        {"form": "fine grid"},
+    ),
+    "vq_vae": Variant(
+        "VQ-VAE: convolutional, codes",
+        "autoencoder",
+        {"name": "vq_vae", "convolution.on": True, "codes.on": True, "codes.normalised": False} | OWN_START,
+        {"form": "grid"},
+    ),
 }
 
 
@@ -34,3 +109,9 @@ def fields_of(name: str) -> dict[str, object]:
     """All fields that variant `name` and its ancestors set on the plain autoencoder."""
     variant = VARIANTS[name]
     return (fields_of(variant.base) if variant.base else {}) | variant.fields
+
+
+def rungs_of(name: str) -> dict[str, str]:
+    """All rungs that variant `name` and its ancestors choose, by ladder."""
+    variant = VARIANTS[name]
+    return (rungs_of(variant.base) if variant.base else {}) | variant.rungs

@@ -42,7 +42,7 @@ def comparison(results: Sequence[Result]) -> str:
         active = [str(run.fact("numbers")) for r in seeds if (run := r.done("pca_active")) is not None]
         line = {
             "row": name,
-            "numbers": str(seeds[0].experiment.tokenizer.numbers),
+            "numbers": str(seeds[0].experiment.latents.numbers),
             "active": ", ".join(dict.fromkeys(active)) or "–",
         }
         for metric in ("psnr", "rfd"):

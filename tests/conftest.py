@@ -20,12 +20,12 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor, nn
 
-from harness.experiments.experiment import Experiment, with_variant
+from harness.experiments.experiment import Experiment
 from harness.experiments.fields import with_fields
-from harness.experiments.scales import scale
+from harness.experiments.scales import scale, with_variant
 from harness.system.machine import Machine
 from harness.system.randomness import Draws
-from models.efficientnet import EfficientNet
+from models.frozen.efficientnet import EfficientNet
 from tests import toy
 from tests.slurm import Slurm
 

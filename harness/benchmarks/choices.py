@@ -33,7 +33,7 @@ def _attention(experiment: Experiment, machine: Machine) -> Pairs:
     from torch.nn import functional
 
     from models.config import Transformer
-    from models.transformer import Blocks, attention
+    from models.layers.transformer import Blocks, attention
 
     size, batch = experiment.tokenizer.encoder, experiment.training.batch_images
     image, latent = experiment.tokenizer.image_tokens(experiment.data.image_size), experiment.tokenizer.tokens
@@ -72,7 +72,7 @@ def _networks(experiment: Experiment, machine: Machine) -> Pairs:
     import torch
 
     from harness.networks import frozen
-    from models.efficientnet import PATCH_STAGE, EfficientNet, PerceptualDistance, network_input
+    from models.frozen.efficientnet import PATCH_STAGE, EfficientNet, PerceptualDistance, network_input
 
     batch, side = experiment.training.batch_images, experiment.evaluation.metrics_px
     net = frozen.efficientnet_lite(frozen.MEASURE, machine)

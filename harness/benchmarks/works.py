@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.experiments.experiment import Experiment, with_variant
+from harness.experiments.experiment import Experiment
 from harness.experiments.fields import with_fields
-from harness.experiments.scales import scale
+from harness.experiments.scales import scale, with_variant
 from harness.system.errors import Mistake
 from harness.system.machine import Machine, this_machine, timed
 
@@ -71,8 +71,8 @@ def _training(e: Experiment, machine: Machine, encoder: bool = True) -> Timed:
     from harness.networks.roles import Roles
     from harness.training.adversary import adversary
     from harness.training.batches import Batches
-    from models.alignment import Features
-    from models.objective import DecoderObjective, Objective
+    from models.objectives.alignment import Features
+    from models.objectives.objective import DecoderObjective, Objective
 
     batch, patches = e.training.batch_images, e.data.image_size // e.tokenizer.patch_size
     images, teacher = Batches(_pixels(e, 4 * batch), batch, 0, "bench", machine), teachers.teacher(e.teacher)
@@ -106,9 +106,9 @@ def _generator_step(e: Experiment, machine: Machine) -> Timed:
 
     from harness.networks import weights
     from harness.training.batches import Order
-    from models.flow import VelocityObjective
+    from models.flows.flow import VelocityObjective
 
-    g, shape = e.generator, (e.tokenizer.tokens, e.tokenizer.channels)
+    g, shape = e.generator, e.latents[:2]
     network = weights.new_generator(e, CLASSES).to(machine.device)
     direction = g.direction_weight is not None
     objective = VelocityObjective(network, g.label_dropout, CLASSES, g.logit_normal, direction, None)
@@ -180,8 +180,8 @@ def _drawing(e: Experiment, machine: Machine, w: float) -> Timed:
 
     from harness.latents import sampling
     from harness.networks import weights
-    from models.guidance import guided
-    from models.samplers import SAMPLERS
+    from models.flows.guidance import guided
+    from models.flows.samplers import SAMPLERS
 
     network, batch = weights.new_generator(e, CLASSES).to(machine.device).eval(), e.generator.training.batch_images
     y = machine.put(torch.arange(batch) % CLASSES)
@@ -204,7 +204,7 @@ def _evaluation(e: Experiment, machine: Machine) -> Timed:
 
     batch = e.training.batch_images
     tokenizer, network = _tokenizer(e, machine), fidelity.network(e.evaluation, machine)
-    z = torch.randn(batch, e.tokenizer.tokens, e.tokenizer.channels)
+    z = torch.randn(batch, *e.latents[:2])
     return Timed(lambda: fidelity.outputs(decode(tokenizer, z, machine), network), batch, "float32")
 
 
@@ -218,9 +218,9 @@ def _validation(e: Experiment, machine: Machine) -> Timed:
 
 
 def _tokenizer(e: Experiment, machine: Machine) -> Any:
-    from models.tokenizer import Tokenizer
+    from models import tokenizers
 
-    return Tokenizer(e.tokenizer, e.data.image_size).to(machine.device).eval()
+    return tokenizers.network(e.tokenizer, e.data.image_size).to(machine.device).eval()
 
 
 def _pixels(e: Experiment, images: int) -> Any:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
 
     from harness.experiments.experiment import Experiment
-    from models.posterior import Posterior
+    from models.autoencoders.posterior import Posterior
 
 
 ACTIVE_NATS = 0.01  # a unit is active if its KL is above this on average over images, and

@@ -9,7 +9,7 @@ from harness.evaluation.generated import Generated, LatentSets
 from harness.latents import autoencode
 from harness.networks import weights
 from harness.planning.stage import Work, decoder
-from models.linear import LinearTokenizer
+from models.autoencoders.linear import LinearTokenizer
 
 CHUNK = 1024  # images in memory at once
 

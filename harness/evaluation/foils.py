@@ -12,7 +12,7 @@ from harness.planning.stage import Outcome, Size, Work
 
 if TYPE_CHECKING:
     from harness.evaluation.generated import Generated
-    from models.linear import LinearTokenizer
+    from models.autoencoders.linear import LinearTokenizer
 
 METRICS = ["kid", "rfd", "rfd_infinity", "psnr", "ssim", "kl", "probe", "gfd", "gfd_infinity"]
 PRIOR = "latents N(0, I), decoded: the Gaussian with the mean and covariance of the training images' components"
@@ -27,7 +27,7 @@ def size(experiment: Experiment) -> Size:
     """The cost of a foil."""
     images = 2 * experiment.data.val_images + experiment.evaluation.probe_images
     images += experiment.sampling.images if experiment.generator.on else 0
-    numbers = experiment.tokenizer.numbers
+    numbers = experiment.latents.numbers
     product = 2.0 * 3 * experiment.data.image_size**2 * numbers
     return Size(images, 20_000, images * (2 * product + flops.measure(experiment.evaluation)))
 
@@ -35,13 +35,13 @@ def size(experiment: Experiment) -> Size:
 def config(experiment: Experiment) -> dict[str, Any]:
     """The settings that every foil depends on."""
     generation = {"images": experiment.sampling.images} if experiment.generator.on else {}
-    numbers = experiment.tokenizer.numbers
+    numbers = experiment.latents.numbers
     return {"evaluation": experiment.evaluation.effective_fields, "numbers": numbers, **generation}
 
 
 def tokenizer(work: Work, numbers: int, level: float = 0.0) -> LinearTokenizer:
     """The linear tokenizer with at most so many numbers at a water level (0: principal components)."""
-    from models.linear import LinearTokenizer
+    from models.autoencoders.linear import LinearTokenizer
 
     stored = components.load(work.inputs["components"])
     kept = min(numbers, len(stored.vectors))
@@ -55,7 +55,7 @@ def measured(work: Work, level: float = 0.0) -> Outcome:
     from harness.evaluation.reconstructed import Reconstructed
 
     experiment = dataclasses.replace(work.experiment, seed=0)  # a closed form has no seed
-    linear = tokenizer(work, experiment.tokenizer.numbers, level)
+    linear = tokenizer(work, experiment.latents.numbers, level)
     folder, records = work.inputs["data"].checked_folder(), []
     for split in validation_splits(folder):
         work.check_stop()

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from harness.data.splits import Split
     from harness.evaluation.components import Components
-    from models.linear import LinearTokenizer
-    from models.posterior import Posterior
-    from models.tokenizer import Tokenizer
+    from models.autoencoders.linear import LinearTokenizer
+    from models.autoencoders.posterior import Posterior
+    from models.autoencoders.tokenizer import Tokenizer
 
 DROPPED_IMAGES = 256  # for the error without a token: decoded once per token
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from harness.system.machine import Machine
-    from models.posterior import Posterior
-    from models.tokenizer import Tokenizer
+    from models.autoencoders.posterior import Posterior
+    from models.autoencoders.tokenizer import Tokenizer
 
 
 class Validation:

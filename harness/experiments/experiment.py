@@ -11,11 +11,12 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from harness.experiments.fields import flat, with_fields
+from harness.experiments.fields import flat
 from harness.system import plugins
 from harness.system.errors import unknown
+from models import tokenizers
 from models.config import STRICT, Positive, Share, Tokenizer, Transformer, Weight
-from models.variants import VARIANTS, fields_of
+from models.forms import Latents
 
 DEFAULT_NETWORK = "lite2"  # measures if no other network is named; its weights are installed
 Steps = Annotated[int, Field(ge=1, le=10**9)]
@@ -261,7 +262,17 @@ class Experiment:
     scale: str = ""  # the name of its base scale; no stage depends on it
 
     def __post_init__(self) -> None:
-        self.tokenizer.image_tokens(self.data.image_size)
+        self.latents  # noqa: B018  (raises for a tokenizer that cannot be)
+
+    @property
+    def latents(self) -> Latents:
+        """The form of the latents of an image."""
+        return tokenizers.latents(self.tokenizer, self.data.image_size)
+
+    @property
+    def tokenizer_parameters(self) -> int:
+        """Weights of encoder, bottleneck and decoder."""
+        return tokenizers.parameters(self.tokenizer, self.data.image_size)
 
     @property
     def seed_of_generator(self) -> int:
@@ -272,18 +283,6 @@ class Experiment:
     def seed_of_samples(self) -> int:
         """The seed of the samples."""
         return self.seed_of_generator if self.sampling_seed is None else self.sampling_seed
-
-
-def with_variant(experiment: Experiment, name: str) -> Experiment:
-    """`experiment` with the fields of the variant `name` set; raises `Mistake`."""
-    return with_fields(experiment, variant_fields(name))
-
-
-def variant_fields(name: str) -> dict[str, object]:
-    """The fields of an experiment that the variant `name` sets, by dotted path; raises `Mistake`."""
-    if name not in VARIANTS:
-        raise unknown("variant", name, VARIANTS)
-    return {f"tokenizer.{path}": value for path, value in fields_of(name).items()}
 
 
 def full_path(path: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from harness.experiments.axis import Axis, Number, axis
-from harness.experiments.experiment import Experiment, effective_fields, full_path, variant_fields
+from harness.experiments.experiment import Experiment, effective_fields, full_path
 from harness.experiments.fields import differences, flat, with_fields
 from harness.experiments.keys import key_of
 from harness.experiments.objectives import Objective, objectives, stages
@@ -104,7 +104,7 @@ class Request(ABC):
             plugins.load("harness.data.sets", name, "data set")
             fields = {"data.name": name, "data.argument": argument}
         fields |= (
-            variant_fields(row.variant)
+            self.scale.variant(row.variant)
             | self.scale.rungs(self.study.rungs | row.rungs)
             | self.study.fields
             | row.fields

@@ -28,13 +28,20 @@ from models.config import (
     SIZES,
     Adversarial,
     Alignment,
+    Annealing,
+    Auxiliary,
+    Codes,
+    Convolution,
     Gaussian,
+    Lagging,
     LatentMasking,
     Masking,
     Perceptual,
+    SoftCodes,
     Tokenizer,
     Transformer,
 )
+from models.variants import VARIANTS, fields_of, rungs_of
 
 Rungs = dict[str, dict[str, object]]
 
@@ -62,6 +69,12 @@ class Scale:
             fields |= known[rung]
         return fields
 
+    def variant(self, name: str) -> dict[str, object]:
+        """The fields of an experiment that the variant `name` sets, by dotted path; raises `Mistake`."""
+        if name not in VARIANTS:
+            raise unknown("variant", name, VARIANTS)
+        return self.rungs(rungs_of(name)) | {f"tokenizer.{path}": value for path, value in fields_of(name).items()}
+
 
 def _size(path: str, size: Transformer) -> dict[str, object]:
     return {f"{path}.width": size.width, f"{path}.depth": size.depth, f"{path}.heads": size.heads}
@@ -71,6 +84,14 @@ def _sizes(s: Transformer, b: Transformer, large: Transformer) -> Rungs:
     """The sizes of encoder and decoder: S and B of both, and BL, a B encoder with a large decoder."""
     pairs = {"S": (s, s), "B": (b, b), "BL": (b, large)}
     return {name: _size("tokenizer.encoder", e) | _size("tokenizer.decoder", d) for name, (e, d) in pairs.items()}
+
+
+def _forms(coarse: tuple[int, ...], fine: tuple[int, ...], fields: dict[str, object] | None = None) -> Rungs:
+    """Latents on a grid, of as many numbers as those in a line: the levels of convolutions, and other `fields`."""
+    return {
+        "grid": {"tokenizer.convolution.multipliers": coarse, **(fields or {})},
+        "fine grid": {"tokenizer.convolution.multipliers": fine, **(fields or {})},
+    }
 
 
 LIGHTNINGDIT: dict[str, object] = {
@@ -107,6 +128,8 @@ PAPER256 = Experiment(
         alignment=Alignment(weight=0.1, hidden=1024),
         perceptual=Perceptual(on=True, lpips=True, weight=1.0, warmup_steps=10_000),
         adversarial=Adversarial(on=True),
+        annealing=Annealing(steps=125_000),
+        lagging=Lagging(steps=62_500),
         dinov2_encoder=True,
     ),
     training=Training(
@@ -138,6 +161,8 @@ PAPER512 = with_fields(
         "training.steps": 500_000,
         "training.batch_images": 128,
         "training.warmup_steps": 10_000,
+        "tokenizer.annealing.steps": 250_000,
+        "tokenizer.lagging.steps": 125_000,
     },
 )
 SIT_XL = {**_size("generator.size", SIZES["XL"]), "generator.training.steps": 4_000_000}
@@ -165,6 +190,7 @@ SEARCHED: Rungs = {"each row's": {"guidance.scales": (1.0, 1.5, 2.0, 2.5, 3.0, 4
 PAPER_LADDERS: dict[str, Rungs] = {
     "guidance": SEARCHED,
     "kl": _weights(1e-6),
+    "form": _forms((1, 1, 2, 2, 4), (1, 2, 4, 4)),
     "size": _sizes(SIZES["S"], SIZES["B"], SIZES["L"]),
     "system": {
         "sit_128": {**SIT_XL, "guidance.scales": (2.3,)},
@@ -187,6 +213,9 @@ SMALL = with_fields(
         "tokenizer.dinov2_encoder": True,
         "tokenizer.perceptual.warmup_steps": 4_000,
         "tokenizer.adversarial.start_step": 8_000,
+        "tokenizer.annealing.steps": 50_000,
+        "tokenizer.lagging.steps": 25_000,
+        "tokenizer.convolution.width": 64,
         "training.steps": 100_000,
         "training.batch_images": 128,
         "training.warmup_steps": 2_000,
@@ -216,6 +245,12 @@ TINY = Experiment(
         alignment=Alignment(weight=0.1, hidden=256),
         perceptual=Perceptual(on=True, weight=0.005, batch_share=0.125, warmup_steps=100),
         adversarial=Adversarial(features="efficientnet_lite0", start_step=2500, learning_rate=1e-3, lecam_decay=0.99),
+        annealing=Annealing(steps=2000),
+        lagging=Lagging(steps=1000),
+        soft_codes=SoftCodes(codes=256),
+        codes=Codes(codes=256),
+        auxiliary=Auxiliary(size=Transformer(width=64, depth=1, heads=2)),
+        convolution=Convolution(width=16, blocks=1),
     ),
     training=Training(steps=4000, batch_images=64, learning_rate=3e-3, warmup_steps=100, ema_decay=0.99),
     finetuning=Finetuning(learning_rate=1e-3),
@@ -253,6 +288,12 @@ SCALES: dict[str, Scale] = {
                 adversarial=Adversarial(
                     features="efficientnet_lite0", start_step=20, learning_rate=1e-3, lecam_decay=0.9
                 ),
+                annealing=Annealing(steps=20),
+                lagging=Lagging(steps=10),
+                soft_codes=SoftCodes(codes=32),
+                codes=Codes(codes=32),
+                auxiliary=Auxiliary(size=Transformer(width=32, depth=1, heads=2)),
+                convolution=Convolution(width=8, blocks=1),
             ),
             training=Training(steps=40, batch_images=16, learning_rate=2e-3, warmup_steps=4, ema_decay=0.9),
             finetuning=Finetuning(learning_rate=1e-3),
@@ -272,6 +313,7 @@ SCALES: dict[str, Scale] = {
             "system": _systems(4),
             "guidance": FIXED,
             "kl": _weights(1e-3),
+            "form": _forms((1, 2, 2, 2), (1, 2, 2, 2), {"tokenizer.patch_size": 8}),  # 32 numbers: no finer grid
         },
     ),
     "tiny": Scale(
@@ -282,6 +324,7 @@ SCALES: dict[str, Scale] = {
             "system": _systems(2),
             "guidance": FIXED,
             "kl": _weights(1e-4),
+            "form": _forms((1, 2, 4, 4), (1, 2, 4, 4)),  # 32 numbers: no finer grid
         },
         small=True,
     ),
@@ -301,6 +344,12 @@ SCALES: dict[str, Scale] = {
                 "tokenizer.perceptual.batch_share": 0.25,
                 "tokenizer.perceptual.warmup_steps": 500,
                 "tokenizer.adversarial.start_step": 5_000,
+                "tokenizer.annealing.steps": 3_500,
+                "tokenizer.lagging.steps": 1_750,
+                "tokenizer.soft_codes.codes": 1024,
+                "tokenizer.codes.codes": 1024,
+                **_size("tokenizer.auxiliary.size", Transformer(96, 2, 3)),
+                "tokenizer.convolution.width": 32,
                 "training.steps": 7_000,
                 "training.batch_images": 128,
                 "training.learning_rate": 1e-3,
@@ -326,6 +375,7 @@ SCALES: dict[str, Scale] = {
             "system": _systems(8),
             "guidance": SEARCHED,
             "kl": _weights(2.5e-5),
+            "form": _forms((1, 2, 2, 4), (1, 2, 2, 4)),  # 128 numbers: no finer grid
         },
         small=True,
     ),
@@ -340,6 +390,7 @@ SCALES: dict[str, Scale] = {
             "system": _systems(32),
             "guidance": SEARCHED,
             "kl": _weights(1e-6),
+            "form": _forms((1, 2, 2, 4), (1, 2, 4)),
         },
     ),
     "paper256": Scale("the paper's settings, ImageNet at 256 px", PAPER256, PAPER_LADDERS),
@@ -352,3 +403,8 @@ def scale(name: str) -> Scale:
     if name not in SCALES:
         raise unknown("scale", name, SCALES)
     return SCALES[name]
+
+
+def with_variant(experiment: Experiment, name: str) -> Experiment:
+    """`experiment`, of a scale, with the fields of the variant `name` set; raises `Mistake`."""
+    return with_fields(experiment, scale(experiment.scale).variant(name))

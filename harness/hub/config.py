@@ -11,8 +11,9 @@ from pydantic.dataclasses import dataclass
 
 from harness.store.records import Record
 from harness.system.errors import Mistake
-from models import config
+from models import config, tokenizers
 from models.config import STRICT, Positive
+from models.forms import Latents
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -56,14 +57,19 @@ class PretrainedConfig:
     latent_mean: tuple[float, ...] | None = None
     latent_std: tuple[float, ...] | None = None
 
+    @property
+    def latents(self) -> Latents:
+        """The form of the latents of an image."""
+        return tokenizers.latents(self.tokenizer, self.image_size)
+
     def __post_init__(self) -> None:
-        self.tokenizer.image_tokens(self.image_size)
+        self.latents  # noqa: B018  (raises for a tokenizer that cannot be)
         if (self.latent_mean is None) != (self.latent_std is None):
             raise ValueError("latent_mean and latent_std go together")
         for name in ("latent_mean", "latent_std"):
             values = getattr(self, name)
-            if values is not None and len(values) != self.tokenizer.channels:
-                raise ValueError(f"{name} has {len(values)} values for {self.tokenizer.channels} channels")
+            if values is not None and len(values) != self.latents.channels:
+                raise ValueError(f"{name} has {len(values)} values for {self.latents.channels} channels")
 
 
 def checked(given: PretrainedConfig | Mapping[str, Any]) -> PretrainedConfig:

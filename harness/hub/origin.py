@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from harness.experiments.experiment import Experiment, finetuning_schedule, with_variant
+from harness.experiments.experiment import Experiment, finetuning_schedule
 from harness.experiments.fields import differences
-from harness.experiments.scales import scale
+from harness.experiments.scales import scale, with_variant
 from harness.hub.config import Origin, Source
 from harness.latents.statistics import STATISTICS, LatentStatistics, load_statistics
 from harness.planning.task import experiment_of

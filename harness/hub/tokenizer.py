@@ -32,8 +32,8 @@ from harness.networks import weights
 from harness.planning.task import experiment_of
 from harness.store.runs import Run, Store
 from harness.system.errors import Mistake, Trouble
-from models.posterior import Posterior
-from models.tokenizer import Tokenizer
+from models import tokenizers
+from models.autoencoders.posterior import Posterior
 
 
 class PretrainedTokenizer(
@@ -53,7 +53,7 @@ class PretrainedTokenizer(
     def __init__(self, config: PretrainedConfig | Mapping[str, Any]):
         super().__init__()
         self.config = self._hub_mixin_config = checked(config)
-        self.tokenizer = Tokenizer(self.config.tokenizer, self.config.image_size)
+        self.tokenizer = tokenizers.network(self.config.tokenizer, self.config.image_size)
         self.requires_grad_(False).eval()
 
     @classmethod
@@ -132,7 +132,7 @@ class PretrainedTokenizer(
             "config": self.config,
             "tokenizer": tokenizer,
             "origin": origin,
-            "parameters": tokenizer.parameters(self.config.image_size),
+            "parameters": tokenizers.parameters(tokenizer, self.config.image_size),
             "weights_sha256": self.weights_sha256,
             "scale_about": scale(origin.scale).about,
             "numbers": [(record, number(record)) for record in origin.records],
@@ -182,7 +182,7 @@ class PretrainedTokenizer(
 
     def decode(self, z: Tensor) -> Tensor:
         """Images x (B, 3, S, S), float32, clipped to [-1, 1], of latents z (B, L, Z); raises ValueError for others."""
-        tokens, channels = self.config.tokenizer.tokens, self.config.tokenizer.channels
+        tokens, channels, _ = self.config.latents
         if not z.is_floating_point() or z.ndim != 3 or z.shape[1:] != (tokens, channels) or not len(z):
             raise ValueError(f"latents are {_shown(z)}: floating point (B, {tokens}, {channels}) is needed")
         if not z.isfinite().all():
@@ -205,7 +205,7 @@ def require_sizes(config: PretrainedConfig, path: str) -> None:
     except (SafetensorError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise Trouble(f"{path} is damaged or does not fit its {CONFIG_NAME}: {reason}") from None
-    stored, needed = sum(map(math.prod, shapes)), config.tokenizer.parameters(config.image_size)
+    stored, needed = sum(map(math.prod, shapes)), tokenizers.parameters(config.tokenizer, config.image_size)
     if needed > 2 * stored:  # a smaller difference is damage, which loading tells with its names
         raise Mistake(f"{CONFIG_NAME} asks for {needed:,} weights, and {path} has {stored:,}")
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from harness.data.tensors import to_tensor, to_uint8
 from harness.system.machine import Machine
-from models.linear import LinearTokenizer
-from models.posterior import Posterior
-from models.tokenizer import Tokenizer
+from models.autoencoders.linear import LinearTokenizer
+from models.autoencoders.posterior import Posterior
+from models.autoencoders.tokenizer import Tokenizer
 
 BATCH = 128
 

@@ -13,7 +13,7 @@ SAMPLES = "samples.npy"  # the file of a run, float32 (n, L, Z)
 
 def samples_size(experiment: Experiment, guide: Guide) -> Size:
     """The cost of drawing the samples with a guide."""
-    images, dimensions = experiment.sampling.images, experiment.tokenizer.numbers
+    images, dimensions = experiment.sampling.images, experiment.latents.numbers
     work = images * flops.drawing(experiment, guide)
     return Size(images * experiment.sampling.steps, 4 * images * dimensions, work, images)
 

@@ -22,8 +22,8 @@ from harness.store.runs import Run
 from harness.system.files import fingerprint, read_json, replacing, write_json
 from harness.system.machine import Machine
 from harness.system.randomness import Chosen, Draws
-from models.guidance import guided
-from models.samplers import SAMPLERS, times
+from models.flows.guidance import guided
+from models.flows.samplers import SAMPLERS, times
 
 BATCH = 256
 PART = 1024  # images in a file; a multiple of BATCH, so that the batches do not depend on it
@@ -46,7 +46,7 @@ class Noise:
 
 def shape(experiment: Experiment) -> tuple[int, int]:
     """The shape (L, Z) of the latents."""
-    return experiment.tokenizer.tokens, experiment.tokenizer.channels
+    return experiment.latents.tokens, experiment.latents.channels
 
 
 @dataclass(frozen=True)

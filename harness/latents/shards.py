@@ -16,7 +16,7 @@ from harness.store.runs import Run
 from harness.system.files import checksums, read_json, replacing, write_json
 from harness.system.randomness import WHOLE, Part
 from harness.training.batches import Order
-from models.posterior import Posterior
+from models.autoencoders.posterior import Posterior
 
 PARAMETERS = ("mean", "log_variance")  # of a posterior
 

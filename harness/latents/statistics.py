@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.store.runs import Run
-from models.posterior import Posterior
+from models.autoencoders.posterior import Posterior
 
 STATISTICS = "statistics.npz"
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from harness.experiments.experiment import UNGUIDED, Evaluation, Experiment, Guide, Sampling
 from harness.networks import roles, teachers
-from models.config import SIZES, Adversarial, Tokenizer, Transformer
+from models import costs, tokenizers
+from models.config import SIZES, Adversarial, Alignment, Tokenizer, Transformer
+from models.forms import Latents
 
 TRAINED = 3  # forward pass, gradient of the input, gradient of the weights
 PASSED = 2  # forward pass, gradient of the input
@@ -33,22 +35,18 @@ VIT_S16 = SIZES["S"]
 
 DINO_PX, DINO_READOUTS = 224, 5
 LITE_PX, LITE_READOUTS = 64, {4: 24, 8: 40, 16: 112}  # smallest side; strides and widths of stages 1, 2 and 4
+HOG_NUMBERS = 108  # of a patch, see `models.objectives.auxiliary`
 HEAD_KERNELS = 1 + 9  # the two convolutions of a discriminator's head that keep the width
 
 
 def linear(tokens: int, inputs: int, outputs: int) -> float:
     """A linear layer on `tokens` tokens."""
-    return 2.0 * tokens * inputs * outputs
+    return costs.linear(tokens, inputs, outputs).flops
 
 
-def blocks(size: Transformer, tokens: int, read: int | None = None) -> float:
-    """Transformer blocks on `tokens` tokens. A block has 12 D² weights, with an MLP of two layers or SwiGLU's three.
-
-    The last block computes only the `read` tokens, by default all, and the keys and values of all.
-    """
-    read, square = tokens if read is None else read, size.width**2
-    block = 24.0 * tokens * square + 4.0 * tokens**2 * size.width
-    return (size.depth - 1) * block + 4.0 * tokens * square + 20.0 * read * square + 4.0 * read * tokens * size.width
+def blocks(size: Transformer, tokens: int) -> float:
+    """Transformer blocks on `tokens` tokens. A block has 12 D² weights, with an MLP of two layers or SwiGLU's three."""
+    return costs.blocks(size, tokens).flops
 
 
 def vit(size: Transformer, patches: int, patch_px: int) -> float:
@@ -62,34 +60,37 @@ def efficientnet_lite(size: int, side: int, parts: int) -> float:
 
 
 def head(tokens: int, inputs: int, hidden: int, outputs: int) -> float:
-    """Three linear layers, `models.alignment.head`, on `tokens` tokens."""
+    """Three linear layers, `models.objectives.alignment.head`, on `tokens` tokens."""
     return linear(tokens, inputs, hidden) + linear(tokens, hidden, hidden) + linear(tokens, hidden, outputs)
 
 
 # Tokenizers
 
 
-def encode(tokenizer: Tokenizer, image_size: int) -> float:
-    """From an image to its posterior."""
-    n, width, moments = tokenizer.image_tokens(image_size), tokenizer.encoder.width, 2 if tokenizer.gaussian.on else 1
-    embedding = linear(n, 3 * tokenizer.patch_size**2, width)
-    latents = linear(tokenizer.tokens, width, moments * tokenizer.channels)
-    return embedding + blocks(tokenizer.encoder, n + tokenizer.tokens, tokenizer.tokens) + latents
+def heads(experiment: Experiment) -> float:
+    """The heads of the terms that compare latents with a teacher."""
+    t, form, spec = experiment.tokenizer, experiment.latents, teachers.teacher(experiment.teacher)
+    total = alignment(t.alignment, form, spec.patch_width, spec.class_width)
+    if t.auxiliary.on:
+        n = t.image_tokens(experiment.data.image_size)
+        total += sum(auxiliary(t.auxiliary.size, n, form, width) for width in (HOG_NUMBERS, spec.patch_width))
+    if t.foundation.on:
+        pairs = form.tokens**2
+        total += linear(form.tokens, form.channels, spec.patch_width) + 4.0 * pairs * spec.patch_width
+    return total
 
 
-def decode(tokenizer: Tokenizer, image_size: int) -> float:
-    """From latents to an image."""
-    n, width = tokenizer.image_tokens(image_size), tokenizer.decoder.width
-    pixels = linear(n, width, 3 * tokenizer.patch_size**2)
-    latents = linear(tokenizer.tokens, tokenizer.channels, width)
-    return latents + blocks(tokenizer.decoder, n + tokenizer.tokens, n) + pixels
+def auxiliary(size: Transformer, patches: int, form: Latents, features: int) -> float:
+    """A decoder of features of `patches` patches."""
+    modulation = linear(form.tokens, form.channels, 4 * size.depth * size.width)
+    read = linear(form.tokens, form.channels, size.width) + linear(patches, size.width, features)
+    return read + modulation + blocks(size, 1 + patches + form.tokens)
 
 
-def alignment(tokenizer: Tokenizer, patch_width: int, class_width: int) -> float:
+def alignment(a: Alignment, form: Latents, patch_width: int, class_width: int) -> float:
     """The heads from latents to the teacher's widths."""
-    a = tokenizer.alignment
-    local = head(tokenizer.tokens, tokenizer.channels, a.hidden, patch_width) if a.local_term else 0
-    return local + (head(1, tokenizer.channels, a.hidden, class_width) if a.global_term else 0)
+    local = head(form.tokens, form.channels, a.hidden, patch_width) if a.local_term else 0
+    return local + (head(1, form.channels, a.hidden, class_width) if a.global_term else 0)
 
 
 def teacher(name: str, patches: int) -> float:
@@ -148,7 +149,7 @@ def tokenizer_training(experiment: Experiment) -> float:
     t, px, training = experiment.tokenizer, experiment.data.image_size, experiment.training
     spec = teachers.teacher(experiment.teacher)
     online = t.wants_teacher and not spec.cached
-    image = TRAINED * (encode(t, px) + decode(t, px) + alignment(t, spec.patch_width, spec.class_width))
+    image = TRAINED * (of_encoder(experiment) + of_decoder(experiment) + heads(experiment))
     image += comparison(t, px) + online * of_teacher(experiment)
     adversarial = _adversarial_steps(t, 0, training.steps) * adversary(t, px)
     return training.batch_images * (training.steps * image + adversarial)
@@ -157,7 +158,7 @@ def tokenizer_training(experiment: Experiment) -> float:
 def finetuning(experiment: Experiment, steps: int) -> float:
     """Fine-tuning of the decoder for `steps` steps after those of the tokenizer; the encoder is frozen."""
     t, px = experiment.tokenizer, experiment.data.image_size
-    image = encode(t, px) + TRAINED * decode(t, px) + comparison(t, px)
+    image = of_encoder(experiment) + TRAINED * of_decoder(experiment) + comparison(t, px)
     adversarial = _adversarial_steps(t, experiment.training.steps, steps) * adversary(t, px)
     return experiment.training.batch_images * (steps * image + adversarial)
 
@@ -169,12 +170,12 @@ def _adversarial_steps(tokenizer: Tokenizer, first: int, steps: int) -> int:
 
 def of_encoder(experiment: Experiment) -> float:
     """The experiment's encoder."""
-    return encode(experiment.tokenizer, experiment.data.image_size)
+    return tokenizers.cost(experiment.tokenizer, experiment.data.image_size).encoder.flops
 
 
 def of_decoder(experiment: Experiment) -> float:
     """The experiment's decoder."""
-    return decode(experiment.tokenizer, experiment.data.image_size)
+    return tokenizers.cost(experiment.tokenizer, experiment.data.image_size).decoder.flops
 
 
 def of_teacher(experiment: Experiment) -> float:
@@ -194,7 +195,7 @@ def generator(size: Transformer, tokens: int, channels: int) -> float:
 
 def of_generator(experiment: Experiment) -> float:
     """The experiment's generator."""
-    return generator(experiment.generator.size, experiment.tokenizer.tokens, experiment.tokenizer.channels)
+    return generator(experiment.generator.size, *experiment.latents[:2])
 
 
 def generator_training(experiment: Experiment) -> float:
@@ -202,7 +203,7 @@ def generator_training(experiment: Experiment) -> float:
     g, image = experiment.generator, TRAINED * of_generator(experiment)
     if g.repa.on:
         spec = teachers.teacher(experiment.teacher)
-        image += TRAINED * head(experiment.tokenizer.tokens, g.size.width, g.repa.hidden, spec.patch_width)
+        image += TRAINED * head(experiment.latents.tokens, g.size.width, g.repa.hidden, spec.patch_width)
         image += (not spec.cached) * of_teacher(experiment)
     return g.training.steps * g.training.batch_images * image
 

@@ -16,7 +16,7 @@ from harness.system.machine import Machine
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from models.efficientnet import EfficientNet
+    from models.frozen.efficientnet import EfficientNet
 
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ def efficientnet_lite(size: int, machine: Machine) -> EfficientNet:
     import timm
     import torch
 
-    from models.efficientnet import EfficientNet
+    from models.frozen.efficientnet import EfficientNet
 
     net = timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False)
     state = torch.load(weights_file(size), weights_only=True, map_location="cpu")
@@ -94,7 +94,7 @@ def vit(timm_name: str, side: int, weights: WeightsFile, path: Path) -> Any:
     import timm
     import torch
 
-    from models.dinov2 import positions
+    from models.frozen.dinov2 import positions
 
     tensors = {name: tensor.float() for name, tensor in weights.read(path).items()}
     tensors.pop("mask_token", None)  # only in DINOv2's own file, for training

@@ -26,8 +26,8 @@ from models.config import SIZES, Tokenizer
 if TYPE_CHECKING:
     from torch import nn
 
-    from models.discriminator import Readouts
-    from models.tokenizer import Tokenizer as TokenizerNetwork
+    from models.autoencoders.tokenizer import Tokenizer as TokenizerNetwork
+    from models.objectives.discriminator import Readouts
 
 
 # Size of an encoder: the DINOv2 that can initialise it.
@@ -56,8 +56,8 @@ class Roles:
     def perceptual(self, machine: Machine) -> nn.Module | None:
         """The perceptual distance of x and its reconstruction in [-1, 1], or None if the objective has none."""
         from harness.networks import lpips
-        from models.efficientnet import PerceptualDistance
-        from models.lpips import Lpips
+        from models.frozen.efficientnet import PerceptualDistance
+        from models.frozen.lpips import Lpips
 
         perceptual = self.tokenizer.perceptual
         if not perceptual.on:
@@ -68,7 +68,7 @@ class Roles:
 
     def discriminator_features(self, machine: Machine) -> Readouts:
         """The frozen features that the discriminator reads."""
-        from models.discriminator import DinoReadouts, LiteReadouts
+        from models.objectives.discriminator import DinoReadouts, LiteReadouts
 
         if self.tokenizer.adversarial.features == "efficientnet_lite0":
             return LiteReadouts(efficientnet_lite(TEACHER, machine))
@@ -76,9 +76,11 @@ class Roles:
 
     def initialise_encoder(self, network: TokenizerNetwork) -> None:
         """Initialises the encoder of `network` from the DINOv2 of its size, if the configuration says so."""
-        from models import dinov2
+        from models.autoencoders.vit_1d import ViT1D
+        from models.frozen import dinov2
 
         if self.tokenizer.dinov2_encoder:
+            assert isinstance(network, ViT1D), "the configuration allows no other"
             name = self._encoder()
             net = vit(VITS[name], dinov2.PATCH * network.side, DINOV2[name], DINOV2[name].find())
             dinov2.initialise_encoder(network, net.state_dict())

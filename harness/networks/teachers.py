@@ -16,7 +16,7 @@ from harness.system.machine import Machine
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.alignment import Features
+    from models.objectives.alignment import Features
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Teacher:
 
 
 def _efficientnet_lite0(patches: int, machine: Machine) -> Callable[[Tensor], Features]:
-    from models.efficientnet import teacher_features
+    from models.frozen.efficientnet import teacher_features
 
     net = efficientnet_lite(TEACHER, machine)
     return lambda x: teacher_features(net, x, patches)
@@ -45,7 +45,7 @@ def _efficientnet_lite0(patches: int, machine: Machine) -> Callable[[Tensor], Fe
 
 def _dinov2(name: str, width: int) -> Teacher:
     def load(patches: int, machine: Machine) -> Callable[[Tensor], Features]:
-        from models import dinov2
+        from models.frozen import dinov2
 
         weights, side = DINOV2[name], dinov2.PATCH * patches
         net = vit(VITS[name], side, weights, weights.find())

@@ -13,7 +13,7 @@ from harness.system.files import replacing
 if TYPE_CHECKING:
     from torch import nn
 
-    from models.tokenizer import Tokenizer
+    from models.autoencoders.tokenizer import Tokenizer
 
 WEIGHTS = "weights.safetensors"
 MOMENTS = 5  # of a training, at which its weights are kept
@@ -48,9 +48,9 @@ def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tok
     """The tokenizer of `experiment`, in evaluation mode, with the weights in file `name` of `run`."""
     from safetensors.torch import load_file
 
-    from models.tokenizer import Tokenizer
+    from models import tokenizers
 
-    tokenizer = Tokenizer(experiment.tokenizer, experiment.data.image_size)
+    tokenizer = tokenizers.network(experiment.tokenizer, experiment.data.image_size)
     tokenizer.load_state_dict(load_file(run.file(name)))
     return tokenizer.eval()
 
@@ -58,9 +58,9 @@ def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tok
 def new_generator(experiment: Experiment, classes: int) -> nn.Module:
     """The generator of `experiment` for `classes` classes, with random weights."""
     network = plugins.load("models.generators", experiment.generator.name, "generator").Network
-    tokenizer, generator = experiment.tokenizer, experiment.generator
+    generator = experiment.generator
     options = {"qk_norm": True} if generator.qk_norm else {}  # not every generator has this option
-    module: nn.Module = network(generator.size, tokenizer.tokens, tokenizer.channels, classes, **options)
+    module: nn.Module = network(generator.size, experiment.latents, classes, **options)
     return module
 
 

@@ -26,9 +26,9 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    images, latents = 2 * experiment.data.val_images, experiment.tokenizer.numbers
+    images, latents = 2 * experiment.data.val_images, experiment.latents.numbers
     shown = 2 * SHOWN + PAIRS * STEPS
-    dropped = 2 * experiment.tokenizer.tokens * min(DROPPED_IMAGES, experiment.data.val_images)
+    dropped = 2 * experiment.latents.tokens * min(DROPPED_IMAGES, experiment.data.val_images)
     work = (images + 2 * experiment.evaluation.probe_images) * flops.of_encoder(experiment)
     work += (2 * images + dropped) * flops.of_decoder(experiment) + 2 * images * flops.measure(experiment.evaluation)
     return Size(images, (images + 4) * latents + shown * 3 * experiment.data.image_size**2, work)

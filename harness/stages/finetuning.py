@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from harness.experiments.experiment import Experiment, finetuning_schedule
 from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work, tokenizer_batches
-from models.config import Alignment
 
 revision = 2
 about = "the decoder trained further on frozen latents"
@@ -22,10 +20,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    steps, weights = (
-        finetuning_schedule(experiment).steps,
-        4 * experiment.tokenizer.parameters(experiment.data.image_size),
-    )
+    steps, weights = finetuning_schedule(experiment).steps, 4 * experiment.tokenizer_parameters
     return Size(steps * experiment.training.batch_images, weights, flops.finetuning(experiment, steps))
 
 
@@ -41,14 +36,13 @@ def run(work: Work) -> Outcome:
     from harness.training.adversary import adversary
     from harness.training.batches import Batches
     from harness.training.loop import Learner, train
-    from models.objective import DecoderObjective, Objective
+    from models.objectives.objective import DecoderObjective, Objective
 
     experiment, machine, training = work.experiment, work.machine, finetuning_schedule(work.experiment)
     folder = work.inputs["data"].checked_folder()
     images = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "finetuning", machine)
-    without_alignment = dataclasses.replace(experiment.tokenizer, alignment=Alignment())
-    perceptual = Roles(experiment).perceptual(machine)
-    objective = Objective(without_alignment, experiment.data.image_size, perceptual=perceptual).to(machine.device)
+    perceptual, without_heads = Roles(experiment).perceptual(machine), experiment.tokenizer.without_heads
+    objective = Objective(without_heads, experiment.data.image_size, perceptual=perceptual).to(machine.device)
     tokenizer = objective.tokenizer
     tokenizer.load_state_dict(weights.load_tokenizer(experiment, work.inputs["tokenizer"]).state_dict())
     objective.requires_grad_(False)

@@ -15,8 +15,8 @@ from models import generators
 
 if TYPE_CHECKING:
     from harness.system.randomness import Part
-    from models.alignment import Features
-    from models.flow import Repa
+    from models.flows.flow import Repa
+    from models.objectives.alignment import Features
 
 revision = 3
 about = "the generator, its curves and its weights at twenty moments"
@@ -32,7 +32,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 def size(experiment: Experiment) -> Size:
     generator = experiment.generator
     # The number of classes is unknown before the data set is built; their embeddings are small.
-    parameters = generators.parameters(generator.size, experiment.tokenizer.channels, classes=0)
+    parameters = generators.parameters(generator.size, experiment.latents.channels, classes=0)
     snapshots = len(snapshot_steps(generator.training.steps, MOMENTS_OF_GENERATOR))
     work = flops.generator_training(experiment)
     return Size(generator.training.steps * generator.training.batch_images, 4 * snapshots * parameters, work)
@@ -70,7 +70,7 @@ def run(work: Work) -> Outcome:
     from harness.system.randomness import seeded
     from harness.training.batches import Order
     from harness.training.loop import Learner, train
-    from models import flow
+    from models.flows import flow
 
     experiment, machine, training = work.experiment, work.machine, work.experiment.generator.training
     generator, data = experiment.generator, work.inputs["data"]
@@ -120,7 +120,7 @@ class _Teacher:
 
     def repa(self) -> Repa:
         """The term of the loss that reads the features, with a new head."""
-        from models import flow
+        from models.flows import flow
 
         patch_width, _ = self.teaching.widths
         repa = self.generator.repa
@@ -138,7 +138,7 @@ def _validation(work: Work) -> Any:
 
     from harness.latents.shards import Latents
     from harness.system.randomness import Draws
-    from models import flow
+    from models.flows import flow
 
     labels = np.load(work.inputs["data"].file("val_labels.npy"))
     latents = Latents(work.inputs["latents"], "val", labels, work.machine.device)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from harness.latents.shards import Shard
     from harness.latents.statistics import LatentMoments
-    from models.tokenizer import Tokenizer
+    from models.autoencoders.tokenizer import Tokenizer
 
 revision = 2
 about = "posterior mean and log-variance of the training images, and the statistics that normalise them"
@@ -38,7 +38,7 @@ def size(experiment: Experiment) -> Size:
     data, tokenizer = experiment.data, experiment.tokenizer
     images = 2 * data.train_images + data.val_images
     shards = sum(math.ceil(n / shard_images(n)) for n in (data.train_images, data.val_images))
-    values = (2 if tokenizer.gaussian.on else 1) * images * tokenizer.numbers
+    values = (2 if tokenizer.gaussian.on else 1) * images * experiment.latents.numbers
     return Size(images, 2 * values + OVERHEAD_BYTES * shards, images * flops.of_encoder(experiment))
 
 
@@ -64,7 +64,7 @@ def run(work: Work) -> Outcome:
     from harness.networks import weights
     from harness.system.files import digest
 
-    folder, channels = work.inputs["data"].checked_folder(), work.experiment.tokenizer.channels
+    folder, channels = work.inputs["data"].checked_folder(), work.experiment.latents.channels
     network = weights.load_tokenizer(work.experiment, work.inputs["tokenizer"]).to(work.machine.device)
     splits = {split: open_split(folder, split).images for split in VIEWS}
     shards = [shard for split, images in splits.items() for shard in _shards(split, len(images))]
@@ -115,13 +115,10 @@ def _encoded(
     from harness.latents.shards import PARAMETERS
     from harness.latents.statistics import LatentMoments
 
-    tokenizer, views, sums = (
-        work.experiment.tokenizer,
-        VIEWS[shard.split],
-        LatentMoments(work.experiment.tokenizer.channels),
-    )
-    shape = (len(shard), views, tokenizer.tokens, tokenizer.channels)
-    arrays = {name: np.empty(shape, np.float16) for name in PARAMETERS[: 1 + tokenizer.gaussian.on]}
+    views, form = VIEWS[shard.split], work.experiment.latents
+    sums, shape = LatentMoments(form.channels), (len(shard), views, form.tokens, form.channels)
+    gaussian = work.experiment.tokenizer.gaussian.on
+    arrays = {name: np.empty(shape, np.float16) for name in PARAMETERS[: 1 + gaussian]}
     done = 0
     for batch in _batches(images, shard):
         if work.should_stop():

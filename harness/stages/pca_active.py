@@ -19,7 +19,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    images, numbers = experiment.data.val_images, experiment.tokenizer.numbers
+    images, numbers = experiment.data.val_images, experiment.latents.numbers
     product = 2.0 * 3 * experiment.data.image_size**2 * numbers
     return Size(images, 10_000, 2 * images * (product + flops.measure(experiment.evaluation)))
 
@@ -35,7 +35,7 @@ def run(work: Work) -> Outcome:
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
     share = next(r.value for r in work.inputs["evaluation"].records() if r.metric == "active_units") / 100
-    numbers = round(share * experiment.tokenizer.numbers)
+    numbers = round(share * experiment.latents.numbers)
     linear = foils.tokenizer(work, numbers)
     measured = Reconstructed(linear, experiment, work.machine, folder, "val", experiment.training.steps)
     return Outcome(records(measured, METRICS), {"numbers": len(linear.components)})

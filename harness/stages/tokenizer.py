@@ -29,7 +29,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
-    steps, weights = experiment.training.steps, 4 * experiment.tokenizer.parameters(experiment.data.image_size)
+    steps, weights = experiment.training.steps, 4 * experiment.tokenizer_parameters
     work = flops.tokenizer_training(experiment)
     return Size(steps * experiment.training.batch_images, len(snapshot_steps(steps)) * weights, work)
 
@@ -49,7 +49,7 @@ def run(work: Work) -> Outcome:
     from harness.training.adversary import DISCRIMINATOR, adversary
     from harness.training.batches import Batches
     from harness.training.loop import Learner, train
-    from models.objective import Objective
+    from models.objectives.objective import Objective
 
     experiment, machine, training = work.experiment, work.machine, work.experiment.training
     folder = work.inputs["data"].checked_folder()
@@ -83,6 +83,8 @@ def run(work: Work) -> Outcome:
         snapshot=weights.keep_snapshots(work.run, training.steps),
         batches=tokenizer_batches(experiment),
         opponent=opponent,
+        balanced=objective.balanced,
+        resting=objective.resting,
     )
     trained = train(work, training, learner)
     if opponent is not None:
@@ -99,7 +101,7 @@ def _save_masks(work: Work, batches: Batches, teacher: TeacherFeatures | None) -
 
     from harness.data.tensors import to_uint8
     from harness.system.files import replacing
-    from models.masking import image_mask
+    from models.objectives.masking import image_mask
 
     tokenizer, batch = work.experiment.tokenizer, batches(0)
     score = teacher.features(batch).s if teacher else None

@@ -14,14 +14,14 @@ from harness.system.machine import Machine
 from harness.system.processes import Processes
 from harness.training.divergence import Divergence
 from harness.training.optimizer import adamw, learning_rate
-from models import discriminator as losses
 from models.config import Adversarial
-from models.diffaug import augmented
-from models.discriminator import Discriminator
-from models.masking import Draws
+from models.objectives import discriminator as losses
+from models.objectives.diffaug import augmented
+from models.objectives.discriminator import Discriminator
+from models.objectives.masking import Draws
 
 if TYPE_CHECKING:
-    from models.tokenizer import Tokenizer
+    from models.autoencoders.tokenizer import Tokenizer
 
 
 BALANCED = ("reconstruction", "perceptual")  # the terms that compare images (Esser et al. 2021)
@@ -172,7 +172,7 @@ def adversary(work: Work, tokenizer: Tokenizer, training: Training, steps_before
 
     from harness.networks.roles import Roles
     from harness.system.randomness import seeded
-    from models.discriminator import Discriminator
+    from models.objectives.discriminator import Discriminator
 
     config = work.experiment.tokenizer.adversarial
     if not config.on:
@@ -183,4 +183,4 @@ def adversary(work: Work, tokenizer: Tokenizer, training: Training, steps_before
     if "tokenizer" in work.inputs:
         discriminator.load_state_dict(load_file(work.inputs["tokenizer"].file(DISCRIMINATOR)))
     config = dataclasses.replace(config, start_step=max(0, config.start_step - steps_before))
-    return Adversary(config, discriminator, training, work.machine, tokenizer.to_pixels.weight)
+    return Adversary(config, discriminator, training, work.machine, tokenizer.last_layer)

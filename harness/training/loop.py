@@ -25,8 +25,8 @@ from harness.training import ema
 from harness.training.checkpoints import CheckpointWriter, TrainingState, restore
 from harness.training.divergence import Divergence
 from harness.training.optimizer import adamw, learning_rate
-from models.adaptive_transformer import AdaptiveBlock
-from models.transformer import Block
+from models.layers.adaptive_transformer import AdaptiveBlock
+from models.layers.transformer import Block
 
 if TYPE_CHECKING:
     from harness.training.adversary import Adversary
@@ -50,7 +50,8 @@ class Learner(Generic[Model]):
     """The objective of a training, its data and its validation.
 
     `objective(**batch(step, part))` returns the terms of the loss for a part of the global batch, as means over that
-    part; `weights(step)` are their factors. `averaged` is the objective or a module of it: its moving average is
+    part; `weights(step)` are their factors, and `balanced(terms)` further ones, which depend on gradients. The
+    parameters in `resting(step)` are not updated. `averaged` is the objective or a module of it: its moving average is
     validated, kept, and given to `snapshot` at so many `moments`. `batches` is explained in
     `harness.stages`; the default is the whole batch. `opponent` adds its own term and learns beside the objective;
     `batch` must then return the images `x` and `draws`.
@@ -65,6 +66,8 @@ class Learner(Generic[Model]):
     moments: int = MOMENTS
     batches: tuple[int, ...] = ()
     opponent: Adversary | None = None
+    balanced: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda terms: {}
+    resting: Callable[[int], list[nn.Parameter]] = lambda step: []
 
 
 def train(work: Work, training: Training, learner: Learner[Model]) -> Trained[Model]:
@@ -171,6 +174,8 @@ class _Loop(Generic[Model]):
         terms = dict(zip(values[0], means, strict=True))
         norm = nn.utils.clip_grad_norm_(self.parameters, training.clip_norm)
         self.divergence.watch(step, means.sum() + norm)
+        for parameter in learner.resting(step):
+            parameter.grad = None
         self.optimizer.step()
         self.optimizer.zero_grad()
         ema.update(self.ema, learner.averaged, training.ema_decay)
@@ -189,6 +194,8 @@ class _Loop(Generic[Model]):
                     terms = {**terms, "adversarial": opponent.term(reconstruction, inputs["draws"])}
             weighted = {name: factors[name] * value for name, value in terms.items()}
             logged = dict(terms)
+            for name, factor in self.learner.balanced(terms).items():
+                weighted[name], logged[f"{name}_weight"] = factor * weighted[name], factor
             if opponent is not None:
                 logged["adaptive_weight"] = opponent.balance(weighted, terms["adversarial"])
                 weighted["adversarial"] = weighted["adversarial"] * logged["adaptive_weight"]

@@ -12,7 +12,7 @@ from harness.planning.stage import Work
 
 if TYPE_CHECKING:
     from harness.training.batches import Batch
-    from models.alignment import Features
+    from models.objectives.alignment import Features
 
 
 def needed(experiment: Experiment) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ def _cached(work: Work) -> Callable[[Batch], Features]:
     import numpy as np
 
     from harness.data.rows import Rows
-    from models.alignment import Features
+    from models.objectives.alignment import Features
 
     run = work.inputs["teacher_features"]
     arrays = [Rows(np.load(run.file(f"{name}.npy"), mmap_mode="r"), work.machine.device) for name in ("c", "p", "s")]

@@ -1,12 +1,12 @@
 """Generators of latents, one file each, found by name. A generator module offers
 
-    Network(size, tokens, channels, classes)
+    Network(size, latents, classes)
         forward(x_t, t, y) -> v        latents (B, L, Z), times t (B,) and classes y (B,) -> velocity (B, L, Z);
                                        y = classes means no class
         read(x_t, t, y, depth) -> v, h the same, and the hidden tokens (B, L, D) after block `depth`, counted from 1
 
-All generators share path, target, guidance and samplers: `models.flow`, `models.samplers`. This file holds the facts
-about generators that are needed before torch is imported.
+All generators share path, target, guidance and samplers: `models.flows`. This file holds the facts about generators
+that are needed before torch is imported.
 """
 
 from models.config import Transformer

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.adaptive_transformer import AdaptiveBlock, AdaptiveTransformer
 from models.config import Transformer
+from models.forms import Latents
+from models.layers.adaptive_transformer import AdaptiveBlock, AdaptiveTransformer
 
 
 class Gelu(nn.Module):
@@ -24,8 +25,8 @@ class Gelu(nn.Module):
 class Network(AdaptiveTransformer):
     """Velocity of latents (B, L, Z); S, B, L and XL have 33, 130, 458 and 675 million parameters."""
 
-    def __init__(self, size: Transformer, tokens: int, channels: int, classes: int):
-        super().__init__(size, tokens, channels, classes, lambda: AdaptiveBlock(size, _norm, _mlp), _norm)
+    def __init__(self, size: Transformer, latents: Latents, classes: int):
+        super().__init__(size, latents, classes, lambda: AdaptiveBlock(size, _norm, _mlp), _norm)
 
 
 def _norm(width: int) -> nn.LayerNorm:

@@ -20,8 +20,8 @@ from harness.evaluation.validation import Validation
 from harness.system import plugins
 from harness.system.machine import Machine
 from harness.system.randomness import Draws
-from models.posterior import Posterior
-from models.tokenizer import Tokenizer
+from models.autoencoders.posterior import Posterior
+from models.autoencoders.vit_1d import ViT1D
 from tests.conftest import experiment
 
 METRICS = plugins.names("harness.evaluation.metrics")
@@ -273,10 +273,10 @@ def test_the_reference_is_of_all_components_as_far_as_the_latents_reach():
 
 
 @pytest.fixture
-def tokenizer() -> Tokenizer:
+def tokenizer() -> ViT1D:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Tokenizer(experiment("kl_vae").tokenizer, 32)
+        return ViT1D(experiment("kl_vae").tokenizer, 32)
 
 
 @pytest.fixture(scope="module")
@@ -313,7 +313,7 @@ def test_validation_changes_nothing(tokenizer, validation):
 
 
 def test_validation_of_a_deterministic_tokenizer_has_no_kl(validation):
-    found = validation(Tokenizer(experiment("autoencoder").tokenizer, 32))
+    found = validation(ViT1D(experiment("autoencoder").tokenizer, 32))
     assert set(found) == {"val/error", "val/shuffled_error", "val/active_units"}
 
 

@@ -11,7 +11,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from harness.evaluation import collapse
 from harness.system.randomness import Draws
-from models.posterior import Posterior
+from models.autoencoders.posterior import Posterior
 
 DRAWS = Draws(0, "tests", 0)
 

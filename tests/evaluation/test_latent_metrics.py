@@ -25,8 +25,8 @@ from harness.stages.evaluation import PAIRS, STEPS, pictures
 from harness.system import plugins
 from harness.system.machine import Machine
 from harness.system.randomness import Draws
-from models.posterior import Posterior
-from models.tokenizer import Tokenizer
+from models.autoencoders.posterior import Posterior
+from models.autoencoders.vit_1d import ViT1D
 from reports.ablation import curves, embeddings
 from tests.conftest import experiment
 from tests.evaluation.tokenizer import deafen_decoder, made, teach_decoder
@@ -251,7 +251,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def measured_on(data: Path, variant: str, tokenizer: Tokenizer | None = None) -> Reconstructed:
+def measured_on(data: Path, variant: str, tokenizer: ViT1D | None = None) -> Reconstructed:
     components = fitted(np.load(data / "train_images.npy"), CPU)
     return Reconstructed(tokenizer or made(variant), experiment(variant), CPU, data, "val", 0, components)
 
@@ -345,7 +345,7 @@ class Moment(NamedTuple):
 NOTHING, EVERYTHING = Moment(0.0), Moment(1.0)
 
 
-def set_by_hand(tokenizer: Tokenizer, weight: Tensor, moment: Moment, x: Tensor) -> None:
+def set_by_hand(tokenizer: ViT1D, weight: Tensor, moment: Moment, x: Tensor) -> None:
     """Sets means with sigma = 1, and the best last layer of a decoder of images x for them."""
     for parameter in (tokenizer.to_mean.bias, *tokenizer.to_log_variance.parameters()):
         nn.init.zeros_(parameter)
@@ -355,7 +355,7 @@ def set_by_hand(tokenizer: Tokenizer, weight: Tensor, moment: Moment, x: Tensor)
     deafen_decoder(tokenizer, moment.hearing)
 
 
-def curves_of(tokenizer: Tokenizer, data: Path, moments: list[Moment]) -> tuple[list[float], list[float]]:
+def curves_of(tokenizer: ViT1D, data: Path, moments: list[Moment]) -> tuple[list[float], list[float]]:
     """KL and shuffled-latent error in the validation of a training that comes to these moments."""
     validation = validation_of_collapse.Validation(np.load(data / "val_images.npy"), CPU)
     weight, found = tokenizer.to_mean.weight.detach().clone(), []
@@ -394,7 +394,7 @@ def test_an_untrained_model_was_never_active(data):
     """Its posteriors differ from the prior and from image to image, and its decoder has never heard of it."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        untrained = Tokenizer(experiment("kl_vae").tokenizer, 32).eval()
+        untrained = ViT1D(experiment("kl_vae").tokenizer, 32).eval()
     found = validation_of_collapse.Validation(np.load(data / "val_images.npy"), CPU)(untrained)
     assert found["val/kl"] > 5
     assert collapse.status([found["val/kl"]], [found["val/shuffled_error"]]) == "never active"

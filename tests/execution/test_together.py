@@ -14,8 +14,7 @@ import pytest
 
 from harness.execution import together
 from harness.execution.demand import Options
-from harness.experiments.experiment import with_variant
-from harness.experiments.scales import SCALES, scale
+from harness.experiments.scales import SCALES, scale, with_variant
 from harness.planning.task import tasks
 from harness.store.curves import CURVES
 from harness.store.runs import Store

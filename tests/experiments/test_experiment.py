@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
+from harness.experiments.experiment import full_path
 from harness.experiments.fields import differences, flat, with_fields
 from harness.experiments.keys import canonical, key_of
 from harness.experiments.requests import stages_of_row
-from harness.experiments.scales import SCALES
+from harness.experiments.scales import SCALES, with_variant
 from harness.planning.task import task, tasks
 from harness.system import plugins
 from harness.system.errors import Mistake
@@ -20,16 +21,17 @@ from tests.conftest import experiment
 @pytest.mark.parametrize("name", SCALES)
 def test_every_variant_fits_every_scale(name):
     for variant in VARIANTS:
-        laid = experiment(variant)
-        base = SCALES[name].experiment
-        assert tasks([dataclasses.replace(base, tokenizer=laid.tokenizer)])
+        assert tasks([with_variant(SCALES[name].experiment, variant)])
 
 
 @pytest.mark.parametrize("name", [name for name, v in VARIANTS.items() if v.base])
 def test_a_variant_differs_from_its_base_in_its_own_fields(name):
-    variant = VARIANTS[name]
-    found = differences(experiment(variant.base).tokenizer, experiment(name).tokenizer)
-    assert set(found) == set(variant.fields)
+    variant, base = VARIANTS[name], experiment(VARIANTS[name].base).tokenizer
+    declared = {full_path(path) for path in variant.fields} | set(SCALES["smoke"].rungs(variant.rungs))
+    found = {full_path(path) for path in differences(base, experiment(name).tokenizer)}
+    assert found <= declared
+    same = {full_path(path) for path, value in variant.fields.items() if flat(base)[path] == value}
+    assert set(map(full_path, variant.fields)) - found <= same  # it begins from random weights at `smoke` as it is
 
 
 def test_values_may_be_text_and_are_typed():
@@ -101,8 +103,10 @@ def test_every_field_that_has_an_influence_changes_some_key_but_the_label():
         tuple: lambda v: (*v, (0.1, 0.5) if isinstance(v[0], tuple) else 3.0),
     }
     absent = {"evaluation.measure": "dinov2", "generator.direction_weight": 1.0, "sampling.time_shift": 2.0}
-    absent |= {"generator_seed": 5, "sampling_seed": 6}
-    skipped = {"scale", "data.argument", "data.name", "data.crop", "data.unreadable", "teacher"}
+    absent |= {"generator_seed": 5, "sampling_seed": 6, "tokenizer.masking.min_ratio": 0.1}
+    absent |= {f"tokenizer.{name}": 0.2 for name in ("masking.deviation", "gaussian.free_nats")}
+    absent |= {"tokenizer.gaussian.committed_nats": 0.2}
+    skipped = {"tokenizer.name", "scale", "data.argument", "data.name", "data.crop", "data.unreadable", "teacher"}
     for path, value in flat(before, active_only=True).items():
         if path in skipped or isinstance(value, str):
             continue
@@ -185,7 +189,9 @@ def test_without_a_generator_nothing_is_generated():
 
 def test_rows_share_what_does_not_depend_on_them():
     planned = tasks([experiment(name) for name in VARIANTS])
-    assert sum(t.stage == "data" for t in planned) == sum(t.stage == "teacher_features" for t in planned) == 1
+    patches = {experiment(name).tokenizer.patch_size for name in VARIANTS}
+    assert sum(t.stage == "data" for t in planned) == 1
+    assert sum(t.stage == "teacher_features" for t in planned) == len(patches)
     assert sum(t.stage == "tokenizer" for t in planned) == len(VARIANTS)
     assert {t.stage for t in planned} >= set(stages_of_row(experiment()))
     places = {t: place for place, t in enumerate(planned)}

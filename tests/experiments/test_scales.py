@@ -17,9 +17,10 @@ from harness.planning.plan import plan_of
 from harness.planning.task import task
 from harness.system import plugins
 from harness.system.errors import Mistake
-from models.alignment import AlignmentLoss
+from models import tokenizers
 from models.config import SIZES, Alignment, Gaussian, Masking, Tokenizer
-from models.tokenizer import Tokenizer as Network
+from models.objectives.alignment import AlignmentLoss
+from models.variants import VARIANTS
 from tests.commands.test_cli import command
 
 ABLATIONS = [name for name in plugins.names("ablations") if isinstance(study_called(name), Ablation)]
@@ -38,7 +39,7 @@ def test_every_table_can_be_planned_at_every_scale(study, name):
 @pytest.mark.parametrize("name", SCALES)
 def test_rows_pick_rungs_that_every_scale_has(name):
     studies = [study_called(known) for known in plugins.names("ablations")]
-    chosen = [of.rungs for study in studies for of in (study, *study.rows)]
+    chosen = [of.rungs for study in studies for of in (study, *study.rows)] + [v.rungs for v in VARIANTS.values()]
     picked = {(ladder, rung) for rungs in chosen for ladder, rung in rungs.items()}
     ladders = scale(name).ladders
     assert picked == {(ladder, rung) for ladder, rungs in ladders.items() for rung in rungs}
@@ -105,8 +106,10 @@ def test_tokenizers_have_the_published_size(name, side, tokens):
     encoder, decoder = (SIZES[part] for part in {"S": "SS", "B": "BB", "BL": "BL"}[name])
     config = Tokenizer(16, tokens, 32, encoder, decoder, gaussian=Gaussian(on=True), masking=Masking(on=True))
     with torch.device("meta"):
-        counted = [sum(p.numel() for p in module.parameters()) for module in (Network(config, side), heads(name[0]))]
-    assert counted[0] == config.parameters(side)
+        counted = [
+            sum(p.numel() for p in module.parameters()) for module in (tokenizers.network(config, side), heads(name[0]))
+        ]
+    assert counted[0] == tokenizers.parameters(config, side)
     assert sum(counted) == pytest.approx(PUBLISHED[name], rel=0.02)
 
 
@@ -114,9 +117,7 @@ def test_tokenizers_have_the_published_size(name, side, tokens):
 def test_the_ladder_of_sizes_is_the_papers(name):
     asked = AblationRequest("table6b", study_called("table6b"), scale(name))
     for row, (experiment, *_) in asked.experiments().items():
-        assert experiment.tokenizer.parameters(experiment.data.image_size) == pytest.approx(
-            PUBLISHED[row.name], rel=0.04
-        )
+        assert experiment.tokenizer_parameters == pytest.approx(PUBLISHED[row.name], rel=0.04)
 
 
 def test_512_px_is_256_px_but_for_what_the_paper_changes():

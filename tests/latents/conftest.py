@@ -11,7 +11,7 @@ from harness.latents.sampling import Source
 from harness.networks import weights
 from harness.planning.task import tasks
 from harness.store.runs import Run, Store
-from models.tokenizer import Tokenizer
+from models.autoencoders.vit_1d import ViT1D
 from tests.conftest import MACHINE
 from tests.latents.stored import EXPERIMENT
 
@@ -25,7 +25,7 @@ def finished(runs: Path) -> dict[str, Run]:
 
 
 @pytest.fixture
-def tokenizer(finished: dict[str, Run]) -> Tokenizer:
+def tokenizer(finished: dict[str, Run]) -> ViT1D:
     return weights.load_tokenizer(EXPERIMENT, finished["tokenizer"])
 
 

@@ -7,7 +7,7 @@ import torch
 
 from harness.store.runs import Run
 from harness.system.randomness import Draws
-from models.posterior import Posterior
+from models.autoencoders.posterior import Posterior
 from tests.conftest import experiment
 
 DRAWS = Draws(0, "tests", 0)

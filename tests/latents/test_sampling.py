@@ -16,7 +16,7 @@ from harness.latents.sampling import Noise, Source
 from harness.planning.stage import Stopped, Work
 from harness.store.runs import Run
 from harness.system.machine import this_machine
-from models.samplers import SAMPLERS, times
+from models.flows.samplers import SAMPLERS, times
 from tests.conftest import MACHINE
 from tests.latents.sources import GUIDES, SHAPE, L, Z, by, labelled
 from tests.latents.stored import EXPERIMENT

@@ -17,7 +17,7 @@ from harness.stages import latents as stage
 from harness.store.runs import Store
 from harness.system.machine import Machine, this_machine
 from harness.training.batches import Order
-from models.posterior import Posterior
+from models.autoencoders.posterior import Posterior
 from tests.conftest import experiment
 from tests.latents.stored import DRAWS, EXPERIMENT, IMAGES, L, Z, posterior, whole
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from harness.system.randomness import Draws
-from models.alignment import AlignmentLoss, Features
 from models.config import Alignment
+from models.objectives.alignment import AlignmentLoss, Features
 from tests.conftest import BATCH, DRAWS
 
 

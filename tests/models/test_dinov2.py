@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models import config
+from models.autoencoders.tokenizer import patches, unpatches
+from models.autoencoders.vit_1d import ViT1D
 from models.config import Gaussian, LatentMasking, Masking, Transformer
-from models.dinov2 import PATCH, Teacher, initialise_encoder, normalised, positions, resampled_kernel
-from models.tokenizer import Tokenizer
+from models.frozen.dinov2 import PATCH, Teacher, initialise_encoder, normalised, positions, resampled_kernel
 from tests.conftest import DRAWS, images
 
 WIDTH, DEPTH, HEADS = 48, 2, 3
@@ -38,13 +39,13 @@ def vit(grid: int = GRID, depth: int = DEPTH, **options: object) -> VisionTransf
     return net.eval()
 
 
-def tokenizer(patch: int = PATCH, grid: int = GRID) -> Tokenizer:
+def tokenizer(patch: int = PATCH, grid: int = GRID) -> ViT1D:
     """With all its optional tokens."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         size, of_decoder = Transformer(WIDTH, DEPTH, HEADS), Transformer(16, 1, 1)
         parts = {"gaussian": Gaussian(on=True), "masking": Masking(on=True), "latent_masking": LatentMasking(on=True)}
-        return Tokenizer(config.Tokenizer(patch, GRID, 4, size, of_decoder, **parts), grid * patch)
+        return ViT1D(config.Tokenizer(patch, GRID, 4, size, of_decoder, **parts), grid * patch)
 
 
 def as_trained(x: Tensor) -> Tensor:
@@ -115,7 +116,7 @@ def test_0_and_1_are_the_ends_of_what_the_network_was_trained_on():
 def test_at_the_same_patches_and_grid_the_encoder_is_the_network_block_by_block():
     net, ours, x = vit(), tokenizer(), images(2, SIDE)
     initialise_encoder(ours, net.state_dict())
-    h = ours.embed(ours.patches(x)) + ours.image_positions
+    h = ours.embed(patches(x, ours.side)) + ours.image_positions
     expected = net.patch_embed(as_trained(x)) + net.pos_embed[:, 1:]
     *blocks, norm = ours.encoder
     torch.testing.assert_close(h, expected, atol=1e-4, rtol=1e-4)
@@ -134,8 +135,8 @@ def test_larger_patches_are_embedded_as_the_network_embeds_the_smaller(patch):
     initialise_encoder(ours, net.state_dict())
     pieces = functional.unfold(x, PATCH, stride=PATCH).mT.reshape(-1, 3, PATCH, PATCH)
     pieces = functional.interpolate(pieces, size=(patch, patch), mode="bicubic", antialias=True)
-    enlarged = ours.unpatches(pieces.reshape(2, GRID**2, -1))
-    embedded = ours.embed(ours.patches(enlarged))
+    enlarged = unpatches(pieces.reshape(2, GRID**2, -1), ours.side)
+    embedded = ours.embed(patches(enlarged, ours.side))
     torch.testing.assert_close(embedded, net.patch_embed(as_trained(x)), atol=1e-4, rtol=1e-4)
 
 

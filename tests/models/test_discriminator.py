@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.system.randomness import Draws, Part
-from models.diffaug import AXES, augmented, coloured, cut_out, translated, whole
-from models.discriminator import (
+from models.objectives.diffaug import AXES, augmented, coloured, cut_out, translated, whole
+from models.objectives.discriminator import (
     DinoReadouts,
     Discriminator,
     LiteReadouts,

@@ -8,7 +8,7 @@ import timm
 import torch
 from timm.layers import Conv2dSame
 
-from models.efficientnet import (
+from models.frozen.efficientnet import (
     EfficientNet,
     HalvingConvolution,
     PerceptualDistance,

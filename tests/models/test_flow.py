@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from harness.system.plugins import load, names
 from harness.system.randomness import Draws
-from models.alignment import Features
 from models.config import Transformer
-from models.flow import Network, Repa, VelocityObjective, dropped, loss, x_at
-from models.guidance import guided
-from models.loss_terms import Loss
-from models.samplers import euler, times
+from models.flows.flow import Network, Repa, VelocityObjective, dropped, loss, x_at
+from models.flows.guidance import guided
+from models.flows.samplers import euler, times
+from models.forms import Latents
+from models.objectives.alignment import Features
+from models.objectives.loss_terms import Loss
 from tests.conftest import DRAWS
 
 CLASSES = 10
@@ -140,7 +141,7 @@ def echoed(factor: Tensor | float) -> Loss:
 def network_of(name: str, stirred: bool = True) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = load("models.generators", name, "generator").Network(SIZE, *SHAPE[1:], CLASSES)
+        network = load("models.generators", name, "generator").Network(SIZE, Latents(*SHAPE[1:]), CLASSES)
     if stirred:
         with torch.no_grad():
             for path, parameter in network.named_parameters():

@@ -19,8 +19,9 @@ from harness.system.randomness import Part
 from harness.training import teacher as teaching
 from harness.training.batches import Order
 from models.config import Transformer
+from models.forms import Latents
 from models.generators import QK_NORM, ROTARY, lightningdit, parameters
-from models.transformer import angles_1d
+from models.layers.transformer import angles_1d
 from tests.conftest import DRAWS, experiment
 
 PACKAGE = "models.generators"
@@ -36,7 +37,7 @@ of_every_generator = pytest.mark.parametrize("name", names(PACKAGE))
 def fresh(name: str, **options: object) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return load(PACKAGE, name, "generator").Network(SIZE, TOKENS, CHANNELS, CLASSES, **options)
+        return load(PACKAGE, name, "generator").Network(SIZE, Latents(TOKENS, CHANNELS), CLASSES, **options)
 
 
 def stirred(name: str, **options: object) -> nn.Module:
@@ -181,7 +182,7 @@ def test_every_generator_has_the_published_number_of_parameters(name, size, mill
     depth, width, heads = SIZES[size]
     transformer = Transformer(width=width, depth=depth, heads=heads)
     with torch.device("meta"):
-        network = load(PACKAGE, name, "generator").Network(transformer, tokens=128, channels=32, classes=1000)
+        network = load(PACKAGE, name, "generator").Network(transformer, Latents(128, 32), classes=1000)
     assert count(network) / 1e6 == pytest.approx(millions, rel=0.01)
     assert parameters(transformer, channels=32, classes=1000) == pytest.approx(count(network), rel=0.01)
 
@@ -233,7 +234,7 @@ def test_sit_by_its_formula():
 
 def accepts(name: str, size: Transformer = SIZE, **options: object) -> bool:
     try:
-        load(PACKAGE, name, "generator").Network(size, TOKENS, CHANNELS, CLASSES, **options)(*inputs())
+        load(PACKAGE, name, "generator").Network(size, Latents(TOKENS, CHANNELS), CLASSES, **options)(*inputs())
     except (TypeError, RuntimeError):
         return False
     return True

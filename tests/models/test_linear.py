@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from harness.evaluation import collapse
-from models.linear import LinearTokenizer
-from models.posterior import Posterior
+from models.autoencoders.linear import LinearTokenizer
+from models.autoencoders.posterior import Posterior
 from tests.conftest import DRAWS
 
 IMAGES, SIDE = 400, 4

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.system.randomness import Draws
 from models.config import LatentMasking, Masking
-from models.masking import cosine_score, hide_highest, image_mask, latent_mask, mask_ratio
+from models.objectives.masking import cosine_score, hide_highest, image_mask, latent_mask, mask_ratio
 
 DRAWS = 200_000
 BATCH = 20_000

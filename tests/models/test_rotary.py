@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from harness.system.errors import Mistake
+from models.autoencoders.vit_1d import ViT1D
 from models.config import Tokenizer as Config
 from models.config import Transformer
-from models.tokenizer import Tokenizer
-from models.transformer import Blocks, angles_1d, angles_2d, rotated
+from models.layers.transformer import Blocks, angles_1d, angles_2d, rotated
 from tests.conftest import BATCH, DRAWS, SIDE, experiment, images
 
 HEAD = 8
@@ -104,10 +104,10 @@ def test_blocks_without_angles_and_with_angles_of_0_are_the_same():
     assert (blocks(x[:, order], angles_2d(3, 8)) - blocks(x, angles_2d(3, 8))[:, order]).abs().max() > 0.01
 
 
-def tokenizer(**fields: object) -> Tokenizer:
+def tokenizer(**fields: object) -> ViT1D:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Tokenizer(experiment(**fields).tokenizer, SIDE)
+        return ViT1D(experiment(**fields).tokenizer, SIDE)
 
 
 def test_rotary_adds_nothing_to_the_weights_and_changes_what_is_encoded_and_decoded():

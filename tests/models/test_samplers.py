@@ -14,8 +14,8 @@ from harness.experiments.fields import with_fields
 from harness.experiments.keys import canonical
 from harness.latents.sampling import how, times_of
 from harness.system.plugins import load
-from models.flow import score
-from models.samplers import SAMPLERS, euler_maruyama, heun, times
+from models.flows.flow import score
+from models.flows.samplers import SAMPLERS, euler_maruyama, heun, times
 from tests.conftest import DRAWS, experiment
 
 SAMPLES = 100_000

@@ -9,12 +9,14 @@ import torch
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from harness.experiments.scales import SCALES
+from harness.experiments.fields import with_fields
+from harness.experiments.scales import SCALES, with_variant
 from harness.networks import weights
 from harness.store.runs import Store
+from models import tokenizers
+from models.autoencoders.posterior import Posterior
+from models.autoencoders.tokenizer import Tokenizer, patches, unpatches
 from models.config import Transformer
-from models.posterior import Posterior
-from models.tokenizer import Tokenizer
 from models.variants import VARIANTS
 from tests.conftest import BATCH, DRAWS, SIDE, TOKENS, Counter, experiment, images
 
@@ -22,19 +24,22 @@ from tests.conftest import BATCH, DRAWS, SIDE, TOKENS, Counter, experiment, imag
 def tokenizer_of(variant: str, seed: int = 0, **fields: object) -> Tokenizer:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Tokenizer(experiment(variant, **fields).tokenizer, SIDE)
+        return tokenizers.network(experiment(variant, **fields).tokenizer, SIDE)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_shapes(variant):
-    config = experiment(variant).tokenizer
+    config, form = experiment(variant).tokenizer, experiment(variant).latents
     tokenizer = tokenizer_of(variant)
     posterior = tokenizer.encode(images())
-    for moment in posterior:
-        if moment is not None:
-            assert moment.shape == (BATCH, config.tokens, config.channels)
-            assert moment.dtype == torch.float32
+    for numbers in (posterior.mean, posterior.log_variance, posterior.before):
+        if numbers is not None:
+            assert numbers.shape == (BATCH, form.tokens, form.channels)
+            assert numbers.dtype == torch.float32
     assert (posterior.log_variance is not None) == config.gaussian.on
+    assert (posterior.codes is not None) == config.codes.on
+    assert form.numbers == config.numbers
+    assert form.side is None or form.side**2 == form.tokens
     assert tokenizer.decode(posterior.mean).shape == (BATCH, 3, SIDE, SIDE)
 
 
@@ -53,22 +58,33 @@ def test_weights_survive_the_disk(variant, tmp_path):
         assert one is other is None or torch.equal(one, other)
 
 
-@pytest.mark.parametrize("scale", [*SCALES, "uneven"])
+@pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_parameter_count(variant, scale):
-    base = SCALES["smoke" if scale == "uneven" else scale].experiment
-    laid = experiment(variant).tokenizer
-    config = dataclasses.replace(
-        base.tokenizer,
-        **{part: getattr(laid, part) for part in ("gaussian", "masking", "latent_masking", "alignment")},
-    )
-    if scale == "uneven":
-        config = dataclasses.replace(
-            config, tokens=16, channels=5, encoder=Transformer(12, 2, 3), decoder=Transformer(20, 3, 5)
-        )
+    laid = with_variant(SCALES[scale].experiment, variant)
     with torch.device("meta"):
-        tokenizer = Tokenizer(config, base.data.image_size)
-    assert config.parameters(base.data.image_size) == sum(p.numel() for p in tokenizer.parameters())
+        tokenizer = tokenizers.network(laid.tokenizer, laid.data.image_size)
+    assert laid.tokenizer_parameters == sum(p.numel() for p in tokenizer.parameters())
+
+
+@pytest.mark.parametrize("variant", [name for name, v in VARIANTS.items() if "name" not in v.fields])
+def test_parameter_count_of_uneven_sizes(variant):
+    sizes = {"encoder": Transformer(12, 2, 3), "decoder": Transformer(20, 3, 5)}
+    config = dataclasses.replace(experiment(variant).tokenizer, tokens=16, channels=5, **sizes)
+    with torch.device("meta"):
+        tokenizer = tokenizers.network(config, SIDE)
+    assert tokenizers.parameters(config, SIDE) == sum(p.numel() for p in tokenizer.parameters())
+
+
+PUBLISHED = {"detok": 171.7, "va_vae": 69.8, "mar_vae": 66.5, "sd_vae": 83.7, "softvq": 173.6, "maetok": 173.9}
+
+
+@pytest.mark.parametrize("variant", PUBLISHED)
+def test_peers_have_their_published_size(variant):
+    """In millions, within 1 %: the released ViTs hold a patch embedding in the decoder that nothing uses."""
+    laid = with_variant(SCALES["paper256"].experiment, variant)
+    twice = {"tokenizer.channels": 64} if variant == "va_vae" else {}
+    assert with_fields(laid, twice).tokenizer_parameters == pytest.approx(1e6 * PUBLISHED[variant], rel=0.01)
 
 
 def test_another_seed_starts_from_other_weights():
@@ -78,12 +94,12 @@ def test_another_seed_starts_from_other_weights():
 
 def test_patches_are_in_row_order_and_come_back():
     tokenizer, x = tokenizer_of("autoencoder"), images()
-    patches = tokenizer.patches(x)
+    tokens = patches(x, tokenizer.side)
     side, p = tokenizer.side, tokenizer.patch
     for row, column in itertools.product(range(side), repeat=2):
         cut = x[:, :, row * p : (row + 1) * p, column * p : (column + 1) * p]
-        assert torch.equal(patches[:, row * side + column], cut.flatten(1))
-    assert torch.equal(tokenizer.unpatches(patches), x)
+        assert torch.equal(tokens[:, row * side + column], cut.flatten(1))
+    assert torch.equal(unpatches(tokens, side), x)
 
 
 def test_masked_image_tokens_are_replaced_and_none_dropped():
@@ -131,7 +147,7 @@ def test_masked_latents_do_not_reach_the_decoder():
 def test_finetuning_trains_what_the_images_depend_on_behind_the_latents():
     for variant in VARIANTS:
         tokenizer = tokenizer_of(variant)
-        tokenizer.decode(DRAWS.normal("z", BATCH, 8, 4)).square().sum().backward()
+        tokenizer.decode(DRAWS.normal("z", BATCH, *experiment(variant).latents[:2])).square().sum().backward()
         reached = {name for name, p in tokenizer.named_parameters() if p.grad is not None}
         trained = {id(p) for p in tokenizer.decoder_parameters()}
         assert reached == {name for name, p in tokenizer.named_parameters() if id(p) in trained}

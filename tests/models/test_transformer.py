@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from models.config import Transformer
-from models.transformer import Blocks, angles_1d, attention, positions_1d, positions_2d
+from models.layers.transformer import Blocks, angles_1d, attention, positions_1d, positions_2d
 from tests.conftest import DRAWS
 
 

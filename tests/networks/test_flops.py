@@ -24,29 +24,36 @@ from harness.stages import finetuning, generator, guided_samples, teacher_featur
 from harness.system import plugins
 from harness.system.machine import Machine
 from harness.training.adversary import Adversary
-from models.alignment import AlignmentLoss, Features
+from models import tokenizers
 from models.config import Adversarial, Alignment, Gaussian, Tokenizer, Transformer
-from models.dinov2 import Teacher
-from models.discriminator import DinoReadouts, Discriminator, LiteReadouts
-from models.efficientnet import EfficientNet, PerceptualDistance, resized
-from models.efficientnet import teacher_features as features_of
-from models.flow import Repa
-from models.guidance import guided
-from models.lpips import Lpips
-from models.objective import DecoderObjective, Objective
-from models.samplers import SAMPLERS, times
-from models.tokenizer import Tokenizer as Network
+from models.flows.flow import Repa
+from models.flows.guidance import guided
+from models.flows.samplers import SAMPLERS, times
+from models.forms import Latents
+from models.frozen.dinov2 import Teacher
+from models.frozen.efficientnet import EfficientNet, PerceptualDistance, resized
+from models.frozen.efficientnet import teacher_features as features_of
+from models.frozen.lpips import Lpips
+from models.objectives.alignment import AlignmentLoss, Features
+from models.objectives.discriminator import DinoReadouts, Discriminator, LiteReadouts
+from models.objectives.objective import DecoderObjective, Objective
+from models.variants import VARIANTS
 from tests.conftest import DRAWS, WIDTHS, experiment
 
 CLOSE = 0.02
 VIT_B = Transformer(768, 12, 12)
+MANY = Tokenizer(4, 64, 512, Transformer(64, 1, 2), Transformer(64, 1, 2))
+WIDE = Tokenizer(16, 128, 32, VIT_B, VIT_B)
 TOKENIZERS = {
-    "smoke": (SCALES["smoke"].experiment.tokenizer, 32),
+    **{f"{name} at smoke": (experiment(name).tokenizer, 32) for name in VARIANTS},
     "tiny": (SCALES["tiny"].experiment.tokenizer, 32),
-    "base at 256 px": (Tokenizer(16, 128, 32, VIT_B, VIT_B, Gaussian(True)), 256),
-    "many latents": (Tokenizer(4, 64, 512, Transformer(64, 1, 2), Transformer(64, 1, 2)), 32),
-    "many latents, sampled": (Tokenizer(4, 64, 512, Transformer(64, 1, 2), Transformer(64, 1, 2), Gaussian(True)), 32),
-    "uneven at 512 px": (Tokenizer(16, 64, 16, Transformer(384, 12, 6), VIT_B, Gaussian(True), rotary=True), 512),
+    "base at 256 px": (dataclasses.replace(WIDE, gaussian=Gaussian(True)), 256),
+    "many latents": (MANY, 32),
+    "many latents, sampled": (dataclasses.replace(MANY, gaussian=Gaussian(True)), 32),
+    "uneven at 512 px": (
+        Tokenizer(16, 64, 16, Transformer(384, 12, 6), VIT_B, gaussian=Gaussian(True), rotary=True),
+        512,
+    ),
 }
 SIZES = [Transformer(384, 12, 6), Transformer(1152, 28, 16)]
 
@@ -68,21 +75,35 @@ def lite(size: int) -> EfficientNet:
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_encoder_and_decoder(name, meta):
     config, side = TOKENIZERS[name]
-    network = Network(config, side)
-    x, z = torch.empty(2, 3, side, side), torch.empty(2, config.tokens, config.channels)
-    assert 2 * flops.encode(config, side) == pytest.approx(counted_flops(lambda: network.encode(x)), rel=CLOSE)
-    assert 2 * flops.decode(config, side) == pytest.approx(counted_flops(lambda: network.decode(z)), rel=CLOSE)
+    network, form = tokenizers.network(config, side), tokenizers.latents(config, side)
+    x, z = torch.empty(2, 3, side, side), torch.empty(2, *form[:2])
+    cost = tokenizers.cost(config, side)
+    assert 2 * cost.encoder.flops == pytest.approx(counted_flops(lambda: network.encode(x)), rel=CLOSE)
+    assert 2 * cost.decoder.flops == pytest.approx(counted_flops(lambda: network.decode(z)), rel=CLOSE)
 
 
 @pytest.mark.parametrize("terms", [(True, False), (False, True), (True, True), (False, False)])
 def test_alignment_heads(terms, meta):
-    config = dataclasses.replace(TOKENIZERS["tiny"][0], alignment=Alignment(*terms, hidden=512))
+    alignment, form = Alignment(*terms, hidden=512), Latents(4, 8)
     teacher = Features(torch.empty(1, 768), torch.empty(1, 64, 384), torch.empty(1, 64))
     expected = 0.0
     if any(terms):
-        loss = AlignmentLoss(config.alignment, config.channels, 384, 768)
-        expected = counted_flops(lambda: loss(torch.empty(1, config.tokens, config.channels), teacher))
-    assert flops.alignment(config, 384, 768) == pytest.approx(expected, rel=CLOSE)
+        loss = AlignmentLoss(alignment, form.channels, 384, 768)
+        expected = counted_flops(lambda: loss(torch.empty(1, *form[:2]), teacher))
+    assert flops.alignment(alignment, form, 384, 768) == pytest.approx(expected, rel=CLOSE)
+
+
+@pytest.mark.parametrize("variant", ["maetok", "va_vae"])
+def test_heads_of_peers(variant, meta):
+    e = dataclasses.replace(experiment(variant), teacher="efficientnet_lite0")
+    objective = Objective(e.tokenizer, 32, WIDTHS)
+    z, n = torch.empty(1, *e.latents[:2]), e.tokenizer.image_tokens(32)
+    teacher = Features(torch.empty(1, WIDTHS[1]), torch.empty(1, n, WIDTHS[0]), torch.empty(1, n))
+    if variant == "maetok":
+        expected = counted_flops(lambda: [head(z) for head in (objective.auxiliary.hog, objective.auxiliary.teacher)])
+    else:
+        expected = counted_flops(lambda: objective.foundation(z, teacher))
+    assert flops.heads(e) == pytest.approx(expected, rel=CLOSE)
 
 
 @pytest.mark.parametrize("patches", [8, 32])
@@ -132,7 +153,7 @@ def test_discriminators(name, side):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", plugins.names("models.generators"))
 def test_generators(name, size, meta):
-    network = plugins.load("models.generators", name, "generator").Network(size, 128, 32, 1000)
+    network = plugins.load("models.generators", name, "generator").Network(size, Latents(128, 32), 1000)
     x, t, y = torch.empty(2, 128, 32), torch.empty(2), torch.empty(2, dtype=torch.long)
     assert 2 * flops.generator(size, 128, 32) == pytest.approx(counted_flops(lambda: network(x, t, y)), rel=CLOSE)
 
@@ -257,7 +278,7 @@ def test_a_teacher_that_is_not_cached_looks_at_every_image():
     images = e.training.steps * e.training.batch_images
     online, cached = teachers.TEACHERS["dinov2_vits14"], teachers.TEACHERS[e.teacher]
     assert cached.cached and not online.cached
-    heads = flops.alignment(e.tokenizer, 384, 384) - flops.alignment(e.tokenizer, *WIDTHS)
+    heads = flops.alignment(e.tokenizer.alignment, e.latents, 384, 384) - flops.heads(e)
     more = tokenizer.size(dataclasses.replace(e, teacher="dinov2_vits14")).flops - tokenizer.size(e).flops
     assert more == pytest.approx(images * (flops.teacher("dinov2_vits14", 8) + 3 * heads))
     assert teacher_features.size(e).flops == 2 * 256 * flops.teacher(e.teacher, 8)

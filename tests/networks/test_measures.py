@@ -29,8 +29,8 @@ from harness.networks.frozen import Outputs
 from harness.networks.measures import dinov2, inception, lite2
 from harness.system import plugins
 from harness.system.errors import Mistake
-from models.dinov2 import positions
-from models.efficientnet import DEEP_STAGE, PATCH_STAGE, resized
+from models.frozen.dinov2 import positions
+from models.frozen.efficientnet import DEEP_STAGE, PATCH_STAGE, resized
 from tests.conftest import photograph
 from tests.evaluation.judges import Images
 from tests.networks.random_weights import MACHINE, PX, SMALL, SMALL_WIDTH, load

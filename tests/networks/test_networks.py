@@ -23,11 +23,11 @@ from harness.networks.roles import ENCODERS, Roles
 from harness.networks.weight_files import DINO, DINOV2, IN_HUB, VGG, WeightsFile
 from harness.system.errors import Mistake
 from harness.system.machine import Machine
+from models.autoencoders.vit_1d import ViT1D
 from models.config import Perceptual, Transformer
-from models.dinov2 import normalised, positions
-from models.efficientnet import PerceptualDistance
-from models.lpips import Lpips
-from models.tokenizer import Tokenizer
+from models.frozen.dinov2 import normalised, positions
+from models.frozen.efficientnet import PerceptualDistance
+from models.frozen.lpips import Lpips
 from tests.conftest import experiment, images
 from tests.networks.random_weights import vgg_file
 
@@ -196,7 +196,7 @@ def of_vit_s(**fields: object) -> Experiment:
 
 
 def test_an_encoder_starts_from_the_file_of_its_size(weights):
-    network = Tokenizer(of_vit_s().tokenizer, 32)
+    network = ViT1D(of_vit_s().tokenizer, 32)
     Roles(of_vit_s()).initialise_encoder(network)
     state = DINOV2["dinov2_vits14"].read(weights / "dinov2_vits14.safetensors")
     assert torch.equal(network.encoder[11].qkv.weight, state["blocks.11.attn.qkv.weight"])
@@ -206,7 +206,7 @@ def test_an_encoder_starts_from_the_file_of_its_size(weights):
 
 def test_an_encoder_of_a_size_that_no_dinov2_has_is_refused_with_the_sizes():
     small = experiment(tokenizer__dinov2_encoder=True)
-    network = Tokenizer(small.tokenizer, 32)
+    network = ViT1D(small.tokenizer, 32)
     told = line(lambda: Roles(small).initialise_encoder(network))
     for part in ("tokenizer.dinov2_encoder", "32/1/2", "384/12/6", "768/12/12", "1024/24/16"):
         assert part in told
@@ -304,7 +304,7 @@ def reading(features: str) -> Roles:
 
 
 def test_a_discriminator_reads_the_network_that_is_named(weights):
-    from models.discriminator import DinoReadouts, LiteReadouts
+    from models.objectives.discriminator import DinoReadouts, LiteReadouts
 
     dino = reading("dino_vits16").discriminator_features(MACHINE)
     assert isinstance(dino, DinoReadouts)

@@ -114,7 +114,7 @@ MISTAKES = {
     "pruner of two": (["--objective", "rfd,kl", "--pruner", "median"], "bowl", ["--pruner median", "by one objective"]),
     "cmaes of two": (["--objective", "rfd,kl", "--sampler", "cmaes"], "bowl", ["cmaes", "one objective"]),
     "cmaes of one range": (["--space", "masking.max_ratio=0:1", "--sampler", "cmaes"], "bowl", ["two ranges"]),
-    "field": (["--space", "masking.ratio=0:1"], "bowl", ["no 'ratio'", "Did you mean 'max_ratio'"]),
+    "field": (["--space", "masking.max_rato=0:1"], "bowl", ["no 'max_rato'", "Did you mean 'max_ratio'"]),
     "group": (["--space", "masking=0:1"], "bowl", ["group of fields"]),
     "no number": (["--space", "masking.per=0:1"], "bowl", ["is not a number"]),
     "form": (["--space", "masking.max_ratio=a:b"], "bowl", ["FIELD=LOW:HIGH"]),

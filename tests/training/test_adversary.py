@@ -16,9 +16,9 @@ from harness.system.randomness import WHOLE, Draws, Part
 from harness.training.adversary import VIEWS, Adversary
 from harness.training.optimizer import learning_rate
 from models.config import Adversarial
-from models.diffaug import augmented
-from models.discriminator import Discriminator, LiteReadouts
-from models.efficientnet import EfficientNet
+from models.frozen.efficientnet import EfficientNet
+from models.objectives.diffaug import augmented
+from models.objectives.discriminator import Discriminator, LiteReadouts
 from tests.conftest import SIDE, images
 
 CONFIG = Adversarial(

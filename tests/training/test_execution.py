@@ -13,11 +13,11 @@ from harness.system import plugins
 from harness.system.machine import Machine
 from harness.system.randomness import Draws, Part, seeded
 from harness.training.loop import Learner, _Loop
-from models.adaptive_transformer import AdaptiveBlock
-from models.alignment import Features
-from models.flow import VelocityObjective
-from models.objective import Objective
-from models.transformer import Block
+from models.flows.flow import VelocityObjective
+from models.layers.adaptive_transformer import AdaptiveBlock
+from models.layers.transformer import Block
+from models.objectives.alignment import Features
+from models.objectives.objective import Objective
 from tests.conftest import SIDE, TOKENS, WIDTHS, experiment, images
 
 BATCH, CLASSES = 8, 3
@@ -33,7 +33,7 @@ def model_of(name: str) -> nn.Module:
         if name == "tokenizer":
             return Objective(made.tokenizer, SIDE, WIDTHS)
         network = plugins.load("models.generators", name, "generator").Network
-        generator = network(made.generator.size, made.tokenizer.tokens, made.tokenizer.channels, CLASSES)
+        generator = network(made.generator.size, made.latents, CLASSES)
         for parameter in generator.parameters():  # what starts at zero would hide what is behind it
             nn.init.normal_(parameter, std=0.05)
         return VelocityObjective(generator, 0.1, CLASSES)

@@ -45,7 +45,7 @@ def load(
     timm_name: str = TIMM_NAME,
 ) -> Callable[[Tensor], Outputs]:
     """The class token after the last norm, at a side that is a multiple of 14 px (default 224)."""
-    from models.dinov2 import PATCH
+    from models.frozen.dinov2 import PATCH
 
     side = side or default_px
     if side % PATCH:
@@ -61,7 +61,7 @@ def network_input(images: Tensor, side: int) -> Tensor:
     """
     from torch.nn import functional
 
-    from models.dinov2 import normalised
+    from models.frozen.dinov2 import normalised
 
     x = images.float()
     for size in ((x.shape[-2], side), (side, side)):

@@ -41,7 +41,7 @@ def load(
     machine: Machine, side: int | None = None, weights: Path | None = None, logits: bool = True
 ) -> Callable[[Tensor], Outputs]:
     """The network at `side` pixels; without `logits` it skips the deeper stages. Raises ValueError without a side."""
-    from models.efficientnet import DEEP_STAGE, PATCH_STAGE, resized
+    from models.frozen.efficientnet import DEEP_STAGE, PATCH_STAGE, resized
 
     if side is None:
         raise ValueError("EfficientNet-Lite2 takes images of any side, so `side` must be given")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.alignment import Features
+from models.objectives.alignment import Features
 
 PATCH_STAGE, DEEP_STAGE = 4, 6  # the last stages at stride 16 (112 channels in Lite0) and at stride 32 (320)
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from models.dinov2 import normalised
-from models.efficientnet import EfficientNet
+from models.frozen.dinov2 import normalised
+from models.frozen.efficientnet import EfficientNet
 
 
 class Readouts(Protocol):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.alignment import AlignmentLoss, Features
 from models.config import Alignment
-from models.loss_terms import Loss
-from models.masking import Draws
+from models.objectives.alignment import AlignmentLoss, Features
+from models.objectives.loss_terms import Loss
+from models.objectives.masking import Draws
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]  # v of (x_t, t, y)
 Velocity = Callable[[Tensor, float], Tensor]  # v of (x_t, t), for fixed classes

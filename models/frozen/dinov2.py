@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.alignment import Features
-from models.efficientnet import resized
-from models.masking import cosine_score
-from models.tokenizer import Tokenizer
+from models.autoencoders.vit_1d import ViT1D
+from models.frozen.efficientnet import resized
+from models.layers.transformer import Blocks
+from models.objectives.alignment import Features
+from models.objectives.masking import cosine_score
 
 PATCH = 14  # px
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for values in [0, 1]
@@ -82,7 +83,7 @@ def resampled_kernel(kernel: Tensor, side: int) -> Tensor:
 
 
 @torch.no_grad()
-def initialise_encoder(tokenizer: Tokenizer, state: dict[str, Tensor]) -> None:
+def initialise_encoder(tokenizer: ViT1D, state: dict[str, Tensor]) -> None:
     """Sets the encoder of `tokenizer` to a DINOv2 of its size; `state` has its tensors under timm's names.
 
     DINOv2's normalisation of images is folded into the patch embedding (our images are in [-1, 1]), its LayerScale
@@ -95,6 +96,7 @@ def initialise_encoder(tokenizer: Tokenizer, state: dict[str, Tensor]) -> None:
     tokenizer.embed.weight.copy_((kernel / (2 * std)).flatten(1))
     tokenizer.embed.bias.copy_(state["patch_embed.proj.bias"] + (kernel * (0.5 - mean) / std).sum((1, 2, 3)))
     tokenizer.image_positions.copy_(positions(state["pos_embed"], tokenizer.side)[:, 1:])
+    assert isinstance(tokenizer.encoder, Blocks)
     *blocks, norm = tokenizer.encoder
     for number, block in enumerate(blocks):
         block.load_state_dict(_block(state, f"blocks.{number}."))

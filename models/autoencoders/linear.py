@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.posterior import Posterior
+from models.autoencoders.posterior import Posterior
 
 
 class LinearTokenizer(nn.Module):

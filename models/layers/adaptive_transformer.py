@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.config import Transformer
-from models.transformer import positions_1d, self_attention, sinusoids
+from models.forms import Latents
+from models.layers.transformer import Layer, positions_1d, positions_2d, self_attention, sinusoids
 
 FREQUENCIES = 256  # width of the sinusoids of t in [0, 1], which is not rescaled, as in the published code
-Layer = Callable[[int], nn.Module]  # makes a layer of a given width
 
 
 class AdaptiveBlock(nn.Module):
@@ -48,31 +48,36 @@ class AdaptiveBlock(nn.Module):
         return x + gate2 * self.mlp(h).to(x.dtype)
 
 
-class AdaptiveTransformer(nn.Module):
-    """Velocity of latents (B, L, Z): patch size 1, fixed 1D positions; time and class embeddings sum to the condition.
+def positions_of(latents: Latents, width: int) -> Tensor:
+    """Fixed positions (1, L, D): of a line or of a grid."""
+    return positions_1d(latents.tokens, width) if latents.side is None else positions_2d(latents.side, width)
 
-    `block()` makes a block. The linear layers that modulate start at zero (adaLN-Zero: Peebles & Xie 2023).
+
+class AdaptiveTransformer(nn.Module):
+    """Velocity of latents (B, L, Z): patch size 1, fixed positions of a line or a grid.
+
+    Time and class embeddings sum to the condition. `block()` makes a block. The linear layers that modulate start at
+    zero (adaLN-Zero: Peebles & Xie 2023).
     """
 
     def __init__(
         self,
         size: Transformer,
-        tokens: int,
-        channels: int,
+        latents: Latents,
         classes: int,
         block: Callable[[], AdaptiveBlock],
         norm: Layer,
     ):
         super().__init__()
         width = size.width
-        self.register_buffer("positions", positions_1d(tokens, width), persistent=False)
-        self.embed = nn.Linear(channels, width)
+        self.register_buffer("positions", positions_of(latents, width), persistent=False)
+        self.embed = nn.Linear(latents.channels, width)
         self.time = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
         self.label = nn.Embedding(classes + 1, width)
         self.blocks = nn.ModuleList(block() for _ in range(size.depth))
         self.norm = norm(width)
         self.modulation = nn.Linear(width, 2 * width)
-        self.to_velocity = nn.Linear(width, channels)
+        self.to_velocity = nn.Linear(width, latents.channels)
         self._initialise()
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:

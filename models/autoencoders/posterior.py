@@ -8,10 +8,16 @@ from torch import Tensor
 
 
 class Posterior(NamedTuple):
-    """q(z | x): mean and log-variance (B, L, Z); a deterministic bottleneck has no log-variance."""
+    """q(z | x): mean and log-variance (B, L, Z); a deterministic bottleneck has no log-variance.
+
+    Where codes take the place of latents, `mean` is made of codes, `before` (B, L, Z) are the latents that they
+    replaced, and `codes` (B, L) are the indices if each latent became one code.
+    """
 
     mean: Tensor
     log_variance: Tensor | None
+    before: Tensor | None = None
+    codes: Tensor | None = None
 
     def sample(self, noise: Tensor) -> Tensor:
         """z = mean + sigma * noise, for noise ~ N(0, I) of the same shape; the mean if it is deterministic."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,18 +11,53 @@ from torch.nn import functional
 from models.config import Transformer
 
 ALL = slice(None)  # tokens
+Layer = Callable[[int], nn.Module]  # makes a layer of a given width
 SHORT = 32  # tokens in a row of scores; on the CPU, the softmax of shorter rows is faster in float32
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+class RMSNorm(nn.Module):
+    """x / sqrt(mean x² + 1e-6) times a learned gain, over the last axis, in float32 (Zhang & Sennrich 2019)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.rms_norm(x.float(), self.gain.shape, self.gain, eps=1e-6).to(x.dtype)
+
+
+class SwiGLU(nn.Module):
+    """W₃ (silu(W₁ x) * W₂ x) with biases (Shazeer 2020). Its hidden width is 2/3 of 4 D: the cost of a usual MLP."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        hidden = 8 * width // 3
+        self.up = nn.Linear(width, 2 * hidden)  # W₁ stacked on W₂
+        self.down = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.up(x).chunk(2, dim=-1)
+        return self.down(functional.silu(gate) * value)
+
+
+def mlp(width: int) -> nn.Sequential:
+    """Two linear layers with a GELU between them, D -> 4 D -> D."""
+    return nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None = None) -> Tensor:
     """softmax(q kᵀ / sqrt(d)) v for (B, heads, T, d) tensors; q may have other tokens than k and v.
 
+    No query sees the keys where `hidden` (B, T) is True.
     On the CPU in bfloat16, the gradient of the fused kernel is several times slower than that of two plain products.
     """
     if not (q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()):
-        return functional.scaled_dot_product_attention(q, k, v)
+        visible = None if hidden is None else ~hidden[:, None, None]
+        return functional.scaled_dot_product_attention(q, k, v, visible)
     q, k, v = (q * q.shape[-1] ** -0.5).contiguous(), k.contiguous(), v.contiguous()
     scores = q @ k.mT
+    if hidden is not None:
+        scores = scores.masked_fill(hidden[:, None, None], -torch.inf)
     if k.shape[-2] <= SHORT:
         return scores.float().softmax(-1).to(v.dtype) @ v
     return scores.softmax(-1) @ v
@@ -36,11 +71,12 @@ def self_attention(
     angles: Tensor | None = None,
     norms: Iterable[nn.Module] | None = None,
     read: slice = ALL,
+    hidden: Tensor | None = None,
 ) -> Tensor:
     """Multi-head self-attention of tokens x (B, T, D) with two linear layers, D -> 3 D and D -> D.
 
-    In every head, the two `norms` normalise queries and keys; then the `angles` (T, d/2) of the tokens rotate them.
-    The result has the tokens in `read`, which attend to all.
+    In every head, the two `norms` normalise queries and keys; then the `angles` (T, d/2) of the tokens, or (heads, T,
+    d/2), rotate them. The result has the tokens in `read`, which attend to all that are not `hidden` (B, T).
     """
     width = x.shape[-1]
     if read == ALL:
@@ -55,25 +91,27 @@ def self_attention(
     if norms is not None:
         q, k = (norm(x) for norm, x in zip(norms, (q, k), strict=True))
     if angles is not None:
-        q, k = rotated(q, angles[read]), rotated(k, angles)
-    return proj(attention(q, k, v).transpose(1, 2).flatten(2))
+        q, k = rotated(q, angles[..., read, :]), rotated(k, angles)
+    return proj(attention(q, k, v, hidden).transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
     """Pre-norm transformer block (Dosovitskiy et al. 2021): (B, T, D) -> the tokens in `read`, all by default."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, norm: Layer = nn.LayerNorm, mlp: Layer = mlp):
         super().__init__()
         self.heads = heads
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = norm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.norm2 = norm(width)
+        self.mlp = mlp(width)
 
-    def forward(self, x: Tensor, angles: Tensor | None = None, read: slice = ALL) -> Tensor:
+    def forward(
+        self, x: Tensor, angles: Tensor | None = None, read: slice = ALL, hidden: Tensor | None = None
+    ) -> Tensor:
         # Sums of one dtype: on the CPU, adding bfloat16 to float32 takes longer than converting it first.
-        h = self_attention(self.norm1(x), self.qkv, self.proj, self.heads, angles, read=read)
+        h = self_attention(self.norm1(x), self.qkv, self.proj, self.heads, angles, read=read, hidden=hidden)
         x = x[:, read] + h.to(x.dtype)
         return x + self.mlp(self.norm2(x)).to(x.dtype)
 
@@ -81,23 +119,49 @@ class Block(nn.Module):
 class Blocks(nn.Sequential):
     """A stack of blocks and a final norm. Weights are Xavier-uniform, so the width sets their scale; biases are 0.
 
-    Every block rotates its queries and keys by the same `angles` (T, d/2), if given. The result has the tokens in
-    `read` only, and the last block computes no others.
+    Every block rotates its queries and keys by the same `angles` (T, d/2), or by its own, if given. The result has the
+    tokens in `read` only, and the last block computes no others. No token sees those that are `hidden` (B, T).
     """
 
-    def __init__(self, size: Transformer):
-        blocks = [Block(size.width, size.heads) for _ in range(size.depth)]
-        super().__init__(*blocks, nn.LayerNorm(size.width))
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+    def __init__(self, size: Transformer, norm: Layer = nn.LayerNorm, mlp: Layer = mlp):
+        super().__init__(*(Block(size.width, size.heads, norm, mlp) for _ in range(size.depth)), norm(size.width))
+        initialise(self)
 
-    def forward(self, x: Tensor, angles: Tensor | None = None, read: slice = ALL) -> Tensor:
-        *blocks, last, norm = self
-        for block in blocks:
-            x = block(x, angles)
-        return norm(last(x, angles, read))
+    def forward(
+        self,
+        x: Tensor,
+        angles: Tensor | Sequence[Tensor] | None = None,
+        read: slice = ALL,
+        hidden: Tensor | None = None,
+    ) -> Tensor:
+        *blocks, norm = self
+        each = [angles] * len(blocks) if angles is None or isinstance(angles, Tensor) else angles
+        for block, own in zip(blocks[:-1], each, strict=False):
+            x = block(x, own, hidden=hidden)
+        return norm(blocks[-1](x, each[-1], read, hidden))
+
+
+class NormedBlocks(nn.Module):
+    """Blocks with one more norm before the first."""
+
+    def __init__(self, size: Transformer, norm: Layer = nn.LayerNorm, mlp: Layer = mlp):
+        super().__init__()
+        self.norm = norm(size.width)
+        self.blocks = Blocks(size, norm, mlp)
+
+    def forward(
+        self, x: Tensor, angles: Tensor | None = None, read: slice = ALL, hidden: Tensor | None = None
+    ) -> Tensor:
+        h: Tensor = self.blocks(self.norm(x), angles, read, hidden)
+        return h
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights of linear layers Xavier-uniform, biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
 
 def sinusoids(values: Tensor, width: int) -> Tensor:

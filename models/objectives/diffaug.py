@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.masking import Draws
+from models.objectives.masking import Draws
 
 REACH = 1 / 8  # the largest translation along either axis, as a share of the side
 CUT_OUT = 0.2  # the side of the cut-out square, as a share of the side (MacTok App. B)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Literal, Protocol
 
 import torch
@@ -29,11 +30,28 @@ def mask_ratio(u: Tensor, max_ratio: float) -> Tensor:
     return (LOWER + u * (max_ratio - LOWER)).clamp(min=0)
 
 
-def hide_highest(priority: Tensor, ratio: Tensor) -> Tensor:
-    """Mask (B, T), True on the floor(m T) tokens of highest `priority` (B, T), for ratios m (B,)."""
+def drawn_ratio(masking: Masking, u: Tensor) -> Tensor:
+    """m from u ~ U[0, 1) by the law of `masking`."""
+    if masking.deviation is not None:
+        return truncated_normal(u, masking.min_ratio or 0.0, masking.max_ratio, masking.deviation)
+    if masking.min_ratio is not None:
+        return masking.min_ratio + u * (masking.max_ratio - masking.min_ratio)
+    return mask_ratio(u, masking.max_ratio)
+
+
+def truncated_normal(u: Tensor, low: float, high: float, deviation: float) -> Tensor:
+    """N(`high`, `deviation`²), cut to [`low`, `high`], from u ~ U[0, 1), by its quantiles."""
+    least = statistics.NormalDist().cdf((low - high) / deviation)
+    quantile = least + u.double() * (0.5 - least)
+    return (high + deviation * torch.special.ndtri(quantile)).clamp(low, high).to(u.dtype)
+
+
+def hide_highest(priority: Tensor, ratio: Tensor, round_up: bool = False) -> Tensor:
+    """Mask (B, T), True on the floor(m T) tokens of highest `priority` (B, T), for ratios m (B,); or ceil(m T)."""
     ranks = priority.argsort(dim=1, stable=True, descending=True).argsort(dim=1)
-    # In float32, m T can be just below the exact whole number: 0.7 * 10.
-    count = ((ratio.double() + 1e-7) * priority.shape[1]).floor()
+    # In float32, m T can be just below the exact whole number, 0.7 * 10, or above.
+    exact = ratio.double() * priority.shape[1]
+    count = (exact - 1e-7 * priority.shape[1]).ceil() if round_up else (exact + 1e-7 * priority.shape[1]).floor()
     return ranks < count[:, None]
 
 
@@ -44,13 +62,13 @@ def cosine_score(c: Tensor, p: Tensor) -> Tensor:
 
 def image_mask(masking: Masking, draws: Draws, batch: int, tokens: int, score: Tensor | None) -> Tensor:
     """Mask (B, N) of image tokens, True where hidden. `score` s (B, N) is needed if `semantic_share` > 0."""
-    ratio = mask_ratio(_drawn(draws, "mask ratio", batch, masking.per), masking.max_ratio)
+    ratio = drawn_ratio(masking, _drawn(draws, "mask ratio", batch, masking.per))
     priority = draws.uniform("mask places", batch, tokens)
     if masking.semantic_share > 0:
         assert score is not None, "semantic masking needs the teacher's scores"
         semantic = _drawn(draws, "mask kind", batch, masking.per) < masking.semantic_share
         priority = torch.where(semantic[:, None], score, priority)
-    return hide_highest(priority, ratio)
+    return hide_highest(priority, ratio, masking.round_up)
 
 
 def latent_mask(masking: LatentMasking, draws: Draws, batch: int, tokens: int) -> Tensor:

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from models.flow import Velocity, score
+from models.flows.flow import Velocity, score
 
 Sampler = Callable[[Velocity, Tensor, Sequence[float], Callable[[], Tensor]], Tensor]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.flow import Network, Velocity
+from models.flows.flow import Network, Velocity
 
 
 def guided(network: Network, y: Tensor, classes: int, w: float, interval: tuple[float, float]) -> Velocity:

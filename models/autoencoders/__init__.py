@@ -1,0 +1,1 @@
+"""Networks of tokenizers, and their bottlenecks."""

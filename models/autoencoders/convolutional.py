@@ -1,0 +1,147 @@
+"""The convolutional autoencoder of latent diffusion: residual levels, attention at the coarsest (Esser et al. 2021)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models import config
+from models.autoencoders.posterior import Posterior
+from models.autoencoders.tokenizer import Tokenizer
+from models.layers.transformer import attention
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Normalises 32 groups of channels, or single ones where there are fewer."""
+    return nn.GroupNorm(min(32, channels), channels, eps=1e-6)
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions, each after norm and swish, around which the input passes."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.norm1, self.conv1 = norm(inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.norm2, self.conv2 = norm(outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(functional.silu(self.norm1(x)))
+        h = self.conv2(functional.silu(self.norm2(h)))
+        return self.shortcut(x) + h
+
+
+class Attention(nn.Module):
+    """Self-attention of all places with one head, around which the input passes."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = norm(channels)
+        self.qkv, self.proj = nn.Conv2d(channels, 3 * channels, 1), nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm(x)).flatten(2).mT[:, None].chunk(3, dim=-1)  # (B, 1, h w, C)
+        h = attention(q.contiguous(), k.contiguous(), v.contiguous())[:, 0].mT.unflatten(2, x.shape[2:])
+        return x + self.proj(h)
+
+
+class Down(nn.Conv2d):
+    """Halves the side: the right and lower edge are padded, then a 3 x 3 convolution of stride 2."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(functional.pad(x, (0, 1, 0, 1)))
+
+
+class Up(nn.Conv2d):
+    """Doubles the side: every place is repeated, then a 3 x 3 convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def level(inputs: int, outputs: int, blocks: int, attends: bool) -> list[nn.Module]:
+    """The residual blocks of a level, each followed by attention if it `attends`."""
+    layers: list[nn.Module] = []
+    for width in (inputs, *[outputs] * (blocks - 1)):
+        layers += [Residual(width, outputs), *([Attention(outputs)] if attends else [])]
+    return layers
+
+
+def middle(channels: int) -> list[nn.Module]:
+    """Residual block, attention, residual block."""
+    return [Residual(channels, channels), Attention(channels), Residual(channels, channels)]
+
+
+def encoder(size: config.Convolution, attends: bool, outputs: int) -> nn.Sequential:
+    """Images (B, 3, H, W) -> (B, outputs, h, w). `attends`: the coarsest level attends."""
+    layers: list[nn.Module] = [nn.Conv2d(3, size.width, 3, padding=1)]
+    inputs, last = size.width, len(size.widths) - 1
+    for number, width in enumerate(size.widths):
+        layers += level(inputs, width, size.blocks, attends and number == last)
+        layers += [Down(width)] if number < last else []
+        inputs = width
+    return nn.Sequential(*layers, *middle(inputs), norm(inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1))
+
+
+def decoder(size: config.Convolution, attends: bool, inputs: int) -> nn.Sequential:
+    """(B, inputs, h, w) -> images (B, 3, H, W). `attends`: the coarsest level attends."""
+    widths = size.widths[::-1]
+    layers: list[nn.Module] = [nn.Conv2d(inputs, widths[0], 3, padding=1), *middle(widths[0])]
+    before = widths[0]
+    for number, width in enumerate(widths):
+        layers += level(before, width, size.blocks + 1, attends and number == 0)
+        layers += [Up(width)] if number < len(widths) - 1 else []
+        before = width
+    return nn.Sequential(*layers, norm(before), nn.SiLU(), nn.Conv2d(before, 3, 3, padding=1))
+
+
+class Convolutional(Tokenizer):
+    """Images (B, 3, H, W) in [-1, 1] <-> latents (B, h w, Z) of a grid, in row order.
+
+    `attends`: whether the coarsest levels of encoder and decoder attend, beside their middles, which always do.
+    """
+
+    def __init__(self, tokenizer: config.Tokenizer, image_size: int, channels: int, attends: tuple[bool, bool]):
+        super().__init__()
+        size = tokenizer.convolution
+        self.side = image_size // size.downsampling
+        outputs = (2 if tokenizer.gaussian.on else 1) * channels
+        self.encoder = encoder(size, attends[0], outputs)
+        self.to_mean = nn.Linear(outputs, channels)
+        self.from_latents = nn.Linear(channels, channels)
+        self.decoder = decoder(size, attends[1], channels)
+        self.add_bottleneck(tokenizer, channels, lambda: nn.Linear(outputs, channels))
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Posterior:
+        assert mask is None, "a convolution has no image tokens to hide"
+        return self.posterior(self.encoder(x).flatten(2).mT)
+
+    def decode(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
+        assert mask is None, "a convolution has no token for hidden latents"
+        grid = self.from_latents(z).mT.unflatten(2, (self.side, self.side))
+        image: Tensor = self.decoder(grid)
+        return image.float()
+
+    @property
+    def last_layer(self) -> Tensor:
+        return _weight(self.decoder)
+
+    @property
+    def last_of_encoder(self) -> Tensor:
+        return _weight(self.encoder)
+
+    def decoder_parameters(self) -> list[nn.Parameter]:
+        return [*self.from_latents.parameters(), *self.decoder.parameters()]
+
+
+def _weight(layers: nn.Sequential) -> Tensor:
+    """The weight of the last layer, a convolution."""
+    last = layers[-1]
+    assert isinstance(last, nn.Conv2d)
+    return last.weight

@@ -1,0 +1,78 @@
+"""Sizes of networks, and the checked types of fields."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid")
+
+Positive = Annotated[int, Field(ge=1, le=10**9)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Above = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Multipliers = Annotated[
+    tuple[Positive, ...],
+    BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
+    Field(min_length=1),
+]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Transformer:
+    """Size of a vision transformer: width D, depth in blocks, attention heads."""
+
+    width: Positive
+    depth: Positive
+    heads: Positive
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width % 4:  # 4: sine and cosine of two image axes
+            raise ValueError(f"width {self.width} is not a multiple of heads = {self.heads} and of 4")
+
+    def __str__(self) -> str:
+        return f"{self.width} x {self.depth}"
+
+
+SIZES = {  # of ViT (Dosovitskiy et al. 2021) and of DiT and similar models (Peebles & Xie 2023); only DiT has XL
+    "S": Transformer(384, 12, 6),
+    "B": Transformer(768, 12, 12),
+    "L": Transformer(1024, 24, 16),
+    "XL": Transformer(1152, 28, 16),
+}
+
+
+@dataclass(frozen=True, config=STRICT)
+class Convolution:
+    """Size of a convolutional autoencoder (Esser et al. 2021): levels of `width` times `multipliers` channels.
+
+    A level has `blocks` residual blocks in the encoder and one more in the decoder. Every level but the last halves
+    the side of the image. Channels are normalised in groups, 32 or as many as there are.
+    """
+
+    on: bool = False
+    width: Positive = 128
+    multipliers: Multipliers = (1, 1, 2, 2, 4)
+    blocks: Positive = 2
+
+    def __post_init__(self) -> None:
+        for width in self.widths:
+            if width % min(32, width):
+                raise ValueError(f"convolution: a level of {width} channels cannot be split into 32 groups")
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The channels of every level, from the finest to the coarsest."""
+        return tuple(self.width * m for m in self.multipliers)
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels on a side of the image for one place on a side of the latent grid."""
+        return int(2 ** (len(self.multipliers) - 1))

@@ -1,0 +1,1 @@
+"""Networks that are not trained: teachers, perceptual distances, measures."""

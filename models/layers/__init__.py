@@ -1,0 +1,1 @@
+"""Layers and transformers of which tokenizers and generators are made."""

@@ -1,0 +1,1 @@
+"""What tokenizers learn: masks, terms, discriminator."""
