@@ -250,7 +250,7 @@ TINY = Experiment(
         soft_codes=SoftCodes(codes=256),
         codes=Codes(codes=256),
         auxiliary=Auxiliary(size=Transformer(width=64, depth=1, heads=2)),
-        convolution=Convolution(width=16, blocks=1),
+        convolution=Convolution(width=8, blocks=1),
     ),
     training=Training(steps=4000, batch_images=64, learning_rate=3e-3, warmup_steps=100, ema_decay=0.99),
     finetuning=Finetuning(learning_rate=1e-3),
@@ -324,7 +324,7 @@ SCALES: dict[str, Scale] = {
             "system": _systems(2),
             "guidance": FIXED,
             "kl": _weights(1e-4),
-            "form": _forms((1, 2, 4, 4), (1, 2, 4, 4)),  # 32 numbers: no finer grid
+            "form": _forms((1, 2, 4, 8), (1, 2, 4, 8)),  # 32 numbers: no finer grid
         },
         small=True,
     ),
