@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from harness.evaluation.records import digits_of, heading, text_of
+from harness.experiments.published import published
+from harness.experiments.study import Ablation
 from reports.results import Result, protocol_of
 from reports.statistics import intervals
 
@@ -28,6 +30,20 @@ def cell(seeds: Sequence[Result], metric: str, split: str, stage: str = "evaluat
     else:
         text = intervals.shown([r.value for r in measured], digits_of(metric, protocol_of(seeds, metric, split, stage)))
     return text if len(measured) == len(seeds) else f"{text} ({len(measured)} of {len(seeds)} seeds)"
+
+
+def printed_only(study: Ablation, columns: Mapping[str, str]) -> list[dict[str, str]]:
+    """Lines of a table for what the paper printed and the study has no row for; `columns` maps its columns to heads.
+
+    So no comparison hides. A line without any of these numbers is left out.
+    """
+    ours = {row.published for row in study.rows}
+    lines = []
+    for name, printed in published(study.published_table).items():
+        numbers = {head: printed[column] for column, head in columns.items() if printed.get(column)}
+        if name not in ours and numbers:
+            lines.append({"row": f"*{name} (published, not trained here)*"} | numbers)
+    return lines
 
 
 def seeds_note(seeds: int) -> str:

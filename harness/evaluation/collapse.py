@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from harness.evaluation.reconstructed import Reconstructed
     from harness.experiments.experiment import Experiment
     from models.autoencoders.posterior import Posterior
 
@@ -111,6 +112,18 @@ def mutual_information(posterior: Posterior, noise: torch.Tensor) -> tuple[float
         gains.append(log_density.gather(1, own[:, None])[:, 0] - log_density.logsumexp(1))
     gain = torch.cat(gains)
     return gain.mean().item() + math.log(len(z)), gain.std().item() / math.sqrt(len(z))
+
+
+def code_counts(m: Reconstructed) -> torch.Tensor | None:
+    """How often each code stands for a token of the images; None if latents are not made of codes."""
+    import torch
+
+    codes = m.posterior.codes
+    if codes is None:
+        return None
+    quantiser = m.tokenizer.quantiser
+    assert quantiser is not None, "codes come from a quantiser"
+    return torch.bincount(codes.flatten(), minlength=quantiser.count)
 
 
 def gaussian_rate(posterior: Posterior) -> float:

@@ -24,7 +24,9 @@ def encode(tokenizer: Tokenizer | LinearTokenizer, images: np.ndarray, machine: 
             parts.append(tokenizer.encode(machine.put(to_tensor(images[start : start + BATCH]))))
     mean = torch.cat([part.mean for part in parts]).cpu()
     log_variances = [part.log_variance for part in parts if part.log_variance is not None]
-    return Posterior(mean, torch.cat(log_variances).cpu() if log_variances else None)
+    codes = [part.codes for part in parts if part.codes is not None]
+    log_variance = torch.cat(log_variances).cpu() if log_variances else None
+    return Posterior(mean, log_variance, codes=torch.cat(codes).cpu() if codes else None)
 
 
 @torch.no_grad()

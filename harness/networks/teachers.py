@@ -43,6 +43,31 @@ def _efficientnet_lite0(patches: int, machine: Machine) -> Callable[[Tensor], Fe
     return lambda x: teacher_features(net, x, patches)
 
 
+def _random(patches: int, machine: Machine) -> Callable[[Tensor], Features]:
+    import timm
+    import torch
+
+    from harness.system.randomness import seeded
+    from models.frozen.efficientnet import EfficientNet, teacher_features
+
+    with seeded("teacher", "random"):
+        made = timm.create_model(f"tf_{TEACHER}", pretrained=False).eval().requires_grad_(False)
+    with torch.no_grad():
+        net = EfficientNet(made).to(machine.device)
+    return lambda x: teacher_features(net, x, patches)
+
+
+def _pixels(patches: int, machine: Machine) -> Callable[[Tensor], Features]:
+    from models.frozen.pixels import pixel_features
+
+    return lambda x: pixel_features(x, patches)
+
+
+def _no_weights() -> Path:
+    """A teacher without weights of its own reads no file; its record names this one."""
+    return Path(__file__)
+
+
 def _dinov2(name: str, width: int) -> Teacher:
     def load(patches: int, machine: Machine) -> Callable[[Tensor], Features]:
         from models.frozen import dinov2
@@ -71,6 +96,23 @@ TEACHERS = {
         cached=True,
         load=_efficientnet_lite0,
         weights=partial(weights_file, TEACHER),
+    ),
+    "random": Teacher(
+        about="EfficientNet-Lite0 with random weights, the same for every seed: features as of efficientnet_lite0",
+        patch_width=112,
+        class_width=1280,
+        cached=True,
+        load=_random,
+        weights=_no_weights,
+    ),
+    "pixels": Teacher(
+        about="no network: patch tokens the pixels of 4 x 4 cells of a patch less the mean of the image, class token "
+        "those of the image, semantic score the deviation of a patch",
+        patch_width=48,
+        class_width=48,
+        cached=True,
+        load=_pixels,
+        weights=_no_weights,
     ),
     "dinov2_vits14": _dinov2("dinov2_vits14", 384),
     "dinov2_vitb14": _dinov2("dinov2_vitb14", 768),

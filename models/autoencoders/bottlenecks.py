@@ -25,6 +25,11 @@ class Quantiser(nn.Module):
         """The term for a posterior of `forward`, a mean over the batch."""
         raise NotImplementedError
 
+    @property
+    def count(self) -> int:
+        """The number of codes of all codebooks."""
+        raise NotImplementedError
+
 
 def new_codes(*shape: int) -> nn.Parameter:
     """Codes (..., n, Z), U(-1/n, 1/n)."""
@@ -51,7 +56,13 @@ class SoftCodes(Quantiser):
         with float32(z):
             p = (self._cosines(z) / self.config.temperature).softmax(-1)  # (B, K, L / K, n)
             mean = (p @ functional.normalize(self.codes, dim=-1)).flatten(1, 2)
-        return Posterior(mean, None, before=z)
+        books, n = torch.arange(self.config.codebooks, device=z.device), self.config.codes
+        codes = (p.argmax(-1) + n * books[:, None]).flatten(1)
+        return Posterior(mean, None, before=z, codes=codes)
+
+    @property
+    def count(self) -> int:
+        return self.config.codebooks * self.config.codes
 
     def loss(self, posterior: Posterior) -> Tensor:
         """Mean entropy of the assignments minus the entropy of their mean, over the rows of all codebooks together."""
@@ -86,6 +97,10 @@ class Codes(Quantiser):
                 indices = (codes.square().sum(-1) - 2 * z @ codes.mT).argmin(-1)
             nearest = self.lookup(indices)
         return Posterior(z + (nearest - z).detach(), None, before=z, codes=indices)
+
+    @property
+    def count(self) -> int:
+        return self.config.codes
 
     def lookup(self, indices: Tensor) -> Tensor:
         """The codes (..., Z) of indices (...)."""

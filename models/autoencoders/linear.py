@@ -26,6 +26,7 @@ class LinearTokenizer(nn.Module):
     encoding: Tensor
     decoding: Tensor
     log_variance: Tensor | None
+    quantiser: None = None  # as other tokenizers have one
 
     def __init__(self, mean: Tensor, components: Tensor, variances: Tensor, level: float = 0.0):
         super().__init__()

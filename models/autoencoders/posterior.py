@@ -11,7 +11,7 @@ class Posterior(NamedTuple):
     """q(z | x): mean and log-variance (B, L, Z); a deterministic bottleneck has no log-variance.
 
     Where codes take the place of latents, `mean` is made of codes, `before` (B, L, Z) are the latents that they
-    replaced, and `codes` (B, L) are the indices if each latent became one code.
+    replaced, and `codes` (B, L) are the indices of the nearest ones, counted on from codebook to codebook.
     """
 
     mean: Tensor

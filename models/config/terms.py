@@ -16,6 +16,7 @@ class Alignment:
 
     `local_term` aligns with every patch token p_i, `global_term` with the class token c. `hidden` is the hidden width
     of the two heads. `latents` sets whether the sample or the posterior mean is aligned; the paper does not specify it.
+    `interleaved`: latent token j is compared with the patches j, j + L, j + 2 L, ..., not with N / L in a row.
     """
 
     local_term: bool = False
@@ -23,6 +24,7 @@ class Alignment:
     weight: Weight = 0.1
     hidden: Positive = 1024
     latents: Literal["sample", "mean"] = "sample"
+    interleaved: bool = False
 
     @property
     def active(self) -> bool:

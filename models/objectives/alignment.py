@@ -31,6 +31,7 @@ class AlignmentLoss(nn.Module):
 
     def __init__(self, alignment: Alignment, channels: int, patch_width: int, class_width: int):
         super().__init__()
+        self.interleaved = alignment.interleaved
         if alignment.local_term:
             self.local_head = head(channels, alignment.hidden, patch_width)
         if alignment.global_term:
@@ -41,7 +42,8 @@ class AlignmentLoss(nn.Module):
         cosines = []
         if hasattr(self, "local_head"):
             # The head acts on single tokens, so it can come before the repetition: same result, N / L times cheaper.
-            projected = self.local_head(z).float().repeat_interleave(teacher.p.shape[1] // z.shape[1], dim=1)
+            projected, times = self.local_head(z).float(), teacher.p.shape[1] // z.shape[1]
+            projected = projected.repeat(1, times, 1) if self.interleaved else projected.repeat_interleave(times, dim=1)
             cosines.append(functional.cosine_similarity(projected, teacher.p, dim=-1))
         if hasattr(self, "global_head"):
             projected = self.global_head(z.mean(1)).float()

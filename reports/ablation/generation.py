@@ -17,7 +17,7 @@ from reports.ablation.curves import generator_curves
 from reports.ablation.figures import probe_against_gfd
 from reports.results import Result, protocol_of, rows_of, shared
 from reports.statistics import intervals
-from reports.tables import cell, headers, markdown, statuses
+from reports.tables import cell, headers, markdown, printed_only, statuses
 
 METRICS = ("gkid", "gfd", "gfd_infinity", "classifier_score", "precision", "recall")  # with few images KID comes first
 PAPER = {"gfd": ("gfid", "paper gFID"), "classifier_score": ("is", "paper IS")}
@@ -52,6 +52,11 @@ class Generation:
         return next(r for r in self.results if r.experiment.generator.on)
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics of the tables."""
+        return tuple(metric for metric in METRICS if metric not in self.study.hides)
+
+    @property
     def guided(self) -> bool:
         """Whether the rows use guidance."""
         return self.first.experiment.guidance.on
@@ -73,20 +78,21 @@ class Generation:
         for name, seeds in self.rows.items():
             line = {"row": name}
             of_paper = paper.get(seeds[0].row.published or "", {})
-            for metric in METRICS:
+            for metric in self.metrics:
                 line[heads[metric]] = cell(seeds, metric, self.main_set, "generation")
                 if paper and metric in PAPER:
                     column, title = PAPER[metric]
                     line[title] = of_paper.get(column) or "–"
             lines.append(line | {"status": statuses(seeds)})
-        return markdown(lines + foils.lines(self.results, heads, "prior") + self._comparison_lines())
+        lines += foils.lines(self.results, heads, "prior") + self._comparison_lines()
+        return markdown(lines + printed_only(self.study, dict(PAPER.values())))
 
     def table_without_guidance(self) -> str:
         """The table without guidance."""
         heads = self._heads("samples")
         return markdown(
             [
-                {"row": name} | {heads[metric]: cell(seeds, metric, "samples", "generation") for metric in METRICS}
+                {"row": name} | {heads[metric]: cell(seeds, metric, "samples", "generation") for metric in self.metrics}
                 for name, seeds in self.rows.items()
             ]
         )
@@ -125,7 +131,7 @@ class Generation:
         return intervals.shown(ends, 3) if ends else "–"
 
     def _heads(self, split: str) -> dict[str, str]:
-        return headers(METRICS, self.results, split, "generation")
+        return headers(self.metrics, self.results, split, "generation")
 
     def _comparison_lines(self) -> list[dict[str, str]]:
         """Lines of the table for sets of images that no row generated."""

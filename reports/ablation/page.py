@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +15,12 @@ from harness.data.splits import SPLITS
 from harness.evaluation import collapse, validation
 from harness.evaluation.reconstructed import DROPPED_IMAGES
 from harness.evaluation.records import heading
+from harness.experiments.experiment import Experiment
 from harness.experiments.fields import differences
 from harness.experiments.published import published
 from harness.experiments.requests import AblationRequest
 from harness.experiments.study import Ablation
+from harness.networks import flops
 from harness.store.runs import Store
 from models.variants import VARIANTS
 from reports import departures, figures, foils
@@ -34,7 +37,7 @@ from reports.provenance import Provenance
 from reports.results import Result, load, made_from, mixtures, rows_of, shared
 from reports.statistics.intervals import LEVEL
 from reports.statistics.looks import level_of_look
-from reports.tables import cell, headers, markdown, seeds_note, statuses
+from reports.tables import cell, headers, markdown, printed_only, seeds_note, statuses
 
 QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # with few images KID comes first
 INFORMATION = (
@@ -42,10 +45,22 @@ INFORMATION = (
     "active_units",
 )
 LATENTS = ("probe", "probe_mean", "knn", "effective_rank", "isotropy", "shuffled_error", "dropped_token")
+CODES = ("code_use", "code_perplexity")
 PAPER = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim"}
 DIFFERENCES = ("rfd", "psnr", "probe", "active_units")
 DIFFERENCES_OF_GENERATION = ("gfd", "classifier_score")
 SHOWN = 5  # reconstructions of each validation split in the figure
+
+
+def name_of_paper(metric: str) -> str:
+    """The head of the column with the paper's numbers for a metric of ours."""
+    return {"rfid": "paper rFID"}.get(PAPER[metric], f"paper {PAPER[metric].upper()}")
+
+
+def bits(experiment: Experiment) -> str:
+    """How many bits the latents of an image have if they are codes."""
+    codes = experiment.tokenizer.codes
+    return f"{experiment.latents.tokens * math.log2(codes.codes):.0f}" if codes.on else "–"
 
 
 def write(request: AblationRequest, store: Store, out: Path) -> str:
@@ -174,6 +189,24 @@ class Page:
             )
         return markdown(lines)
 
+    def budget_table(self) -> str:
+        """The table of what every row has to work with: latents, weights, floating-point operations, steps."""
+        lines = []
+        for name, seeds in self.rows.items():
+            e = seeds[0].experiment
+            line = {"row": name, "latents": f"{e.latents}", "numbers": f"{e.latents.numbers}", "bits": bits(e)}
+            line["weights (millions)"] = f"{e.tokenizer_parameters / 1e6:.2f}"
+            forward = flops.of_encoder(e) + flops.of_decoder(e)
+            line["GFLOPs of an image"] = f"{forward / 1e9:.3g}"
+            line["steps x images"] = f"{e.training.steps} x {e.training.batch_images}"
+            line["TFLOPs of its training"] = f"{flops.tokenizer_training(e) / 1e12:.3g}"
+            if e.generator.on:
+                g = e.generator.training
+                line["generator: steps x images"] = f"{g.steps} x {g.batch_images}"
+                line["TFLOPs of the generator's"] = f"{flops.generator_training(e) / 1e12:.3g}"
+            lines.append(line)
+        return markdown(lines)
+
     def _run_keys(self, seeds: list[Result]) -> str:
         """The keys of the runs for `harness.generate` and `harness.reconstruct`."""
         stage = "generation" if seeds[0].experiment.generator.on else "evaluation"
@@ -189,11 +222,11 @@ class Page:
             for metric in QUALITY:
                 line[heads[metric]] = cell(seeds, metric, split)
                 if paper and metric in PAPER and split == "val":
-                    column = {"rfid": "paper rFID"}.get(PAPER[metric], f"paper {PAPER[metric].upper()}")
-                    line[column] = of_paper.get(PAPER[metric]) or "–"
+                    line[name_of_paper(metric)] = of_paper.get(PAPER[metric]) or "–"
             line["status"] = statuses(seeds)
             lines.append(line)
-        return markdown(lines + foils.lines(self.results, heads, split))
+        columns = {PAPER[m]: name_of_paper(m) for m in QUALITY if m in PAPER} if split == "val" else {}
+        return markdown(lines + foils.lines(self.results, heads, split) + printed_only(self.study, columns))
 
     def information_table(self) -> str:
         """The table of information in the latents, with the KL of a linear-Gaussian model as a reference."""
@@ -201,7 +234,8 @@ class Page:
 
     def latents_table(self) -> str:
         """The table of classifiers on the latents, of their spread, and of the decoder's dependence on them."""
-        return self._table(LATENTS)
+        coded = any(r.experiment.tokenizer.codes.on or r.experiment.tokenizer.soft_codes.on for r in self.results)
+        return self._table(LATENTS + CODES if coded else LATENTS)
 
     def _table(self, metrics: Sequence[str]) -> str:
         lines = []

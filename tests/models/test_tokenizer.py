@@ -37,7 +37,7 @@ def test_shapes(variant):
             assert numbers.shape == (BATCH, form.tokens, form.channels)
             assert numbers.dtype == torch.float32
     assert (posterior.log_variance is not None) == config.gaussian.on
-    assert (posterior.codes is not None) == config.codes.on
+    assert (posterior.codes is not None) == (config.codes.on or config.soft_codes.on)
     assert form.numbers == config.numbers
     assert form.side is None or form.side**2 == form.tokens
     assert tokenizer.decode(posterior.mean).shape == (BATCH, 3, SIDE, SIDE)
