@@ -19,7 +19,7 @@ study = Ablation(
         Row("MacTok-128 + FT", "mactok", base="MacTok-128", published="MacTok-128 + FT"),
     ),
     notes=(
-        "`128` stands for the scale's number of tokens, `64` for half of it. Fine-tuning leaves the latents as they are.",
+        "`128` stands for the scale's number of tokens, `64` for half of it. Fine-tuning leaves the latents alone.",
     ),
     claims=(
         *(

@@ -8,6 +8,7 @@ from harness import cli
 
 COMMANDS = {
     "harness.ablate STUDY": "run the missing stages of an ablation and write its report",
+    "harness.everything": "run every study, cheapest first (the same as harness.ablate all)",
     "harness.sweep SWEEP": "search a space for the best value of an objective, and write its report",
     "harness.status [STUDY]": "show how far every stage is, and what went wrong",
     "harness.cancel STUDY": "end the jobs of a study, after listing them and asking",

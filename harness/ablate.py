@@ -22,6 +22,10 @@ from harness.system.processes import leading, world_size
 
 
 def main(arguments: Sequence[str]) -> int:
+    if "all" in arguments:
+        from harness import everything
+
+        return everything.main(arguments)
     parser = cli.parser("ablate")
     cli.add_study(parser)
     cli.add_execution(parser)

@@ -395,6 +395,7 @@ def listing() -> str:
         "sweeps": _studies(Sweep),
         "scales": {name: known.about for name, known in SCALES.items()},
         "variants": {name: variant.about for name, variant in VARIANTS.items()},
+        "tokenizers": {name: plugins.summary("models.tokenizers", name) for name in plugins.names("models.tokenizers")},
         "generators": {name: plugins.summary("models.generators", name) for name in plugins.names("models.generators")},
         "data sets": _abouts("harness.data.sets", "data set"),
         "metrics": _abouts("harness.evaluation.metrics", "metric"),

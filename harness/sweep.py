@@ -33,6 +33,15 @@ from harness.system import paths, plugins
 from harness.system.errors import Mistake
 from harness.system.processes import world_size
 
+DEFAULTS: dict[str, object] = {
+    "objective": "",
+    "space": [],
+    "sampler": None,
+    "pruner": "none",
+    "trials": None,
+    "storage": None,
+}
+
 
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("sweep")

@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tabulate import tabulate
 
@@ -86,6 +87,20 @@ def plan_table(planned: list[Task], labels: dict[Task, str], store: Store, clust
     if warnings := list(_warnings(kinds, pace)):
         parts.append("\n".join(warnings))
     return "\n\n".join([*parts, _total(len(planned), kinds, store, known, unit, pace)])
+
+
+class Price(NamedTuple):
+    """The missing tasks of a plan, their model FLOPs, and their GPU-hours."""
+
+    missing: int
+    flops: float
+    gpu_hours: float
+
+
+def price(planned: list[Task], store: Store, pace: Pace) -> Price:
+    """What is missing of a plan, and what it costs."""
+    kinds = _kinds([t for t in planned if t.run_in(store).state not in FINAL], Cluster())
+    return Price(sum(len(k.tasks) for k in kinds), sum(k.flops for k in kinds), _gpu_hours(kinds, pace))
 
 
 def require_gpu_hours(waiting: list[Task], pace: Pace, limit: float | None, times: int = 1) -> None:

@@ -137,6 +137,26 @@ class Page:
         return summary(self.rulings) + looks
 
     @property
+    def answer(self) -> str:
+        """The page in one line: how many claims are decided, or else which rows are best."""
+        if told := self.claims_summary():
+            return told
+        main = [("rfd", "val", "evaluation")]
+        main += [("gfd", self.generation.main_set, "generation")] if self.generation else []
+        return "; ".join(filter(None, (self._best(*of) for of in main))) or "no row is finished"
+
+    def _best(self, metric: str, split: str, stage: str) -> str:
+        means = {}
+        for name, seeds in self.rows.items():
+            values = [v.value for r in seeds if (v := r.value(metric, split, stage)) is not None]
+            if values:
+                means[name] = sum(values) / len(values)
+        if not means:
+            return ""
+        best = min(means, key=lambda name: means[name])
+        return f"lowest {headers([metric], self.results, split, stage)[metric].removesuffix(' ↓')}: {best}"
+
+    @property
     def legends(self) -> dict[str, str]:
         """The legends below the tables of differences and claims."""
         return {"differences": LEGEND, "claims": table.EXPLAINED}

@@ -75,6 +75,7 @@ def test_everything_that_can_be_named_is_listed():
         "harness.evaluation.metrics",
         "harness.stages",
         "models.generators",
+        "models.tokenizers",
     ):
         for name in plugins.names(package):
             assert f"  {name} " in done.stdout, name

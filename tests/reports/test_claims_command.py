@@ -100,7 +100,7 @@ def test_a_table_a_study(tmp_path, capsys):
 MISTAKES = {
     "no store": (["--runs", "nowhere"], "no store at nowhere"),
     "study": (["tabel5"], "Did you mean 'table5'.*Choices: .*table6b"),
-    "another study": (["table5", "table9"], "unknown study 'table9'.*Choices: "),
+    "another study": (["table5", "table10"], "unknown study 'table10'.*Choices: "),
     "scale": (["--scale", "tinny"], "Did you mean 'tiny'.*Choices: smoke, tiny"),
     "data": (["--data", "embeded"], "Did you mean 'embedded'"),
     "option": (["--jsn"], "Did you mean '--json'"),
@@ -251,7 +251,7 @@ def test_the_grid_of_a_sweep_is_judged_where_it_is_all_there(tmp_path, capsys):
 
 
 def test_fields_of_rows_are_multiples_of_what_the_data_and_the_scale_say():
-    request = AblationRequest("table3", STUDIES["table3"], scale("tiny"))
+    request = AblationRequest("table3", STUDIES["table3"], scale("tiny"), rows=("MacTok-128", "MacTok-64"))
     (full,), (half,) = request.experiments().values()
     assert full.tokenizer.tokens == 2 * half.tokenizer.tokens == scale("tiny").experiment.tokenizer.tokens
     request = dataclasses.replace(request, fields=(("training.steps", "900"),))

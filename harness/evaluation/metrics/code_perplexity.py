@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from harness.evaluation import collapse
 from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
@@ -20,8 +18,8 @@ def measure(m: Reconstructed) -> Value | None:
     counts = collapse.code_counts(m)
     if counts is None:
         return None
-    p = counts.double() / counts.sum()
-    return Value(torch.special.entr(p).sum().exp().item(), len(m.posterior.mean))
+    p = counts[counts > 0].double() / counts.sum()
+    return Value((-p * p.log()).sum().exp().item(), len(m.posterior.mean))
 
 
 def protocol(m: Reconstructed) -> str:

@@ -1,0 +1,105 @@
+"""`python -m harness.everything`: runs the missing stages of every study, cheapest first, and links their pages."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tabulate import tabulate
+
+from harness import ablate, cli, sweep
+from harness.experiments.requests import AblationRequest, SweepRequest, study_called
+from harness.experiments.sweep import Sweep
+from harness.planning.costs import plan_table, price, require_gpu_hours
+from harness.planning.plan import Plan, plan_of
+from harness.planning.task import Task
+from harness.store.runs import Store
+from harness.system import paths, plugins
+from harness.system.errors import Mistake
+from harness.system.processes import world_size
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A study, its request, its plan, and how often the plan is needed."""
+
+    name: str
+    request: AblationRequest | SweepRequest
+    plan: Plan
+    times: int
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = cli.parser("everything")
+    cli.add_study(parser)
+    cli.add_execution(parser)
+    cli.add_price(parser)
+    options = parser.parse_args(arguments)
+    if options.study not in (None, "all") or options.rows:
+        raise Mistake("all studies run with all their rows: --scale, --data, --seeds and --set are for all of them")
+    if world_size() > 1:
+        raise Mistake("all studies do not run under torchrun: cluster.toml gives jobs several processes")
+    words = [word for word in arguments if word != "all"]
+    run_options, pace, store = cli.options_of(options), cli.pace_of(options), Store(options.runs)
+    studies = sorted(
+        (_planned(name, options) for name in _names()),
+        key=lambda study: price(study.plan.tasks, store, pace).flops * study.times,
+    )
+    union: dict[Task, str] = {}
+    for study in studies:
+        for t in study.plan.tasks:
+            union[t] = f"{union[t]}, {study.name}" if t in union else study.name
+    lines = []
+    for study in studies:
+        own = price(study.plan.tasks, store, pace)
+        lines.append((study.name, len(study.plan.tasks), own.missing, f"{own.gpu_hours:.3g}", study.times))
+    heads = ("study", "stages", "missing", f"GPU-hours on one {pace}", "times")
+    print(f"{tabulate(lines, headers=heads, disable_numparse=True)}\n\nStages that studies share are made once.")
+    if options.dry_run:
+        print(f"\n{plan_table(list(union), union, store, run_options.cluster, pace)}")
+    require_gpu_hours(run_options.to_run(list(union), store), pace, options.max_gpu_hours)
+    if options.dry_run:
+        return 0
+    paths.make_folders(options.runs, options.out)
+
+    failed = [study.name for study in studies if _runs(study, words) != 0]
+    from reports import index
+
+    print(index.write([study.request for study in studies], store, options.out))
+    for name in failed:
+        print(f"{name}: not all of it is done, see above", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _names() -> list[str]:
+    """The names of all studies but those without a space of their own, and views of another study's rows."""
+    known = {name: study_called(name) for name in plugins.names("ablations")}
+    return [name for name, study in known.items() if not isinstance(study, Sweep) or study.space]
+
+
+def _planned(name: str, options: argparse.Namespace) -> Planned:
+    own = argparse.Namespace(**vars(options) | {"study": name, "rows": None})
+    if isinstance(study_called(name), Sweep):
+        own = argparse.Namespace(**vars(own) | sweep.DEFAULTS)
+        request = sweep.request_of(own)
+        return Planned(name, request, *sweep.plan_ahead(request, sweep.search_of(own, request, Store(own.runs))))
+    made = cli.request_of(own)
+    assert isinstance(made, AblationRequest)
+    return Planned(name, made, plan_of(made), 1)
+
+
+def _runs(study: Planned, words: Sequence[str]) -> int:
+    """Runs one study, as its own command would; a mistake in it does not keep the others from running."""
+    print(f"\n== {study.name}: {study.request.study.title}", flush=True)
+    command = sweep if isinstance(study.request, SweepRequest) else ablate
+    try:
+        return command.main([study.name, *words])
+    except Mistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    cli.run(main)
