@@ -124,6 +124,7 @@ class Generator:
     `label_dropout` is the probability that the class of an image is hidden, which guidance needs. `qk_norm`: queries
     and keys are normalised, in generators that support it. `logit_normal`: times are drawn from the logistic of
     N(0, 1), else uniformly. `direction_weight` is the weight of 1 - cos(v, target), added to the squared error.
+    `path` from data to noise: None is the linear one. `target` is what the network predicts: None is the velocity.
     """
 
     size: Transformer
@@ -134,6 +135,8 @@ class Generator:
     qk_norm: bool = False
     logit_normal: bool = False
     direction_weight: Weight | None = None
+    path: Literal["gvp", "vp"] | None = None
+    target: Literal["noise", "score"] | None = None
     repa: Repa = Repa()
 
     @property
@@ -195,14 +198,19 @@ class Sampling:
 
     `curve_images` is the number of images for each point of gFD over the generator's training. `labels`: classes in
     equal shares, or drawn for every image; papers rarely say which, and at 50,000 images it changes gFID by 0.1.
-    `time_shift` s maps the sampler's times t, which have equal steps, to s t / (1 + (s - 1) t); s above 1 moves them
-    towards the noise.
+    `diffusion` is the coefficient of a stochastic sampler: None is sigma, as papers print it; the released code of SiT,
+    REPA and SoftVQ-VAE has `twice_sigma`. `last_step` is the length of the last step, which then follows the drift
+    without noise, as in released code (0.04); None: equal steps, and the last follows the ODE. `dopri5` chooses its
+    steps by their errors, and takes at most `steps`. `time_shift` s maps the sampler's times t, which have equal steps,
+    to s t / (1 + (s - 1) t); s above 1 moves them towards the noise.
     """
 
     images: Annotated[Several, Field(le=1_000_000)]  # the guidance search takes later images of each class
     curve_images: Several
-    sampler: Literal["euler", "heun", "euler_maruyama"] = "euler_maruyama"
+    sampler: Literal["euler", "heun", "euler_maruyama", "sde_heun", "dopri5"] = "euler_maruyama"
     steps: Steps = 250
+    diffusion: Literal["twice_sigma", "constant", "decreasing", "increasing_decreasing"] | None = None
+    last_step: Annotated[float, Field(gt=0, lt=1)] | None = None
     labels: Literal["balanced", "random"] = "balanced"
     time_shift: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 

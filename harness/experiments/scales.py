@@ -151,7 +151,15 @@ PAPER256 = Experiment(
         ),
     ),
     guidance=Guidance(scales=(2.3,), intervals=((0.0, 0.7),), search_images=10_000),
-    sampling=Sampling(images=50_000, curve_images=10_000, sampler="euler_maruyama", steps=250, labels="random"),
+    sampling=Sampling(
+        images=50_000,
+        curve_images=10_000,
+        sampler="euler_maruyama",
+        steps=250,
+        labels="random",
+        diffusion="twice_sigma",  # what the published numbers were drawn with, not what the papers print
+        last_step=0.04,
+    ),
 )
 PAPER512 = with_fields(
     PAPER256,

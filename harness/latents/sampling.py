@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.experiments.experiment import Experiment, Guide, Sampling
+from harness.experiments.experiment import Experiment, Generator, Guide, Sampling
 from harness.latents.sample_plan import SAMPLES
 from harness.latents.statistics import LatentStatistics, load_statistics
 from harness.networks import weights
@@ -22,8 +22,10 @@ from harness.store.runs import Run
 from harness.system.files import fingerprint, read_json, replacing, write_json
 from harness.system.machine import Machine
 from harness.system.randomness import Chosen, Draws
+from models.flows.flow import LINEAR
 from models.flows.guidance import guided
-from models.flows.samplers import SAMPLERS, times
+from models.flows.paths import Flow
+from models.flows.samplers import SAMPLERS, STOCHASTIC, Sde, times
 
 BATCH = 256
 PART = 1024  # images in a file; a multiple of BATCH, so that the batches do not depend on it
@@ -72,9 +74,11 @@ class Source:
         sampling = self.experiment.sampling
         y = self.machine.put(self.labels(indices))
         noise = Noise(self.experiment.seed_of_samples, indices, shape(self.experiment), self.machine.device)
-        velocity = guided(self.network, y, self.classes, guide.scale, (guide.low, guide.high))
+        flow = flow_of(self.experiment.generator)
+        velocity = guided(self.network, y, self.classes, guide.scale, (guide.low, guide.high), flow)
+        sde = Sde(flow, sampling.diffusion or "sigma", sampling.last_step is not None)
         with self.machine.autocast():
-            return SAMPLERS[sampling.sampler](velocity, noise(), times_of(sampling), noise).cpu()
+            return SAMPLERS[sampling.sampler](velocity, noise(), times_of(sampling, flow), noise, sde).cpu()
 
     def labels(self, indices: Sequence[int]) -> Tensor:
         """The classes (n,) of images: i mod C, or drawn from (seed, i)."""
@@ -93,9 +97,16 @@ def load(experiment: Experiment, runs: dict[str, Run], machine: Machine, name: s
     return Source(experiment, network, load_statistics(runs["latents"]), classes, machine)
 
 
-def times_of(sampling: Sampling) -> list[float]:
+def flow_of(generator: Generator) -> Flow:
+    """The path of a generator, and what its network predicts."""
+    return Flow(generator.path or "linear", generator.target or "velocity")
+
+
+def times_of(sampling: Sampling, flow: Flow = LINEAR) -> list[float]:
     """The times at which the steps of a sampler begin and end."""
-    return times(sampling.steps, sampling.time_shift or 1.0)
+    low, high = flow.ends(training=False)
+    equal = times(sampling.steps, sampling.time_shift or 1.0, sampling.last_step)
+    return equal if (low, high) == (0.0, 1.0) else [low + t * (high - low) for t in equal]
 
 
 def how(experiment: Experiment, guide: Guide) -> str:
@@ -104,6 +115,13 @@ def how(experiment: Experiment, guide: Guide) -> str:
     guided_by = f"guidance {guide}" if guide.scale != 1 else "no guidance"
     labels = {"balanced": "classes in equal shares", "random": "classes drawn at random"}[sampling.labels]
     shifted = f" of time shift {sampling.time_shift:g}" if sampling.time_shift is not None else ""
+    if sampling.sampler in STOCHASTIC and sampling.diffusion is not None:
+        shifted += f", diffusion {sampling.diffusion.replace('_', ' ')}"
+    if sampling.last_step is not None:
+        shifted += f", a last step of {sampling.last_step:g} along the drift"
+    generator = experiment.generator
+    if generator.path is not None or generator.target is not None:
+        shifted += f", {generator.path or 'linear'} path, network of the {generator.target or 'velocity'}"
     return f"{sampling.sampler}, {sampling.steps} steps{shifted}, {guided_by}, {labels}"
 
 

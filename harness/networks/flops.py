@@ -212,10 +212,19 @@ def generator_training(experiment: Experiment) -> float:
 
 def evaluations(sampling: Sampling, guide: Guide = UNGUIDED) -> int:
     """Evaluations of the network for one image: two inside the guide's interval, with and without the class."""
-    remaining = [*range(sampling.steps, 0, -1), *(range(sampling.steps) if sampling.sampler == "heun" else ())]
-    times = [count / sampling.steps for count in remaining]
+    steps, last = sampling.steps, sampling.last_step
+    begun = [count / steps for count in range(steps, 0, -1)]
+    if last is not None:
+        begun = [last + (1 - last) * count / max(1, steps - 1) for count in range(steps - 1, -1, -1)]
+    ended = [*begun[1:], 0.0]
+    if sampling.sampler == "dopri5":  # at most: seven evaluations a step, and one at the end
+        begun = [*begun * 7, 0.0]
+    if sampling.sampler in ("heun", "sde_heun"):
+        begun += ended if sampling.sampler == "heun" else ended[:-1]
     s = sampling.time_shift or 1.0
-    shifted = [s * t / (1 - t + s * t) for t in times]
+    shifted = [s * t / (1 - t + s * t) for t in begun]
+    if sampling.sampler == "dopri5" and guide.scale != 1:  # the interval is not known beforehand
+        return 3 * len(shifted)
     return sum(2 if guide.scale != 1 and guide.low <= t <= guide.high else 1 for t in shifted)
 
 

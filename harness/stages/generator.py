@@ -65,12 +65,14 @@ def batches(experiment: Experiment) -> tuple[int, ...]:
 def run(work: Work) -> Outcome:
     import numpy as np
 
+    from harness.latents.sampling import flow_of
     from harness.latents.shards import Latents
     from harness.networks import weights
     from harness.system.randomness import seeded
     from harness.training.batches import Order
     from harness.training.loop import Learner, train
     from models.flows import flow
+    from models.flows.paths import TARGETS
 
     experiment, machine, training = work.experiment, work.machine, work.experiment.generator.training
     generator, data = experiment.generator, work.inputs["data"]
@@ -83,7 +85,7 @@ def run(work: Work) -> Outcome:
         repa = teacher.repa() if teacher else None
     direction = generator.direction_weight is not None
     objective = flow.VelocityObjective(
-        network, generator.label_dropout, classes, generator.logit_normal, direction, repa
+        network, generator.label_dropout, classes, generator.logit_normal, direction, repa, flow_of(generator)
     ).to(machine.device)
 
     def batch(step: int, part: Part) -> dict[str, Any]:
@@ -91,7 +93,11 @@ def run(work: Work) -> Outcome:
         features = teacher.features(step, part) if teacher else None
         return {"x_0": x_0, "y": y, "draws": order.draws(step, part), "teacher": features}
 
-    factors = {"velocity": 1.0, "direction": generator.direction_weight or 0.0, "repa": generator.repa.weight}
+    factors = {
+        **dict.fromkeys(TARGETS, 1.0),
+        "direction": generator.direction_weight or 0.0,
+        "repa": generator.repa.weight,
+    }
     learner = Learner(
         objective=objective,
         averaged=network,
@@ -136,6 +142,7 @@ def _validation(work: Work) -> Any:
     import numpy as np
     import torch
 
+    from harness.latents.sampling import flow_of
     from harness.latents.shards import Latents
     from harness.system.randomness import Draws
     from models.flows import flow
@@ -143,6 +150,7 @@ def _validation(work: Work) -> Any:
     labels = np.load(work.inputs["data"].file("val_labels.npy"))
     latents = Latents(work.inputs["latents"], "val", labels, work.machine.device)
     draws = Draws(work.experiment.seed_of_generator, "generator validation", 0, work.machine.device)
+    path = flow_of(work.experiment.generator)
     indices = torch.arange(min(VALIDATION_IMAGES, len(labels)))
     noise = draws.normal("latents", len(indices), *latents.shape[2:])
     x_0, y = latents.at(indices, torch.zeros_like(indices), noise)
@@ -150,6 +158,6 @@ def _validation(work: Work) -> Any:
     @torch.no_grad()
     def validate(network: torch.nn.Module) -> dict[str, float]:
         with work.machine.autocast():
-            return {"val/velocity": flow.loss(network, x_0, y, draws).item()}
+            return {"val/velocity": flow.loss(network, x_0, y, draws, path).item()}
 
     return validate

@@ -38,6 +38,8 @@ def config(experiment: Experiment) -> dict[str, Any]:
         "sampler": experiment.sampling.sampler,
         "steps": experiment.sampling.steps,
         "time_shift": experiment.sampling.time_shift,
+        "diffusion": experiment.sampling.diffusion,
+        "last_step": experiment.sampling.last_step,
         "labels": experiment.sampling.labels,
         "metrics_px": experiment.evaluation.side_px,
         "measure": experiment.evaluation.measure,

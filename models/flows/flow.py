@@ -1,4 +1,4 @@
-"""Flow matching on the linear path: x_t = (1 - t) x_0 + t eps, velocity v = eps - x_0 (Lipman et al. 2023)."""
+"""The objective of generators: flow matching, by default on the linear path (Lipman et al. 2023)."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.config import Alignment
+from models.flows.paths import Flow
 from models.objectives.alignment import AlignmentLoss, Features
 from models.objectives.loss_terms import Loss
 from models.objectives.masking import Draws
 
+LINEAR = Flow()
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]  # v of (x_t, t, y)
-Velocity = Callable[[Tensor, float], Tensor]  # v of (x_t, t), for fixed classes
+Velocity = Callable[[Tensor, float | Tensor], Tensor]  # v of (x_t, t), for fixed classes; t is one, or (B,)
 
 
-def x_at(x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-    """x_t of latents x_0 and noise eps (B, L, Z) at times t (B,)."""
-    t = t[:, None, None]
-    return (1 - t) * x_0 + t * eps
+def loss(network: Network, x_0: Tensor, y: Tensor, draws: Draws, flow: Flow = LINEAR) -> Tensor:
+    """Mean squared error of the velocity at t ~ U[0, 1), whatever the network predicts."""
+    eps, t = draws.normal("noise", *x_0.shape), between(draws.uniform("time", len(x_0)), flow.ends(training=False))
+    x_t = flow.x_at(x_0, eps, t)
+    v = flow.velocity(network(x_t, t, y), x_t, t[:, None, None])
+    return (v - flow.velocity_at(x_0, eps, t)).square().mean()
 
 
-def score(x_t: Tensor, v: Tensor, t: float) -> Tensor:
-    """The gradient of log p_t at x_t, for t > 0, from the velocity v at x_t: -E[eps | x_t] / t."""
-    return -(x_t + (1 - t) * v) / t
-
-
-def loss(network: Network, x_0: Tensor, y: Tensor, draws: Draws) -> Tensor:
-    """Mean squared error of the velocity at t ~ U[0, 1)."""
-    eps, t = draws.normal("noise", *x_0.shape), draws.uniform("time", len(x_0))
-    return (network(x_at(x_0, eps, t), t, y) - (eps - x_0)).square().mean()
+def between(t: Tensor, ends: tuple[float, float]) -> Tensor:
+    """Times in [0, 1], mapped to those between two ends."""
+    low, high = ends
+    return t if ends == (0.0, 1.0) else low + t * (high - low)
 
 
 def dropped(y: Tensor, share: float, classes: int, draws: Draws) -> Tensor:
@@ -60,8 +59,10 @@ class Repa(nn.Module):
 class VelocityObjective(nn.Module):
     """The objective of a generator; its network gets the class with probability 1 - `label_dropout`.
 
-    Times t ~ U[0, 1) or, with `logit_normal`, the logistic of N(0, 1), which favours the middle (Esser et al. 2024).
-    Terms, before their weights: `velocity`, the squared error as a mean over tokens and channels; if enabled,
+    `flow` has the path and what the network predicts. Times t ~ U[0, 1) or, with `logit_normal`, the logistic of
+    N(0, 1), which favours the middle (Esser et al. 2024).
+    Terms, before their weights: the name of what is predicted (`velocity`),
+    the squared error as a mean over tokens and channels; if enabled,
     `direction`, 1 - cos(v, target) over the channels of a token, mean over tokens (Yao et al. 2025), and `repa`.
     """
 
@@ -73,19 +74,21 @@ class VelocityObjective(nn.Module):
         logit_normal: bool = False,
         direction: bool = False,
         repa: Repa | None = None,
+        flow: Flow = LINEAR,
     ):
         super().__init__()
         self.network, self.label_dropout, self.classes = network, label_dropout, classes
-        self.logit_normal, self.direction, self.repa = logit_normal, direction, repa
+        self.logit_normal, self.direction, self.repa, self.flow = logit_normal, direction, repa, flow
 
     def forward(self, x_0: Tensor, y: Tensor, draws: Draws, teacher: Features | None = None) -> Loss:
         """The terms for latents x_0 (B, L, Z) of classes y (B,); `repa` needs the teacher's features."""
         y = dropped(y, self.label_dropout, self.classes, draws)
         eps, t = draws.normal("noise", *x_0.shape), self.times(len(x_0), draws)
-        v, hidden = self.network.read(x_at(x_0, eps, t), t, y, self.repa.depth if self.repa else 0)  # type: ignore[operator]
-        target = eps - x_0
-        terms = {"velocity": (v - target).square().mean()}
+        x_t = self.flow.x_at(x_0, eps, t)
+        predicted, hidden = self.network.read(x_t, t, y, self.repa.depth if self.repa else 0)  # type: ignore[operator]
+        terms = {self.flow.target: self.flow.error(predicted, x_0, eps, t).square().mean()}
         if self.direction:
+            v, target = self.flow.velocity(predicted, x_t, t[:, None, None]), self.flow.velocity_at(x_0, eps, t)
             terms["direction"] = 1 - functional.cosine_similarity(v, target, dim=-1).mean()
         if self.repa:
             assert teacher is not None, "REPA needs a teacher"
@@ -94,4 +97,5 @@ class VelocityObjective(nn.Module):
 
     def times(self, batch: int, draws: Draws) -> Tensor:
         """Random times t (B,)."""
-        return draws.normal("time", batch).sigmoid() if self.logit_normal else draws.uniform("time", batch)
+        t = draws.normal("time", batch).sigmoid() if self.logit_normal else draws.uniform("time", batch)
+        return between(t, self.flow.ends(training=True))

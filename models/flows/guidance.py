@@ -1,26 +1,47 @@
-"""Guidance: sampling from a generator with more weight on the class."""
+"""Guidance: sampling from a generator with more weight on the class, or away from a worse generator."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from models.flows.flow import Network, Velocity
+from models.flows.flow import LINEAR, Network, Velocity
+from models.flows.paths import Flow
 
 
-def guided(network: Network, y: Tensor, classes: int, w: float, interval: tuple[float, float]) -> Velocity:
+def guided(
+    network: Network,
+    y: Tensor,
+    classes: int,
+    w: float,
+    interval: tuple[float, float],
+    flow: Flow = LINEAR,
+    worse: Network | None = None,
+) -> Velocity:
     """Classifier-free guidance on all channels (Ho & Salimans 2022): v_0 + w (v_y - v_0), v_0 without a class.
 
-    Applies only for t in `interval` (Kynkäänniemi et al. 2024). For other t, and for w = 1, only v_y is computed.
+    Applies only for t in `interval` (Kynkäänniemi et al. 2024). For other t, and for w = 1, only v_y is computed. With
+    a `worse` network, v_0 is its velocity for the class (autoguidance: Karras et al. 2024).
     """
     low, high = interval
 
-    def velocity(x_t: Tensor, t: float) -> Tensor:
-        times = torch.full((len(x_t),), t, device=x_t.device)
-        if w == 1 or not low <= t <= high:
-            return network(x_t, times, y)
-        both = network(x_t.repeat(2, 1, 1), times.repeat(2), torch.cat([y, torch.full_like(y, classes)]))
-        v_y, v_0 = both.chunk(2)
+    def velocity(x_t: Tensor, t: float | Tensor) -> Tensor:
+        times = t if isinstance(t, Tensor) else torch.full((len(x_t),), t, device=x_t.device)
+        if isinstance(t, Tensor):  # times of samples differ
+            t = t.float()
+            inside = ((t >= low) & (t <= high))[:, None, None]
+            plain = network(x_t, times, y)
+            predicted = plain if w == 1 else torch.where(inside, _predicted(x_t, times), plain)
+            return flow.velocity(predicted, x_t, t[:, None, None])
+        predicted = _predicted(x_t, times) if w != 1 and low <= t <= high else network(x_t, times, y)
+        return flow.velocity(predicted, x_t, t)
+
+    def _predicted(x_t: Tensor, times: Tensor) -> Tensor:
+        if worse is not None:
+            v_y, v_0 = network(x_t, times, y), worse(x_t, times, y)
+        else:
+            both = network(x_t.repeat(2, 1, 1), times.repeat(2), torch.cat([y, torch.full_like(y, classes)]))
+            v_y, v_0 = both.chunk(2)
         return v_0 + w * (v_y - v_0)
 
     return velocity

@@ -58,7 +58,7 @@ def test_values_may_be_text_and_are_typed():
         ("guidance.scales", "1.5,0.5", "greater than or equal to 1"),
         ("guidance.scales", "", "valid number"),
         ("sampling.steps", "0", "greater than or equal to 1"),
-        ("sampling.sampler", "dopri5", "'euler', 'heun' or 'euler_maruyama'"),
+        ("sampling.sampler", "ode", "'euler', 'heun', 'euler_maruyama', 'sde_heun' or 'dopri5'"),
     ],
 )
 def test_what_cannot_be_is_one_clear_line(path, value, words):
@@ -105,7 +105,8 @@ def test_every_field_that_has_an_influence_changes_some_key_but_the_label():
     absent = {"evaluation.measure": "dinov2", "generator.direction_weight": 1.0, "sampling.time_shift": 2.0}
     absent |= {"generator_seed": 5, "sampling_seed": 6, "tokenizer.masking.min_ratio": 0.1}
     absent |= {f"tokenizer.{name}": 0.2 for name in ("masking.deviation", "gaussian.free_nats")}
-    absent |= {"tokenizer.gaussian.committed_nats": 0.2}
+    absent |= {"tokenizer.gaussian.committed_nats": 0.2, "generator.path": "gvp", "generator.target": "noise"}
+    absent |= {"sampling.diffusion": "twice_sigma", "sampling.last_step": 0.04}
     skipped = {"tokenizer.name", "scale", "data.argument", "data.name", "data.crop", "data.unreadable", "teacher"}
     for path, value in flat(before, active_only=True).items():
         if path in skipped or isinstance(value, str):

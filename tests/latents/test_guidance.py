@@ -185,7 +185,7 @@ def test_the_search_shares_no_noise_and_no_label_draws_with_what_is_judged(searc
         ("guidance.search_images", "1", "greater than or equal to 16"),
         ("guidance.search_images", "20", "has no influence"),
         ("sampling.steps", "0", "greater than or equal to 1"),
-        ("sampling.sampler", "eulr", "'euler', 'heun' or 'euler_maruyama'"),
+        ("sampling.sampler", "eulr", "'euler_maruyama', 'sde_heun' or 'dopri5'"),
         ("sampling.images", "0", "greater than or equal to 16"),
     ],
 )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from harness.system.plugins import load, names
 from harness.system.randomness import Draws
 from models.config import Transformer
-from models.flows.flow import Network, Repa, VelocityObjective, dropped, loss, x_at
+from models.flows.flow import LINEAR, Network, Repa, VelocityObjective, dropped, loss
 from models.flows.guidance import guided
 from models.flows.samplers import euler, times
 from models.forms import Latents
@@ -32,7 +32,7 @@ SHAPE = (6, 5, 7)  # more than three channels, and every axis of its own length
 
 def test_the_path_runs_from_data_to_noise_at_a_time_of_each_item():
     x_0, eps = (DRAWS.normal(name, 3, 5, 7) for name in ("data", "noise"))
-    x_t = x_at(x_0, eps, torch.tensor([0.0, 1.0, 0.25]))
+    x_t = LINEAR.x_at(x_0, eps, torch.tensor([0.0, 1.0, 0.25]))
     assert torch.equal(x_t[0], x_0[0])
     assert torch.equal(x_t[1], eps[1])
     torch.testing.assert_close(x_t[2], 0.75 * x_0[2] + 0.25 * eps[2])

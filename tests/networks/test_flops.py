@@ -110,7 +110,9 @@ def test_heads_of_peers(variant, meta):
 @pytest.mark.parametrize("name", teachers.TEACHERS)
 def test_teachers(name, patches, meta):
     x = torch.empty(1, 3, 256, 256)
-    if name.startswith("efficientnet"):
+    if name == "pixels":
+        expected = 0.0
+    elif name.startswith(("efficientnet", "random")):
         net = lite(0)
         expected = counted_flops(lambda: features_of(net, x, patches))
     else:
@@ -299,7 +301,7 @@ def test_repa_trains_a_head_and_asks_a_teacher_that_is_not_cached(meta):
 
 @pytest.mark.parametrize("guide", [UNGUIDED, Guide(2.0, 0.0, 0.7), Guide(2.0, 0.3, 0.6), Guide(2.0)])
 @pytest.mark.parametrize("shift", [None, 3.0])
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "dopri5"])
 def test_drawing_counts_what_samplers_ask_of_the_network(sampler, shift, guide):
     seen = []
 
