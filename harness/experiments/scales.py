@@ -181,6 +181,11 @@ LIGHTNINGDIT_XL = {
     "generator.training.batch_images": 1024,
     "generator.training.learning_rate": 2e-4,
     "generator.training.beta2": 0.95,
+    "sampling.sampler": "euler",  # as published: its shift of 0.3 is in its time, 1 - t, and 1 / 0.3 in ours
+    "sampling.time_shift": 1 / 0.3,
+    "sampling.diffusion": None,
+    "sampling.last_step": None,
+    "guidance.intervals": ((0.0, 0.875),),  # of its times, from 0.125 on
 }
 
 

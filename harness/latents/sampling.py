@@ -22,6 +22,7 @@ from harness.store.runs import Run
 from harness.system.files import fingerprint, read_json, replacing, write_json
 from harness.system.machine import Machine
 from harness.system.randomness import Chosen, Draws
+from models import generators
 from models.flows.flow import LINEAR
 from models.flows.guidance import guided
 from models.flows.paths import Flow
@@ -74,6 +75,10 @@ class Source:
         sampling = self.experiment.sampling
         y = self.machine.put(self.labels(indices))
         noise = Noise(self.experiment.seed_of_samples, indices, shape(self.experiment), self.machine.device)
+        if self.experiment.generator.name not in generators.FLOWS:
+            with self.machine.autocast():
+                drawn: Tensor = self.network.draw(y, noise.draws, guide.scale, sampling.steps)  # type: ignore[operator]
+            return drawn.float().cpu()
         flow = flow_of(self.experiment.generator)
         velocity = guided(self.network, y, self.classes, guide.scale, (guide.low, guide.high), flow)
         sde = Sde(flow, sampling.diffusion or "sigma", sampling.last_step is not None)
@@ -111,7 +116,12 @@ def times_of(sampling: Sampling, flow: Flow = LINEAR) -> list[float]:
 
 def how(experiment: Experiment, guide: Guide) -> str:
     """The settings that draw the same latents again, in words for protocols."""
-    sampling = experiment.sampling
+    sampling, name = experiment.sampling, experiment.generator.name
+    if name not in generators.FLOWS:
+        guided_by = f"guidance {guide.scale:g}" if guide.scale != 1 else "no guidance"
+        steps = "" if name == "ar" else f", {sampling.steps} steps"
+        labels = {"balanced": "classes in equal shares", "random": "classes drawn at random"}[sampling.labels]
+        return f"generator {name}{steps}, {guided_by}, {labels}"
     guided_by = f"guidance {guide}" if guide.scale != 1 else "no guidance"
     labels = {"balanced": "classes in equal shares", "random": "classes drawn at random"}[sampling.labels]
     shifted = f" of time shift {sampling.time_shift:g}" if sampling.time_shift is not None else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from harness.data.rows import Rows
@@ -19,6 +20,7 @@ from harness.training.batches import Order
 from models.autoencoders.posterior import Posterior
 
 PARAMETERS = ("mean", "log_variance")  # of a posterior
+CODEBOOK = "codebook.npy"  # of latents that are codes
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,16 @@ class Latents:
         self.labels, self.home = Rows(labels, device), self.mean.home
         self.shape = self.mean.array.shape
         self.statistics = load_statistics(run).to(device)
+        self.run = run
 
     def __len__(self) -> int:
         return int(self.shape[0])
+
+    @property
+    def codebook(self) -> Tensor:
+        """The codes (n, Z) of which the latents are made, normalised as they are."""
+        codes = torch.from_numpy(np.load(self.run.file(CODEBOOK)))
+        return self.statistics.normalise(codes.to(self.statistics.mean.device))
 
     def batch(self, order: Order, step: int, part: Part = WHOLE) -> tuple[Tensor, Tensor]:
         """Normalised samples x_0 (B, L, Z) and classes y (B,) of a part of a step's batch."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from harness.experiments.experiment import UNGUIDED, Evaluation, Experiment, Guide, Sampling
 from harness.networks import roles, teachers
-from models import costs, tokenizers
+from models import costs, generators, tokenizers
 from models.config import SIZES, Adversarial, Alignment, Tokenizer, Transformer
 from models.forms import Latents
 
@@ -30,7 +30,7 @@ INCEPTION = 11_426_464_960  # at 299 px
 
 DINOV2 = {name: size for size, name in roles.ENCODERS.items()}
 DINOV2_PATCH = 14  # px
-TIME_FREQUENCIES = 256
+MAR_NOISES = 4  # of the head, for every token of a step
 VIT_S16 = SIZES["S"]
 
 DINO_PX, DINO_READOUTS = 224, 5
@@ -188,21 +188,17 @@ def of_teacher(experiment: Experiment) -> float:
 # Generators
 
 
-def generator(size: Transformer, tokens: int, channels: int) -> float:
-    """A generator. Embeddings of time and class and the modulations count once per image, not per token."""
-    d = size.width
-    condition = linear(1, TIME_FREQUENCIES, d) + linear(1, d, d) + linear(1, d, (6 * size.depth + 2) * d)
-    return linear(tokens, channels, d) + blocks(size, tokens) + linear(tokens, d, channels) + condition
-
-
 def of_generator(experiment: Experiment) -> float:
-    """The experiment's generator."""
-    return generator(experiment.generator.size, *experiment.latents[:2])
+    """The experiment's generator. Embeddings and modulations count once per image, not per token."""
+    g = experiment.generator
+    return generators.cost(g.name, g.size, experiment.latents, codes=experiment.tokenizer.codes.codes).flops
 
 
 def generator_training(experiment: Experiment) -> float:
     """Training of the generator with REPA's head; the teacher counts as in `tokenizer_training`."""
     g, image = experiment.generator, TRAINED * of_generator(experiment)
+    if g.name == "mar":  # its head learns from several noises
+        image += TRAINED * (MAR_NOISES - 1) * generators.head(g.size, experiment.latents).flops
     if g.repa.on:
         spec = teachers.teacher(experiment.teacher)
         image += TRAINED * head(experiment.latents.tokens, g.size.width, g.repa.hidden, spec.patch_width)
@@ -230,7 +226,13 @@ def evaluations(sampling: Sampling, guide: Guide = UNGUIDED) -> int:
 
 def drawing(experiment: Experiment, guide: Guide = UNGUIDED) -> float:
     """Drawing the latents of one image."""
-    return evaluations(experiment.sampling, guide) * of_generator(experiment)
+    g, form = experiment.generator, experiment.latents
+    if g.name in generators.FLOWS:
+        return evaluations(experiment.sampling, guide) * of_generator(experiment)
+    network, heads = generators.evaluations(g.name, form, experiment.sampling.steps)
+    extra = generators.head(g.size, form).flops
+    once = network * (of_generator(experiment) - (extra if g.name == "mar" else 0)) + heads * extra
+    return (1 if guide.scale == 1 else 2) * once
 
 
 # Measures

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.experiments.experiment import Experiment
 from harness.store.runs import Run
 from harness.system import plugins
 from harness.system.files import replacing
+from models import generators
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,7 +60,9 @@ def new_generator(experiment: Experiment, classes: int) -> nn.Module:
     """The generator of `experiment` for `classes` classes, with random weights."""
     network = plugins.load("models.generators", experiment.generator.name, "generator").Network
     generator = experiment.generator
-    options = {"qk_norm": True} if generator.qk_norm else {}  # not every generator has this option
+    options: dict[str, Any] = {"qk_norm": True} if generator.qk_norm else {}  # not every generator has this option
+    if generator.name in generators.CODED:
+        options["codes"] = experiment.tokenizer.codes.codes
     module: nn.Module = network(generator.size, experiment.latents, classes, **options)
     return module
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.experiments.experiment import Experiment, Generator
+from harness.experiments.experiment import Experiment
 from harness.networks import flops
 from harness.networks.weights import MOMENTS_OF_GENERATOR, snapshot_steps
 from harness.planning.stage import Outcome, Size, Work
@@ -14,6 +14,8 @@ from harness.training import teacher as teaching
 from models import generators
 
 if TYPE_CHECKING:
+    import torch
+
     from harness.system.randomness import Part
     from models.flows.flow import Repa
     from models.objectives.alignment import Features
@@ -32,7 +34,8 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 def size(experiment: Experiment) -> Size:
     generator = experiment.generator
     # The number of classes is unknown before the data set is built; their embeddings are small.
-    parameters = generators.parameters(generator.size, experiment.latents.channels, classes=0)
+    codes = experiment.tokenizer.codes.codes
+    parameters = generators.parameters(generator.name, generator.size, experiment.latents, 0, codes)
     snapshots = len(snapshot_steps(generator.training.steps, MOMENTS_OF_GENERATOR))
     work = flops.generator_training(experiment)
     return Size(generator.training.steps * generator.training.batch_images, 4 * snapshots * parameters, work)
@@ -40,18 +43,25 @@ def size(experiment: Experiment) -> Size:
 
 def config(experiment: Experiment) -> dict[str, Any]:
     generator = experiment.generator
-    _check(generator)
+    _check(experiment)
     teacher = teaching.online(experiment) if generator.repa.on else None
     return {"generator": generator, "teacher": teacher, "seed": experiment.seed_of_generator}
 
 
-def _check(generator: Generator) -> None:
+def _check(experiment: Experiment) -> None:
     """Raises `Mistake` for a generator that does not exist or does not support its settings."""
+    generator = experiment.generator
     name, size, known = generator.name, generator.size, plugins.names("models.generators")
     if name not in known:
         raise unknown("generator", name, known)
     if generator.qk_norm and name not in generators.QK_NORM:
         raise Mistake(f"generator {name} has no qk_norm; these have it: {', '.join(sorted(generators.QK_NORM))}")
+    if name in generators.CODED and not experiment.tokenizer.codes.on:
+        raise Mistake(f"generator {name} generates codes, and the latents of this tokenizer are none")
+    own = [n for n in ("logit_normal", "direction_weight", "path", "target") if getattr(generator, n)]
+    own += ["repa.on"] if generator.repa.on else []
+    if name not in generators.FLOWS and own:
+        raise Mistake(f"generator {name} has a law of its own, without generator.{own[0]}")
     if name in generators.ROTARY and size.width // size.heads % 2:
         raise Mistake(f"generator {name}: a head has {size.width} / {size.heads} dimensions: an even number is needed")
     if generator.repa.on and generator.repa.depth > size.depth:
@@ -84,9 +94,16 @@ def run(work: Work) -> Outcome:
         network = weights.new_generator(experiment, classes)
         repa = teacher.repa() if teacher else None
     direction = generator.direction_weight is not None
-    objective = flow.VelocityObjective(
-        network, generator.label_dropout, classes, generator.logit_normal, direction, repa, flow_of(generator)
-    ).to(machine.device)
+    objective: torch.nn.Module
+    if generator.name in generators.FLOWS:
+        objective = flow.VelocityObjective(
+            network, generator.label_dropout, classes, generator.logit_normal, direction, repa, flow_of(generator)
+        )
+    else:
+        if generator.name in generators.CODED:
+            network.get_buffer("book").copy_(latents.codebook.to("cpu"))
+        objective = flow.OwnObjective(network, generator.label_dropout, classes)
+    objective.to(machine.device)
 
     def batch(step: int, part: Part) -> dict[str, Any]:
         x_0, y = latents.batch(order, step, part)
@@ -94,7 +111,7 @@ def run(work: Work) -> Outcome:
         return {"x_0": x_0, "y": y, "draws": order.draws(step, part), "teacher": features}
 
     factors = {
-        **dict.fromkeys(TARGETS, 1.0),
+        **dict.fromkeys((*TARGETS, "cross_entropy"), 1.0),
         "direction": generator.direction_weight or 0.0,
         "repa": generator.repa.weight,
     }
@@ -150,7 +167,7 @@ def _validation(work: Work) -> Any:
     labels = np.load(work.inputs["data"].file("val_labels.npy"))
     latents = Latents(work.inputs["latents"], "val", labels, work.machine.device)
     draws = Draws(work.experiment.seed_of_generator, "generator validation", 0, work.machine.device)
-    path = flow_of(work.experiment.generator)
+    path, own = flow_of(work.experiment.generator), work.experiment.generator.name not in generators.FLOWS
     indices = torch.arange(min(VALIDATION_IMAGES, len(labels)))
     noise = draws.normal("latents", len(indices), *latents.shape[2:])
     x_0, y = latents.at(indices, torch.zeros_like(indices), noise)
@@ -158,6 +175,8 @@ def _validation(work: Work) -> Any:
     @torch.no_grad()
     def validate(network: torch.nn.Module) -> dict[str, float]:
         with work.machine.autocast():
+            if own:
+                return {f"val/{name}": value.item() for name, value in network.loss(x_0, y, draws).terms.items()}  # type: ignore[operator]
             return {"val/velocity": flow.loss(network, x_0, y, draws, path).item()}
 
     return validate

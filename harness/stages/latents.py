@@ -52,7 +52,8 @@ def config(experiment: Experiment) -> dict[str, Any]:
 
 
 def run(work: Work) -> Outcome:
-    """Writes the shards of each split (`harness.latents.shards.Shard`), and statistics.npz, (Z,) each.
+    """Writes the shards of each split (`harness.latents.shards.Shard`), and statistics.npz, (Z,) each; of
+    latents that are codes also codebook.npy.
 
     The views are the image as it is and, in `train`, its mirror image. A shard depends on its images alone, so any
     process may write it, and the shards that were finished before a stop are kept.
@@ -60,6 +61,7 @@ def run(work: Work) -> Outcome:
     import numpy as np
 
     from harness.data.splits import open_split
+    from harness.latents.shards import CODEBOOK
     from harness.latents.statistics import STATISTICS, LatentMoments
     from harness.networks import weights
     from harness.system.files import digest
@@ -92,9 +94,24 @@ def run(work: Work) -> Outcome:
             bar.update(VIEWS[shard.split] * len(shard))
     mean, std = train.statistics()
     np.savez(work.run.folder / STATISTICS, mean=mean.numpy(), std=std.numpy())
+    if work.experiment.tokenizer.codes.on:
+        np.save(work.run.folder / CODEBOOK, _codebook(network))
     if work.processes.first:
         _require(shards, work.shared)
     return Outcome(facts=work.damaged(name for images in splits.values() for name in getattr(images, "damaged", [])))
+
+
+def _codebook(network: Tokenizer) -> np.ndarray:
+    """The codes (n, Z), float32, in the form in which they are latents."""
+    import torch
+
+    from models.autoencoders.bottlenecks import Codes
+
+    assert isinstance(network.quantiser, Codes)
+    with torch.no_grad():
+        every = torch.arange(network.quantiser.count, device=next(network.parameters()).device)
+        codes: np.ndarray = network.quantiser.lookup(every).float().cpu().numpy()
+    return codes
 
 
 def _shards(split: str, images: int) -> list[Shard]:

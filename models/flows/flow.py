@@ -99,3 +99,16 @@ class VelocityObjective(nn.Module):
         """Random times t (B,)."""
         t = draws.normal("time", batch).sigmoid() if self.logit_normal else draws.uniform("time", batch)
         return between(t, self.flow.ends(training=True))
+
+
+class OwnObjective(nn.Module):
+    """The objective of a generator with a law of its own; it gets the class with probability 1 - `label_dropout`."""
+
+    def __init__(self, network: nn.Module, label_dropout: float, classes: int):
+        super().__init__()
+        self.network, self.label_dropout, self.classes = network, label_dropout, classes
+
+    def forward(self, x_0: Tensor, y: Tensor, draws: Draws, teacher: Features | None = None) -> Loss:
+        """The terms for latents x_0 (B, L, Z) of classes y (B,)."""
+        terms: Loss = self.network.loss(x_0, dropped(y, self.label_dropout, self.classes, draws), draws)  # type: ignore[operator]
+        return terms

@@ -1,23 +1,73 @@
-"""Generators of latents, one file each, found by name. A generator module offers
+"""Generators of latents, one file each, found by name. A generator of `FLOWS` offers
 
     Network(size, latents, classes)
         forward(x_t, t, y) -> v        latents (B, L, Z), times t (B,) and classes y (B,) -> velocity (B, L, Z);
                                        y = classes means no class
         read(x_t, t, y, depth) -> v, h the same, and the hidden tokens (B, L, D) after block `depth`, counted from 1
 
-All generators share path, target, guidance and samplers: `models.flows`. This file holds the facts about generators
-that are needed before torch is imported.
+They share path, target, guidance and samplers: `models.flows`. The others have a law of their own:
+
+    Network(size, latents, classes)
+        loss(x_0, y, draws) -> Loss            for normalised latents (B, L, Z) and classes (B,)
+        draw(y, draws, scale, steps) -> x_0    with guidance of this scale; what `steps` counts is theirs
+
+Those of `CODED` generate codes: their Network also takes the number of codes, and has them as `book`. This file holds
+the facts about generators that are needed before torch is imported.
 """
 
+from models import costs
 from models.config import Transformer
+from models.costs import Cost
+from models.forms import Latents
 
+FLOWS = frozenset({"sit", "lightningdit"})
+CODED = frozenset({"ar", "masked"})  # generators of codes
 QK_NORM = frozenset({"lightningdit"})  # generators whose Network accepts qk_norm=True
 ROTARY = frozenset({"lightningdit"})  # generators that rotate queries and keys, which needs an even head width
+FREQUENCIES = 256
 
 
-def parameters(size: Transformer, channels: int, classes: int) -> int:
-    """Number of weights and biases of a SiT; other generators have the same number within 1 %."""
-    d = size.width
-    blocks = size.depth * (18 * d**2 + 15 * d)  # attention 4 D², MLP 8 D², modulation 6 D²
-    embeddings = (channels + 1) * d + (256 + 1 + d + 1) * d + (classes + 1) * d
-    return blocks + embeddings + 2 * d * (d + 1) + (d + 1) * channels
+def parameters(name: str, size: Transformer, latents: Latents, classes: int, codes: int) -> int:
+    """Number of weights and biases; of a LightningDiT within 1 %."""
+    return cost(name, size, latents, classes, codes).parameters
+
+
+def cost(name: str, size: Transformer, latents: Latents, classes: int = 0, codes: int = 0) -> Cost:
+    """Parameters, and FLOPs of a forward pass for one image: of what one step of drawing evaluates."""
+    d, length, z = size.width, latents.tokens, latents.channels
+    if name in FLOWS:
+        attention = Cost(0, 4.0 * length**2 * d)
+        mlp = costs.linear(length, d, 4 * d) + costs.linear(length, 4 * d, d)
+        block = (
+            costs.linear(length, d, 3 * d) + costs.linear(length, d, d) + attention + mlp + costs.linear(1, d, 6 * d)
+        )
+        condition = costs.linear(1, FREQUENCIES, d) + costs.linear(1, d, d) + costs.learned(classes + 1, d)
+        ends = costs.linear(length, z, d) + costs.linear(1, d, 2 * d) + costs.linear(length, d, z)
+        return block.times(size.depth) + condition + ends
+    if name in CODED:
+        tokens = length if name == "ar" else length + 1
+        embedded = costs.learned(codes + (name == "masked") + classes + 1, d) + costs.learned(codes, z)
+        body = costs.blocks(size, tokens, length if name == "masked" else None)
+        return embedded + body + costs.linear(length, d, codes)
+    first = max(1, length // 4)
+    encoder, decoder = costs.blocks(size, first + length), costs.blocks(size, first + length, length)
+    tables = costs.learned(classes + 1 + first + 1, d)
+    return costs.linear(length, z, d) + encoder + decoder + tables + head(size, latents)
+
+
+def head(size: Transformer, latents: Latents) -> Cost:
+    """The head of MAR, on all tokens once."""
+    d, length, z = size.width, latents.tokens, latents.channels
+    block = costs.linear(length, d, d).times(2) + costs.linear(length, d, 3 * d)
+    time = costs.linear(length, FREQUENCIES, d) + costs.linear(length, d, d).times(2)
+    return (
+        costs.linear(length, z, d) + time + block.times(3) + costs.linear(length, d, 2 * d) + costs.linear(length, d, z)
+    )
+
+
+def evaluations(name: str, latents: Latents, steps: int) -> tuple[int, int]:
+    """How often drawing without guidance evaluates the network and, for MAR, the head; flows: see their samplers."""
+    if name == "ar":
+        return latents.tokens, 0
+    rounds = min(steps if name == "masked" else 64, latents.tokens)
+    return rounds, rounds * steps if name == "mar" else 0

@@ -45,19 +45,22 @@ def mlp(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None = None) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None = None, causal: bool = False) -> Tensor:
     """softmax(q kᵀ / sqrt(d)) v for (B, heads, T, d) tensors; q may have other tokens than k and v.
 
-    No query sees the keys where `hidden` (B, T) is True.
+    No query sees the keys where `hidden` (B, T) is True; if `causal`, none sees later ones.
     On the CPU in bfloat16, the gradient of the fused kernel is several times slower than that of two plain products.
     """
     if not (q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()):
         visible = None if hidden is None else ~hidden[:, None, None]
-        return functional.scaled_dot_product_attention(q, k, v, visible)
+        return functional.scaled_dot_product_attention(q, k, v, visible, is_causal=causal)
     q, k, v = (q * q.shape[-1] ** -0.5).contiguous(), k.contiguous(), v.contiguous()
     scores = q @ k.mT
     if hidden is not None:
         scores = scores.masked_fill(hidden[:, None, None], -torch.inf)
+    if causal:
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        scores = scores.masked_fill(later, -torch.inf)
     if k.shape[-2] <= SHORT:
         return scores.float().softmax(-1).to(v.dtype) @ v
     return scores.softmax(-1) @ v
@@ -72,6 +75,7 @@ def self_attention(
     norms: Iterable[nn.Module] | None = None,
     read: slice = ALL,
     hidden: Tensor | None = None,
+    causal: bool = False,
 ) -> Tensor:
     """Multi-head self-attention of tokens x (B, T, D) with two linear layers, D -> 3 D and D -> D.
 
@@ -92,7 +96,7 @@ def self_attention(
         q, k = (norm(x) for norm, x in zip(norms, (q, k), strict=True))
     if angles is not None:
         q, k = rotated(q, angles[..., read, :]), rotated(k, angles)
-    return proj(attention(q, k, v, hidden).transpose(1, 2).flatten(2))
+    return proj(attention(q, k, v, hidden, causal).transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
@@ -108,10 +112,15 @@ class Block(nn.Module):
         self.mlp = mlp(width)
 
     def forward(
-        self, x: Tensor, angles: Tensor | None = None, read: slice = ALL, hidden: Tensor | None = None
+        self,
+        x: Tensor,
+        angles: Tensor | None = None,
+        read: slice = ALL,
+        hidden: Tensor | None = None,
+        causal: bool = False,
     ) -> Tensor:
         # Sums of one dtype: on the CPU, adding bfloat16 to float32 takes longer than converting it first.
-        h = self_attention(self.norm1(x), self.qkv, self.proj, self.heads, angles, read=read, hidden=hidden)
+        h = self_attention(self.norm1(x), self.qkv, self.proj, self.heads, angles, None, read, hidden, causal)
         x = x[:, read] + h.to(x.dtype)
         return x + self.mlp(self.norm2(x)).to(x.dtype)
 
@@ -120,7 +129,8 @@ class Blocks(nn.Sequential):
     """A stack of blocks and a final norm. Weights are Xavier-uniform, so the width sets their scale; biases are 0.
 
     Every block rotates its queries and keys by the same `angles` (T, d/2), or by its own, if given. The result has the
-    tokens in `read` only, and the last block computes no others. No token sees those that are `hidden` (B, T).
+    tokens in `read` only, and the last block computes no others. No token sees those that are `hidden` (B, T), or,
+    if `causal`, those after it.
     """
 
     def __init__(self, size: Transformer, norm: Layer = nn.LayerNorm, mlp: Layer = mlp):
@@ -133,12 +143,13 @@ class Blocks(nn.Sequential):
         angles: Tensor | Sequence[Tensor] | None = None,
         read: slice = ALL,
         hidden: Tensor | None = None,
+        causal: bool = False,
     ) -> Tensor:
         *blocks, norm = self
         each = [angles] * len(blocks) if angles is None or isinstance(angles, Tensor) else angles
         for block, own in zip(blocks[:-1], each, strict=False):
-            x = block(x, own, hidden=hidden)
-        return norm(blocks[-1](x, each[-1], read, hidden))
+            x = block(x, own, ALL, hidden, causal)
+        return norm(blocks[-1](x, each[-1], read, hidden, causal))
 
 
 class NormedBlocks(nn.Module):

@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.system.plugins import load, names
+from harness.system.plugins import load
 from harness.system.randomness import Draws
 from models.config import Transformer
 from models.flows.flow import LINEAR, Network, Repa, VelocityObjective, dropped, loss
 from models.flows.guidance import guided
 from models.flows.samplers import euler, times
 from models.forms import Latents
+from models.generators import FLOWS
 from models.objectives.alignment import Features
 from models.objectives.loss_terms import Loss
 from tests.conftest import DRAWS
@@ -166,7 +167,7 @@ def teacher() -> Features:
     return Features(c, p, s)
 
 
-of_every_generator = pytest.mark.parametrize("name", names("models.generators"))
+of_every_generator = pytest.mark.parametrize("name", sorted(FLOWS))
 
 
 @of_every_generator

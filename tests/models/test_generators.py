@@ -14,13 +14,13 @@ from harness.networks.weights import new_generator
 from harness.stages import generator
 from harness.system.errors import Mistake
 from harness.system.machine import Machine
-from harness.system.plugins import load, names
+from harness.system.plugins import load
 from harness.system.randomness import Part
 from harness.training import teacher as teaching
 from harness.training.batches import Order
 from models.config import Transformer
 from models.forms import Latents
-from models.generators import QK_NORM, ROTARY, lightningdit, parameters
+from models.generators import FLOWS, QK_NORM, ROTARY, lightningdit, parameters
 from models.layers.transformer import angles_1d
 from tests.conftest import DRAWS, experiment
 
@@ -31,7 +31,7 @@ TOKENS = 5
 CHANNELS = 7
 CLASSES = 10
 
-of_every_generator = pytest.mark.parametrize("name", names(PACKAGE))
+of_every_generator = pytest.mark.parametrize("name", sorted(FLOWS))
 
 
 def fresh(name: str, **options: object) -> nn.Module:
@@ -184,7 +184,7 @@ def test_every_generator_has_the_published_number_of_parameters(name, size, mill
     with torch.device("meta"):
         network = load(PACKAGE, name, "generator").Network(transformer, Latents(128, 32), classes=1000)
     assert count(network) / 1e6 == pytest.approx(millions, rel=0.01)
-    assert parameters(transformer, channels=32, classes=1000) == pytest.approx(count(network), rel=0.01)
+    assert parameters(name, transformer, Latents(128, 32), 1000, 0) == pytest.approx(count(network), rel=0.01)
 
 
 def count(network: nn.Module) -> int:
@@ -192,7 +192,7 @@ def count(network: nn.Module) -> int:
 
 
 def test_the_formula_counts_the_parameters_of_a_sit():
-    assert parameters(SIZE, CHANNELS, CLASSES) == count(fresh("sit"))
+    assert parameters("sit", SIZE, Latents(TOKENS, CHANNELS), CLASSES, 0) == count(fresh("sit"))
 
 
 def test_sit_by_its_formula():

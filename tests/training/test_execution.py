@@ -13,6 +13,7 @@ from harness.system import plugins
 from harness.system.machine import Machine
 from harness.system.randomness import Draws, Part, seeded
 from harness.training.loop import Learner, _Loop
+from models import generators
 from models.flows.flow import VelocityObjective
 from models.layers.adaptive_transformer import AdaptiveBlock
 from models.layers.transformer import Block
@@ -22,7 +23,7 @@ from tests.conftest import SIDE, TOKENS, WIDTHS, experiment, images
 
 BATCH, CLASSES = 8, 3
 MACHINE = Machine("cpu", "float32", 1)
-GENERATORS = plugins.names("models.generators")
+GENERATORS = sorted(generators.FLOWS)
 MODELS = ["tokenizer", *GENERATORS]
 WHOLE = Draws(0, "execution", 0)
 

@@ -1,0 +1,162 @@
+"""Generators with a law of their own: autoregressive, masked, and MAR."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness.latents.sampling import Noise
+from harness.system.plugins import load, names
+from models import generators
+from models.config import Transformer
+from models.flows.flow import OwnObjective
+from models.forms import Latents
+from models.layers.code_transformer import chosen
+from models.layers.transformer import Blocks
+from tests.conftest import DRAWS
+
+SIZE, LATENTS, CLASSES, CODES = Transformer(16, 2, 2), Latents(6, 3), 5, 7
+OWN = [name for name in names("models.generators") if name not in generators.FLOWS]
+CODED = sorted(generators.CODED)
+by_every_one = pytest.mark.parametrize("name", OWN)
+
+
+def made(name: str, latents: Latents = LATENTS) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        options = {"codes": CODES} if name in generators.CODED else {}
+        network = load("models.generators", name, "generator").Network(SIZE, latents, CLASSES, **options)
+        for parameter in network.parameters():  # what starts at zero would hide what is behind it
+            if not parameter.any():
+                nn.init.normal_(parameter, std=0.3)
+        if options:
+            nn.init.normal_(network.book)
+        return network
+
+
+def some_latents(network: nn.Module, batch: int = 4) -> Tensor:
+    if hasattr(network, "book"):
+        return network.looked_up((DRAWS.uniform("codes", batch, LATENTS.tokens) * CODES).long())
+    return DRAWS.normal("latents", batch, *LATENTS[:2])
+
+
+def draws(*indices: int) -> object:
+    return Noise(0, indices, LATENTS[:2]).draws
+
+
+@by_every_one
+def test_a_step_has_a_finite_loss_and_gradients(name):
+    network = made(name)
+    objective = OwnObjective(network, 0.1, CLASSES)
+    terms = objective(some_latents(network), torch.arange(4), DRAWS).terms
+    assert len(terms) == 1 and next(iter(terms.values())).shape == ()
+    torch.stack(list(terms.values())).sum().backward()
+    for parameter_name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), parameter_name
+        assert parameter.grad.any(), parameter_name
+
+
+@by_every_one
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_an_image_is_the_same_whatever_is_drawn_beside_it(name, scale):
+    network = made(name).eval()
+    with torch.no_grad():
+        together = network.draw(torch.tensor([0, 1, 2]), draws(7, 8, 9), scale, 3)
+        alone = network.draw(torch.tensor([1]), draws(8), scale, 3)
+        again = network.draw(torch.tensor([1]), draws(10), scale, 3)
+    assert together.shape == (3, *LATENTS[:2]) and together.isfinite().all()
+    torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=0)
+    assert not torch.equal(alone, again)
+
+
+@pytest.mark.parametrize("name", CODED)
+def test_what_is_drawn_are_codes(name):
+    network = made(name).eval()
+    with torch.no_grad():
+        z = network.draw(torch.tensor([0, 1, 2]), draws(1, 2, 3), 1.0, 3)
+    torch.testing.assert_close(network.looked_up(network.indices(z)), z)
+
+
+@by_every_one
+def test_cost_is_that_of_the_network(name):
+    network = made(name)
+    codes = CODES if name in generators.CODED else 0
+    cost = generators.cost(name, SIZE, LATENTS, CLASSES, codes)
+    buffers = network.book.numel() if codes else 0
+    assert cost.parameters == sum(p.numel() for p in network.parameters()) + buffers
+
+    from harness.benchmarks.flop_counter import counted_flops
+
+    with torch.no_grad():
+        y, x = torch.zeros(1, dtype=torch.long), torch.zeros(1, *LATENTS[:2])
+        calls = {
+            "ar": lambda: network(torch.zeros(1, LATENTS.tokens - 1, dtype=torch.long), y),
+            "masked": lambda: network(torch.zeros(1, LATENTS.tokens, dtype=torch.long), y),
+            "mar": lambda: network.head(x, x[..., 0], network(x, y, torch.ones(1, LATENTS.tokens, dtype=torch.bool))),
+        }
+        assert cost.flops == pytest.approx(counted_flops(calls[name]), rel=0.02)
+
+
+def test_a_code_of_the_autoregressive_one_depends_on_those_before_it_alone():
+    network, y = made("ar").eval(), torch.arange(2)
+    codes = (DRAWS.uniform("codes", 2, 5) * CODES).long()
+    other = codes.clone()
+    other[:, 3:] = (other[:, 3:] + 1) % CODES
+    with torch.no_grad():
+        one, two = network(codes, y), network(other, y)
+        torch.testing.assert_close(one[:, :4], two[:, :4])
+        assert (one[:, 4:] - two[:, 4:]).abs().amax(-1).min() > 1e-4
+        torch.testing.assert_close(network(codes[:, :2], y), one[:, :3], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_causal_blocks_are_those_of_prefixes(dtype):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        blocks = Blocks(SIZE)
+    x = DRAWS.normal("x", 2, 6, 16)
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+        whole = blocks(x, causal=True)  # gradients are on, so that bfloat16 takes its own way
+        for length in (1, 3, 6):
+            part = blocks(x[:, :length], causal=True)
+            torch.testing.assert_close(part, whole[:, :length], atol=2e-2 if dtype != torch.float32 else 1e-5, rtol=0)
+
+
+def test_codes_are_chosen_by_their_probability():
+    logits = torch.log(torch.tensor([0.1, 0.0, 0.6, 0.3])).expand(1000, 4)
+    found = chosen(logits, (torch.arange(1000) + 0.5) / 1000)
+    assert torch.bincount(found, minlength=4).tolist() == [100, 0, 600, 300]
+
+
+def test_the_masked_one_shows_every_code_in_the_end_in_few_rounds():
+    network, seen = made("masked").eval(), []
+    network.blocks.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.no_grad():
+        network.draw(torch.tensor([0]), draws(1), 1.0, 4)
+    assert len(seen) == 4 == generators.evaluations("masked", LATENTS, 4)[0]
+    assert generators.evaluations("ar", LATENTS, 4) == (6, 0)
+
+
+def test_mar_learns_from_hidden_tokens_alone_and_sees_the_others():
+    network = made("mar").eval()
+    x, y = some_latents(network), torch.zeros(4, dtype=torch.long)
+    hidden = torch.zeros(4, 6, dtype=torch.bool)
+    hidden[:, :4] = True
+    other = torch.where(hidden[..., None], -x, x)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x, y, hidden), network(other, y, hidden))
+        shown = torch.where(hidden[..., None], x, -x)
+        assert (network(x, y, hidden) - network(shown, y, hidden)).abs().amax() > 1e-3
+
+
+def test_generators_of_codes_need_codes():
+    from harness.planning.task import tasks
+    from harness.system.errors import Mistake
+    from tests.conftest import experiment
+
+    with pytest.raises(Mistake, match="generator ar generates codes"):
+        tasks([experiment("mactok", generator__name="ar")])
+    with pytest.raises(Mistake, match=r"has a law of its own, without generator\.path"):
+        tasks([experiment("titok", generator__name="masked", generator__path="vp")])
+    assert tasks([experiment("titok", generator__name="ar")])
