@@ -163,13 +163,16 @@ class Guidance:
     """Classifier-free guidance for t in an interval, where t = 0 is the data and t = 1 the noise.
 
     `intervals` are written LOW:HIGH,LOW:HIGH. One scale with one interval is used directly. With several, a search
-    takes the pair with the lowest gFD over `search_images` samples. Scale 1 is no guidance.
+    takes the pair with the lowest gFD over `search_images` samples. Scale 1 is no guidance. With `earlier`, a generator
+    is guided away from its own weights after this share of its training (autoguidance: Karras et al. 2024), and not
+    from itself without a class.
     """
 
     on: bool = True
     scales: Scales = (2.3,)
     intervals: Intervals = ((0.0, 0.7),)
     search_images: Several = 10_000
+    earlier: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     def __post_init__(self) -> None:
         for low, high in self.intervals:

@@ -61,6 +61,7 @@ class Source:
     statistics: LatentStatistics
     classes: int
     machine: Machine
+    worse: nn.Module | None = None
 
     def draw(self, indices: Sequence[int], guide: Guide, over: Map = map) -> Tensor:
         """Latents z (n, L, Z) on the CPU: the class and the noise of an image depend on its index.
@@ -80,7 +81,7 @@ class Source:
                 drawn: Tensor = self.network.draw(y, noise.draws, guide.scale, sampling.steps)  # type: ignore[operator]
             return drawn.float().cpu()
         flow = flow_of(self.experiment.generator)
-        velocity = guided(self.network, y, self.classes, guide.scale, (guide.low, guide.high), flow)
+        velocity = guided(self.network, y, self.classes, guide.scale, (guide.low, guide.high), flow, self.worse)
         sde = Sde(flow, sampling.diffusion or "sigma", sampling.last_step is not None)
         with self.machine.autocast():
             return SAMPLERS[sampling.sampler](velocity, noise(), times_of(sampling, flow), noise, sde).cpu()
@@ -99,7 +100,11 @@ def load(experiment: Experiment, runs: dict[str, Run], machine: Machine, name: s
     """The generator with the weights in file `name` of `runs["generator"]`; `runs` also holds its latents and data."""
     classes = len(runs["data"].fact("classes"))
     network = weights.load_generator(experiment, classes, runs["generator"], name).to(machine.device)
-    return Source(experiment, network, load_statistics(runs["latents"]), classes, machine)
+    statistics, worse = load_statistics(runs["latents"]), None
+    if experiment.guidance.on and experiment.guidance.earlier is not None and name == weights.WEIGHTS:
+        file = weights.earlier_file(experiment.generator.training.steps, experiment.guidance.earlier)
+        worse = weights.load_generator(experiment, classes, runs["generator"], file).to(machine.device)
+    return Source(experiment, network, statistics, classes, machine, worse)
 
 
 def flow_of(generator: Generator) -> Flow:
@@ -123,6 +128,8 @@ def how(experiment: Experiment, guide: Guide) -> str:
         labels = {"balanced": "classes in equal shares", "random": "classes drawn at random"}[sampling.labels]
         return f"generator {name}{steps}, {guided_by}, {labels}"
     guided_by = f"guidance {guide}" if guide.scale != 1 else "no guidance"
+    if guide.scale != 1 and experiment.guidance.earlier is not None:
+        guided_by = f"auto{guided_by} by the weights after {experiment.guidance.earlier:g} of the training"
     labels = {"balanced": "classes in equal shares", "random": "classes drawn at random"}[sampling.labels]
     shifted = f" of time shift {sampling.time_shift:g}" if sampling.time_shift is not None else ""
     if sampling.sampler in STOCHASTIC and sampling.diffusion is not None:

@@ -40,6 +40,12 @@ def snapshot_file(step: int, steps: int) -> str:
     return WEIGHTS if step == steps else f"snapshots/{step}.safetensors"
 
 
+def earlier_file(steps: int, share: float) -> str:
+    """The file of the kept weights of a generator that are nearest to this share of its training."""
+    moments = snapshot_steps(steps, MOMENTS_OF_GENERATOR)
+    return snapshot_file(min(moments, key=lambda step: abs(step - share * steps)), steps)
+
+
 def keep_snapshots(run: Run, steps: int) -> Callable[[int, nn.Module], None]:
     """A function that saves the weights after one of `steps` steps."""
     return lambda step, module: save(run, snapshot_file(step, steps), module)

@@ -56,6 +56,8 @@ def _check(experiment: Experiment) -> None:
         raise unknown("generator", name, known)
     if generator.qk_norm and name not in generators.QK_NORM:
         raise Mistake(f"generator {name} has no qk_norm; these have it: {', '.join(sorted(generators.QK_NORM))}")
+    if name not in generators.FLOWS and experiment.guidance.on and experiment.guidance.earlier is not None:
+        raise Mistake(f"generator {name} has a law of its own, without guidance.earlier")
     if name in generators.CODED and not experiment.tokenizer.codes.on:
         raise Mistake(f"generator {name} generates codes, and the latents of this tokenizer are none")
     own = [n for n in ("logit_normal", "direction_weight", "path", "target") if getattr(generator, n)]

@@ -32,7 +32,8 @@ def size(experiment: Experiment) -> Size:
 
 def config(experiment: Experiment) -> dict[str, Any]:
     if not experiment.guidance.searched:
-        return {"scales": experiment.guidance.scales, "intervals": experiment.guidance.intervals}
+        guidance = experiment.guidance
+        return {"scales": guidance.scales, "intervals": guidance.intervals, "earlier": guidance.earlier}
     return {
         "guidance": experiment.guidance,
         "sampler": experiment.sampling.sampler,

@@ -173,7 +173,7 @@ def test_embedded_recipe() -> None:
     assert set(embedded.recipe(SMALL)["packages"]) == set(embedded.PACKAGES)
     changed = [replace(SMALL, image_size=48), replace(SMALL, train_images=48), replace(SMALL, val_images=48)]
     assert len({key_of(embedded.recipe(data)) for data in [SMALL, *changed]}) == 4
-    with pytest.raises(Mistake, match="takes no argument"):
+    with pytest.raises(Mistake, match="is not one of objects=1"):
         embedded.recipe(replace(SMALL, argument="somewhere"))
 
 
@@ -184,3 +184,33 @@ def test_embedded_without_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "FONT", ("sklearn", "no/such/font.ttf"))
     with pytest.raises(Trouble, match=r"lacks no/such/font\.ttf"):
         embedded.Painter(16)
+
+
+@pytest.mark.parametrize("several", [2, 3, 4])
+def test_embedded_several_objects_share_a_class_and_no_place(several: int) -> None:
+    for index in range(40):
+        drawn = embedded.scenes("train", index, several)
+        assert len({scene.place for scene in drawn}) == len(drawn) == several
+        assert {scene.cell for scene in drawn} == {2}
+        assert {scene.label for scene in drawn} == {embedded.scene("train", index).label}
+        assert all(scene.codepoint in embedded.objects("train")[scene.label] for scene in drawn)
+    assert embedded.scenes("train", 3, 1) == [embedded.scene("train", 3)]
+
+
+def test_embedded_several_objects_are_painted_each_in_its_quarter() -> None:
+    painter = embedded.Painter(32)
+    first, *others = embedded.scenes("val", 7, 4)
+    _, mask = painter.paint("val", first, others)
+    assert all(
+        mask[16 * row : 16 * row + 16, 16 * column : 16 * column + 16].any() for row in (0, 1) for column in (0, 1)
+    )
+    alone = np.stack([painter.paint("val", scene)[1] for scene in (first, *others)])
+    assert np.array_equal(alone.any(0), mask)
+    assert not (alone.sum(0) > 1).any()
+
+
+def test_embedded_takes_a_number_of_objects_and_nothing_else() -> None:
+    plain, one, two = (embedded.recipe(replace(SMALL, argument=a)) for a in ("", "objects=1", "objects=2"))
+    assert plain == one != two
+    with pytest.raises(Mistake, match="'objects=5' is not one of objects=1, objects=2, objects=3, objects=4"):
+        embedded.recipe(replace(SMALL, argument="objects=5"))

@@ -106,7 +106,7 @@ def test_every_field_that_has_an_influence_changes_some_key_but_the_label():
     absent |= {"generator_seed": 5, "sampling_seed": 6, "tokenizer.masking.min_ratio": 0.1}
     absent |= {f"tokenizer.{name}": 0.2 for name in ("masking.deviation", "gaussian.free_nats")}
     absent |= {"tokenizer.gaussian.committed_nats": 0.2, "generator.path": "gvp", "generator.target": "noise"}
-    absent |= {"sampling.diffusion": "twice_sigma", "sampling.last_step": 0.04}
+    absent |= {"guidance.earlier": 0.5, "sampling.diffusion": "twice_sigma", "sampling.last_step": 0.04}
     skipped = {"tokenizer.name", "scale", "data.argument", "data.name", "data.crop", "data.unreadable", "teacher"}
     for path, value in flat(before, active_only=True).items():
         if path in skipped or isinstance(value, str):

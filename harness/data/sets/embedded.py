@@ -8,13 +8,16 @@ colour and place is shorter than any linear one. The class is the object's subgr
 class appears only in `val_unseen`, the others in `train` and `val`.
 
 Image i of a split is a function of (split, i), independent of the number of images.
+
+`embedded:objects=N` shows N objects of the class, 2 to 4, each in a quarter of the frame of its own.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -63,6 +66,8 @@ HELD_OUT_EVERY = 6
 TRAIN_WIDTH = 2 / 3
 GRID = 4  # squares on a side of the frame
 CELLS = (2, 3)  # squares on a side of the object's cell
+QUARTERS = ((0, 0), (0, 2), (2, 0), (2, 2))  # first column and row of cells of 2 x 2 squares
+MOST = len(QUARTERS)  # objects of an image
 FILLED = (0.85, 1.0)  # the longer side of the object, as a share of its cell
 CROP_SIDE = (0.5, 1.0)
 BLUR = 0.25  # deviation of the Gaussian, as a share of the largest square in the validation region of the photograph
@@ -97,8 +102,7 @@ class Scene:
 
 def recipe(data: Data) -> dict[str, Any]:
     """What decides the content. Raises `Mistake` for an argument and for missing packages."""
-    if data.argument:
-        raise Mistake(f"data set embedded takes no argument, got {data.argument!r}")
+    several = objects_per_image(data)
     try:
         versions = {package: version(package) for package in PACKAGES}
     except PackageNotFoundError as error:
@@ -117,7 +121,16 @@ def recipe(data: Data) -> dict[str, Any]:
         "blur": BLUR,
         "colours": [OBJECT_COLOUR, CROP_COLOUR],
         "packages": versions,
+        **({"objects_per_image": several} if several > 1 else {}),
     }
+
+
+def objects_per_image(data: Data) -> int:
+    """How many objects an image shows. Raises `Mistake` for an argument that is not `objects=N`."""
+    known = {"": 1} | {f"objects={n}": n for n in range(1, MOST + 1)}
+    if data.argument not in known:
+        raise Mistake(f"data set embedded: {data.argument!r} is not one of {', '.join(filter(None, known))}")
+    return known[data.argument]
 
 
 def require(data: Data) -> None:
@@ -131,7 +144,7 @@ def build(
     import numpy as np
     from tqdm import tqdm
 
-    side = data.image_size
+    side, several = data.image_size, objects_per_image(data)
     counts = {"train": data.train_images, "val": data.val_images, "val_unseen": data.val_images}
     painter = Painter(side)
     with tqdm(total=sum(counts.values()), desc="embedded", unit="image", disable=quiet or None) as progress:
@@ -140,9 +153,9 @@ def build(
             labels = create(folder / f"{split}_labels.npy", np.int64, (n,))
             masks = create(folder / f"{split}_masks.npy", np.bool_, (n, side, side))
             for index in range(n):
-                drawn = scene(split, index)
-                images[index], masks[index] = painter.paint(split, drawn)
-                labels[index] = drawn.label
+                first, *others = scenes(split, index, several)
+                images[index], masks[index] = painter.paint(split, first, others)
+                labels[index] = first.label
                 progress.update()
                 check_stop()
             for array in (images, labels, masks):
@@ -155,9 +168,11 @@ def fresh(data: Data, count: int) -> np.ndarray:
     """`count` images (count, S, S, 3) uint8 of the law of `train` that are not in it."""
     import numpy as np
 
-    painter = Painter(data.image_size)
-    first = data.train_images
-    return np.stack([painter.paint("train", scene("train", first + index))[0] for index in range(count)])
+    painter, several, images = Painter(data.image_size), objects_per_image(data), []
+    for index in range(data.train_images, data.train_images + count):
+        first, *others = scenes("train", index, several)
+        images.append(painter.paint("train", first, others)[0])
+    return np.stack(images)
 
 
 @functools.cache
@@ -198,6 +213,27 @@ def scene(split: str, index: int) -> Scene:
         crop_flip=bool(draw.integers(2)),
         crop_colour=hsv_to_rgb(*(draw.uniform(*limits) for limits in CROP_COLOUR)),
     )
+
+
+def scenes(split: str, index: int, several: int) -> list[Scene]:
+    """The scene of an image of one object; or of several, one for each, of one class, in quarters of their own."""
+    import numpy as np
+
+    first = scene(split, index)
+    if several == 1:
+        return [first]
+    draw = np.random.default_rng(np.random.SeedSequence([SPLITS.index(split), 2, index]))
+    choices, made = objects(split)[first.label], []
+    for number, quarter in enumerate(draw.permutation(MOST)[:several]):
+        own: dict[str, Any] = {
+            "codepoint": choices[draw.integers(len(choices))],
+            "filled": draw.uniform(*FILLED),
+            "object_flip": False,  # a mirrored layer would leave its quarter
+            "object_colour": hsv_to_rgb(*(draw.uniform(*limits) for limits in OBJECT_COLOUR)),
+        }
+        own |= {} if number else {"codepoint": first.codepoint, "object_colour": first.object_colour}
+        made.append(dataclasses.replace(first, cell=2, place=QUARTERS[quarter], **own))
+    return made
 
 
 def shades(colours: np.ndarray, of: tuple[float, float, float]) -> np.ndarray:
@@ -251,20 +287,25 @@ class Painter:
         self.regions = {split: [out_of_focus(p, split) for p in sources] for split in SPLITS}
         self.glyphs: dict[str, Image.Image] = {}
 
-    def paint(self, split: str, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-        """The image (S, S, 3) uint8 and the object mask (S, S) bool: True if the object covers over half of a pixel."""
+    def paint(self, split: str, scene: Scene, others: Sequence[Scene] = ()) -> tuple[np.ndarray, np.ndarray]:
+        """The image (S, S, 3) uint8 and the object mask (S, S) bool: True if an object covers over half of a pixel.
+
+        Of `others` the objects alone are painted.
+        """
         import numpy as np
 
         background = np.asarray(self.background(split, scene), dtype=np.float32)
-        layer = np.asarray(self.object_layer(scene), dtype=np.float32)
         if scene.crop_flip:
             background = background[:, ::-1]
-        if scene.object_flip:
-            layer = layer[:, ::-1]
-        alpha = layer[..., 3:] / 255
-        background = shades(background, scene.crop_colour)
-        image = background + (shades(layer[..., :3], scene.object_colour) - background) * alpha
-        return np.rint(image).clip(0, 255).astype(np.uint8), alpha[..., 0] > 0.5
+        image, covered = shades(background, scene.crop_colour), np.zeros((self.image_size,) * 2, np.bool_)
+        for of in (scene, *others):
+            layer = np.asarray(self.object_layer(of), dtype=np.float32)
+            if of.object_flip:
+                layer = layer[:, ::-1]
+            alpha = layer[..., 3:] / 255
+            image = image + (shades(layer[..., :3], of.object_colour) - image) * alpha
+            covered |= alpha[..., 0] > 0.5
+        return np.rint(image).clip(0, 255).astype(np.uint8), covered
 
     def background(self, split: str, scene: Scene) -> Image.Image:
         """The crop of the photograph, (S, S) RGB, antialiased."""
