@@ -20,6 +20,8 @@ from harness.system import paths, plugins
 from harness.system.errors import Mistake
 from harness.system.processes import world_size
 
+NAMED = 3  # studies in the label of a stage
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -47,10 +49,11 @@ def main(arguments: Sequence[str]) -> int:
         (_planned(name, options) for name in _names()),
         key=lambda study: price(study.plan.tasks, store, pace).flops * study.times,
     )
-    union: dict[Task, str] = {}
+    readers: dict[Task, list[str]] = {}
     for study in studies:
         for t in study.plan.tasks:
-            union[t] = f"{union[t]}, {study.name}" if t in union else study.name
+            readers.setdefault(t, []).append(study.name)
+    union = {t: ", ".join(names) if len(names) <= NAMED else f"{len(names)} studies" for t, names in readers.items()}
     lines = []
     for study in studies:
         own = price(study.plan.tasks, store, pace)
@@ -74,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _names() -> list[str]:
-    """The names of all studies but those without a space of their own, and views of another study's rows."""
+    """The names of all studies that declare what they run."""
     known = {name: study_called(name) for name in plugins.names("ablations")}
     return [name for name, study in known.items() if not isinstance(study, Sweep) or study.space]
 

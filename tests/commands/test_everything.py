@@ -1,0 +1,88 @@
+"""All studies by one command."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from harness import ablate, everything, sweep
+from harness.system.errors import Mistake
+from harness.system.plugins import names
+
+EVERY = [name for name in names("ablations") if name != "own"]
+
+
+@pytest.mark.parametrize("scale", ["smoke", "paper256"])
+def test_a_plan_names_every_study_once_with_its_price(scale, tmp_path, capsys):
+    assert ablate.main(["all", "--dry-run", "--scale", scale, "--runs", str(tmp_path / "runs")]) == 0
+    out = capsys.readouterr().out
+    lines = [line.split() for line in out.partition("\n\n")[0].splitlines()[2:]]
+    assert sorted(line[0] for line in lines) == sorted(EVERY)
+    assert all(int(line[2]) == int(line[1]) > 0 for line in lines)  # nothing is there yet
+    assert "stages to run" in out
+    (planned,) = re.findall(r"of (\d+) stages to run", out)
+    assert int(planned) < sum(int(line[1]) for line in lines)  # studies share
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_study_runs_by_its_own_command_and_a_mistake_in_one_keeps_no_other(monkeypatch, tmp_path, capsys):
+    ran: list[str] = []
+
+    def fake(words: list[str]) -> int:
+        ran.append(words[0])
+        assert "--runs" in words and "all" not in words
+        if words[0] == "table5":
+            raise Mistake("made up")
+        return 1 if words[0] == "table4" else 0
+
+    monkeypatch.setattr(ablate, "main", fake)
+    monkeypatch.setattr(sweep, "main", fake)
+    out = tmp_path / "out"
+    code = everything.main(["all", "--scale", "smoke", "--runs", str(tmp_path / "runs"), "--out", str(out)])
+    assert code == 1
+    assert sorted(ran) == sorted(EVERY)
+    errors = capsys.readouterr().err
+    assert "error: made up" in errors
+    assert "table4: not all of it is done" in errors and "table5: not all of it is done" in errors
+    assert "table6b: not" not in errors
+    assert (out / "index.md").read_text().startswith("# All pages")
+
+
+@pytest.mark.parametrize("words", [["all", "--rows", "mactok"], ["all", "table5"]])
+def test_all_studies_run_with_all_their_rows(words):
+    with pytest.raises(Mistake):
+        ablate.main([*words, "--dry-run"])
+
+
+def test_the_defaults_of_sweeps_are_those_of_their_command(monkeypatch):
+    seen: list[argparse.Namespace] = []
+
+    def stop(options: argparse.Namespace) -> None:
+        seen.append(options)
+        raise Mistake("enough")
+
+    monkeypatch.setattr(sweep, "request_of", stop)
+    with pytest.raises(Mistake, match="enough"):
+        sweep.main(["mask_ratio"])
+    assert {name: getattr(seen[0], name) for name in sweep.DEFAULTS} == sweep.DEFAULTS
+
+
+def test_an_index_has_a_line_for_every_page(tmp_path: Path, runs: Path):
+    from harness.experiments.requests import AblationRequest, study_called
+    from harness.experiments.scales import scale
+    from harness.store.runs import Store
+    from reports import index
+
+    made = [AblationRequest(name, study_called(name), scale("smoke")) for name in ("table5", "generators")]
+    for request in made:
+        (tmp_path / f"{request.page}.md").touch()
+    absent = SimpleNamespace(page="not-there", study=study_called("table4"))
+    path = Path(index.write([*made, absent], Store(runs), tmp_path))
+    lines = path.read_text().splitlines()
+    assert sum(line.startswith("| [") for line in lines) == 2
+    assert any("](generators-smoke.md)" in line and "no row is finished" in line for line in lines)
+    assert any("claims" in line for line in lines if "table5-smoke.md" in line), lines
