@@ -1,4 +1,4 @@
-"""Networks, losses (the KL divergence is in `posterior`) and masking: pure torch, no files, no command line.
+"""Networks, losses (the KL divergence is in `autoencoders.posterior`) and masking: pure torch, no files, no command line.
 
 Symbols, as in the paper MacTok (arXiv 2603.29634):
 
@@ -9,5 +9,6 @@ Symbols, as in the paper MacTok (arXiv 2603.29634):
     t time of the flow, 0 at the data and 1 at the noise · x_t = (1 - t) x_0 + t eps, where x is latents · v velocity
     y classes · w guidance scale
 
-`models.config` and `models.variants` are importable without torch.
+`models.config`, `models.costs`, `models.forms`, `models.tokenizers`, `models.generators` (the package itself) and
+`models.variants` are importable without torch.
 """
