@@ -1,45 +1,12 @@
-"""Figure 7: latent masking against image masking, of MacTok."""
+"""Figure 7 of MacTok: latent masking against image masking."""
 
-from harness.evaluation.collapse import COLLAPSED_SHARE
-from harness.experiments.claims import Difference, Level
-from harness.experiments.study import Ablation, Row
+from ablations.fig1 import LATENT, figure
+from harness.experiments.study import Row
 
-SOURCE, COLLAPSES = "Fig. 7", "the plain KL-VAE collapses"
-
-study = Ablation(
-    title="Figure 7: latent masking against image masking",
-    question="Does latent masking only delay the collapse that image masking prevents?",
-    published_table="",
-    figure="curves",
-    rungs={"kl": "collapsing"},
-    rows=(
-        Row("KL-VAE", "kl_vae"),
-        Row("latent masking", "latent_masking"),
-        Row("image masking", "image_masking"),
-    ),
-    fields={"finetuning.on": False, "generator.on": False},
-    claims=(
-        Level(COLLAPSES, SOURCE, "information_kept", "KL-VAE", COLLAPSED_SHARE, side=-1),
-        Difference(
-            "image masking prevents collapse",
-            SOURCE,
-            "information_kept",
-            "image masking",
-            "KL-VAE",
-            side=+1,
-            premise=COLLAPSES,
-        ),
-        Difference(
-            "latent masking delays collapse",
-            SOURCE,
-            "information_lost_at",
-            "latent masking",
-            "KL-VAE",
-            side=+1,
-            premise=COLLAPSES,
-        ),
-    ),
-    notes=(
-        "At the KL weight that the scale declares as `collapsing`; the tokenizers are those of the study `collapse`.",
-    ),
+study = figure(
+    "Figure 7: latent masking against image masking",
+    "Does latent masking only delay the collapse that image masking prevents?",
+    "Fig. 7",
+    (LATENT, Row("image masking", "image_masking")),
+    "image masking prevents collapse",
 )
