@@ -27,7 +27,8 @@ def figure(title: str, question: str, source: str, rows: tuple[Row, ...], preven
         fields={"finetuning.on": False, "generator.on": False},
         claims=tuple(claims),
         notes=(
-            "At the KL weight that the scale declares as `collapsing`; the tokenizers are those of the study `collapse`.",
+            "At the KL weight that the scale declares as `collapsing`; the tokenizers are those of the study "
+            "`collapse`.",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Networks, losses (the KL divergence is in `autoencoders.posterior`) and masking: pure torch, no files, no command line.
+"""Networks, losses (the KL divergence: `autoencoders.posterior`) and masking: pure torch, no files, no command line.
 
 Symbols, as in the paper MacTok (arXiv 2603.29634):
 
