@@ -14,13 +14,18 @@ GENERATOR = ", Gaussian latents"  # the set `prior` of a foil
 
 
 def of(results: Sequence[Result]) -> dict[str, Run]:
-    """The finished runs of foils by their title; rows with equal settings share one."""
-    runs = {}
+    """The finished runs of foils by their title; rows with equal settings share one.
+
+    Where the rows have several data sets, the title tells which.
+    """
+    runs, several = {}, len({result.experiment.data for result in results}) > 1
     for result in results:
+        data = result.experiment.data
+        on = f", {data.name}{':' if data.argument else ''}{data.argument}" if several else ""
         for stage in FOILS:
             if (run := result.done(stage)) is not None:
                 weight = f"linear-Gaussian at KL weight {result.experiment.tokenizer.gaussian.kl_weight:g}"
-                runs[f"{'PCA' if stage == 'pca' else weight}, {run.fact('numbers')} numbers"] = run
+                runs[f"{'PCA' if stage == 'pca' else weight}, {run.fact('numbers')} numbers{on}"] = run
     return runs
 
 

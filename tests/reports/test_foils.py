@@ -113,13 +113,13 @@ def test_rows_of_other_numbers_or_weights_have_lines_of_their_own(tmp_path):
 @pytest.mark.parametrize("at", SCALES)
 @pytest.mark.parametrize("name", [n for n in plugins.names("ablations") if isinstance(study_called(n), Ablation)])
 def test_no_two_foils_of_a_page_have_one_title(name, at):
-    """Their titles tell numbers and KL weight, so nothing else may tell the foils of one table apart."""
+    """Their titles tell numbers, KL weight and data set, so nothing else may tell the foils of one table apart."""
     keys: dict[tuple[object, ...], set[str]] = {}
     for experiments in new_request(name, scale(at)).experiments().values():
         for e in experiments:
             for stage in set(foils.FOILS) & set(stages_of_row(e)):
                 weight = e.tokenizer.gaussian.kl_weight if stage == "linear_gaussian" else None
-                told = stage, e.tokenizer.tokens * e.tokenizer.channels, weight
+                told = stage, e.tokenizer.tokens * e.tokenizer.channels, weight, e.data.argument
                 keys.setdefault(told, set()).add(task(stage, e).key)
     assert keys
     assert all(len(found) == 1 for found in keys.values()), keys
