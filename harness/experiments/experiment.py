@@ -224,7 +224,8 @@ class Evaluation:
 
     `latents`: encode to the posterior's mode or to a sample. `measure`: the network that measures, from
     `harness.networks.measures`; None is Lite2, and the name of Lite2 becomes None. `metrics_px`: the side to which
-    images are resized for Lite2; other networks have a fixed side and ignore it.
+    images are resized for Lite2; other networks have a fixed side and ignore it. `transfer`: another data set,
+    NAME:ARGUMENT, on whose val images the finished tokenizer is measured too.
     """
 
     latents: Literal["mode", "sample"] = "mode"
@@ -233,6 +234,7 @@ class Evaluation:
     kid_subset_images: Several = 100
     kid_subsets: Positive = 100
     probe_images: Several = 8192
+    transfer: str | None = None
 
     def __post_init__(self) -> None:
         if self.measure is not None and self.measure not in (names := plugins.names("harness.networks.measures")):
@@ -251,7 +253,8 @@ class Evaluation:
     @property
     def effective_fields(self) -> dict[str, object]:
         """The fields that have an influence, by name."""
-        return {name: value for name, value in flat(self).items() if name != "metrics_px" or self.side_px is not None}
+        known = {name: value for name, value in flat(self).items() if name != "transfer"}  # the stage's data tells it
+        return {name: value for name, value in known.items() if name != "metrics_px" or self.side_px is not None}
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -223,7 +223,8 @@ def stages_of_row(experiment: Experiment) -> tuple[str, ...]:
     """The stages that a row of a table reads; their inputs follow from them."""
     linear = ("pca", *(("linear_gaussian",) if experiment.tokenizer.gaussian.on else ()))
     generator_stages = ("generator_snapshots", "generation") if experiment.generator.on else ()
-    return ("difficulty", *linear, "snapshots", "evaluation", "pca_active", *generator_stages)
+    transfer = ("transfer",) if experiment.evaluation.transfer is not None else ()
+    return ("difficulty", *linear, "snapshots", "evaluation", "pca_active", *transfer, *generator_stages)
 
 
 ROW = "row"  # the name of the choice between several rows in Optuna

@@ -40,7 +40,8 @@ class Task:
 def task(stage: str, experiment: Experiment) -> Task:
     """The task of `stage` for `experiment`, with the tasks that it depends on."""
     module = plugins.load("harness.stages", stage, "stage")
-    inputs = {name: task(name, experiment) for name in module.inputs(experiment)}
+    of_input = getattr(module, "experiment_of", lambda name, experiment: experiment)
+    inputs = {name: task(name, of_input(name, experiment)) for name in module.inputs(experiment)}
     identity = {
         "stage": stage,
         "revision": module.revision,

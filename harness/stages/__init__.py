@@ -9,6 +9,7 @@
     parallel: bool                     optional: whether several processes can share the work
     batches(experiment) -> tuple       trainings only: how many images are in a batch, and in every part of it that a
                                        term of the loss uses; the processes have to share each evenly
+    experiment_of(name, experiment)    optional: the experiment of the input `name`, if it is not the stage's own
     resumes: bool                      optional: whether an attempt continues where the last one stopped
 
 All processes run a parallel stage, from the same inputs and in step with one another. Only the first process runs any

@@ -45,6 +45,7 @@ INFORMATION = (
     "active_units",
 )
 LATENTS = ("probe", "probe_mean", "knn", "effective_rank", "isotropy", "shuffled_error", "dropped_token")
+TRANSFERRED = ("kid", "rfd", "psnr", "ssim", "kl", "active_units", "probe", "shuffled_error")
 CODES = ("code_use", "code_perplexity")
 PAPER = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim"}
 DIFFERENCES = ("rfd", "psnr", "probe", "active_units")
@@ -247,6 +248,17 @@ class Page:
             lines.append(line)
         columns = {PAPER[m]: name_of_paper(m) for m in QUALITY if m in PAPER} if split == "val" else {}
         return markdown(lines + foils.lines(self.results, heads, split) + printed_only(self.study, columns))
+
+    def transfer_table(self) -> str:
+        """The table of the tokenizers on another data set; empty if no row has one."""
+        lines = []
+        for name, seeds in self.rows.items():
+            if (other := seeds[0].experiment.evaluation.transfer) is not None:
+                line = {"row": name, "images": f"`{other}`"}
+                for metric, head in headers(TRANSFERRED, self.results, "val", "transfer").items():
+                    line[head] = cell(seeds, metric, "val", "transfer")
+                lines.append(line)
+        return markdown(lines) if lines else ""
 
     def information_table(self) -> str:
         """The table of information in the latents, with the KL of a linear-Gaussian model as a reference."""

@@ -106,7 +106,12 @@ def test_every_field_that_has_an_influence_changes_some_key_but_the_label():
     absent |= {"generator_seed": 5, "sampling_seed": 6, "tokenizer.masking.min_ratio": 0.1}
     absent |= {f"tokenizer.{name}": 0.2 for name in ("masking.deviation", "gaussian.free_nats")}
     absent |= {"tokenizer.gaussian.committed_nats": 0.2, "generator.path": "gvp", "generator.target": "noise"}
-    absent |= {"guidance.earlier": 0.5, "sampling.diffusion": "twice_sigma", "sampling.last_step": 0.04}
+    absent |= {
+        "evaluation.transfer": "embedded:objects=2",
+        "guidance.earlier": 0.5,
+        "sampling.diffusion": "twice_sigma",
+        "sampling.last_step": 0.04,
+    }
     skipped = {"tokenizer.name", "scale", "data.argument", "data.name", "data.crop", "data.unreadable", "teacher"}
     for path, value in flat(before, active_only=True).items():
         if path in skipped or isinstance(value, str):
@@ -134,6 +139,7 @@ GOLDEN = {
     "diagnosis": "1e076d272cafda9b",
     "finetuning": "18417026d29a457c",
     "evaluation": "e82542c1e571b1fe",
+    "transfer": "08cf06e933ee0108",
     "pca_active": "ea2574766c54a91e",
     "reference": "9ba70e1b55cb6070",
     "latents": "d0c97cb9d9e7a0b0",
