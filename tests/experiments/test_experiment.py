@@ -163,7 +163,7 @@ OF_THE_IMAGES = ("data", "components", "teacher_features", "difficulty", "refere
         ({"sampling__images": 170}, {"samples", "guided_samples", "generation", "pca", "linear_gaussian"}),
         (
             {"tokenizer__gaussian__kl_weight": 0.5},
-            {stage for stage in GOLDEN if stage not in (*OF_THE_IMAGES, "pca", "guidance", "diagnosis")},
+            {stage for stage in GOLDEN if stage not in (*OF_THE_IMAGES, *("pca", "guidance", "diagnosis", "transfer"))},
         ),
         (
             {"generator__label_dropout": 0.2},

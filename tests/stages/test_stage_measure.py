@@ -44,7 +44,7 @@ from tests.stages.few_images import FEW, run
 
 FOILS = ("pca", "linear_gaussian", "pca_active")
 STAGES = ("evaluation", "generation", *FOILS)
-MEASURING = {"reference", "snapshots", "generator_snapshots", *STAGES}
+MEASURING = {"transfer", "reference", "snapshots", "generator_snapshots", *STAGES}
 METRICS = {
     name: plugins.load("harness.evaluation.metrics", name, "metric")
     for name in plugins.names("harness.evaluation.metrics")
