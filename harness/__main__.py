@@ -13,6 +13,7 @@ COMMANDS = {
     "harness.status [STUDY]": "show how far every stage is, and what went wrong",
     "harness.cancel STUDY": "end the jobs of a study, after listing them and asking",
     "harness.report STUDY": "rebuild a report from the store, without running anything",
+    "harness.benchmark TOKENIZER...": "put tokenizers of your own into a league table with ours",
     "harness.evaluate IMAGES --reference IMAGES": "score images from any source by a named protocol",
     "harness.claims [STUDY]": "judge the claims of the papers on all results in the store",
     "harness.generate --run ID": "generate images of chosen classes with a finished generator",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -37,9 +38,15 @@ def main(arguments: Sequence[str]) -> int:
         help="rehearse every stage at full size on this machine, in a temporary store",
     )
     options = parser.parse_args(arguments)
-    request, run_options, pace = cli.request_of(options), cli.options_of(options), cli.pace_of(options)
+    request = cli.request_of(options)
     if not isinstance(request, AblationRequest):
         raise Mistake(f"{request.name} is a sweep: python -m harness.sweep {request.name} runs it")
+    return run(options, request)
+
+
+def run(options: argparse.Namespace, request: AblationRequest) -> int:
+    """Runs a request for a table as the options say, and writes its page."""
+    run_options, pace = cli.options_of(options), cli.pace_of(options)
     if options.one_step:
         return rehearsal.run(request, options.quiet)
     plan = plan_of(dataclasses.replace(request, seeds=request.max_seeds or request.seeds))  # all that it may come to

@@ -21,6 +21,7 @@ from harness.experiments.experiment import Experiment
 from harness.experiments.objectives import OBJECTIVES
 from harness.experiments.requests import (
     AblationRequest,
+    OutsideRow,
     SweepRequest,
     new_request,
     study_called,
@@ -101,11 +102,12 @@ def _add_out(parser: Parser, what: str) -> None:
     )
 
 
-def add_study(parser: Parser) -> None:
+def add_study(parser: Parser, positional: bool = True) -> None:
     """STUDY, the options that choose its experiments, and the folders of the store and of the reports."""
     add_store(parser)
     parser.add_argument("--quiet", action="store_true", help="print no progress")
-    parser.add_argument("study", nargs="?", metavar="STUDY", help="name of a study; --list shows all names")
+    if positional:
+        parser.add_argument("study", nargs="?", metavar="STUDY", help="name of a study; --list shows all names")
     parser.add_argument(
         "--list", action=List, nargs=0, help="list all studies, scales, variants, data sets, metrics and stages"
     )
@@ -132,6 +134,14 @@ def add_growth(parser: Parser) -> None:
         "--until-decided",
         action="store_true",
         help="add seeds by planned looks until the primary claims are decided; all looks together err in 5 %%",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        action="append",
+        default=[],
+        metavar="FILE.py:NAME",
+        help="a tokenizer of your own as a further row, an object with encode and decode, or MODULE:NAME; =ARGUMENT if "
+        "it takes one; may be given several times",
     )
     parser.add_argument("--max-seeds", type=int, metavar="N", help=f"with --until-decided (default: {GROWS_TO})")
     for name, what in (
@@ -301,8 +311,10 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
     for name, number in repeats.items():
         if not 1 <= number <= MOST_REPEATS:
             raise Mistake(f"--{name.replace('_', '-')} {number}: at least 1, at most {MOST_REPEATS}")
+    outside = getattr(options, "tokenizer", [])
     if not special:
         special = {"max_seeds": growth, **repeats}
+        special["tokenizers"] = tuple(_outside_row(source, options.scale, options.set) for source in outside)
     elif growth or max(repeats.values()) > 1:
         raise Mistake(
             f"{options.study} is a sweep: only tables take --until-decided and seeds of generators and samples"
@@ -316,6 +328,16 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         seeds=looks(growth)[0] if growth else options.seeds,
         **special,
     )
+
+
+def _outside_row(source: str, scale_name: str, settings: Sequence[str]) -> OutsideRow:
+    """The row of a tokenizer from outside, which is tried on images of the scale. Raises `Mistake`."""
+    from harness.networks import outside
+
+    sizes = [value for path, _, value in (s.partition("=") for s in settings) if path == "data.image_size"]
+    side = int(sizes[0]) if sizes and sizes[0].isdigit() else scale(scale_name).experiment.data.image_size
+    source = outside.absolute(source)
+    return OutsideRow(source, *outside.tried(source, side))
 
 
 def _growth_of(options: argparse.Namespace) -> int:

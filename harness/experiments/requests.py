@@ -9,7 +9,7 @@ import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, NamedTuple, NotRequired
 
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
@@ -155,18 +155,52 @@ class Request(ABC):
         }
 
 
+class OutsideRow(NamedTuple):
+    """A tokenizer from outside, as a row: its source, the form of its latents, and what stands for its files."""
+
+    source: str
+    tokens: int
+    channels: int
+    side: int | None
+    sha256: str
+    weights: int
+
+    @property
+    def row(self) -> Row:
+        """The row: nothing of it is trained but its generator."""
+        off = ("perceptual.on", "adversarial.on", "dinov2_encoder")
+        return Row(
+            self.source.rpartition("/")[2],
+            "autoencoder",
+            fields={
+                "tokenizer.name": "outside",
+                "tokenizer.outside.on": True,
+                "tokenizer.outside.source": self.source,
+                "tokenizer.outside.sha256": self.sha256,
+                "tokenizer.outside.side": self.side,
+                "tokenizer.outside.weights": self.weights,
+                "tokenizer.tokens": self.tokens,
+                "tokenizer.channels": self.channels,
+                "finetuning.on": False,
+                **{f"tokenizer.{part}": False for part in off},
+            },
+        )
+
+
 @dataclass(frozen=True)
 class AblationRequest(Request):
     """A request for a table.
 
     With `max_seeds` it grows by planned looks, until its primary claims are decided or it has so many seeds. For each
     tokenizer there are `generator_seeds` generators, and for each of them `sampling_seeds` sets of samples.
+    `tokenizers` from outside are further rows of the study.
     """
 
     study: Ablation
     max_seeds: int = 0
     generator_seeds: int = 1
     sampling_seeds: int = 1
+    tokenizers: tuple[OutsideRow, ...] = ()
 
     @property
     def looks(self) -> tuple[int, ...]:
@@ -180,18 +214,23 @@ class AblationRequest(Request):
         words += ["--until-decided", "--max-seeds", str(self.max_seeds)] if self.max_seeds else []
         words += ["--generator-seeds", str(self.generator_seeds)] if self.generator_seeds > 1 else []
         words += ["--sampling-seeds", str(self.sampling_seeds)] if self.sampling_seeds > 1 else []
+        for tokenizer in self.tokenizers:
+            words += ["--tokenizer", tokenizer.source]
         return words
 
     def to_json(self) -> dict[str, Any]:
         counts = {name: getattr(self, name) for name, default in COUNTS.items() if getattr(self, name) != default}
-        return super().to_json() | counts
+        outside = {"tokenizers": [t._asdict() for t in self.tokenizers]} if self.tokenizers else {}
+        return super().to_json() | counts | outside
 
     @property
     def page(self) -> str:
         """study-scale, the data set if not the scale's, digits that stand for all other settings."""
         parts = [self.name, self.scale.experiment.scale]
         parts += [self.data.partition(":")[0]] if self.data else []
-        parts += [key_of([self.data, self.fields, self.rows])[:6]] if self.fields or self.rows or self.data else []
+        special: list[Any] = [self.data, self.fields, self.rows]
+        special += [[t.sha256 for t in self.tokenizers]] if self.tokenizers else []
+        parts += [key_of(special)[:6]] if any(special) else []
         return "-".join(parts)
 
     @property
@@ -224,7 +263,8 @@ def stages_of_row(experiment: Experiment) -> tuple[str, ...]:
     linear = ("pca", *(("linear_gaussian",) if experiment.tokenizer.gaussian.on else ()))
     generator_stages = ("generator_snapshots", "generation") if experiment.generator.on else ()
     transfer = ("transfer",) if experiment.evaluation.transfer is not None else ()
-    return ("difficulty", *linear, "snapshots", "evaluation", "pca_active", *transfer, *generator_stages)
+    trained = () if experiment.tokenizer.outside.on else ("snapshots",)
+    return ("difficulty", *linear, *trained, "evaluation", "pca_active", *transfer, *generator_stages)
 
 
 ROW = "row"  # the name of the choice between several rows in Optuna
@@ -384,12 +424,23 @@ def new_request(name: str, at: Scale, **parts: Any) -> AblationRequest | SweepRe
     study = study_called(name)
     if isinstance(study, Sweep):
         return SweepRequest(name, study, at, **parts)
+    if outside := parts.get("tokenizers"):
+        study = dataclasses.replace(study, rows=(*study.rows, *(tokenizer.row for tokenizer in outside)))
     return AblationRequest(name, study, at, **parts)
 
 
 class _Point(TypedDict):
     row: str
     values: dict[str, Any]
+
+
+class _Outside(TypedDict):
+    source: str
+    tokens: int
+    channels: int
+    side: int | None
+    sha256: str
+    weights: int
 
 
 class _Stored(TypedDict):
@@ -402,6 +453,7 @@ class _Stored(TypedDict):
     max_seeds: NotRequired[Annotated[int, Field(ge=1, le=MOST_SEEDS, strict=True)]]
     generator_seeds: NotRequired[Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True)]]
     sampling_seeds: NotRequired[Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True)]]
+    tokenizers: NotRequired[list[_Outside]]
     space: NotRequired[list[str]]
     objective: NotRequired[str]
     points: NotRequired[list[_Point]]
@@ -424,4 +476,5 @@ def request_from_json(content: Mapping[str, Any]) -> AblationRequest | SweepRequ
         parts |= {"space": tuple(content["space"]), "objective": content["objective"], "points": points}
     else:
         parts |= {name: content[name] for name in COUNTS if name in content}
+        parts["tokenizers"] = tuple(OutsideRow(**tokenizer) for tokenizer in content.get("tokenizers", ()))
     return new_request(content["study"], scale(content["scale"]), **parts)

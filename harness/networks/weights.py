@@ -55,8 +55,11 @@ def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tok
     """The tokenizer of `experiment`, in evaluation mode, with the weights in file `name` of `run`."""
     from safetensors.torch import load_file
 
+    from harness.networks import outside
     from models import tokenizers
 
+    if experiment.tokenizer.outside.on:
+        return outside.wrapped(experiment.tokenizer.outside).eval()
     tokenizer = tokenizers.network(experiment.tokenizer, experiment.data.image_size)
     tokenizer.load_state_dict(load_file(run.file(name)))
     return tokenizer.eval()

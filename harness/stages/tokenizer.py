@@ -29,18 +29,24 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 
 def size(experiment: Experiment) -> Size:
+    if experiment.tokenizer.outside.on:
+        return Size(1, 0)
     steps, weights = experiment.training.steps, 4 * experiment.tokenizer_parameters
     work = flops.tokenizer_training(experiment)
     return Size(steps * experiment.training.batch_images, len(snapshot_steps(steps)) * weights, work)
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
+    if experiment.tokenizer.outside.on:
+        return {"outside": experiment.tokenizer}  # nothing is trained, and no seed counts
     tokenizer, training = experiment.tokenizer, experiment.training
     teacher = {"teacher": online(experiment)} if tokenizer.wants_teacher else {}
     return {"tokenizer": tokenizer, "training": training, "seed": experiment.seed, **teacher}
 
 
 def run(work: Work) -> Outcome:
+    if work.experiment.tokenizer.outside.on:
+        return _from_outside(work)
     from harness.data.splits import open_split
     from harness.evaluation.validation import Validation
     from harness.networks import weights
@@ -93,6 +99,19 @@ def run(work: Work) -> Outcome:
     reduction = "squared error: mean over pixels; KL: sum over L x Z"
     facts |= trained.facts | work.damaged(images.damaged)
     return Outcome(facts={"parameters": parameters, "reduction": reduction, **facts})
+
+
+def _from_outside(work: Work) -> Outcome:
+    """A tokenizer that is not trained here: its errors on val, as a training would have ended with."""
+    from harness.data.splits import open_split
+    from harness.evaluation.validation import Validation
+    from harness.networks import outside
+
+    of, steps = work.experiment.tokenizer.outside, work.experiment.training.steps
+    validate = Validation(open_split(work.inputs["data"].checked_folder(), "val").images, work.machine)
+    work.run.curves.rewind()
+    work.run.curves.log(steps, validate(outside.wrapped(of)))
+    return Outcome(facts={"parameters": of.weights, "source": of.source, "reduction": "not trained here"})
 
 
 def _save_masks(work: Work, batches: Batches, teacher: TeacherFeatures | None) -> None:

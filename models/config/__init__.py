@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from models.config.bottlenecks import Annealing, Codes, Gaussian, Lagging, LatentDropout, LatentNoise, SoftCodes
 from models.config.masking import LatentMasking, Masking
+from models.config.outside import Outside
 from models.config.sizes import (
     SIZES,
     STRICT,
@@ -43,6 +44,7 @@ class Tokenizer:
     encoder: Transformer
     decoder: Transformer
     name: str | None = None
+    outside: Outside = Outside()
     convolution: Convolution = Convolution()
     gaussian: Gaussian = Gaussian()
     annealing: Annealing = Annealing()
@@ -117,6 +119,7 @@ __all__ = [
     "Likelihood",
     "Masking",
     "Multipliers",
+    "Outside",
     "Perceptual",
     "Positive",
     "Share",

@@ -1,0 +1,57 @@
+"""Adapters that make other tokenizers into objects for `--tokenizer MODULE:NAME=ARGUMENT`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.system.errors import Trouble
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Pretrained:
+    """A published tokenizer of this project, from its folder or its name on the Hugging Face hub."""
+
+    def __init__(self, name: str):
+        from harness.hub.tokenizer import PretrainedTokenizer
+
+        self.tokenizer = PretrainedTokenizer.from_pretrained(name)
+        self.side = self.tokenizer.config.latents.side
+        self.weights = sum(p.numel() for p in self.tokenizer.parameters())
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The posterior's mode, on a grid if the tokenizer has one."""
+        z = self.tokenizer.to(images.device).encode(images)
+        return z if self.side is None else z.mT.unflatten(2, (self.side, self.side))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The images of such latents."""
+        z = latents if self.side is None else latents.flatten(2).mT
+        images: Tensor = self.tokenizer.to(latents.device).decode(z)
+        return images
+
+
+class Diffusers:
+    """An autoencoder in a folder of diffusers: AutoencoderKL, AutoencoderDC or VQModel (an extra: diffusers)."""
+
+    def __init__(self, folder: str):
+        try:
+            import diffusers  # type: ignore[import-not-found]
+        except ImportError:
+            raise Trouble("its package is not installed: pip install diffusers") from None
+        config = diffusers.ConfigMixin.load_config(folder)
+        kind = getattr(diffusers, str(config["_class_name"]))
+        self.network: Any = kind.from_pretrained(folder, use_safetensors=True).eval()
+        self.weights = sum(p.numel() for p in self.network.parameters())
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The posterior's mode, or the latents before codes."""
+        coded = self.network.to(images.device).encode(images)
+        z: Tensor = coded.latent_dist.mode() if hasattr(coded, "latent_dist") else next(iter(coded.values()))
+        return z
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The images of such latents; a VQModel replaces them by codes first."""
+        images: Tensor = self.network.to(latents.device).decode(latents).sample
+        return images

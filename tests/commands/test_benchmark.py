@@ -1,0 +1,55 @@
+"""The league: a user's file, a published tokenizer of ours and trained rows in one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness import benchmark
+from harness.system.errors import Mistake
+from tests.hub.tokenizers import fresh
+
+MINE = Path(__file__).parents[1] / "networks/mine.py"
+
+
+@pytest.mark.slow
+def test_a_league_of_ours_a_published_one_and_a_users(tmp_path, capsys):
+    folder = tmp_path / "published"
+    fresh("titok").save_pretrained(folder)
+    words = [f"{MINE}:Pooled", str(folder), "--rows", "KL-VAE,mine.py:Pooled,published", "--scale", "smoke", "--quiet"]
+    words += ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    assert benchmark.main(words) == 0
+    (csv,) = (tmp_path / "out").glob("*-league.csv")
+    table = pd.read_csv(csv)
+    assert set(table["tokenizer"]) == {"KL-VAE", "mine.py:Pooled", "published"}
+    by_row = table.set_index("tokenizer")
+    assert by_row.loc["mine.py:Pooled", "latents"] == "4 x 4 x 3"
+    assert float(by_row.loc["mine.py:Pooled", "PSNR (dB) ↑"]) > 15  # pooling, without any training
+    assert all(float(str(value).split()[0]) > 0 for value in table["gFD ↓"])
+    assert list(table["gFD ↓"].astype(str).str.split().str[0].astype(float)) == sorted(
+        table["gFD ↓"].astype(str).str.split().str[0].astype(float)
+    )
+    assert (by_row["encoded images/s"] > 0).all()
+    assert csv.with_suffix(".html").read_text().startswith("<table") and csv.with_suffix(".md").exists()
+    capsys.readouterr()
+    assert benchmark.main(words) == 0  # nothing is made again
+    assert "| mine.py:Pooled" in capsys.readouterr().out
+
+
+def test_the_dry_run_needs_no_training(tmp_path, capsys):
+    words = [f"{MINE}:Pooled", "--dry-run", "--runs", str(tmp_path / "runs")]
+    assert benchmark.main(words) == 0
+    assert "mine.py:Pooled" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("nothing", "nothing is no tokenizer"), (f"{MINE}:Raises", "no luck"), ("absent.py:Name", "there is no file")],
+)
+def test_what_is_no_tokenizer_is_one_line(given, words, tmp_path):
+    with pytest.raises(Mistake, match=words) as error:
+        benchmark.main([given, "--dry-run", "--runs", str(tmp_path)])
+    assert "\n" not in str(error.value)
