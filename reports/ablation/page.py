@@ -216,11 +216,12 @@ class Page:
         for name, seeds in self.rows.items():
             e = seeds[0].experiment
             line = {"row": name, "latents": f"{e.latents}", "numbers": f"{e.latents.numbers}", "bits": bits(e)}
-            line["weights (millions)"] = f"{e.tokenizer_parameters / 1e6:.2f}"
-            forward = flops.of_encoder(e) + flops.of_decoder(e)
-            line["GFLOPs of an image"] = f"{forward / 1e9:.3g}"
-            line["steps x images"] = f"{e.training.steps} x {e.training.batch_images}"
-            line["TFLOPs of its training"] = f"{flops.tokenizer_training(e) / 1e12:.3g}"
+            line["weights (millions)"] = f"{e.tokenizer_parameters / 1e6:.3g}" if e.tokenizer_parameters else "–"
+            if not e.tokenizer.outside.on:
+                forward = flops.of_encoder(e) + flops.of_decoder(e)
+                line["GFLOPs of an image"] = f"{forward / 1e9:.3g}"
+                line["steps x images"] = f"{e.training.steps} x {e.training.batch_images}"
+                line["TFLOPs of its training"] = f"{flops.tokenizer_training(e) / 1e12:.3g}"
             if e.generator.on:
                 g = e.generator.training
                 line["generator: steps x images"] = f"{g.steps} x {g.batch_images}"
