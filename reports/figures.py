@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from harness.data.image_files import shown
 from harness.system.files import checksums, digest, read_json, write_json
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 
@@ -41,6 +42,25 @@ def label(name: str) -> str:
     font = get_font(findfont(FontProperties()))
     drawn = "".join(c if font.get_char_index(ord(c)) else f"U+{ord(c):04X} " for c in shown(name)).strip()
     return f" {drawn}" if drawn.startswith("_") else drawn  # a legend leaves out names that begin with an underscore
+
+
+MOST_TICKS = 8
+
+
+def plain(axis: Axis, ticks: Sequence[float] = ()) -> None:
+    """Labels a logarithmic axis with plain numbers, at `ticks` if there are few enough, and without minor ones.
+
+    By default its labels are formulas, which `save` would print as they are written.
+    """
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    low, high = sorted(axis.get_view_interval())
+    inside = [tick for tick in ticks if low <= tick <= high]
+    if 0 < len(inside) <= MOST_TICKS:
+        axis.set_ticks(inside)
+        axis.set_ticks([], minor=True)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save(drawing: Figure, path: Path) -> None:

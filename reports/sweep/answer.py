@@ -45,7 +45,11 @@ class Answer:
             sentences.append(
                 f"Pareto front (no other point is better in one objective and at least as good in the others): {front}."
             )
+        asks_for_range = any(isinstance(claim, Wider) for claim in self.points.request.study.claims)
         for objective in objectives:
+            if asks_for_range and objective.metric == "kl" and len(self.points.axes) == 1:  # which falls in any model
+                sentences += [self.range_of(row, points) for row, points in self.points.by_row.items()]
+                continue
             sentences += [self.optimum(objective, points) for points in self.points.by_row.values()]
             sentences += self.noise(objective)
         sentences += [self.verdict(claim) for claim in self.points.request.study.claims]
@@ -76,6 +80,16 @@ class Answer:
             f"{text} These points cannot be distinguished from it {over}: {others}. So the optimum may be any "
             f"of them, {', '.join(ranges)}."
         )
+
+    def range_of(self, row: str, points: Sequence[TriedPoint]) -> str:
+        """A sentence on the values at which the latents of a row are active in most seeds, and on the others."""
+        places: dict[str, list[str]] = {}
+        for point in sorted(points, key=lambda point: point.coordinate):
+            state, _ = Counter(r.status for r in point.results).most_common(1)[0]
+            places.setdefault(state, []).append(f"{point.coordinate:.6g}")
+        of_most = " (in most seeds)" if self.seeds > 1 else ""
+        told = [f"{state} at {', '.join(values)}" for state, values in places.items()]
+        return f"**{row}** is {'; '.join(told)}{of_most}."
 
     def _digits(self, objective: Objective, point: TriedPoint) -> int:
         split = objective.split(point.results[0].experiment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from harness.experiments.objectives import Objective
 from harness.system import plugins
 from reports.claims import quantities
-from reports.figures import COLOURS, DASHES, MARKERS, figure, save
+from reports.figures import COLOURS, DASHES, MARKERS, figure, plain, save
 from reports.statistics import intervals
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 SHARE, KEPT = "information_share", "information_kept"
 REFERENCE = "linear-Gaussian KL"
+KL_TICKS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)  # nats
+TITLE = 46  # letters of a line
 
 
 def objective(points: TriedPoints, answer: Answer, path: Path) -> bool:
@@ -68,13 +71,17 @@ def latents(points: TriedPoints, path: Path) -> bool:
     }
     for axis, (title, values_of) in zip(axes.flat, panels.items(), strict=True):
         _over_axis(axis, points, values_of)
-        axis.set_title(title, fontsize=10, loc="left")
+        axis.set_title(textwrap.fill(title, TITLE), fontsize=10, loc="left")
         axis.set_ylim(bottom=0)
+        if (inside := axis.get_legend()) is not None:
+            inside.remove()  # one for all panels is below
     reference = {p.coordinate: values[0] for p in points.done if (values := p.metric_values("linear_gaussian_kl"))}
     line = dict(sorted(reference.items()))
     axes[0, 0].plot(list(line), list(line.values()), color="grey", linestyle=":", linewidth=1.6, label=REFERENCE)
-    axes[0, 0].legend(frameon=False, fontsize=9)
     axes[0, 0].set_yscale("symlog", linthresh=1.0)
+    plain(axes[0, 0].yaxis, KL_TICKS)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    drawing.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     save(drawing, path)
     return True
 
@@ -96,6 +103,7 @@ def _over_axis(
                 axis.plot([at] * len(values), values, ".", color=colour, alpha=0.6)
     if points.axes[0].log:
         axis.set_xscale("log")
+        plain(axis.xaxis, sorted({point.coordinate for point in points.done}))
     axis.set_xlabel(points.axes[0].name)
     axis.grid(alpha=0.3)
     if len(points.by_row) > 1:
@@ -116,6 +124,9 @@ def _over_two(axis: Axes, points: TriedPoints, o: Objective) -> None:
     for log, set_scale in ((first.log, axis.set_xscale), (second.log, axis.set_yscale)):
         if log:
             set_scale("log")
+    for log, of in ((first.log, axis.xaxis), (second.log, axis.yaxis)):
+        if log:
+            plain(of)
     axis.set_xlabel(first.name)
     axis.set_ylabel(second.name)
     axis.set_title(f"{title_of(o)}, ring: the best point", fontsize=10, loc="left")
