@@ -141,11 +141,15 @@ def title_of(o: Objective) -> str:
 
 
 def of_optuna(study: optuna.Study, objectives: Sequence[Objective], folder: Path) -> dict[str, bool]:
-    """Draws Optuna's figures: history and, for several parameters, importances, slices and parallel coordinates."""
+    """Draws Optuna's figures: history and, for several parameters, importances, slices and parallel coordinates.
+
+    A grid has the Pareto front alone: its order says nothing, and the figures above have all of its points.
+    """
     done = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
     drawn = dict.fromkeys(("history", "importances", "slices", "parallel", "front"), False)
     if not done:
         return drawn
+    gridded = all("fixed_params" in t.system_attrs for t in done)
     from optuna.importance import FanovaImportanceEvaluator
     from optuna.visualization import matplotlib as plots
 
@@ -154,8 +158,10 @@ def of_optuna(study: optuna.Study, objectives: Sequence[Objective], folder: Path
     target: dict[str, Any] = {"target_name": title_of(first)}
     if len(objectives) > 1:
         target["target"] = lambda t: t.values[0]
-    plotters: dict[str, Callable[[], Any]] = {"history": lambda: plots.plot_optimization_history(study, **target)}
-    if several:
+    plotters: dict[str, Callable[[], Any]] = {}
+    if not gridded:
+        plotters["history"] = lambda: plots.plot_optimization_history(study, **target)
+    if several and not gridded:
         plotters["slices"] = lambda: plots.plot_slice(study, **target)
         plotters["parallel"] = lambda: plots.plot_parallel_coordinate(study, **target)
         if len({t.values[0] for t in done}) > 1:

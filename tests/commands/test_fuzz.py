@@ -52,6 +52,8 @@ WORDS = {
     "runs": [],
     "prune": [],
     "bench": ["absent"],
+    "everything": ["--scale", "smoke", "--dry-run", "--rows", "mactok"],
+    "benchmark": [*PLAN, "--dry-run"],
 }
 
 

@@ -27,7 +27,7 @@ GENERATE_MISTAKES = {
     "count": (["--count", "many"], "--count"),
     "no steps": (["--steps", "0"], "greater than or equal to 1"),
     "steps": (["--steps", "2.5"], "integer"),
-    "sampler": (["--sampler", "eulr"], "'euler', 'heun' or 'euler_maruyama'"),
+    "sampler": (["--sampler", "eulr"], "'sde_heun' or 'dopri5'"),
     "guidance below 1": (["--cfg", "0.9"], "greater than or equal to 1"),
     "guidance": (["--cfg", "high"], "number"),
     "infinite guidance": (["--cfg", "inf"], "finite"),

@@ -81,12 +81,16 @@ def test_an_image_is_the_same_whatever_is_drawn_beside_it(sampler, labels, guide
     torch.testing.assert_close(source.draw(INDICES, guide), together, rtol=0, atol=1e-4)
 
 
+def at(x: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
+    return t if isinstance(t, torch.Tensor) else torch.full((len(x),), t)
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_guidance_of_1_is_none_to_the_bit(sampler, louder):
     network, y = louder.network, torch.tensor(INDICES) % 10
     noise = Noise(0, INDICES, SHAPE)
     with torch.no_grad():
-        x_0 = SAMPLERS[sampler](lambda x, t: network(x, torch.full((len(x),), t), y), noise(), times(4), noise)
+        x_0 = SAMPLERS[sampler](lambda x, t: network(x, at(x, t), y), noise(), times(4), noise)
     drawn = by(louder, sampler).draw(INDICES, UNGUIDED)
     assert torch.equal(drawn, louder.statistics.denormalise(x_0))
     assert torch.equal(by(louder, sampler).draw(INDICES, Guide(1.0, 0.2, 0.6)), drawn)
