@@ -7,7 +7,7 @@ study = Ablation(
     question="Do masking and alignment help as much where an image has several objects?",
     published_table="",
     rungs={"guidance": "each row's", "kl": "alive"},
-    fields={"data.name": "embedded"},
+    fields={"data.name": "embedded", "data.argument": ""},
     rows=tuple(
         Row(f"{name}, {objects}", variant, fields={} if objects == 1 else {"data.argument": f"objects={objects}"})
         for objects in (1, 2, 4)

@@ -9,6 +9,7 @@ study = Ablation(
     rungs={"kl": "alive"},
     fields={
         "data.name": "embedded",
+        "data.argument": "",
         "evaluation.transfer": "embedded:objects=4",
         "generator.on": False,
         "finetuning.on": False,

@@ -300,7 +300,7 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         raise Mistake("--data names no data set: NAME or NAME:ARGUMENT")
     data, colon, argument = (options.data or "").partition(":")
     # Absolute, because commands for one store may run in several folders.
-    data += colon + (str(Path(argument).expanduser().absolute()) if argument else "")
+    data += colon + (_absolute(data, argument) if argument else "")
     special: dict[str, Any] = {}
     if isinstance(study_called(options.study), Sweep):
         special = {"objective": objective, "space": space}
@@ -328,6 +328,14 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         seeds=looks(growth)[0] if growth else options.seeds,
         **special,
     )
+
+
+def _absolute(name: str, argument: str) -> str:
+    """The argument of a data set: an absolute path, unless the set is drawn and no files are read."""
+    drawn = name in plugins.names("harness.data.sets") and hasattr(
+        plugins.load("harness.data.sets", name, "data set"), "fixed"
+    )
+    return argument if drawn else str(Path(argument).expanduser().absolute())
 
 
 def _outside_row(source: str, scale_name: str, settings: Sequence[str]) -> OutsideRow:

@@ -17,7 +17,7 @@ from harness.planning.plan import Plan, plan_of
 from harness.planning.task import Task
 from harness.store.runs import Store
 from harness.system import paths, plugins
-from harness.system.errors import Mistake
+from harness.system.errors import Mistake, Trouble
 from harness.system.processes import world_size
 
 NAMED = 3  # studies in the label of a stage
@@ -45,8 +45,17 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake("all studies do not run under torchrun: cluster.toml gives jobs several processes")
     words = [word for word in arguments if word != "all"]
     run_options, pace, store = cli.options_of(options), cli.pace_of(options), Store(options.runs)
+    planned, refused = [], []
+    for name in _names():
+        try:
+            planned.append(_planned(name, options))
+        except Mistake as mistake:  # a setting that one study cannot have
+            refused.append(name)
+            print(f"{name} is left out: {mistake}", file=sys.stderr)
+    if not planned:
+        raise Mistake("no study can have these settings")
     studies = sorted(
-        (_planned(name, options) for name in _names()),
+        planned,
         key=lambda study: price(study.plan.tasks, store, pace).flops * study.times,
     )
     readers: dict[Task, list[str]] = {}
@@ -62,12 +71,14 @@ def main(arguments: Sequence[str]) -> int:
     print(f"{tabulate(lines, headers=heads, disable_numparse=True)}\n\nStages that studies share are made once.")
     if options.dry_run:
         print(f"\n{plan_table(list(union), union, store, run_options.cluster, pace)}")
-    require_gpu_hours(run_options.to_run(list(union), store), pace, options.max_gpu_hours)
+    hours = sum(price(study.plan.tasks, store, pace).gpu_hours * (study.times - 1) for study in studies)
+    limit = options.max_gpu_hours
+    require_gpu_hours(run_options.to_run(list(union), store), pace, limit and max(0.0, limit - hours))
     if options.dry_run:
         return 0
     paths.make_folders(options.runs, options.out)
 
-    failed = [study.name for study in studies if _runs(study, words) != 0]
+    failed = [*refused, *(study.name for study in studies if _runs(study, words) != 0)]
     from reports import index
 
     print(index.write([study.request for study in studies], store, options.out))
@@ -94,13 +105,13 @@ def _planned(name: str, options: argparse.Namespace) -> Planned:
 
 
 def _runs(study: Planned, words: Sequence[str]) -> int:
-    """Runs one study, as its own command would; a mistake in it does not keep the others from running."""
+    """Runs one study, as its own command would; what goes wrong in it does not keep the others from running."""
     print(f"\n== {study.name}: {study.request.study.title}", flush=True)
     command = sweep if isinstance(study.request, SweepRequest) else ablate
     try:
         return command.main([study.name, *words])
-    except Mistake as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+    except (Mistake, Trouble, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
 
 

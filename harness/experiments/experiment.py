@@ -217,6 +217,16 @@ class Sampling:
     labels: Literal["balanced", "random"] = "balanced"
     time_shift: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
+    def __post_init__(self) -> None:
+        if self.last_step is not None and self.steps < 2:
+            raise ValueError("sampling.last_step: at least two steps are needed")
+
+    @property
+    def stochastic(self) -> dict[str, object]:
+        """Diffusion and last step, which samplers of the ODE do not have."""
+        has = self.sampler in ("euler_maruyama", "sde_heun")
+        return {"diffusion": self.diffusion if has else None, "last_step": self.last_step if has else None}
+
 
 @dataclass(frozen=True, config=STRICT)
 class Evaluation:

@@ -426,6 +426,9 @@ def new_request(name: str, at: Scale, **parts: Any) -> AblationRequest | SweepRe
         return SweepRequest(name, study, at, **parts)
     if outside := parts.get("tokenizers"):
         study = dataclasses.replace(study, rows=(*study.rows, *(tokenizer.row for tokenizer in outside)))
+        names = [row.name for row in study.rows]
+        if twice := sorted({row for row in names if names.count(row) > 1}):
+            raise Mistake(f"two rows are called {twice[0]}: give the file of one of them another name")
     return AblationRequest(name, study, at, **parts)
 
 

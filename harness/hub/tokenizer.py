@@ -63,6 +63,8 @@ class PretrainedTokenizer(
         Its config holds all numbers of the store that were measured with exactly these weights.
         """
         experiment = experiment_of(run)
+        if experiment.tokenizer.outside.on:
+            raise Mistake(f"{run.key} is a tokenizer from outside: its own file is what can be published")
         origin, statistics = origin_of(store, run)
         mean, std = (tuple(part.tolist()) for part in statistics) if statistics else (None, None)
         pretrained = cls(PretrainedConfig(experiment.data.image_size, experiment.tokenizer, origin, mean, std))

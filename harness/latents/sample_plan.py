@@ -26,8 +26,7 @@ def samples_config(experiment: Experiment) -> dict[str, Any]:
         "sampler": sampling.sampler,
         "steps": sampling.steps,
         "time_shift": sampling.time_shift,
-        "diffusion": sampling.diffusion,
-        "last_step": sampling.last_step,
+        **sampling.stochastic,
         "labels": sampling.labels,
         "seed": experiment.seed_of_samples,
     }

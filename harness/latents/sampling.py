@@ -82,7 +82,7 @@ class Source:
             return drawn.float().cpu()
         flow = flow_of(self.experiment.generator)
         velocity = guided(self.network, y, self.classes, guide.scale, (guide.low, guide.high), flow, self.worse)
-        sde = Sde(flow, sampling.diffusion or "sigma", sampling.last_step is not None)
+        sde = Sde(flow, sampling.diffusion or "sigma", last_step_of(sampling) is not None)
         with self.machine.autocast():
             return SAMPLERS[sampling.sampler](velocity, noise(), times_of(sampling, flow), noise, sde).cpu()
 
@@ -112,10 +112,15 @@ def flow_of(generator: Generator) -> Flow:
     return Flow(generator.path or "linear", generator.target or "velocity")
 
 
+def last_step_of(sampling: Sampling) -> float | None:
+    """The length of the last step, if the sampler is stochastic and has one of its own."""
+    return sampling.last_step if sampling.sampler in STOCHASTIC else None
+
+
 def times_of(sampling: Sampling, flow: Flow = LINEAR) -> list[float]:
     """The times at which the steps of a sampler begin and end."""
     low, high = flow.ends(training=False)
-    equal = times(sampling.steps, sampling.time_shift or 1.0, sampling.last_step)
+    equal = times(sampling.steps, sampling.time_shift or 1.0, last_step_of(sampling))
     return equal if (low, high) == (0.0, 1.0) else [low + t * (high - low) for t in equal]
 
 
@@ -134,7 +139,7 @@ def how(experiment: Experiment, guide: Guide) -> str:
     shifted = f" of time shift {sampling.time_shift:g}" if sampling.time_shift is not None else ""
     if sampling.sampler in STOCHASTIC and sampling.diffusion is not None:
         shifted += f", diffusion {sampling.diffusion.replace('_', ' ')}"
-    if sampling.last_step is not None:
+    if last_step_of(sampling) is not None:
         shifted += f", a last step of {sampling.last_step:g} along the drift"
     generator = experiment.generator
     if generator.path is not None or generator.target is not None:

@@ -208,7 +208,7 @@ def generator_training(experiment: Experiment) -> float:
 
 def evaluations(sampling: Sampling, guide: Guide = UNGUIDED) -> int:
     """Evaluations of the network for one image: two inside the guide's interval, with and without the class."""
-    steps, last = sampling.steps, sampling.last_step
+    steps, last = sampling.steps, sampling.last_step if any(sampling.stochastic.values()) else None
     begun = [count / steps for count in range(steps, 0, -1)]
     if last is not None:
         begun = [last + (1 - last) * count / max(1, steps - 1) for count in range(steps - 1, -1, -1)]

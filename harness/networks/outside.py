@@ -105,12 +105,12 @@ def load(source: str) -> tuple[Any, str]:
                 raise TypeError(f"it has no method {method}")
         files = [file, *map(Path, getattr(found, "files", ()))]
         files += [Path(argument)] if argument and Path(argument).exists() else []
-        return found, _checksum(files, argument or "")
+        return found, _checksum(files, name, argument or "")
 
 
-def _checksum(places: list[Path], argument: str) -> str:
-    """16 digits for the contents of files and folders, by their names without their places."""
-    digest = hashlib.sha256(("" if Path(argument).exists() else argument).encode())
+def _checksum(places: list[Path], name: str, argument: str) -> str:
+    """16 digits for what is named in which files and folders, by their own names without their places."""
+    digest = hashlib.sha256(f"{name}={'' if Path(argument).exists() else argument}\n".encode())
     for place in places:
         inside = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
         for path in inside:

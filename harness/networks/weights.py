@@ -42,7 +42,7 @@ def snapshot_file(step: int, steps: int) -> str:
 
 def earlier_file(steps: int, share: float) -> str:
     """The file of the kept weights of a generator that are nearest to this share of its training."""
-    moments = snapshot_steps(steps, MOMENTS_OF_GENERATOR)
+    moments = snapshot_steps(steps, MOMENTS_OF_GENERATOR)[:-1] or [steps]  # the last is the generator itself
     return snapshot_file(min(moments, key=lambda step: abs(step - share * steps)), steps)
 
 

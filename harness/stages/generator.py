@@ -64,8 +64,10 @@ def _check(experiment: Experiment) -> None:
     own += ["repa.on"] if generator.repa.on else []
     if name not in generators.FLOWS and own:
         raise Mistake(f"generator {name} has a law of its own, without generator.{own[0]}")
-    if name in generators.ROTARY and size.width // size.heads % 2:
-        raise Mistake(f"generator {name}: a head has {size.width} / {size.heads} dimensions: an even number is needed")
+    several = 2 if experiment.latents.side is None else 4  # dimensions that an angle turns, for each axis
+    if name in generators.ROTARY and size.width // size.heads % several:
+        number = "an even number" if several == 2 else "a multiple of 4"
+        raise Mistake(f"generator {name}: a head has {size.width} / {size.heads} dimensions: {number} is needed")
     if generator.repa.on and generator.repa.depth > size.depth:
         raise Mistake(f"generator.repa.depth {generator.repa.depth} is beyond the {size.depth} blocks of the generator")
 

@@ -31,13 +31,14 @@ class ViTGrid(Tokenizer):
 
         width = tokenizer.decoder.width
         self.from_latents = nn.Linear(channels, width)
-        self.mask_token = learned(width)
         self.decoder_positions = nn.Parameter(positions_2d(self.side, width))
         self.decoder = NormedBlocks(tokenizer.decoder, RMSNorm, SwiGLU)
         self.to_pixels = nn.Linear(width, pixels)
         self.smooth = nn.Conv2d(3, 3, 3, padding=1)
 
         self.add_bottleneck(tokenizer, channels, lambda: nn.Linear(tokenizer.encoder.width, channels))
+        if tokenizer.masking.on:
+            self.mask_token = learned(width)
         for half, size in (("encoder", tokenizer.encoder), ("decoder", tokenizer.decoder)):
             self.register_buffer(f"{half}_angles", angles_2d(self.side, size.width // size.heads), persistent=False)
 

@@ -118,7 +118,8 @@ class Foundation:
 class Likelihood:
     """The image terms as a Laplace likelihood with a learned scale s: (|x - x'| + perceptual) / exp(s) + s (VQGAN).
 
-    All are means over pixels, where the released code of VA-VAE sums them: its other weights are 3 H W times larger.
+    All are means over pixels, where the released code of VA-VAE sums them: a weight there is 3 H W times smaller in
+    these means.
     """
 
     on: bool = False

@@ -140,6 +140,8 @@ def dopri5(
     t, end = torch.full((len(x),), times[0], device=x.device, dtype=x.dtype), times[-1]
     h = torch.full_like(t, times[0] - times[1])
     for _ in range(len(times) - 1):
+        if not (t > end).any():
+            break
         h = torch.minimum(h, t - end)
         moved, error = _dopri_step(velocity, x, t, h)
         scale = ABSOLUTE + RELATIVE * torch.maximum(x.abs(), moved.abs())

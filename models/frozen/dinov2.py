@@ -87,15 +87,18 @@ def initialise_encoder(tokenizer: ViT1D, state: dict[str, Tensor]) -> None:
     """Sets the encoder of `tokenizer` to a DINOv2 of its size; `state` has its tensors under timm's names.
 
     DINOv2's normalisation of images is folded into the patch embedding (our images are in [-1, 1]), its LayerScale
-    into the projections; both are exact. Patch embedding and positions are resampled to our patches and grid. Latent
-    tokens, mask token and the modules after the encoder are unchanged; the class token is dropped. One difference
-    remains: the epsilon of the norms is 1e-5 here and 1e-6 in DINOv2.
+    into the projections; both are exact. Patch embedding and positions are resampled to our patches and grid. The class
+    token is dropped unless the encoder has one. Latent tokens, mask token and the modules after the encoder are
+    unchanged. One difference remains: the epsilon of the norms is 1e-5 here and 1e-6 in DINOv2.
     """
     kernel = resampled_kernel(state["patch_embed.proj.weight"], tokenizer.patch)
     mean, std = (torch.tensor(values, device=kernel.device)[:, None, None] for values in (MEAN, STD))
     tokenizer.embed.weight.copy_((kernel / (2 * std)).flatten(1))
     tokenizer.embed.bias.copy_(state["patch_embed.proj.bias"] + (kernel * (0.5 - mean) / std).sum((1, 2, 3)))
-    tokenizer.image_positions.copy_(positions(state["pos_embed"], tokenizer.side)[:, 1:])
+    resampled = positions(state["pos_embed"], tokenizer.side)
+    tokenizer.image_positions.copy_(resampled[:, 1:])
+    if tokenizer.encoder_class is not None:
+        tokenizer.encoder_class.copy_(state["cls_token"] + resampled[:, :1])
     assert isinstance(tokenizer.encoder, Blocks)
     *blocks, norm = tokenizer.encoder
     for number, block in enumerate(blocks):

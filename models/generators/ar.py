@@ -29,7 +29,7 @@ class Network(CodeTransformer):
     def loss(self, x_0: Tensor, y: Tensor, draws: Draws) -> Loss:
         """The cross-entropy of the codes of latents x_0 (B, L, Z), mean over tokens, in nats."""
         codes = self.indices(x_0)
-        return Loss({"cross_entropy": functional.cross_entropy(self(codes[:, :-1], y).mT, codes)})
+        return Loss({"cross_entropy": functional.cross_entropy(self(codes[:, :-1], y).flatten(0, 1), codes.flatten())})
 
     def draw(self, y: Tensor, draws: Draws, scale: float, steps: int) -> Tensor:
         """Latents (B, L, Z) of classes y (B,), with guidance of the logits."""

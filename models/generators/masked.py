@@ -62,5 +62,6 @@ class Network(CodeTransformer):
             gumbel = -(-draws.uniform(f"order {done}", *codes.shape).clamp(min=LEAST).log()).clamp(min=LEAST).log()
             sure = torch.where(hidden, sure + TEMPERATURE * (1 - left) * gumbel, torch.inf)
             again = math.floor(self.length * math.cos(math.pi / 2 * left)) if done + 1 < rounds else 0
+            again = min(again, self.length - done - 1)  # a round shows one code at least
             codes = torch.where(sure.argsort(1).argsort(1) < again, self.codes, found)
         return self.looked_up(codes)

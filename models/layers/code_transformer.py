@@ -9,6 +9,7 @@ from torch.nn import functional
 from models.config import Transformer
 from models.forms import Latents
 from models.layers.adaptive_transformer import positions_of
+from models.layers.precision import float32
 from models.layers.transformer import Blocks
 
 
@@ -36,7 +37,8 @@ class CodeTransformer(nn.Module):
 
     def indices(self, x_0: Tensor) -> Tensor:
         """The codes (B, L) that latents x_0 (B, L, Z) stand for: the nearest."""
-        return (self.book.square().sum(-1) - 2 * x_0 @ self.book.mT).argmin(-1)
+        with float32(x_0):
+            return (self.book.square().sum(-1) - 2 * x_0.float() @ self.book.mT).argmin(-1)
 
     def looked_up(self, indices: Tensor) -> Tensor:
         """The latents (B, L, Z) of codes (B, L)."""

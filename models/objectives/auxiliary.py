@@ -67,14 +67,19 @@ def histograms(x: Tensor, side: int) -> Tensor:
     """
     patch = x.shape[-1] // side
     cell = patch // CELLS
-    kernel = x.new_tensor([[1, 0, -1], [2, 0, -2], [1, 0, -1]]).view(1, 1, 3, 3)
-    single = functional.pad(x, (1, 1, 1, 1), mode="reflect").flatten(0, 1)[:, None]
-    along, down = (functional.conv2d(single, k)[:, 0] for k in (kernel, kernel.mT))
+    padded = functional.pad(x.float(), (1, 1, 1, 1), mode="reflect").flatten(0, 1)
+    along, down = _sobel(padded), _sobel(padded.mT).mT
     bins = (BINS * torch.atan2(along, down) / math.pi).floor().long() % BINS
     magnitudes = torch.hypot(along, down) * _window(patch, x).repeat(side, side)
     spread = magnitudes.new_zeros(len(bins), BINS, *bins.shape[1:]).scatter_(1, bins[:, None], magnitudes[:, None])
     cells = functional.avg_pool2d(spread, cell) * cell**2  # (B 3, 9, 2 side, 2 side)
     return patches(functional.normalize(cells, dim=1).view(len(x), 3 * BINS, CELLS * side, CELLS * side), side)
+
+
+def _sobel(x: Tensor) -> Tensor:
+    """Differences along rows (n, H, W) of padded images (n, H + 2, W + 2), by sums: exact, and without waiting."""
+    across = x[..., :-2] - x[..., 2:]
+    return across[:, :-2] + 2 * across[:, 1:-1] + across[:, 2:]
 
 
 def _window(side: int, like: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.config import Foundation
+from models.layers.precision import float32
 from models.objectives.alignment import Features
 
 LARGEST, SMALLEST = 1e8, 1e-4  # the ratio of gradients at most, and what is added below its line
@@ -26,7 +27,8 @@ class FoundationLoss(nn.Module):
         """Both hinges for latents z (B, N, Z), means over pairs and over places."""
         c = self.config
         own, theirs = (functional.normalize(x.float(), dim=-1) for x in (self.project(z), teacher.p))
-        apart = (own @ own.mT - theirs @ theirs.mT).abs()
+        with float32(own):  # against margins
+            apart = (own @ own.mT - theirs @ theirs.mT).abs()
         cosine = (own * theirs).sum(-1)
         return (apart - c.distance_margin).relu().mean() + (1 - c.cosine_margin - cosine).relu().mean()
 

@@ -50,6 +50,12 @@ def latents(tokenizer: Tokenizer, image_size: int) -> Latents:
     n = tokenizer.image_tokens(image_size)
     if tokenizer.alignment.local_term and n % form.tokens:
         raise ValueError(f"alignment.local_term: {form.tokens} latents cannot be repeated for N = {n} image tokens")
+    if tokenizer.auxiliary.on:
+        size = tokenizer.auxiliary.size
+        if not tokenizer.masking.on:
+            raise ValueError("auxiliary: the decoders predict hidden patches, and masking is off")
+        if size.width // size.heads % 4 or tokenizer.patch_size % 2:
+            raise ValueError("auxiliary: heads have to be multiples of 4 wide, and patches an even number of pixels")
     if tokenizer.foundation.on and n != form.tokens:
         raise ValueError(f"foundation: a grid of {form.tokens} latents is not that of the N = {n} image tokens")
     if tokenizer.soft_codes.on and form.tokens % tokenizer.soft_codes.codebooks:

@@ -31,7 +31,7 @@ def cost(tokenizer: Tokenizer, image_size: int) -> costs.Halves:
     encoder = costs.linear(n, pixels, e.width) + costs.blocks(e, n, gated=True)
     encoder += costs.learned(n + 1, e.width) + costs.bottleneck(tokenizer, form, e.width)
     decoder = costs.linear(n, form.channels, d.width) + costs.blocks(d, n, gated=True)
-    decoder += costs.learned(n + 2, d.width) + costs.linear(n, d.width, pixels)
+    decoder += costs.learned(n + 1 + tokenizer.masking.on, d.width) + costs.linear(n, d.width, pixels)
     return costs.Halves(encoder, decoder + costs.smoothing(image_size))
 
 

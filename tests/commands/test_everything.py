@@ -86,3 +86,11 @@ def test_an_index_has_a_line_for_every_page(tmp_path: Path, runs: Path):
     assert sum(line.startswith("| [") for line in lines) == 2
     assert any("](generators-smoke.md)" in line and "no row is finished" in line for line in lines)
     assert any("claims" in line for line in lines if "table5-smoke.md" in line), lines
+
+
+def test_what_one_study_cannot_have_keeps_no_other(tmp_path, capsys):
+    words = ["--dry-run", "--scale", "smoke", "--runs", str(tmp_path), "--set", "tokenizer.masking.per=batch"]
+    assert everything.main(words) == 0
+    told = capsys.readouterr()
+    assert "fig11 is left out: tokenizer.masking.per has no influence" in told.err
+    assert "table5 " in told.out and "fig11 " not in told.out

@@ -13,6 +13,7 @@ from harness.experiments.experiment import UNGUIDED, Sampling
 from harness.experiments.fields import with_fields
 from harness.experiments.keys import canonical
 from harness.latents.sampling import how, times_of
+from harness.system.errors import Mistake
 from harness.system.plugins import load
 from models.flows.flow import LINEAR
 from models.flows.paths import PATHS, TARGETS, Flow
@@ -337,6 +338,11 @@ def test_the_protocol_names_what_a_sampler_draws_with():
     released = with_fields(plain, {"sampling.diffusion": "twice_sigma", "sampling.last_step": 0.04})
     told = "diffusion twice sigma, a last step of 0.04 along the drift"
     assert told in how(released, UNGUIDED) and "diffusion" not in how(plain, UNGUIDED)
+    ode = with_fields(released, {"sampling.sampler": "euler"})
+    assert "diffusion" not in how(ode, UNGUIDED) and "drift" not in how(ode, UNGUIDED)
+    assert times_of(ode.sampling) == times(20) != times_of(released.sampling)
+    with pytest.raises(Mistake, match="at least two steps"):
+        with_fields(released, {"sampling.steps": 1})
     other = with_fields(plain, {"generator.path": "vp", "generator.target": "noise"})
     assert "vp path, network of the noise" in how(other, UNGUIDED)
 

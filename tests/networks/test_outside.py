@@ -125,3 +125,10 @@ def test_neither_torch_nor_the_object_is_needed_to_plan():
     row = OutsideRow("/nowhere.py:Name", 16, 3, 4, "0" * 16, 0)
     request = new_request("league", scale("paper256"), tokenizers=(row,))
     assert len(request.experiments()) == 5
+
+
+def test_two_objects_of_one_file_have_two_keys_and_two_rows_two_names():
+    assert outside.load(of("First"))[1] != outside.load(of("Pooled"))[1]
+    row = OutsideRow(of("Pooled"), 16, 3, 4, "0" * 16, 0)
+    with pytest.raises(Mistake, match=r"two rows are called mine\.py:Pooled"):
+        new_request("league", scale("smoke"), tokenizers=(row, row._replace(source="/b/mine.py:Pooled")))
