@@ -195,7 +195,8 @@ def _weights(alive: float) -> Rungs:
     Both are measured at `tiny`, see `reports/scales/tiny.md`. The other scales take the same ratio.
     """
     path = "tokenizer.gaussian.kl_weight"
-    return {"alive": {path: alive}, "collapsing": {path: 300 * alive}}
+    collapsing = float(f"{300 * alive:.6g}")  # as points of a sweep are: 300 * 1e-4 is not 0.03
+    return {"alive": {path: alive}, "collapsing": {path: collapsing}}
 
 
 FIXED: Rungs = {"each row's": {}}  # a search would take longer than the table: one scale for all rows

@@ -8,7 +8,7 @@ import torch
 from harness.execution import rehearsal
 from harness.experiments.fields import differences
 from harness.experiments.published import published
-from harness.experiments.requests import AblationRequest, study_called
+from harness.experiments.requests import AblationRequest, new_request, study_called
 from harness.experiments.scales import SCALES, scale
 from harness.experiments.study import Ablation
 from harness.networks.roles import Roles
@@ -177,3 +177,12 @@ def test_a_loss_that_is_not_finite_is_told(tmp_path):
     assert rehearsal._losses(run) == "loss 0.5"
     run.curves.log(2, {"train/kl": float("nan")})
     assert rehearsal._losses(run) == rehearsal.NOT_FINITE
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_figures_of_collapse_share_their_tokenizers_with_the_sweep(name):
+    sweep = new_request("collapse", scale(name))
+    points = {task("tokenizer", e).key for point in sweep.grid() for e in sweep.experiments_of(point)}
+    for figure in ("fig1", "fig5", "fig7"):
+        for of_row, *_ in new_request(figure, scale(name)).experiments().values():
+            assert task("tokenizer", of_row).key in points
