@@ -1,6 +1,8 @@
 """Figure 6a of MacTok: probe accuracy of the latents against gFID."""
 
-from harness.experiments.claims import Correlated
+import dataclasses
+
+from ablations.table5 import PROBE_AND_GFD
 from harness.experiments.study import Ablation, Row
 
 HALF, UNALIGNED = {"tokenizer.tokens": 0.5}, "mixed_masking"
@@ -19,15 +21,6 @@ study = Ablation(
         Row("MacTok-64 without alignment", UNALIGNED, times=HALF),
     ),
     fields={"finetuning.on": False, "guidance.on": False},
-    claims=(
-        Correlated(
-            "latents with a better probe accuracy have a lower gFID",
-            "Fig. 6a",
-            "probe",
-            "gfd_unguided",
-            side=-1,
-            paper=((50, 14), (53, 15), (41, 20), (30, 37), (30, 39)),
-        ),
-    ),
+    claims=(dataclasses.replace(PROBE_AND_GFD, primary=True),),
     notes=("The rows are the five points of the paper's figure, in its order.",),
 )

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import dataclasses
 import difflib
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -311,15 +312,14 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
     for name, number in repeats.items():
         if not 1 <= number <= MOST_REPEATS:
             raise Mistake(f"--{name.replace('_', '-')} {number}: at least 1, at most {MOST_REPEATS}")
-    outside = getattr(options, "tokenizer", [])
     if not special:
         special = {"max_seeds": growth, **repeats}
-        special["tokenizers"] = tuple(_outside_row(source, options.scale, options.set) for source in outside)
     elif growth or max(repeats.values()) > 1:
         raise Mistake(
             f"{options.study} is a sweep: only tables take --until-decided and seeds of generators and samples"
         )
-    return new_request(
+    request = functools.partial(
+        new_request,
         options.study,
         scale(options.scale),
         data=data or None,
@@ -328,6 +328,11 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         seeds=looks(growth)[0] if growth else options.seeds,
         **special,
     )
+    made = request()
+    if sources := getattr(options, "tokenizer", []):
+        side = made.experiment(made.study.rows[0]).data.image_size
+        made = request(tokenizers=tuple(_outside_row(source, side) for source in sources))
+    return made
 
 
 def _absolute(name: str, argument: str) -> str:
@@ -338,14 +343,12 @@ def _absolute(name: str, argument: str) -> str:
     return argument if drawn else str(Path(argument).expanduser().absolute())
 
 
-def _outside_row(source: str, scale_name: str, settings: Sequence[str]) -> OutsideRow:
-    """The row of a tokenizer from outside, which is tried on images of the scale. Raises `Mistake`."""
+def _outside_row(source: str, image_size: int) -> OutsideRow:
+    """The row of a tokenizer from outside, which is tried on images of this size. Raises `Mistake`."""
     from harness.networks import outside
 
-    sizes = [value for path, _, value in (s.partition("=") for s in settings) if path == "data.image_size"]
-    side = int(sizes[0]) if sizes and sizes[0].isdigit() else scale(scale_name).experiment.data.image_size
     source = outside.absolute(source)
-    return OutsideRow(source, *outside.tried(source, side))
+    return OutsideRow(source, *outside.tried(source, image_size))
 
 
 def _growth_of(options: argparse.Namespace) -> int:
@@ -394,26 +397,39 @@ def agreed(question: str) -> bool:
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
     """Calls `main` with the command line and exits with one of the codes above. A bug keeps its traceback."""
-    try:
+
+    def whole(arguments: Sequence[str]) -> int:
         surroundings.prepare()
-        code = main(sys.argv[1:])
+        code = main(arguments)
         sys.stdout.flush()
+        return code
+
+    try:
+        code = code_of(whole, sys.argv[1:])
     except BrokenPipeError:  # the reader of the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    except Mistake as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        code = 2
-    except (Trouble, OSError) as error:
-        if isinstance(error, Damaged) and error.run.folder.exists():
-            with contextlib.suppress(OSError):  # the store of another user
-                error.run.reset("damaged", str(error))
-        print(f"error: {printable(str(error))}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         code = INTERRUPTED
     sys.exit(code)
+
+
+def code_of(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """The exit code of a command; mistakes and troubles are printed in one line."""
+    try:
+        return main(arguments)
+    except BrokenPipeError:
+        raise
+    except Mistake as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 2
+    except (Trouble, OSError) as error:
+        if isinstance(error, Damaged) and error.run.folder.exists():
+            with contextlib.suppress(OSError):  # the store of another user
+                error.run.reset("damaged", str(error))
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 1
 
 
 def listing() -> str:

@@ -12,12 +12,13 @@ from tabulate import tabulate
 from harness import ablate, cli, sweep
 from harness.experiments.requests import AblationRequest, SweepRequest, study_called
 from harness.experiments.sweep import Sweep
-from harness.planning.costs import plan_table, price, require_gpu_hours
+from harness.planning.costs import Price, plan_table, price, require_gpu_hours
+from harness.planning.gpus import Pace
 from harness.planning.plan import Plan, plan_of
 from harness.planning.task import Task
 from harness.store.runs import Store
 from harness.system import paths, plugins
-from harness.system.errors import Mistake, Trouble
+from harness.system.errors import Mistake
 from harness.system.processes import world_size
 
 NAMED = 3  # studies in the label of a stage
@@ -25,12 +26,13 @@ NAMED = 3  # studies in the label of a stage
 
 @dataclass(frozen=True)
 class Planned:
-    """A study, its request, its plan, and how often the plan is needed."""
+    """A study, its request, its plan, how often the plan is needed, and the price of one."""
 
     name: str
     request: AblationRequest | SweepRequest
     plan: Plan
     times: int
+    price: Price
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,41 +45,20 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake("all studies run with all their rows: --scale, --data, --seeds and --set are for all of them")
     if world_size() > 1:
         raise Mistake("all studies do not run under torchrun: cluster.toml gives jobs several processes")
-    words = [word for word in arguments if word != "all"]
     run_options, pace, store = cli.options_of(options), cli.pace_of(options), Store(options.runs)
-    planned, refused = [], []
-    for name in _names():
-        try:
-            planned.append(_planned(name, options))
-        except Mistake as mistake:  # a setting that one study cannot have
-            refused.append(name)
-            print(f"{name} is left out: {mistake}", file=sys.stderr)
-    if not planned:
-        raise Mistake("no study can have these settings")
-    studies = sorted(
-        planned,
-        key=lambda study: price(study.plan.tasks, store, pace).flops * study.times,
-    )
-    readers: dict[Task, list[str]] = {}
-    for study in studies:
-        for t in study.plan.tasks:
-            readers.setdefault(t, []).append(study.name)
-    union = {t: ", ".join(names) if len(names) <= NAMED else f"{len(names)} studies" for t, names in readers.items()}
-    lines = []
-    for study in studies:
-        own = price(study.plan.tasks, store, pace)
-        lines.append((study.name, len(study.plan.tasks), own.missing, f"{own.gpu_hours:.3g}", study.times))
-    heads = ("study", "stages", "missing", f"GPU-hours on one {pace}", "times")
-    print(f"{tabulate(lines, headers=heads, disable_numparse=True)}\n\nStages that studies share are made once.")
+    studies, refused = _studies(options, store, pace)
+    labels = _labels(studies)
+    print(_prices(studies, pace))
     if options.dry_run:
-        print(f"\n{plan_table(list(union), union, store, run_options.cluster, pace)}")
-    hours = sum(price(study.plan.tasks, store, pace).gpu_hours * (study.times - 1) for study in studies)
+        print(f"\n{plan_table(list(labels), labels, store, run_options.cluster, pace)}")
+    again = sum(study.price.gpu_hours * (study.times - 1) for study in studies)  # of sweeps that choose their points
     limit = options.max_gpu_hours
-    require_gpu_hours(run_options.to_run(list(union), store), pace, limit and max(0.0, limit - hours))
+    require_gpu_hours(run_options.to_run(list(labels), store), pace, limit and max(0.0, limit - again))
     if options.dry_run:
         return 0
     paths.make_folders(options.runs, options.out)
 
+    words = [word for word in arguments if word != "all"]
     failed = [*refused, *(study.name for study in studies if _runs(study, words) != 0)]
     from reports import index
 
@@ -87,32 +68,63 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
+def _studies(options: argparse.Namespace, store: Store, pace: Pace) -> tuple[list[Planned], list[str]]:
+    """The studies, the cheapest first, and the names of those that cannot have these settings."""
+    studies, refused = [], []
+    for name in _names():
+        try:
+            studies.append(_planned(name, options, store, pace))
+        except Mistake as mistake:
+            refused.append(name)
+            print(f"{name} is left out: {mistake}", file=sys.stderr)
+    if not studies:
+        raise Mistake("no study can have these settings")
+    return sorted(studies, key=lambda study: study.price.flops * study.times), refused
+
+
+def _labels(studies: Sequence[Planned]) -> dict[Task, str]:
+    """The stages of all studies, each once, with the studies that read it."""
+    readers: dict[Task, list[str]] = {}
+    for study in studies:
+        for t in study.plan.tasks:
+            readers.setdefault(t, []).append(study.name)
+    return {t: ", ".join(names) if len(names) <= NAMED else f"{len(names)} studies" for t, names in readers.items()}
+
+
+def _prices(studies: Sequence[Planned], pace: Pace) -> str:
+    """The table of what every study would cost alone."""
+    lines = [
+        (study.name, len(study.plan.tasks), study.price.missing, f"{study.price.gpu_hours:.3g}", study.times)
+        for study in studies
+    ]
+    heads = ("study", "stages", "missing", f"GPU-hours on one {pace}", "times")
+    return f"{tabulate(lines, headers=heads, disable_numparse=True)}\n\nStages that studies share are made once."
+
+
 def _names() -> list[str]:
     """The names of all studies that declare what they run."""
     known = {name: study_called(name) for name in plugins.names("ablations")}
     return [name for name, study in known.items() if not isinstance(study, Sweep) or study.space]
 
 
-def _planned(name: str, options: argparse.Namespace) -> Planned:
+def _planned(name: str, options: argparse.Namespace, store: Store, pace: Pace) -> Planned:
     own = argparse.Namespace(**vars(options) | {"study": name, "rows": None})
+    request: AblationRequest | SweepRequest
     if isinstance(study_called(name), Sweep):
         own = argparse.Namespace(**vars(own) | sweep.DEFAULTS)
         request = sweep.request_of(own)
-        return Planned(name, request, *sweep.plan_ahead(request, sweep.search_of(own, request, Store(own.runs))))
-    made = cli.request_of(own)
-    assert isinstance(made, AblationRequest)
-    return Planned(name, made, plan_of(made), 1)
+        plan, times = sweep.plan_ahead(request, sweep.search_of(own, request, store))
+    else:
+        request = cli.request_of(own)
+        plan, times = plan_of(request), 1
+    return Planned(name, request, plan, times, price(plan.tasks, store, pace))
 
 
 def _runs(study: Planned, words: Sequence[str]) -> int:
     """Runs one study, as its own command would; what goes wrong in it does not keep the others from running."""
     print(f"\n== {study.name}: {study.request.study.title}", flush=True)
     command = sweep if isinstance(study.request, SweepRequest) else ablate
-    try:
-        return command.main([study.name, *words])
-    except (Mistake, Trouble, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return cli.code_of(command.main, [study.name, *words])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pandas as pd
 from harness.networks import flops
 from harness.system.files import replacing
 from reports.results import Result, rows_of
-from reports.tables import cell, headers, markdown
+from reports.tables import bits, cell, headers, markdown
 
 RECONSTRUCTION = ("rfd", "psnr", "ssim", "probe")
 GENERATION = ("gfd", "classifier_score")
@@ -23,7 +23,7 @@ def lines(results: Sequence[Result], speeds: Mapping[str, tuple[float, float]]) 
     generation = "guided" if results[0].experiment.guidance.on else "samples"
     for name, seeds in rows_of(list(results)).items():
         e = seeds[0].experiment
-        line = {"tokenizer": name, "latents": str(e.latents), "numbers": str(e.latents.numbers), "bits": bits(seeds[0])}
+        line = {"tokenizer": name, "latents": str(e.latents), "numbers": str(e.latents.numbers), "bits": bits(e)}
         for metric, head in headers(RECONSTRUCTION, results).items():
             line[head] = cell(seeds, metric, "val")
         for metric, head in headers(GENERATION, results, generation, "generation").items():
@@ -36,12 +36,6 @@ def lines(results: Sequence[Result], speeds: Mapping[str, tuple[float, float]]) 
         values = [v.value for r in seeds if (v := r.value("gfd", generation, "generation")) is not None]
         table.append((sum(values) / len(values) if values else math.inf, line))
     return [line for _, line in sorted(table, key=lambda pair: pair[0])]
-
-
-def bits(result: Result) -> str:
-    """How many bits the latents have if they are codes."""
-    tokenizer = result.experiment.tokenizer
-    return f"{result.experiment.latents.tokens * math.log2(tokenizer.codes.codes):.0f}" if tokenizer.codes.on else "–"
 
 
 def write(table: list[dict[str, str]], out: Path, name: str) -> str:

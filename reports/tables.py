@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from harness.evaluation.records import digits_of, heading, text_of
+from harness.experiments.experiment import Experiment
 from harness.experiments.published import published
 from harness.experiments.study import Ablation
 from reports.results import Result, protocol_of
@@ -30,6 +31,11 @@ def cell(seeds: Sequence[Result], metric: str, split: str, stage: str = "evaluat
     else:
         text = intervals.shown([r.value for r in measured], digits_of(metric, protocol_of(seeds, metric, split, stage)))
     return text if len(measured) == len(seeds) else f"{text} ({len(measured)} of {len(seeds)} seeds)"
+
+
+def bits(experiment: Experiment) -> str:
+    """The cell of how many bits the latents of an image have, if they are codes."""
+    return "–" if experiment.bits is None else f"{experiment.bits:.0f}"
 
 
 def printed_only(study: Ablation, columns: Mapping[str, str]) -> list[dict[str, str]]:

@@ -6,7 +6,8 @@ Device, dtype, threads and paths are not part of it: they are recorded with ever
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal, NamedTuple
+import math
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
@@ -16,6 +17,7 @@ from harness.system import plugins
 from harness.system.errors import unknown
 from models import tokenizers
 from models.config import STRICT, Positive, Share, Tokenizer, Transformer, Weight
+from models.flows import STOCHASTIC
 from models.forms import Latents
 
 DEFAULT_NETWORK = "lite2"  # measures if no other network is named; its weights are installed
@@ -222,10 +224,11 @@ class Sampling:
             raise ValueError("sampling.last_step: at least two steps are needed")
 
     @property
-    def stochastic(self) -> dict[str, object]:
-        """Diffusion and last step, which samplers of the ODE do not have."""
-        has = self.sampler in ("euler_maruyama", "sde_heun")
-        return {"diffusion": self.diffusion if has else None, "last_step": self.last_step if has else None}
+    def law(self) -> dict[str, Any]:
+        """What decides a sample besides generator, guide and seed; an ODE has no diffusion and no last step."""
+        law = {name: getattr(self, name) for name in ("sampler", "steps", "time_shift", "labels")}
+        stochastic = self.sampler in STOCHASTIC
+        return law | {name: getattr(self, name) if stochastic else None for name in ("diffusion", "last_step")}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -292,6 +295,12 @@ class Experiment:
     def latents(self) -> Latents:
         """The form of the latents of an image."""
         return tokenizers.latents(self.tokenizer, self.data.image_size)
+
+    @property
+    def bits(self) -> float | None:
+        """How many bits the latents of an image have, if they are codes."""
+        codes = self.tokenizer.codes
+        return self.latents.tokens * math.log2(codes.codes) if codes.on else None
 
     @property
     def tokenizer_parameters(self) -> int:

@@ -9,18 +9,15 @@ import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, NotRequired
-
-from pydantic import Field, TypeAdapter
-from typing_extensions import TypedDict
+from typing import Any, NamedTuple
 
 from harness.experiments.axis import Axis, Number, axis
 from harness.experiments.experiment import Experiment, effective_fields, full_path
 from harness.experiments.fields import differences, flat, with_fields
 from harness.experiments.keys import key_of
 from harness.experiments.objectives import Objective, objectives, stages
-from harness.experiments.scales import Scale, scale
-from harness.experiments.seeds import MOST_REPEATS, MOST_SEEDS, looks, with_seeds
+from harness.experiments.scales import Scale
+from harness.experiments.seeds import looks, with_seeds
 from harness.experiments.study import Ablation, Row, Study
 from harness.experiments.sweep import Sweep
 from harness.system import plugins
@@ -143,7 +140,7 @@ class Request(ABC):
             return None
 
     def to_json(self) -> dict[str, Any]:
-        """The request as JSON types; `request_from_json` is the inverse."""
+        """The request as JSON types; `harness.experiments.stored_requests.request_from_json` is the inverse."""
         return {
             "study": self.name,
             "scale": self.scale.experiment.scale,
@@ -430,54 +427,3 @@ def new_request(name: str, at: Scale, **parts: Any) -> AblationRequest | SweepRe
         if twice := sorted({row for row in names if names.count(row) > 1}):
             raise Mistake(f"two rows are called {twice[0]}: give the file of one of them another name")
     return AblationRequest(name, study, at, **parts)
-
-
-class _Point(TypedDict):
-    row: str
-    values: dict[str, Any]
-
-
-class _Outside(TypedDict):
-    source: str
-    tokens: int
-    channels: int
-    side: int | None
-    sha256: str
-    weights: int
-
-
-class _Stored(TypedDict):
-    study: str
-    scale: str
-    data: str | None
-    fields: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
-    rows: list[str]
-    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS, strict=True)]
-    max_seeds: NotRequired[Annotated[int, Field(ge=1, le=MOST_SEEDS, strict=True)]]
-    generator_seeds: NotRequired[Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True)]]
-    sampling_seeds: NotRequired[Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True)]]
-    tokenizers: NotRequired[list[_Outside]]
-    space: NotRequired[list[str]]
-    objective: NotRequired[str]
-    points: NotRequired[list[_Point]]
-
-
-_STORED = TypeAdapter(_Stored)
-
-
-def request_from_json(content: Mapping[str, Any]) -> AblationRequest | SweepRequest:
-    """The inverse of `Request.to_json`; raises `Mistake`, or KeyError and the like if `content` is no request."""
-    _STORED.validate_python(content)
-    parts: dict[str, Any] = {
-        "data": content["data"],
-        "fields": tuple((path, value) for path, value in content["fields"]),
-        "rows": tuple(content["rows"]),
-        "seeds": content["seeds"],
-    }
-    if isinstance(study_called(content["study"]), Sweep):
-        points = tuple(Point(point["row"], tuple(point["values"].items())) for point in content["points"])
-        parts |= {"space": tuple(content["space"]), "objective": content["objective"], "points": points}
-    else:
-        parts |= {name: content[name] for name in COUNTS if name in content}
-        parts["tokenizers"] = tuple(OutsideRow(**tokenizer) for tokenizer in content.get("tokenizers", ()))
-    return new_request(content["study"], scale(content["scale"]), **parts)

@@ -23,10 +23,6 @@ def samples_config(experiment: Experiment) -> dict[str, Any]:
     sampling = experiment.sampling
     return {
         "images": sampling.images,
-        "sampler": sampling.sampler,
-        "steps": sampling.steps,
-        "time_shift": sampling.time_shift,
-        **sampling.stochastic,
-        "labels": sampling.labels,
+        **sampling.law,
         "seed": experiment.seed_of_samples,
     }

@@ -26,7 +26,7 @@ from models import generators
 from models.flows.flow import LINEAR
 from models.flows.guidance import guided
 from models.flows.paths import Flow
-from models.flows.samplers import SAMPLERS, STOCHASTIC, Sde, times
+from models.flows.samplers import SAMPLERS, Sde, times
 
 BATCH = 256
 PART = 1024  # images in a file; a multiple of BATCH, so that the batches do not depend on it
@@ -82,7 +82,7 @@ class Source:
             return drawn.float().cpu()
         flow = flow_of(self.experiment.generator)
         velocity = guided(self.network, y, self.classes, guide.scale, (guide.low, guide.high), flow, self.worse)
-        sde = Sde(flow, sampling.diffusion or "sigma", last_step_of(sampling) is not None)
+        sde = Sde(flow, sampling.diffusion or "sigma", sampling.law["last_step"] is not None)
         with self.machine.autocast():
             return SAMPLERS[sampling.sampler](velocity, noise(), times_of(sampling, flow), noise, sde).cpu()
 
@@ -112,39 +112,42 @@ def flow_of(generator: Generator) -> Flow:
     return Flow(generator.path or "linear", generator.target or "velocity")
 
 
-def last_step_of(sampling: Sampling) -> float | None:
-    """The length of the last step, if the sampler is stochastic and has one of its own."""
-    return sampling.last_step if sampling.sampler in STOCHASTIC else None
-
-
 def times_of(sampling: Sampling, flow: Flow = LINEAR) -> list[float]:
     """The times at which the steps of a sampler begin and end."""
     low, high = flow.ends(training=False)
-    equal = times(sampling.steps, sampling.time_shift or 1.0, last_step_of(sampling))
+    equal = times(sampling.steps, sampling.time_shift or 1.0, sampling.law["last_step"])
     return equal if (low, high) == (0.0, 1.0) else [low + t * (high - low) for t in equal]
 
 
 def how(experiment: Experiment, guide: Guide) -> str:
     """The settings that draw the same latents again, in words for protocols."""
-    sampling, name = experiment.sampling, experiment.generator.name
-    if name not in generators.FLOWS:
-        guided_by = f"guidance {guide.scale:g}" if guide.scale != 1 else "no guidance"
-        steps = "" if name == "ar" else f", {sampling.steps} steps"
-        labels = {"balanced": "classes in equal shares", "random": "classes drawn at random"}[sampling.labels]
-        return f"generator {name}{steps}, {guided_by}, {labels}"
-    guided_by = f"guidance {guide}" if guide.scale != 1 else "no guidance"
-    if guide.scale != 1 and experiment.guidance.earlier is not None:
-        guided_by = f"auto{guided_by} by the weights after {experiment.guidance.earlier:g} of the training"
-    labels = {"balanced": "classes in equal shares", "random": "classes drawn at random"}[sampling.labels]
-    shifted = f" of time shift {sampling.time_shift:g}" if sampling.time_shift is not None else ""
-    if sampling.sampler in STOCHASTIC and sampling.diffusion is not None:
-        shifted += f", diffusion {sampling.diffusion.replace('_', ' ')}"
-    if last_step_of(sampling) is not None:
-        shifted += f", a last step of {sampling.last_step:g} along the drift"
-    generator = experiment.generator
+    labels = {"balanced": "classes in equal shares", "random": "classes drawn at random"}[experiment.sampling.labels]
+    law = _flow_in_words if experiment.generator.name in generators.FLOWS else _own_law_in_words
+    return f"{law(experiment, guide)}, {labels}"
+
+
+def _own_law_in_words(experiment: Experiment, guide: Guide) -> str:
+    name = experiment.generator.name
+    steps = "" if name == "ar" else f", {experiment.sampling.steps} steps"
+    return f"generator {name}{steps}, {f'guidance {guide.scale:g}' if guide.scale != 1 else 'no guidance'}"
+
+
+def _flow_in_words(experiment: Experiment, guide: Guide) -> str:
+    sampling, generator = experiment.sampling, experiment.generator
+    text, law = f"{sampling.sampler}, {sampling.steps} steps", sampling.law
+    if sampling.time_shift is not None:
+        text += f" of time shift {sampling.time_shift:g}"
+    if law["diffusion"] is not None:
+        text += f", diffusion {law['diffusion'].replace('_', ' ')}"
+    if law["last_step"] is not None:
+        text += f", a last step of {law['last_step']:g} along the drift"
     if generator.path is not None or generator.target is not None:
-        shifted += f", {generator.path or 'linear'} path, network of the {generator.target or 'velocity'}"
-    return f"{sampling.sampler}, {sampling.steps} steps{shifted}, {guided_by}, {labels}"
+        text += f", {generator.path or 'linear'} path, network of the {generator.target or 'velocity'}"
+    if guide.scale == 1:
+        return f"{text}, no guidance"
+    if (earlier := experiment.guidance.earlier) is None:
+        return f"{text}, guidance {guide}"
+    return f"{text}, autoguidance {guide} by the weights after {earlier:g} of the training"
 
 
 def draw(work: Work, guide: Guide) -> Outcome:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from harness.experiments.experiment import UNGUIDED, Evaluation, Experiment, Guide, Sampling
 from harness.networks import roles, teachers
 from models import costs, generators, tokenizers
-from models.config import SIZES, Adversarial, Alignment, Tokenizer, Transformer
+from models.config import HOG_NUMBERS, SIZES, Adversarial, Alignment, Tokenizer, Transformer
 from models.forms import Latents
 
 TRAINED = 3  # forward pass, gradient of the input, gradient of the weights
@@ -30,12 +30,10 @@ INCEPTION = 11_426_464_960  # at 299 px
 
 DINOV2 = {name: size for size, name in roles.ENCODERS.items()}
 DINOV2_PATCH = 14  # px
-MAR_NOISES = 4  # of the head, for every token of a step
 VIT_S16 = SIZES["S"]
 
 DINO_PX, DINO_READOUTS = 224, 5
 LITE_PX, LITE_READOUTS = 64, {4: 24, 8: 40, 16: 112}  # smallest side; strides and widths of stages 1, 2 and 4
-HOG_NUMBERS = 108  # of a patch, see `models.objectives.auxiliary`
 HEAD_KERNELS = 1 + 9  # the two convolutions of a discriminator's head that keep the width
 
 
@@ -198,7 +196,7 @@ def generator_training(experiment: Experiment) -> float:
     """Training of the generator with REPA's head; the teacher counts as in `tokenizer_training`."""
     g, image = experiment.generator, TRAINED * of_generator(experiment)
     if g.name == "mar":  # its head learns from several noises
-        image += TRAINED * (MAR_NOISES - 1) * generators.head(g.size, experiment.latents).flops
+        image += TRAINED * (generators.HEAD_NOISES - 1) * generators.head(g.size, experiment.latents).flops
     if g.repa.on:
         spec = teachers.teacher(experiment.teacher)
         image += TRAINED * head(experiment.latents.tokens, g.size.width, g.repa.hidden, spec.patch_width)
@@ -208,7 +206,7 @@ def generator_training(experiment: Experiment) -> float:
 
 def evaluations(sampling: Sampling, guide: Guide = UNGUIDED) -> int:
     """Evaluations of the network for one image: two inside the guide's interval, with and without the class."""
-    steps, last = sampling.steps, sampling.last_step if any(sampling.stochastic.values()) else None
+    steps, last = sampling.steps, sampling.law["last_step"]
     begun = [count / steps for count in range(steps, 0, -1)]
     if last is not None:
         begun = [last + (1 - last) * count / max(1, steps - 1) for count in range(steps - 1, -1, -1)]

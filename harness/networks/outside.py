@@ -17,6 +17,7 @@ process of its own, so that whatever the object does ends there.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -119,32 +120,33 @@ def _checksum(places: list[Path], name: str, argument: str) -> str:
     return digest.hexdigest()[:16]
 
 
-class _told:
+@contextlib.contextmanager
+def _told(source: str, doing: str) -> Iterator[None]:
     """A context in which any error of somebody else's code is one line: `Trouble`."""
-
-    def __init__(self, source: str, doing: str):
-        self.source, self.doing = source, doing
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, Trouble):
-            why = " ".join(str(error).split())[:300]
-            raise Trouble(f"{self.source}: {self.doing} failed: {type(error).__name__}: {why}") from error
+    try:
+        yield
+    except Trouble:
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split())[:300]
+        raise Trouble(f"{source}: {doing} failed: {type(error).__name__}: {why}") from error
 
 
 def wrapped(outside: Outside) -> Tokenizer:
     """The object as a tokenizer of ours. Raises `Trouble` if its files are others than when it was named."""
+    found, checksum = load(outside.source)
+    if outside.sha256 and checksum != outside.sha256:
+        raise Trouble(f"{outside.source} or its files have changed since the request: make it again")
+    return _wrapped(found, outside)
+
+
+def _wrapped(found: Any, outside: Outside) -> Tokenizer:
     import numpy as np
     import torch
 
     from models.autoencoders.posterior import Posterior
     from models.autoencoders.tokenizer import Tokenizer
     from models.layers.precision import float32
-
-    found, checksum = load(outside.source)
-    if outside.sha256 and checksum != outside.sha256:
-        raise Trouble(f"{outside.source} or its files have changed since the request: make it again")
 
     def tensor(values: Any, like: Tensor) -> Tensor:
         made = torch.from_numpy(np.ascontiguousarray(values)) if isinstance(values, np.ndarray) else values
@@ -203,7 +205,7 @@ def seen(source: str, image_size: int) -> Seen:
         if z.shape[2] != z.shape[3]:
             raise Trouble(f"{source}: latents are {tuple(z.shape)}: their grid has to be square")
     outside = Outside(on=True, source=source, sha256=checksum, side=side)
-    network = wrapped(outside)
+    network = _wrapped(found, outside)
     latents = network.encode(x).mean
     images = network.decode(latents)
     if images.shape != x.shape:

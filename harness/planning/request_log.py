@@ -12,7 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.experiments.requests import COUNTS, AblationRequest, Request, SweepRequest, request_from_json
+from harness.experiments.requests import COUNTS, AblationRequest, Request, SweepRequest
+from harness.experiments.stored_requests import request_from_json
 from harness.planning.plan import Plan, plan_of
 from harness.store.runs import ASKED, Run, Store
 from harness.system.errors import Mistake

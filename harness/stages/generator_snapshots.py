@@ -36,11 +36,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
         "metrics_px": experiment.evaluation.side_px,
         "measure": experiment.evaluation.measure,
         "images": sampling.curve_images,
-        "sampler": sampling.sampler,
-        "steps": sampling.steps,
-        "time_shift": sampling.time_shift,
-        **sampling.stochastic,
-        "labels": sampling.labels,
+        **sampling.law,
         "seed": experiment.seed_of_samples,
     }
 

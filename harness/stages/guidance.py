@@ -36,11 +36,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
         return {"scales": guidance.scales, "intervals": guidance.intervals, "earlier": guidance.earlier}
     return {
         "guidance": experiment.guidance,
-        "sampler": experiment.sampling.sampler,
-        "steps": experiment.sampling.steps,
-        "time_shift": experiment.sampling.time_shift,
-        **experiment.sampling.stochastic,
-        "labels": experiment.sampling.labels,
+        **experiment.sampling.law,
         "metrics_px": experiment.evaluation.side_px,
         "measure": experiment.evaluation.measure,
         "seed": experiment.seed_of_samples,

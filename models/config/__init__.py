@@ -25,7 +25,7 @@ from models.config.sizes import (
     Transformer,
     Weight,
 )
-from models.config.terms import Adversarial, Alignment, Auxiliary, Foundation, Likelihood, Perceptual
+from models.config.terms import HOG_NUMBERS, Adversarial, Alignment, Auxiliary, Foundation, Likelihood, Perceptual
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -100,6 +100,7 @@ class Tokenizer:
 
 
 __all__ = [
+    "HOG_NUMBERS",
     "SIZES",
     "STRICT",
     "Above",

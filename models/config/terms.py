@@ -78,6 +78,10 @@ class Adversarial:
         return self.on
 
 
+HOG_BINS, HOG_CELLS = 9, 2  # orientations of a histogram, and cells on a side of a patch
+HOG_NUMBERS = 3 * HOG_BINS * HOG_CELLS**2  # of a patch
+
+
 @dataclass(frozen=True, config=STRICT)
 class Auxiliary:
     """Decoders that predict features of hidden patches, in training only (MAETok: Chen et al. 2025).

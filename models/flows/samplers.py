@@ -185,4 +185,3 @@ SAMPLERS: dict[str, Sampler] = {
     "sde_heun": sde_heun,
     "dopri5": dopri5,
 }
-STOCHASTIC = frozenset({"euler_maruyama", "sde_heun"})

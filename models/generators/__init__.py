@@ -24,7 +24,12 @@ FLOWS = frozenset({"sit", "lightningdit"})
 CODED = frozenset({"ar", "masked"})  # generators of codes
 QK_NORM = frozenset({"lightningdit"})  # generators whose Network accepts qk_norm=True
 ROTARY = frozenset({"lightningdit"})  # generators that rotate queries and keys, which needs an even head width
-FREQUENCIES = 256
+FREQUENCIES = 256  # width of the sinusoids of t in [0, 1], which is not rescaled, as in the published code
+HEAD_BLOCKS, HEAD_NOISES, MOST_ROUNDS = (
+    3,
+    4,
+    64,
+)  # of MAR: its head, noises for every token of a step, rounds of drawing
 
 
 def parameters(name: str, size: Transformer, latents: Latents, classes: int, codes: int) -> int:
@@ -61,7 +66,11 @@ def head(size: Transformer, latents: Latents) -> Cost:
     block = costs.linear(length, d, d).times(2) + costs.linear(length, d, 3 * d)
     time = costs.linear(length, FREQUENCIES, d) + costs.linear(length, d, d).times(2)
     return (
-        costs.linear(length, z, d) + time + block.times(3) + costs.linear(length, d, 2 * d) + costs.linear(length, d, z)
+        costs.linear(length, z, d)
+        + time
+        + block.times(HEAD_BLOCKS)
+        + costs.linear(length, d, 2 * d)
+        + costs.linear(length, d, z)
     )
 
 
@@ -69,5 +78,5 @@ def evaluations(name: str, latents: Latents, steps: int) -> tuple[int, int]:
     """How often drawing without guidance evaluates the network and, for MAR, the head; flows: see their samplers."""
     if name == "ar":
         return latents.tokens, 0
-    rounds = min(steps if name == "masked" else 64, latents.tokens)
+    rounds = min(steps if name == "masked" else MOST_ROUNDS, latents.tokens)
     return rounds, rounds * steps if name == "mar" else 0

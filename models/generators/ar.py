@@ -35,11 +35,7 @@ class Network(CodeTransformer):
         """Latents (B, L, Z) of classes y (B,), with guidance of the logits."""
         codes = y.new_zeros(len(y), 0)
         for place in range(self.length):
-            if scale == 1:
-                logits = self(codes, y)[:, -1]
-            else:
-                both = torch.cat([y, torch.full_like(y, self.classes)])
-                logits = self.guided(self(codes.repeat(2, 1), both)[:, -1], scale)
+            logits = self.guided(codes, y, scale)[:, -1]
             u = draws.uniform(f"code {place}", len(y))
             codes = torch.cat([codes, chosen(logits, u)[:, None]], dim=1)
         return self.looked_up(codes)

@@ -10,12 +10,12 @@ from torch.nn import functional
 
 from models.config import Transformer
 from models.forms import Latents
-from models.layers.adaptive_transformer import FREQUENCIES, positions_of
+from models.generators import FREQUENCIES, HEAD_BLOCKS, HEAD_NOISES, MOST_ROUNDS
+from models.layers.adaptive_transformer import positions_of
 from models.layers.transformer import Blocks, sinusoids
 from models.objectives.loss_terms import Loss
 from models.objectives.masking import Draws, truncated_normal
 
-HEAD_BLOCKS, DRAWN_TIMES = 3, 4  # of the head; and noises for every token of a step
 MEAN, DEVIATION, LEAST = 1.0, 0.25, 0.7  # of the share that is hidden in training
 
 
@@ -96,13 +96,13 @@ class Network(nn.Module):
         ranks = draws.uniform("hidden places", *x_0.shape[:2]).argsort(1).argsort(1)
         hidden = ranks < (share * self.length).ceil()
         known, total = self(x_0, y, hidden), x_0.new_zeros(())
-        for number in range(DRAWN_TIMES):
+        for number in range(HEAD_NOISES):
             t = draws.uniform(f"time {number}", *x_0.shape[:2])
             eps = draws.normal(f"noise {number}", *x_0.shape)
             z_t = (1 - t[..., None]) * x_0 + t[..., None] * eps
             squared = (self.head(z_t, t, known) - (eps - x_0)).square().mean(-1)
             total = total + (squared * hidden).sum() / hidden.sum()
-        return Loss({"velocity": total / DRAWN_TIMES})
+        return Loss({"velocity": total / HEAD_NOISES})
 
     def draw(self, y: Tensor, draws: Draws, scale: float, steps: int) -> Tensor:
         """Latents (B, L, Z) of classes y (B,): tokens in random order, in as many rounds as tokens, at most 64.
@@ -112,7 +112,7 @@ class Network(nn.Module):
         x = torch.zeros(len(y), *self.shape, device=y.device)
         hidden = torch.ones(len(y), self.length, dtype=torch.bool, device=y.device)
         order = draws.uniform("order", len(y), self.length).argsort(1).argsort(1)
-        rounds = min(64, self.length)
+        rounds = min(MOST_ROUNDS, self.length)
         for done in range(rounds):
             left = math.floor(self.length * math.cos(math.pi / 2 * (done + 1) / rounds)) if done + 1 < rounds else 0
             left = min(left, self.length - done - 1)

@@ -51,11 +51,7 @@ class Network(CodeTransformer):
         """
         rounds, codes = min(steps, self.length), torch.full((len(y), self.length), self.codes, device=y.device)
         for done in range(rounds):
-            if scale == 1:
-                logits = self(codes, y)
-            else:
-                both = torch.cat([y, torch.full_like(y, self.classes)])
-                logits = self.guided(self(codes.repeat(2, 1), both), scale)
+            logits = self.guided(codes, y, scale)
             hidden, left = codes == self.codes, (done + 1) / rounds
             found = torch.where(hidden, chosen(logits, draws.uniform(f"codes {done}", *codes.shape)), codes)
             sure = logits.log_softmax(-1).gather(-1, found[..., None])[..., 0]

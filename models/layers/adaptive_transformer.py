@@ -9,9 +9,8 @@ from torch.nn import functional
 
 from models.config import Transformer
 from models.forms import Latents
+from models.generators import FREQUENCIES
 from models.layers.transformer import Layer, positions_1d, positions_2d, self_attention, sinusoids
-
-FREQUENCIES = 256  # width of the sinusoids of t in [0, 1], which is not rescaled, as in the published code
 
 
 class AdaptiveBlock(nn.Module):

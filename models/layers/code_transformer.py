@@ -44,10 +44,15 @@ class CodeTransformer(nn.Module):
         """The latents (B, L, Z) of codes (B, L)."""
         return functional.embedding(indices, self.book)
 
-    def guided(self, logits: Tensor, scale: float) -> Tensor:
-        """l_0 + w (l_y - l_0) for logits (2 B, ...), of the classes and then without a class."""
-        with_class, without = logits.float().chunk(2)
-        return without + scale * (with_class - without)
+    def guided(self, codes: Tensor, y: Tensor, scale: float) -> Tensor:
+        """Logits l_0 + w (l_y - l_0) for codes (B, T), of classes y (B,) and without a class; at w = 1 l_y alone."""
+        if scale == 1:
+            alone: Tensor = self(codes, y)
+            return alone
+        both = torch.cat([y, torch.full_like(y, self.classes)])
+        with_class, without = self(codes.repeat(2, 1), both).chunk(2)
+        guided: Tensor = without + scale * (with_class - without)
+        return guided
 
 
 def chosen(logits: Tensor, u: Tensor) -> Tensor:

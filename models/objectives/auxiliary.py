@@ -10,12 +10,10 @@ from torch.nn import functional
 
 from models import config
 from models.autoencoders.tokenizer import learned, patches
+from models.config.terms import HOG_BINS, HOG_CELLS, HOG_NUMBERS
 from models.layers.mixed_rotary import MixedRotary
 from models.layers.modulated import ModulatedBlocks
 from models.objectives.alignment import Features
-
-BINS, CELLS = 9, 2  # orientations, and cells on a side of a patch
-HOG_NUMBERS = 3 * BINS * CELLS**2
 
 
 class FeatureDecoder(nn.Module):
@@ -66,14 +64,16 @@ def histograms(x: Tensor, side: int) -> Tensor:
     patches, weighs the magnitudes; the histogram of a cell has length 1.
     """
     patch = x.shape[-1] // side
-    cell = patch // CELLS
+    cell = patch // HOG_CELLS
     padded = functional.pad(x.float(), (1, 1, 1, 1), mode="reflect").flatten(0, 1)
     along, down = _sobel(padded), _sobel(padded.mT).mT
-    bins = (BINS * torch.atan2(along, down) / math.pi).floor().long() % BINS
+    bins = (HOG_BINS * torch.atan2(along, down) / math.pi).floor().long() % HOG_BINS
     magnitudes = torch.hypot(along, down) * _window(patch, x).repeat(side, side)
-    spread = magnitudes.new_zeros(len(bins), BINS, *bins.shape[1:]).scatter_(1, bins[:, None], magnitudes[:, None])
+    spread = magnitudes.new_zeros(len(bins), HOG_BINS, *bins.shape[1:]).scatter_(1, bins[:, None], magnitudes[:, None])
     cells = functional.avg_pool2d(spread, cell) * cell**2  # (B 3, 9, 2 side, 2 side)
-    return patches(functional.normalize(cells, dim=1).view(len(x), 3 * BINS, CELLS * side, CELLS * side), side)
+    return patches(
+        functional.normalize(cells, dim=1).view(len(x), 3 * HOG_BINS, HOG_CELLS * side, HOG_CELLS * side), side
+    )
 
 
 def _sobel(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from models import costs, forms
@@ -13,11 +14,7 @@ if TYPE_CHECKING:
 PARTS = frozenset({"soft_codes", "masking", "rotary", "dinov2_encoder"})
 CLASS_TOKENS = (True, True)
 latents = forms.on_line
-
-
-def cost(tokenizer: Tokenizer, image_size: int) -> costs.Halves:
-    """The cost of `network`."""
-    return costs.vit_1d(tokenizer, image_size, CLASS_TOKENS)
+cost = functools.partial(costs.vit_1d, class_tokens=CLASS_TOKENS)
 
 
 def network(tokenizer: Tokenizer, image_size: int) -> ViT1D:

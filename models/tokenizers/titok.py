@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from models import costs, forms
@@ -13,11 +14,7 @@ if TYPE_CHECKING:
 PARTS = frozenset({"codes", "gaussian"})
 CLASS_TOKENS = (True, True)
 latents = forms.on_line
-
-
-def cost(tokenizer: Tokenizer, image_size: int) -> costs.Halves:
-    """The cost of `network`."""
-    return costs.vit_1d(tokenizer, image_size, CLASS_TOKENS, smooth=True, normed=True)
+cost = functools.partial(costs.vit_1d, class_tokens=CLASS_TOKENS, smooth=True, normed=True)
 
 
 def network(tokenizer: Tokenizer, image_size: int) -> ViT1D:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from models import costs, forms
@@ -13,11 +14,7 @@ if TYPE_CHECKING:
 PARTS = frozenset({"codes", "convolution"})
 ATTENDS = (True, True)
 latents = forms.on_coarse_grid
-
-
-def cost(tokenizer: Tokenizer, image_size: int) -> costs.Halves:
-    """The cost of `network`."""
-    return costs.convolutional(tokenizer, image_size, ATTENDS)
+cost = functools.partial(costs.convolutional, attends=ATTENDS)
 
 
 def network(tokenizer: Tokenizer, image_size: int) -> Convolutional:

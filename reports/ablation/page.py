@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,6 @@ from harness.data.splits import SPLITS
 from harness.evaluation import collapse, validation
 from harness.evaluation.reconstructed import DROPPED_IMAGES
 from harness.evaluation.records import heading
-from harness.experiments.experiment import Experiment
 from harness.experiments.fields import differences
 from harness.experiments.published import published
 from harness.experiments.requests import AblationRequest
@@ -37,7 +35,7 @@ from reports.provenance import Provenance
 from reports.results import Result, load, made_from, mixtures, rows_of, shared
 from reports.statistics.intervals import LEVEL
 from reports.statistics.looks import level_of_look
-from reports.tables import cell, headers, markdown, printed_only, seeds_note, statuses
+from reports.tables import bits, cell, headers, markdown, printed_only, seeds_note, statuses
 
 QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # with few images KID comes first
 INFORMATION = (
@@ -56,12 +54,6 @@ SHOWN = 5  # reconstructions of each validation split in the figure
 def name_of_paper(metric: str) -> str:
     """The head of the column with the paper's numbers for a metric of ours."""
     return {"rfid": "paper rFID"}.get(PAPER[metric], f"paper {PAPER[metric].upper()}")
-
-
-def bits(experiment: Experiment) -> str:
-    """How many bits the latents of an image have if they are codes."""
-    codes = experiment.tokenizer.codes
-    return f"{experiment.latents.tokens * math.log2(codes.codes):.0f}" if codes.on else "–"
 
 
 def write(request: AblationRequest, store: Store, out: Path) -> str:

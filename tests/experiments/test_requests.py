@@ -13,10 +13,10 @@ from harness.experiments.requests import (
     Request,
     SweepRequest,
     new_request,
-    request_from_json,
     study_called,
 )
 from harness.experiments.scales import SCALES, scale
+from harness.experiments.stored_requests import request_from_json
 from harness.experiments.study import Ablation, Row
 from harness.system import plugins
 from harness.system.errors import Mistake

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.experiments.requests import AblationRequest, OutsideRow, new_request, request_from_json
+from harness.experiments.requests import AblationRequest, OutsideRow, new_request
 from harness.experiments.scales import scale
+from harness.experiments.stored_requests import request_from_json
 from harness.networks import outside
 from harness.planning.task import task
 from harness.system.errors import Mistake, Trouble

@@ -7,9 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harness.experiments.requests import AblationRequest, request_from_json, study_called
+from harness.experiments.requests import AblationRequest, study_called
 from harness.experiments.scales import scale
 from harness.experiments.seeds import MOST_SEEDS
+from harness.experiments.stored_requests import request_from_json
 from harness.planning.task import task
 from harness.store.records import Record
 from harness.store.runs import Store
