@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     failed = [*refused, *(study.name for study in studies if _runs(study, words) != 0)]
     from reports import index
 
-    print(index.write([study.request for study in studies], store, options.out))
+    print(index.write(options.out))
     for name in failed:
         print(f"{name}: not all of it is done, see above", file=sys.stderr)
     return 1 if failed else 0

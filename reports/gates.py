@@ -44,6 +44,11 @@ class Gate:
         return text if self.passed else f"{text}. Without it, {self.otherwise}"
 
 
+def note(found: Sequence[Gate]) -> str:
+    """How many gates are passed, in a few words."""
+    return f"{sum(gate.passed is True for gate in found)} of {len(found)} gates passed"
+
+
 def gates(results: Sequence[Result]) -> list[Gate]:
     """The gates of a page."""
     found = [_beats_components(results)]

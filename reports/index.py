@@ -1,40 +1,21 @@
-"""The index of the pages: every study with its answer in one line."""
+"""The index of the pages: every page with its answer in one line."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from harness.experiments.requests import AblationRequest, SweepRequest
-from harness.store.runs import Store
 from harness.system.files import replacing
-from reports.ablation.page import Page
-from reports.results import load
-from reports.tables import markdown
+from reports.pages import answer_of, title_of
+
+INDEX = "index.md"
 
 
-def write(requests: Sequence[AblationRequest | SweepRequest], store: Store, out: Path) -> str:
-    """Writes index.md with a line for every request that has a page below `out`; returns its path as text."""
-    lines = []
-    for request in requests:
-        if (out / f"{request.page}.md").exists():
-            title = request.study.title.replace("|", "\\|")
-            lines.append({"page": f"[{title}]({request.page}.md)", "answer": answer(request, store)})
-    path = out / "index.md"
-    with replacing(path) as temporary:
-        temporary.write_text(f"# All pages\n\n{markdown(lines)}\n", encoding="utf-8")
-    return str(path)
-
-
-def answer(request: AblationRequest | SweepRequest, store: Store) -> str:
-    """The answer of a page in one line."""
-    if isinstance(request, AblationRequest):
-        return Page(request, load(request.experiments(), store)).answer
-    from harness.search.storage import default_storage, known_study, trouble_of
-    from reports.sweep.answer import Answer
-    from reports.sweep.points import TriedPoints
-
-    location = default_storage(store.root, request.page)
-    with trouble_of(location):
-        study = known_study(request, location, store)
-        return " ".join(Answer(TriedPoints(request, study, store)).lines()[:2]) if study else "no trial"
+def write(out: Path) -> Path:
+    """Writes index.md, with a line for every page in the folder `out`; returns its path."""
+    lines = ["# All pages", ""]
+    for path in sorted(out.glob("*.md")):
+        if path.name != INDEX and (answer := answer_of(text := path.read_text(encoding="utf-8"))):
+            lines.append(f"- [{title_of(text)}]({path.name}): {answer}")
+    with replacing(out / INDEX) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return out / INDEX

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from harness.evaluation.records import digits_of, heading, text_of
 from harness.experiments.experiment import Experiment
-from harness.experiments.published import published
-from harness.experiments.study import Ablation
+from harness.experiments.requests import Request
 from reports.results import Result, protocol_of
 from reports.statistics import intervals
+
+NO_BREAK = "\u00a0"
 
 
 def headers(
@@ -38,14 +40,14 @@ def bits(experiment: Experiment) -> str:
     return "–" if experiment.bits is None else f"{experiment.bits:.0f}"
 
 
-def printed_only(study: Ablation, columns: Mapping[str, str]) -> list[dict[str, str]]:
+def printed_only(request: Request, columns: Mapping[str, str]) -> list[dict[str, str]]:
     """Lines of a table for what the paper printed and the study has no row for; `columns` maps its columns to heads.
 
     So no comparison hides. A line without any of these numbers is left out.
     """
-    ours = {row.published for row in study.rows}
+    ours = {row.published for row in request.study.rows}
     lines = []
-    for name, printed in published(study.published_table).items():
+    for name, printed in request.printed.items():
         numbers = {head: printed[column] for column, head in columns.items() if printed.get(column)}
         if name not in ours and numbers:
             lines.append({"row": f"*{name} (published, not trained here)*"} | numbers)
@@ -65,5 +67,29 @@ def statuses(seeds: Sequence[Result]) -> str:
 
 
 def markdown(lines: list[dict[str, str]]) -> str:
-    """A Markdown table of lines with the same columns; numbers are not reformatted."""
-    return str(pd.DataFrame(lines).fillna("–").to_markdown(index=False, disable_numparse=True))
+    """A Markdown table of lines with the same columns; numbers are not reformatted, and intervals do not break.
+
+    A column that says the same in every line is left out, and told once below the table.
+    """
+    frame = pd.DataFrame(lines).fillna("–")
+    same = _same(frame)
+    table = frame.drop(columns=list(same)).map(unbroken).to_markdown(index=False, disable_numparse=True)
+    told = ", ".join(f"{head}: {unbroken(text)}" for head, text in same.items() if text != "–")
+    return f"{table}\n\nIn every row: {told}." if told else str(table)
+
+
+def _same(frame: pd.DataFrame) -> dict[str, str]:
+    """The columns after the first whose own lines, which are not in italics, all say the same, and what they say."""
+    if frame.empty:
+        return {}
+    own = ~frame.iloc[:, 0].str.startswith("*")
+    if own.sum() < 2:
+        return {}
+    columns = {head: (set(frame[head][own]), set(frame[head][~own])) for head in frame.columns[1:]}
+    return {head: next(iter(own)) for head, (own, others) in columns.items() if len(own) == 1 and others <= own | {"–"}}
+
+
+def unbroken(text: str) -> str:
+    """The text with spaces that do not break within a number with its interval."""
+    text = re.sub(r"(?<=\d) (?=\[-?\d)| (?=± )|(?<=±) ", NO_BREAK, text)
+    return re.sub(r"\[(-?[\d.]+), (-?[\d.]+)\]", rf"[\1,{NO_BREAK}\2]", text)

@@ -16,6 +16,7 @@ from harness.experiments.experiment import Experiment, effective_fields, full_pa
 from harness.experiments.fields import differences, flat, with_fields
 from harness.experiments.keys import key_of
 from harness.experiments.objectives import Objective, objectives, stages
+from harness.experiments.published import published
 from harness.experiments.scales import Scale
 from harness.experiments.seeds import looks, with_seeds
 from harness.experiments.study import Ablation, Row, Study
@@ -59,6 +60,13 @@ class Request(ABC):
     @abstractmethod
     def stages(self, experiment: Experiment) -> tuple[str, ...]:
         """The stages whose results the page reads; their inputs follow from them."""
+
+    @property
+    def printed(self) -> dict[str, dict[str, str]]:
+        """The paper's numbers for the rows of the study, by name; none beside images that it did not measure."""
+        name = self.data.partition(":")[0] if self.data else self.scale.experiment.data.name
+        own = getattr(plugins.load("harness.data.sets", name, "data set"), "own", False)
+        return {} if own else published(self.study.published_table)
 
     @property
     def options(self) -> list[str]:

@@ -27,7 +27,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """A study: its question, its rows, the fields and rungs of all rows, notes for its page, claims of the paper."""
+    """A study: its question, its rows, the fields and rungs of all rows, notes for its page, claims of the paper.
+
+    `published_table` is the table of the paper whose numbers stand beside ours; empty if there is none.
+    """
 
     title: str
     question: str
@@ -36,6 +39,7 @@ class Study:
     rungs: dict[str, str] = field(default_factory=dict, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     claims: tuple[Claim, ...] = field(default=(), kw_only=True)
+    published_table: str = field(default="", kw_only=True)
 
     def row(self, name: str) -> Row:
         """The row called `name`; raises `Mistake`."""
@@ -52,6 +56,5 @@ class Ablation(Study):
     its tables leave out.
     """
 
-    published_table: str
     figure: str = field(default="", kw_only=True)
     hides: tuple[str, ...] = field(default=(), kw_only=True)

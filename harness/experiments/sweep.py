@@ -21,5 +21,4 @@ class Sweep(Study):
     sampler: str = "grid"
     trials: int | None = None
     chosen: tuple[str, ...] = ()
-    published_table: str = ""
     published: dict[Number, str] = field(default_factory=dict)

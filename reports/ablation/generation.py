@@ -10,8 +10,7 @@ import numpy as np
 
 from harness.evaluation import records
 from harness.experiments.experiment import Guide
-from harness.experiments.published import published
-from harness.experiments.study import Ablation
+from harness.experiments.requests import AblationRequest
 from reports import figures, foils
 from reports.ablation.curves import generator_curves
 from reports.ablation.figures import probe_against_gfd
@@ -35,7 +34,7 @@ SHOWN = 8  # images of every set in the figure
 class Generation:
     """Markdown for the template about the rows that have a generator."""
 
-    study: Ablation
+    request: AblationRequest
     results: Sequence[Result]
 
     def __bool__(self) -> bool:
@@ -54,7 +53,7 @@ class Generation:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics of the tables."""
-        return tuple(metric for metric in METRICS if metric not in self.study.hides)
+        return tuple(metric for metric in METRICS if metric not in self.request.study.hides)
 
     @property
     def guided(self) -> bool:
@@ -73,7 +72,7 @@ class Generation:
 
     def table(self) -> str:
         """The table of generation, with the paper's numbers if it has such a table."""
-        paper, heads = published(self.study.published_table), self._heads(self.main_set)
+        paper, heads = self.request.printed, self._heads(self.main_set)
         lines = []
         for name, seeds in self.rows.items():
             line = {"row": name}
@@ -85,7 +84,7 @@ class Generation:
                     line[title] = of_paper.get(column) or "–"
             lines.append(line | {"status": statuses(seeds)})
         lines += foils.lines(self.results, heads, "prior") + self._comparison_lines()
-        return markdown(lines + printed_only(self.study, dict(PAPER.values())))
+        return markdown(lines + printed_only(self.request, dict(PAPER.values())))
 
     def table_without_guidance(self) -> str:
         """The table without guidance."""
@@ -153,7 +152,7 @@ class Generation:
                 f"{guidance.search_images} separate samples, which are not used in this table."
             )
         note = f"Guidance {guidance.grid[0]} (t = 0 is the data) is the same for every row."
-        if any(row.get("cfg") == "best" for row in published(self.study.published_table).values()):
+        if any(row.get("cfg") == "best" for row in self.request.printed.values()):
             note += " Each row of the paper has its own best scale from a grid, so the two do not match in this."
             note += " The study `guidance` searches our scales."
         return note

@@ -15,21 +15,20 @@ from harness.evaluation import collapse, validation
 from harness.evaluation.reconstructed import DROPPED_IMAGES
 from harness.evaluation.records import heading
 from harness.experiments.fields import differences
-from harness.experiments.published import published
 from harness.experiments.requests import AblationRequest
 from harness.experiments.study import Ablation
 from harness.networks import flops
 from harness.store.runs import Store
 from models.variants import VARIANTS
-from reports import departures, figures, foils
-from reports.ablation import curves, embeddings
+from reports import departures, figures, foils, index
+from reports.ablation import answer, curves, embeddings
 from reports.ablation import figures as panels
 from reports.ablation.differences import LEGEND, Differences
 from reports.ablation.generation import Generation
 from reports.ablation.noise import Noise, draw_power
 from reports.claims import table
 from reports.claims.verdicts import Ruling, judge_study, summary
-from reports.gates import Gate, gates
+from reports.gates import Gate, gates, note
 from reports.pages import write_page
 from reports.provenance import Provenance
 from reports.results import Result, load, made_from, mixtures, rows_of, shared
@@ -45,6 +44,8 @@ INFORMATION = (
 LATENTS = ("probe", "probe_mean", "knn", "effective_rank", "isotropy", "shuffled_error", "dropped_token")
 TRANSFERRED = ("kid", "rfd", "psnr", "ssim", "kl", "active_units", "probe", "shuffled_error")
 CODES = ("code_use", "code_perplexity")
+MAIN_PAPER = {"rfd": ("rfid", "paper rFID"), "gfd": ("gfid", "paper gFID")}  # of the table that the page begins with
+MOST_COLUMNS = 7
 PAPER = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim"}
 DIFFERENCES = ("rfd", "psnr", "probe", "active_units")
 DIFFERENCES_OF_GENERATION = ("gfd", "classifier_score")
@@ -60,13 +61,11 @@ def write(request: AblationRequest, store: Store, out: Path) -> str:
     """Writes the page and its figures below `out`; returns a summary for the terminal: tables and the path."""
     page, name = Page(request, load(request.experiments(), store)), request.page
     path = write_page("ablation/page.md.j2", out / f"{name}.md", page=page, name=name, drawn=page.draw(out / name))
+    index.write(out)
     return "\n\n".join(
         [
-            page.quality_table("val"),
-            *([page.generation.table()] if page.generation else []),
-            page.information_table(),
-            page.latents_table(),
-            *page.difficulty(),
+            page.main_table(),
+            "\n".join(f"- {sentence}" for sentence in page.answer),
             f"{page.seeds_note} {path}",
         ]
     )
@@ -99,7 +98,7 @@ class Page:
     @property
     def generation(self) -> Generation:
         """The part on generated images."""
-        return Generation(self.study, self.results)
+        return Generation(self.request, self.results)
 
     @cached_property
     def differences(self) -> Differences:
@@ -130,24 +129,34 @@ class Page:
         return summary(self.rulings) + looks
 
     @property
-    def answer(self) -> str:
-        """The page in one line: how many claims are decided, or else which rows are best."""
-        if told := self.claims_summary():
-            return told
-        main = [("rfd", "val", "evaluation")]
-        main += [("gfd", self.generation.main_set, "generation")] if self.generation else []
-        return "; ".join(filter(None, (self._best(*of) for of in main))) or "no row is finished"
+    def answer(self) -> list[str]:
+        """The answer in a few sentences."""
+        split = self.generation.main_set if self.generation else ""
+        return answer.sentences(self.rulings, self.gates(), self.results, split)
 
-    def _best(self, metric: str, split: str, stage: str) -> str:
-        means = {}
+    def main_table(self) -> str:
+        """The table of at most seven columns: distances and PSNR, with the paper's distances, and the status.
+
+        Where nothing is generated, or the paper has no numbers, KL and information take the place.
+        """
+        columns = [("rfd", "val", "evaluation"), ("psnr", "val", "evaluation")]
+        columns += [("gfd", self.generation.main_set, "generation")] if self.generation else []
+        paper, lines = self.request.printed, []
         for name, seeds in self.rows.items():
-            values = [v.value for r in seeds if (v := r.value(metric, split, stage)) is not None]
-            if values:
-                means[name] = sum(values) / len(values)
-        if not means:
-            return ""
-        best = min(means, key=lambda name: means[name])
-        return f"lowest {headers([metric], self.results, split, stage)[metric].removesuffix(' ↓')}: {best}"
+            line, of_paper = {"row": name}, paper.get(seeds[0].row.published or "", {})
+            for metric, *at in columns:
+                line[headers([metric], self.results, *at)[metric]] = cell(seeds, metric, *at)
+                if metric in MAIN_PAPER and paper:
+                    column, head = MAIN_PAPER[metric]
+                    line[head] = of_paper.get(column) or "–"
+            if len(line) < MOST_COLUMNS - 1:
+                line[heading("kl")] = cell(seeds, "kl", "val", seeds[0].latents_stage)
+            lines.append(line | {"status": statuses(seeds)})
+        return markdown(lines + printed_only(self.request, dict(MAIN_PAPER.values())))
+
+    def gates_note(self) -> str:
+        """What is folded below: the gates, and the settings that depart from the paper's."""
+        return note(self.gates()) + ("; settings that differ from the paper's" if self.request.printed else "")
 
     @property
     def legends(self) -> dict[str, str]:
@@ -161,11 +170,15 @@ class Page:
 
     def gates(self) -> list[Gate]:
         """The conditions on which the page can tell its rows apart."""
+        return self._gates
+
+    @cached_property
+    def _gates(self) -> list[Gate]:
         return gates(self.results)
 
     def departures(self) -> str:
         """The table of the settings that differ from the paper's, of the last row; empty without published numbers."""
-        return departures.table(self.request, self.results[-1].row) if published(self.study.published_table) else ""
+        return departures.table(self.request, self.results[-1].row) if self.request.printed else ""
 
     def foils_table(self) -> str:
         """The table of the rows beside principal components."""
@@ -228,7 +241,7 @@ class Page:
 
     def quality_table(self, split: str) -> str:
         """The table of reconstruction, with the paper's numbers if it has such a table."""
-        paper, heads = published(self.study.published_table), headers(QUALITY, self.results, split)
+        paper, heads = self.request.printed, headers(QUALITY, self.results, split)
         lines = []
         for name, seeds in self.rows.items():
             line = {"row": name}
@@ -240,7 +253,7 @@ class Page:
             line["status"] = statuses(seeds)
             lines.append(line)
         columns = {PAPER[m]: name_of_paper(m) for m in QUALITY if m in PAPER} if split == "val" else {}
-        return markdown(lines + foils.lines(self.results, heads, split) + printed_only(self.study, columns))
+        return markdown(lines + foils.lines(self.results, heads, split) + printed_only(self.request, columns))
 
     def transfer_table(self) -> str:
         """The table of the tokenizers on another data set; empty if no row has one."""
@@ -280,7 +293,7 @@ class Page:
                     line[f"{heads[metric]} before"] = cell(seeds, metric, "val", "snapshots")
                     line["after" if metric == "rfd" else "after "] = cell(seeds, metric, "val")
                 lines.append(line)
-        return markdown(lines)
+        return markdown(lines) if lines else ""
 
     def difficulty(self) -> list[str]:
         """Sentences on how hard the data set is, one per split and one on semantic masks."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from harness.experiments.claims import AlmostEqual, Best, Claim, Correlated, Difference, Faster, Level, Wider
 from harness.experiments.fields import flat
 from harness.experiments.objectives import OBJECTIVES
-from harness.experiments.published import published
 from harness.experiments.requests import AblationRequest
 from reports.claims import quantities
 from reports.claims.judge import DECIDED, Judgement, Published, Verdict, base_name, judge
@@ -108,8 +107,7 @@ def judge_all(
 
 def judge_study(request: AblationRequest, results: Sequence[Result]) -> list[Ruling]:
     """The rulings on the claims of a table, at its planned looks if it grows."""
-    study = request.study
-    return judge_all(study.claims, results, published(study.published_table), request.looks)
+    return judge_all(request.study.claims, results, request.printed, request.looks)
 
 
 def still_open(rulings: Sequence[Ruling]) -> list[str]:

@@ -12,7 +12,6 @@ from harness.evaluation.records import digits_of
 from harness.experiments.axis import Number
 from harness.experiments.claims import Best, Claim, Wider
 from harness.experiments.objectives import Objective
-from harness.experiments.published import published
 from reports.claims.verdicts import Ruling, judge_all
 from reports.results import protocol_of
 from reports.statistics import intervals
@@ -130,8 +129,12 @@ class Answer:
         changed = request.space or request.fields or len(self.points.axes) > 1
         if changed or objective.metric not in PAPER or not request.study.published:
             return {}
-        rows, (column, _) = published(request.study.published_table), PAPER[objective.metric]
-        return {at: float(rows[name][column]) for at, name in request.study.published.items() if rows[name][column]}
+        rows, (column, _) = request.printed, PAPER[objective.metric]
+        return {
+            at: float(rows[name][column])
+            for at, name in request.study.published.items()
+            if name in rows and rows[name][column]
+        }
 
     def paper_title(self, objective: Objective) -> str:
         """The title of the paper's curve."""

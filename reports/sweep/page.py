@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 from harness.evaluation import collapse
 from harness.evaluation.records import heading
 from harness.experiments.objectives import OBJECTIVES, PROXY_STAGE
-from harness.experiments.published import published
 from harness.experiments.requests import SweepRequest
 from harness.search.storage import without_password
 from harness.search.trials import state_of
 from harness.store.runs import Store
 from harness.system.texts import plain_markdown
-from reports import departures, foils
-from reports.gates import Gate, gates
+from reports import departures, foils, index
+from reports.gates import Gate, gates, note
 from reports.pages import write_page
 from reports.provenance import Provenance
 from reports.results import Result, mixtures
@@ -40,6 +39,7 @@ def write(request: SweepRequest, study: optuna.Study, storage: str, store: Store
     """Writes the page and its figures below `out`; returns a summary for the terminal: table, answer, path."""
     page, name = Page(TriedPoints(request, study, store), storage), request.page
     path = write_page("sweep/page.md.j2", out / f"{name}.md", page=page, name=name, drawn=page.draw(out / name))
+    index.write(out)
     answer = [f"{page.objectives_note} {page.seeds_note}", *(f"- {line}" for line in page.answer.lines())]
     return "\n\n".join([page.table(), "\n".join(answer), f"{page.dashboard}\n{path}"])
 
@@ -85,10 +85,14 @@ class Page:
         """The conditions on which the page can tell its points apart."""
         return gates(self.points.results) if self.points.results else []
 
+    def gates_note(self) -> str:
+        """What is folded below: the gates, and the settings that depart from the paper's."""
+        return note(self.gates()) + ("; settings that differ from the paper's" if self.request.printed else "")
+
     def departures(self) -> str:
         """The table of the settings that differ from the paper's, of the last row; empty without published numbers."""
         request = self.request
-        return departures.table(request, request.chosen_rows()[-1]) if published(request.study.published_table) else ""
+        return departures.table(request, request.chosen_rows()[-1]) if request.printed else ""
 
     @property
     def warnings(self) -> list[str]:
@@ -145,7 +149,7 @@ class Page:
 
     def _paper_cell(self, point: TriedPoint, column: str) -> str:
         """The number in the paper's table for a point."""
-        rows, study = published(self.request.study.published_table), self.request.study
+        rows, study = self.request.printed, self.request.study
         return rows.get(study.published.get(point.coordinate, ""), {}).get(column) or "–"
 
     @property

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 revision = 2
+own = True
 about = "your own images: folder:PATH with one folder per class, split or not into train and val"
 attribution = ""
 
