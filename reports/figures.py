@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,22 @@ def plain(axis: Axis, ticks: Sequence[float] = ()) -> None:
         axis.set_ticks([], minor=True)
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+LETTERS = 60  # of a name in a legend
+
+
+def legend(drawing: Figure, handles: Mapping[str, Any]) -> None:
+    """Puts the legend of handles by name below the figure, in as many columns, at most four, as it has room for."""
+    names = [textwrap.shorten(label(name), LETTERS, placeholder=" ...") for name in handles]
+    for columns in range(min(4, len(names)), 0, -1):
+        drawn = drawing.legend(
+            handles.values(), names, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+        )
+        room: float = drawing.bbox.width
+        if columns == 1 or drawn.get_window_extent().width <= room:
+            return
+        drawn.remove()
 
 
 def save(drawing: Figure, path: Path) -> None:

@@ -44,7 +44,7 @@ def write_latex(page: Path) -> list[Path]:
 
 
 def _body(text: str) -> str:
-    """The page in HTML: anchors at headings, links to pages of the site, tables that can be scrolled, large pictures."""
+    """The page in HTML: headings have anchors, links stay in the site, tables scroll, a picture opens at full size."""
     markdown = _parser()
     tokens = markdown.parse(text)
     for token, following in zip(tokens, [*tokens[1:], None], strict=True):
@@ -57,7 +57,9 @@ def _body(text: str) -> str:
     html: str = markdown.renderer.render(tokens, markdown.options, {})
     html = html.replace("<table>", '<div class="wide" tabindex="0" role="region" aria-label="table"><table>')
     html = html.replace("</table>", "</table></div>")
-    return re.sub(r'<img src="([^"]*)" alt="([^"]*)" />', r'<a href="\1"><img src="\1" alt="\2" loading="lazy"></a>', html)
+    return re.sub(
+        r'<img src="([^"]*)" alt="([^"]*)" />', r'<a href="\1"><img src="\1" alt="\2" loading="lazy"></a>', html
+    )
 
 
 def _parser() -> MarkdownIt:
@@ -100,7 +102,9 @@ def _text(token: Token) -> str:
 def _latex(table: pd.DataFrame) -> str:
     """A tabular of booktabs; its numbers and names are those of the page."""
     escaped = table.rename(columns=_escaped).map(_escaped)
-    return str(escaped.style.hide(axis="index").to_latex(hrules=True, column_format="l" + "r" * (len(table.columns) - 1)))
+    return str(
+        escaped.style.hide(axis="index").to_latex(hrules=True, column_format="l" + "r" * (len(table.columns) - 1))
+    )
 
 
 def _escaped(text: str) -> str:

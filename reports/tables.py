@@ -69,24 +69,20 @@ def statuses(seeds: Sequence[Result]) -> str:
 def markdown(lines: list[dict[str, str]]) -> str:
     """A Markdown table of lines with the same columns; numbers are not reformatted, and intervals do not break.
 
-    A column that says the same in every line is left out, and told once below the table.
+    A column of zeros is left out, and told once below the table.
     """
     frame = pd.DataFrame(lines).fillna("–")
-    same = _same(frame)
-    table = frame.drop(columns=list(same)).map(unbroken).to_markdown(index=False, disable_numparse=True)
-    told = ", ".join(f"{head}: {unbroken(text)}" for head, text in same.items() if text != "–")
+    zeros = {head: text for head in frame.columns[1:] if (text := _zero(frame[head]))}
+    table = frame.drop(columns=list(zeros)).map(unbroken).to_markdown(index=False, disable_numparse=True)
+    told = ", ".join(f"{head}: {unbroken(text)}" for head, text in zeros.items())
     return f"{table}\n\nIn every row: {told}." if told else str(table)
 
 
-def _same(frame: pd.DataFrame) -> dict[str, str]:
-    """The columns after the first whose own lines, which are not in italics, all say the same, and what they say."""
-    if frame.empty:
-        return {}
-    own = ~frame.iloc[:, 0].str.startswith("*")
-    if own.sum() < 2:
-        return {}
-    columns = {head: (set(frame[head][own]), set(frame[head][~own])) for head in frame.columns[1:]}
-    return {head: next(iter(own)) for head, (own, others) in columns.items() if len(own) == 1 and others <= own | {"–"}}
+def _zero(column: pd.Series) -> str:
+    """The cell that a column of several lines has everywhere, if it is zero with a deviation of zero; else empty."""
+    cells = set(column) - {"–"}
+    cell = cells.pop() if len(cells) == 1 and len(column) > 1 else ""
+    return cell if re.fullmatch(r"[+-]?0[.0]*( ± 0[.0]*)?", cell) else ""
 
 
 def unbroken(text: str) -> str:

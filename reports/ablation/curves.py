@@ -3,96 +3,97 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from harness.evaluation import records
-from reports.figures import COLOURS, DASHES, MARKERS, figure, save
-from reports.results import Result, protocol_of, rows_of
+from reports.figures import figure, legend, save
+from reports.results import Result, protocol_of
+from reports.styles import draw_seeds, merged, styles_of
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-CURVES = (
-    ("val/kl", "KL (nats per image)"),
-    ("mutual_information", "mutual information, lower bound (nats)"),
-    ("gaussian_rate", "Gaussian rate, its upper bound (nats)"),
-    ("val/active_units", "active units (%)"),
-    ("effective_rank", "effective rank"),
-    ("probe", "linear probe (%)"),
-    ("val/shuffled_error", "shuffled-latent error"),
-    ("val/error", "squared error"),
-    ("rfd", ""),  # its label names the network
-)
+CURVES = {
+    "val/kl": "KL (nats per image)",
+    "mutual_information": "mutual information, lower bound (nats)",
+    "gaussian_rate": "Gaussian rate, its upper bound (nats)",
+    "val/active_units": "active units (%)",
+    "effective_rank": "effective rank",
+    "probe": "linear probe (%)",
+    "val/shuffled_error": "shuffled-latent error",
+    "val/error": "squared error",
+    "rfd": "",  # its title names the network
+}
+FROM_ZERO = ("val/kl", "mutual_information", "gaussian_rate")
+SATURATED = 0.95  # of log N, which the estimate of the mutual information cannot exceed
+COLUMNS = 3
+Curves = Callable[[Result], pd.Series]
 
 
 def curves(results: Sequence[Result], path: Path) -> bool:
-    """Draws diagnostics over the tokenizer's training, one line per row and seed; False if there is nothing to draw."""
-    if all(result.curves.empty for result in results):
+    """Draws diagnostics over the tokenizer's training, one line per row; False if there is nothing to draw.
+
+    The mutual information is left out where the number of images bounds it.
+    """
+    panels: dict[str, Curves] = {}
+    for metric, title in CURVES.items():
+        if metric == "mutual_information" and _saturates(results):
+            continue
+        scale = 100 if metric == "val/active_units" else 1
+        panels[title or _title(metric, results, "val", "snapshots")] = lambda r, m=metric, s=scale: s * r.curve(m)  # type: ignore[misc]
+    bottoms = {CURVES[metric] for metric in FROM_ZERO}
+    return _draw(results, panels, "tokenizer", "training step", path, from_zero=bottoms)
+
+
+def generator_curves(results: Sequence[Result], path: Path) -> bool:
+    """Draws gFD and the error of the velocity over the generator's training, one line per row."""
+    gfd = _title("gfd", results, "samples", "generator_snapshots")
+    panels: dict[str, Curves] = {
+        f"{gfd}, without guidance": lambda r: r.points("gfd", "generator_snapshots"),
+        "squared error of the velocity on val": lambda r: r.curves_of("generator").get("val/velocity", pd.Series()),
+    }
+    return _draw(results, panels, "generator", "training step of the generator", path)
+
+
+def _draw(
+    results: Sequence[Result],
+    panels: dict[str, Curves],
+    stage: str,
+    steps: str,
+    path: Path,
+    from_zero: set[str] = frozenset(),  # type: ignore[assignment]
+) -> bool:
+    """Draws the panels that have anything to show, with one legend below."""
+    rows, looks = merged(results, stage), styles_of(results)
+    shown = {title: of for title, of in panels.items() if any(not of(r).dropna().empty for r in results)}
+    if not shown:
         return False
-    drawing, axes = figure(11, 8.6, nrows=3, ncols=3, sharex=True)
-    for axis, (metric, label) in zip(axes.flat, CURVES, strict=True):
-        if metric == "mutual_information":
-            _log_images(axis, results)
-        for number, (name, seeds) in enumerate(rows_of(results).items()):
-            for first, result in enumerate(seeds):
-                _line(axis, result, metric, number, name if first == 0 else None)
-        axis.set_title(label or _title(metric, results, "val", "snapshots"), fontsize=10, loc="left")
+    columns = min(COLUMNS, len(shown))
+    lines = -(-len(shown) // columns)
+    drawing, axes = figure(3.7 * columns, 0.4 + 2.7 * lines, nrows=lines, ncols=columns, squeeze=False)
+    handles: dict[str, Any] = {}
+    for axis, (title, of) in zip(axes.flat, shown.items(), strict=False):
+        for name, seeds in rows.items():
+            draw_seeds(axis, [of(r) for r in seeds], looks[seeds[0].row.name], name)
+        handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+        axis.set_title(title, fontsize=10, loc="left")
+        axis.set_xlabel(steps)
         axis.grid(alpha=0.3)
-    for axis in axes[-1]:
-        axis.set_xlabel("training step")
-    for axis in axes[0]:
-        axis.set_ylim(bottom=0)
-    handles, labels = axes[1, 0].get_legend_handles_labels()
-    drawing.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        if title in from_zero:
+            axis.set_ylim(bottom=0)
+    for axis in axes.flat[len(shown) :]:
+        axis.axis("off")
+    legend(drawing, {name: handles[name] for name in rows if name in handles})
     save(drawing, path)
     return True
 
 
-def generator_curves(results: Sequence[Result], path: Path) -> bool:
-    """Draws gFD and the error of the velocity over the generator's training, one line per row and seed."""
-    gfd = _title("gfd", results, "samples", "generator_snapshots")
-    panels = {
-        f"{gfd}, without guidance": lambda r: r.points("gfd", "generator_snapshots"),
-        "squared error of the velocity on val": lambda r: r.curves_of("generator").get("val/velocity"),
-    }
-    drawing, axes = figure(9, 4.2, ncols=2)
-    drawn: dict[str, Any] = {}
-    for axis, (title, points) in zip(axes, panels.items(), strict=True):
-        for number, (name, seeds) in enumerate(rows_of(results).items()):
-            for curve in (points(result) for result in seeds):
-                if curve is not None and not (curve := curve.dropna()).empty:
-                    marker = MARKERS[number % 10] if len(curve) < 10 else ""
-                    style = {"color": COLOURS[number % 8], "linestyle": DASHES[number % 8], "linewidth": 1.6}
-                    (line,) = axis.plot(curve.index, curve, marker=marker, markersize=4, **style)
-                    drawn.setdefault(name, line)
-        axis.set_title(title, fontsize=10, loc="left")
-        axis.set_xlabel("training step of the generator")
-        axis.grid(alpha=0.3)
-    if drawn:
-        drawing.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=4, frameon=False)
-        save(drawing, path)
-    return bool(drawn)
+def _saturates(results: Sequence[Result]) -> bool:
+    """Whether every estimate of the mutual information ends near its bound."""
+    ends = [(v.value, math.log(v.n)) for r in results if (v := r.value("mutual_information", stage="snapshots"))]
+    return bool(ends) and all(value > SATURATED * bound for value, bound in ends)
 
 
 def _title(metric: str, results: Sequence[Result], split: str, stage: str) -> str:
     return records.full_title(metric, protocol_of(results, metric, split, stage))
-
-
-def _line(axis: Axes, result: Result, metric: str, number: int, label: str | None) -> None:
-    curve = result.curve(metric)
-    if curve.empty:
-        return
-    scale = 100 if metric == "val/active_units" else 1
-    style: dict[str, Any] = {"color": COLOURS[number % 8], "linestyle": DASHES[number % 8], "linewidth": 1.6}
-    marker = "" if metric.startswith("val/") else MARKERS[number % 10]
-    axis.plot(curve.index, scale * curve.to_numpy(), label=label, marker=marker, markersize=4, **style)
-
-
-def _log_images(axis: Axes, results: Sequence[Result]) -> None:
-    """Draws a line at log N, the maximum of the estimate of the mutual information."""
-    for n in {r.n for result in results for r in result.records("snapshots") if r.metric == "mutual_information"}:
-        axis.axhline(math.log(n), color="grey", linewidth=0.8)
-        position = (0.01, math.log(n))
-        axis.annotate("log N", position, xycoords=("axes fraction", "data"), va="top", color="grey", fontsize=9)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from reports.ablation.figures import of_evaluation, panel_figure
-from reports.figures import COLOURS, MARKERS, label, save
+from reports.figures import COLOURS, MARKERS, label, legend, save
 from reports.results import Result
 
 EMBEDDED_IMAGES = 512  # for t-SNE and UMAP: two seconds per row; 1,024 take t-SNE twice as long
@@ -34,8 +34,7 @@ def latents(
         axis.set_title(f"{row}{note}", fontsize=9)
         axis.axis("off")
     handles, names = axes[0].get_legend_handles_labels()
-    columns = min(5, 2 * len(arrays))
-    drawing.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=8, markerscale=2)
+    legend(drawing, dict(zip(names, handles, strict=True)))
     save(drawing, path)
     return True
 

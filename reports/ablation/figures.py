@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.evaluation import records
-from reports.figures import COLOURS, DASHES, MARKERS, figure, save, strips
+from reports.figures import figure, legend, save, strips
 from reports.results import Result, protocol_of, rows_of
+from reports.styles import styles_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,18 +22,20 @@ def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
     """Draws the linear probe against gFD without guidance, one point per row and seed (MacTok Fig. 6a)."""
     drawing, axis = figure(6.2, 4.4)
     drawn = False
-    for number, (name, seeds) in enumerate(rows_of(results).items()):
+    looks = styles_of(results)
+    for name, seeds in rows_of(results).items():
         pairs = [(r.value("probe"), r.value("gfd", "samples", "generation")) for r in seeds]
         points = [(probe.value, gfd.value) for probe, gfd in pairs if probe is not None and gfd is not None]
         if points:
-            axis.scatter(*zip(*points, strict=True), color=COLOURS[number % 8], marker=MARKERS[number % 10], label=name)
+            style = looks[name]
+            axis.scatter(*zip(*points, strict=True), color=style.colour, marker=style.marker, label=name)
             drawn = True
     if not drawn:
         return False
     axis.set_xlabel("linear probe (%)")
     axis.set_ylabel(f"{_title('gfd', results, 'samples', 'generation')}, without guidance")
     axis.grid(alpha=0.3)
-    drawing.legend(loc="outside right center", frameon=False, fontsize=9)
+    legend(drawing, dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True)))
     save(drawing, path)
     return True
 
@@ -107,14 +110,13 @@ def dropped_tokens(results: Sequence[Result], path: Path) -> bool:
     if not arrays:
         return False
     drawing, axis = figure(9, 3.8)
-    for number, name in enumerate(rows_of(results)):
+    for name, style in styles_of(results).items():
         if name in arrays:
             rises = arrays[name]["dropped_errors"]
-            style: dict[str, Any] = {"color": COLOURS[number % 8], "linestyle": DASHES[number % 8], "linewidth": 1.2}
-            axis.plot(range(len(rises)), rises, marker=MARKERS[number % 10], markersize=4, label=name, **style)
+            axis.plot(range(len(rises)), rises, marker=style.marker, markersize=4, label=name, **style.line)
     axis.set_xlabel("token")
     axis.set_ylabel("rise of the squared error")
     axis.grid(alpha=0.3)
-    drawing.legend(loc="outside right center", frameon=False, fontsize=9)
+    legend(drawing, dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True)))
     save(drawing, path)
     return True

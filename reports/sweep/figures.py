@@ -13,8 +13,9 @@ import numpy as np
 from harness.experiments.objectives import Objective
 from harness.system import plugins
 from reports.claims import quantities
-from reports.figures import COLOURS, DASHES, MARKERS, figure, plain, save
+from reports.figures import COLOURS, MARKERS, figure, legend, plain, save
 from reports.statistics import intervals
+from reports.styles import styles
 
 if TYPE_CHECKING:
     import optuna
@@ -81,7 +82,7 @@ def latents(points: TriedPoints, path: Path) -> bool:
     axes[0, 0].set_yscale("symlog", linthresh=1.0)
     plain(axes[0, 0].yaxis, KL_TICKS)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    drawing.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    legend(drawing, dict(zip(labels, handles, strict=True)))
     save(drawing, path)
     return True
 
@@ -90,17 +91,17 @@ def _over_axis(
     axis: Axes, points: TriedPoints, values_of: Callable[[TriedPoint], Sequence[float]], noise: float | None = None
 ) -> None:
     """Draws means over seeds with their intervals, one line per row; with `noise` also its band and a dot per seed."""
-    for number, (row, of_row) in enumerate(points.by_row.items()):
+    looks = styles({row.name: row.variant for row in points.request.chosen_rows()})
+    for row, of_row in points.by_row.items():
         measured = [(point.coordinate, values) for point in of_row if (values := values_of(point))]
         x, means = [at for at, _ in measured], np.array([np.mean(values) for _, values in measured])
         halves = [intervals.half_width(values) or 0.0 for _, values in measured]
-        colour = COLOURS[number % 8]
-        style: dict[str, Any] = {"color": colour, "linestyle": DASHES[number % 8], "linewidth": 1.6, "label": row}
-        axis.errorbar(x, means, yerr=halves, marker=MARKERS[number], markersize=5, capsize=3, **style)
+        style = looks[row]
+        axis.errorbar(x, means, yerr=halves, marker=style.marker, markersize=5, capsize=3, label=row, **style.line)
         if noise is not None:
-            axis.fill_between(x, means - noise, means + noise, color=colour, alpha=0.15, linewidth=0)
+            axis.fill_between(x, means - noise, means + noise, color=style.colour, alpha=0.15, linewidth=0)
             for at, values in measured:
-                axis.plot([at] * len(values), values, ".", color=colour, alpha=0.6)
+                axis.plot([at] * len(values), values, ".", color=style.colour, alpha=0.6)
     if points.axes[0].log:
         axis.set_xscale("log")
         plain(axis.xaxis, sorted({point.coordinate for point in points.done}))

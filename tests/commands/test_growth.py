@@ -47,7 +47,7 @@ def test_a_table_grows_by_its_looks_and_is_told_again_from_the_store(tmp_path, c
     assert content["max_seeds"] == 4
     assert content["seeds"] in looks(4)
     assert told.count(".md") == looks(4).index(content["seeds"]) + 1
-    (page,) = (tmp_path / "out").glob("*.md")
+    (page,) = (tmp_path / "out").glob("*-*.md")
     text = page.read_text()
     assert "planned looks at 3, 4 seeds" in text
     assert "--until-decided --max-seeds 4" in text

@@ -43,7 +43,7 @@ def asked_of(name: str, at: str, **options: object) -> AblationRequest:
 
 def table(page: str, title: str) -> list[dict[str, str]]:
     """The first Markdown table under a heading."""
-    lines = page.split(f"## {title}\n", 1)[1].splitlines()
+    lines = page.split(f"## {title}\n", 1)[1].replace(tables.NO_BREAK, " ").splitlines()
     lines = lines[next(i for i, line in enumerate(lines) if line.startswith("|")) :]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     end = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
@@ -64,7 +64,8 @@ def test_a_study_that_never_ran_has_a_page_that_says_so(name, tmp_path):
 
 def gates_on(page: str) -> list[str]:
     """The lines of a page that say whether it can tell its rows apart."""
-    return [line for line in page.split("tell its rows apart?\n\n", 1)[1].partition("\n\n")[0].splitlines() if line]
+    folded = page.split("## Can this page tell its rows apart?\n", 1)[1].partition("</summary>\n\n")[2]
+    return [line for line in folded.partition("\n\n")[0].splitlines() if line]
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -77,7 +78,7 @@ def test_published_rows_exist(name):
 def test_the_page_of_a_finished_row(runs, tmp_path):
     asked = asked_of("table5", "smoke", rows=("mactok",))
     shown = write(asked, Store(runs), tmp_path)
-    path = next(tmp_path.glob("*.md"))
+    path = next(tmp_path.glob("*-*.md"))
     page = path.read_text()
     assert str(path) in shown
     assert "not run" not in page
@@ -107,7 +108,7 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
     assert [foil["PSNR (dB) ↑"] for foil in foils] == [f"{result.value('psnr', 'val', of).value:.2f}" for of in titles]
     assert gates_on(page) == [f"- {gate}." for gate in gates([result])]
     assert table(page, "Can this page tell its rows apart?")[0]["here"] == "256 of `embedded` at 32 px"
-    (beside,) = table(page, "Beside linear models")
+    (beside,) = table(page.replace("Beside linear models:", "## Beside\n"), "Beside")
     assert beside["active"] == str(result.done("pca_active").fact("numbers"))
     assert beside["PCA, as many as are active: PSNR (dB) ↑"] == f"{result.value('psnr', 'val', 'pca_active').value:.2f}"
     for stage in MEASURING:
@@ -157,7 +158,7 @@ def test_two_seeds_have_a_mean_and_a_deviation(runs, tmp_path):
         "table5", plugins.load("ablations", "table5", "study").study, scale("smoke"), rows=("mactok",), seeds=2
     )
     write(asked, Store(runs), tmp_path)
-    page = next(tmp_path.glob("*.md")).read_text()
+    page = next(tmp_path.glob("*-*.md")).read_text()
     assert "Mean over 2 seeds ± half of its 95 % t interval" in page
     assert "(seed 1): not run" in page
 
@@ -265,7 +266,7 @@ def test_a_folder_of_images_runs_like_the_embedded_ones(runs, tmp_path):
     words += ["--set", "evaluation.kid_subset_images=20"]
     done = subprocess.run([sys.executable, "-m", "harness.ablate", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    page = next((tmp_path / "out").glob("*.md")).read_text()
+    page = next((tmp_path / "out").glob("*-*.md")).read_text()
     assert "val_unseen" not in page
     assert "3 classes" in page
 
@@ -280,7 +281,7 @@ def test_a_page_says_what_its_rows_mix(name, runs, tmp_path):
     write_json(path, {**status, "attempts": [*status["attempts"], again]})
     asked = asked_of("table5", "smoke", rows=("mactok",))
     write(asked, Store(tmp_path / "runs"), tmp_path)
-    assert f"The rows mix {PROVENANCE[name]}: " in next(tmp_path.glob("*.md")).read_text()
+    assert f"The rows mix {PROVENANCE[name]}: " in next(tmp_path.glob("*-*.md")).read_text()
 
 
 def test_stages_may_get_what_they_need(runs, tmp_path):

@@ -76,7 +76,7 @@ def test_two_objectives_have_a_front(bowl):
 def test_rows_are_chosen_between(undrawn):
     words = ("--rows", "mactok,image_masking", "--objective", "rfd", "--space")
     shown = undrawn.done(*words, "masking.max_ratio=0.1,0.3", study="own")
-    (page,) = undrawn.out.glob("*.md")
+    (page,) = undrawn.out.glob("*-*.md")
     # The masks of the one follow no object, and those of the other half of the time.
     places = [("image_masking", 0.1), ("image_masking", 0.3), ("mactok", 0.1), ("mactok", 0.3)]
     values = [(x - 0.3) ** 2 + (0.6 - {"image_masking": 0.0, "mactok": 0.5}[row]) ** 2 for row, x in places]
@@ -86,7 +86,7 @@ def test_rows_are_chosen_between(undrawn):
     for row in ("mactok", "image_masking"):
         assert f"best at **{row}, masking.max_ratio = 0.3**: " in shown
     undrawn.done(*words, "masking.max_ratio=0.1:0.3", "--sampler", "tpe", "--trials", "12", study="own")
-    (page,) = set(undrawn.out.glob("*.md")) - {page}
+    (page,) = set(undrawn.out.glob("*-*.md")) - {page}
     assert {row for _, (row, _), _ in undrawn.trials(page.stem)} == {"mactok", "image_masking"}
 
 
@@ -120,11 +120,11 @@ def test_a_space_needs_no_sweep(bowl):
 
 def test_a_space_takes_the_place_of_the_sweeps_own(bowl):
     bowl.done("--space", "masking.semantic_share=0.1,0.3")
-    (page,) = bowl.out.glob("*.md")
+    (page,) = bowl.out.glob("*-*.md")
     assert [place for _, place, _ in bowl.trials(page.stem)] == [(0.1,), (0.3,)]
     words = ("--space", "masking.semantic_share=0.01:1:log", "--space", "masking.max_ratio=0.1,0.3")
     bowl.done(*words, "--trials", "12")  # values beside a range: no grid, and tpe then
-    (log,) = set(bowl.out.glob("*.md")) - {page}
+    (log,) = set(bowl.out.glob("*-*.md")) - {page}
     places = [place for _, place, _ in bowl.trials(log.stem)]
     assert {x for _, x in places} == {0.1, 0.3}
     assert all(0.01 <= share <= 1 for share, _ in places)
@@ -134,7 +134,7 @@ def test_a_space_takes_the_place_of_the_sweeps_own(bowl):
 
 def test_what_is_claimed_of_one_field_is_not_claimed_of_another(undrawn):
     undrawn.done("--space", "masking.semantic_share=0.1,0.3")
-    (page,) = undrawn.out.glob("*.md")
+    (page,) = undrawn.out.glob("*-*.md")
     (claim,) = (line for line in page.read_text().splitlines() if "Claim of the paper" in line)
     assert "**Not tested**" in claim
     assert "semantic_share" not in claim

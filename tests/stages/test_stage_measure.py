@@ -299,7 +299,7 @@ def test_a_page_names_the_network_and_calls_nothing_fid(store, tmp_path):
     fields += (("evaluation.measure", "inception"),)
     asked = AblationRequest("table5", study_called("table5"), scale("smoke"), fields=fields, rows=("mactok",))
     write(asked, store, tmp_path)
-    page = next(tmp_path.glob("*.md")).read_text()
+    page = next(tmp_path.glob("*-*.md")).read_text()
     for name in ("rFD", "rFD∞", "gFD", "KID", "gKID", "precision", "classifier score"):
         assert f"| {name} (Inception) " in page
     assert f"measure: {inception.title}" in page

@@ -57,7 +57,7 @@ def test_the_page_of_taken_results_has_the_same_numbers(exported, runs, tmp_path
     pages = []
     for store, out in ((Store(runs), "whole"), (taken, "text")):
         write(ASKED, store, tmp_path / out)
-        page = next((tmp_path / out).glob("*.md")).read_text()
+        page = next((tmp_path / out).glob("*-*.md")).read_text()
         pages.append([line for line in page.splitlines() if line.startswith("|")])
     assert pages[0] == pages[1]
     assert len(pages[0]) > 30

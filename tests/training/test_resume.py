@@ -158,7 +158,7 @@ def test_a_loss_that_is_not_finite_stops_its_row_alone(runs, tmp_path):
     words = ["table5", "--scale", "smoke", "--rows", "autoencoder,kl_vae", "--quiet", "--runs", str(tmp_path)]
     words += ["--set", "gaussian.kl_weight=1e38", "--set", "training.steps=8", "--out", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-m", "harness.ablate", *words], capture_output=True, text=True, check=False)
-    page = next((tmp_path / "out").glob("*.md")).read_text()
+    page = next((tmp_path / "out").glob("*-*.md")).read_text()
     assert "diverged: the loss or its gradient is not finite at step" in page
     states = {run["state"] for run in (read_json(p) for p in tmp_path.glob("evaluation/*/status.json"))}
     assert states == {"done"}

@@ -1,0 +1,95 @@
+"""The style of every row in figures: a variant has one colour on every page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from models.variants import VARIANTS
+from reports.figures import COLOURS, DASHES, MARKERS
+from reports.results import Result, rows_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FIRST = (
+    *("autoencoder", "kl_vae", "latent_masking", "image_masking", "local_alignment", "mactok_no_global"),
+    *("mactok", "mixed_masking"),
+)  # in the order of COLOURS; the other variants share a map of colours
+FEW_POINTS = 10  # of a curve, so that each has a marker
+
+
+@dataclass(frozen=True)
+class Style:
+    """The colour, dashes and marker of a row."""
+
+    colour: str
+    dashes: str
+    marker: str
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """What matplotlib takes for a line."""
+        return {"color": self.colour, "linestyle": self.dashes, "linewidth": 1.6}
+
+
+def styles_of(results: Sequence[Result]) -> dict[str, Style]:
+    """The style of every row that has results."""
+    return styles({name: seeds[0].row.variant for name, seeds in rows_of(results).items()})
+
+
+def styles(variants: Mapping[str, str]) -> dict[str, Style]:
+    """The style of rows by their variants. Rows of one variant have shades, in their order."""
+    found = {}
+    for number, (name, variant) in enumerate(variants.items()):
+        alike = [other for other, of in variants.items() if of == variant]
+        colour = _of_variant(variant) if len(alike) == 1 else _shade(alike.index(name) / (len(alike) - 1))
+        found[name] = Style(colour, DASHES[number % len(DASHES)], MARKERS[number % len(MARKERS)])
+    return found
+
+
+def _of_variant(variant: str) -> str:
+    if variant in FIRST:
+        return COLOURS[FIRST.index(variant)]
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    others = [name for name in VARIANTS if name not in FIRST]
+    place = others.index(variant) if variant in others else len(others)
+    return to_hex(colormaps["tab20b"](place % 20))
+
+
+def _shade(place: float) -> str:
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return to_hex(colormaps["viridis"](0.9 * place))
+
+
+def draw_seeds(axis: Axes, curves: Sequence[pd.Series], style: Style, name: str) -> bool:
+    """Draws the mean of a row's curves over seeds, by step, with the range of the seeds; False if they are empty."""
+    filled = [curve.dropna() for curve in curves if not curve.dropna().empty]
+    if not filled:
+        return False
+    frame = pd.concat(filled, axis=1).sort_index()
+    mean = frame.mean(axis=1)
+    marker = style.marker if len(mean) < FEW_POINTS else ""
+    axis.plot(mean.index, mean, marker=marker, markersize=4, label=name, **style.line)
+    if len(filled) > 1:
+        axis.fill_between(mean.index, frame.min(axis=1), frame.max(axis=1), color=style.colour, alpha=0.15, linewidth=0)
+    return True
+
+
+def merged(results: Sequence[Result], stage: str) -> dict[str, list[Result]]:
+    """The results by row, rows with the same runs of `stage` once, under the names of all."""
+    names: dict[tuple[str, ...], list[str]] = {}
+    rows = rows_of(results)
+    for name, seeds in rows.items():
+        names.setdefault(tuple(r.runs[stage].key for r in seeds if stage in r.runs), []).append(name)
+    return {
+        (" = ".join(alike) if len(alike) < 4 else f"{alike[0]} = {alike[1]} = {len(alike) - 2} more"): rows[alike[0]]
+        for alike in names.values()
+    }

@@ -1,0 +1,212 @@
+"""What stands in every page: tables, the answer, contents, the index; and the forms that a page has beside Markdown."""
+
+from __future__ import annotations
+
+import csv
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.experiments.requests import AblationRequest, study_called
+from harness.experiments.scales import scale
+from models.variants import VARIANTS
+from reports import figures, index, pages, site, styles
+from reports.ablation.page import Page
+from reports.tables import NO_BREAK, markdown
+
+NAMES = (
+    "a | b",
+    "`code`",
+    "<script>alert(1)</script>",
+    "x" * 300,
+    "line\nbreak",
+    "[link](javascript:x)",
+    "100 % & $5_{}",
+)
+VOID = {"meta", "br", "img", "hr"}
+
+
+def test_a_column_of_zeros_is_told_once():
+    lines = [
+        {"row": name, "precision": "0.000 ± 0.000", "gFD": "10.0", "paper": "–", "status": "active"} for name in "ab"
+    ]
+    text = markdown([*lines, {"row": "*a foil*", "gFD": "1"}])
+    assert text.splitlines()[0].replace(" ", "") == "|row|gFD|paper|status|"
+    assert text.endswith(f"In every row: precision: 0.000{NO_BREAK}±{NO_BREAK}0.000.")
+    differing = markdown([*lines, {"row": "*a foil*", "precision": "0.5"}])
+    assert "precision" in differing.splitlines()[0]
+    assert "precision" in markdown(lines[:1]).splitlines()[0]  # one row alone
+
+
+def test_a_number_does_not_break_before_its_interval():
+    text = markdown(
+        [{"row": "a", "x": "-1.5 ± 0.2", "y": "1512.3 [1478.9, -1545.8]", "z": "a sentence [of words, two]"}]
+    )
+    assert f"-1.5{NO_BREAK}±{NO_BREAK}0.2" in text
+    assert f"1512.3{NO_BREAK}[1478.9,{NO_BREAK}-1545.8]" in text
+    assert "a sentence [of words, two]" in text
+
+
+def test_contents_link_to_every_heading(tmp_path):
+    request = AblationRequest("table5", study_called("table5"), scale("smoke"))
+    path = pages.write_page(
+        "ablation/page.md.j2",
+        tmp_path / "page.md",
+        page=Page(request, _not_run(request, tmp_path)),
+        name="page",
+        drawn=_Nothing(),
+    )
+    text = path.read_text()
+    headings = pages.HEADING.findall(text)
+    links = re.findall(r"\[([^]]+)\]\(#([^)]+)\)", text)
+    assert [name for name, _ in links] == headings
+    assert [to for _, to in links] == [pages.anchor(heading) for heading in headings]
+    assert headings[0] == pages.ANSWER
+    assert pages.answer_of(text)
+    assert "mean nothing" in text
+    assert "\n\n\n" not in text
+
+
+def _not_run(request, folder):
+    from harness.store.runs import Store
+    from reports.results import load
+
+    return load(request.experiments(), Store(folder / "runs"))
+
+
+class _Nothing(dict):
+    """No figure is drawn."""
+
+    def __getattr__(self, name: str) -> bool:
+        return False
+
+    def __missing__(self, name: str) -> bool:
+        return False
+
+
+def test_the_index_has_every_page_with_its_answer(tmp_path):
+    (tmp_path / "b-smoke.md").write_text("# B (smoke)\n\n## The answer\n\n- **Holds here**: it does.\n- More.\n")
+    (tmp_path / "a-smoke.md").write_text("# A\n\n## The answer\n\n- No row is finished.\n")
+    (tmp_path / "notes.md").write_text("# Notes of a user\n")
+    text = index.write(tmp_path).read_text()
+    assert text == index.write(tmp_path).read_text()
+    assert text.splitlines()[2:] == [
+        "- [A](a-smoke.md): No row is finished.",
+        "- [B (smoke)](b-smoke.md): **Holds here**: it does.",
+    ]
+
+
+class Checker(HTMLParser):
+    """Fails on elements that do not nest, and on pictures without alternative text; collects ids and links."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.kinds: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.kinds.append(tag)
+        self.ids += [given["id"]] if "id" in given else []
+        self.links += [given["href"]] if "href" in given else []
+        assert tag != "img" or given["alt"]
+        assert not any(name.startswith("on") for name in given)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def _page(tmp_path, *names):
+    lines = [
+        {"row": name.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;"), "rFD ↓": "1.0 ± 0.5", "n": str(k)}
+        for k, name in enumerate(names)
+    ]
+    results = f"## Results\n\n{markdown(lines)}"
+    folded = (
+        f"<details><summary>more</summary>\n\n## Folded\n\n![A picture](page/a.png)\n\n{markdown(lines)}\n\n</details>"
+    )
+    text = f"# A page (tiny)\n\n[Results](#results) [other](other-tiny.md)\n\n{results}\n\n{folded}\n"
+    path = tmp_path / "page.md"
+    path.write_text(text)
+    return path
+
+
+def test_a_page_becomes_html_that_nests_and_runs_nothing_of_a_name(tmp_path):
+    html = site.write_html(_page(tmp_path, *NAMES)).read_text()
+    checker = Checker()
+    checker.feed(html)
+    assert checker.open == []
+    assert checker.kinds.count("script") == 1
+    assert {"results", "folded"} <= set(checker.ids)
+    assert {"index.html", "#results", "other-tiny.html"} <= set(checker.links)
+    assert not [link for link in checker.links if ":" in link]
+    assert "http" not in re.sub(r"<!DOCTYPE.*?>", "", html)
+    assert checker.kinds.count("table") == 2
+
+
+def test_the_tables_of_a_page_become_files(tmp_path):
+    page = _page(tmp_path, "plain", *NAMES[:3])
+    written = site.write_csv(page)
+    assert [path.name for path in written] == ["results.csv", "folded.csv"]
+    with written[0].open(newline="") as file:
+        head, *lines = csv.reader(file)
+    assert head == ["row", "rFD ↓", "n"]
+    assert [line[0] for line in lines] == ["plain", "a | b", "code", "<script>alert(1)</script>"]
+    for path in site.write_latex(page):
+        text = path.read_text()
+        assert text.count("\\toprule") == text.count("\\bottomrule") == 1
+        assert not re.search(r"(?<!\\)[#%_]", text)
+
+
+def test_latex_shows_signs_that_its_fonts_lack(tmp_path):
+    (tmp_path / "page.md").write_text("## T\n\n| row | gFD ↓ |\n|:--|:--|\n| a_b | 1.0\u00a0±\u00a00.5 |\n")
+    (path,) = site.write_latex(tmp_path / "page.md")
+    text = path.read_text()
+    assert r"gFD $\downarrow$" in text
+    assert r"a\_b & 1.0 $\pm$ 0.5 \\" in text
+
+
+def test_a_variant_has_one_colour_on_every_page():
+    alone = {name: styles.styles({"row": name})["row"].colour for name in VARIANTS}
+    together = styles.styles({name: name for name in VARIANTS})
+    assert {name: style.colour for name, style in together.items()} == alone
+    assert len(set(alone.values())) == len(alone)
+    assert styles.styles({"mine": "a variant of a user's"})["mine"].colour not in alone.values()
+
+
+def test_rows_of_one_variant_have_shades():
+    colours = [style.colour for style in styles.styles({f"M = {k}": "image_masking" for k in range(6)}).values()]
+    assert len(set(colours)) == 6
+
+
+@pytest.mark.parametrize(
+    "names", [("one", "two"), tuple(f"a row with a rather long name, number {k}" for k in range(7)), ("y" * 300, "z")]
+)
+def test_no_legend_is_wider_than_its_figure(names, tmp_path):
+    drawing, axis = figures.figure(3.7, 3.0)
+    handles = {name: axis.plot([0, 1], [k, k])[0] for k, name in enumerate(names)}
+    figures.legend(drawing, handles)
+    figures.save(drawing, tmp_path / "a.png")
+    (drawn,) = drawing.legends
+    extent = drawn.get_window_extent()
+    assert drawing.bbox.x0 <= extent.x0
+    assert extent.x1 <= drawing.bbox.x1
+
+
+def test_seeds_are_a_mean_with_their_range():
+    _, axis = figures.figure(3, 3)
+    style = styles.styles({"row": "kl_vae"})["row"]
+    seeds = [pd.Series([1.0, 2.0], [0, 100]), pd.Series([3.0, np.nan], [0, 100])]
+    assert styles.draw_seeds(axis, seeds, style, "row")
+    (line,) = axis.lines
+    assert line.get_xydata().tolist() == [[0, 2.0], [100, 2.0]]
+    (band,) = axis.collections
+    assert band.get_paths()[0].get_extents().bounds == (0, 1.0, 100, 2.0)
+    assert not styles.draw_seeds(axis, [pd.Series(dtype=float)], style, "empty")
