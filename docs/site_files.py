@@ -14,7 +14,9 @@ from mkdocs.structure.files import File, Files
 SHOWN = ("*.md", "LICENSE", "CITATION.cff", "pyproject.toml", "docs/**/*", "reports/**/*.md", "reports/**/*.png")
 LINKED = ("ablations/**/*", "harness/**/*", "models/**/*", "reports/**/*.py", "tests/**/*.py")  # as they are
 LEFT_OUT = re.compile(r"__pycache__|^reports/out/|\.j2$")
-EXAMPLE = re.compile(r"^\[`[^`]+`\]\((examples/\w+\.py)\)$", re.MULTILINE)  # a line that is only a link to an example
+EXAMPLE = re.compile(
+    r"^\[`[^`]+`\]\((examples/[\w/]+\.py)\)$", re.MULTILINE
+)  # a line that is only a link to an example
 
 
 def on_files(files: Files, config: Any) -> Files:

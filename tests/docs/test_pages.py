@@ -13,6 +13,7 @@ from tests.test_layers import RANKS
 from tests.toy import ROOT
 
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^)\s]+)\)")
+PICTURE = re.compile(r'<img src="([^"]+)"')
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 CODE = re.compile(r"`([^`]+)`")
 
@@ -25,7 +26,7 @@ def anchors(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", pages(), ids=name)
 def test_links_and_anchors_lead_somewhere(path):
-    for link in LINK.findall(text(path)):
+    for link in LINK.findall(text(path)) + PICTURE.findall(text(path)):
         if link.startswith(("https://", "http://")):
             continue
         file, _, anchor = link.partition("#")
