@@ -64,9 +64,15 @@ class Result:
         return run if run is not None and run.state == "done" else None
 
     def records(self, stage: str) -> list[Record]:
-        """The records of `stage`; empty if it is not finished."""
-        run = self.done(stage)
-        return run.records() if run else []
+        """The records of `stage`, read once; empty if it is not finished."""
+        if stage not in self._read:
+            run = self.done(stage)
+            self._read[stage] = run.records() if run else []
+        return self._read[stage]
+
+    @cached_property
+    def _read(self) -> dict[str, list[Record]]:
+        return {}
 
     def arrays(self, stage: str, name: str) -> NpzFile | None:
         """The arrays of an npz file of `stage`; None if it is not finished or the file is missing."""
