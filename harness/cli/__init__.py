@@ -1,0 +1,47 @@
+"""Shared by all commands: options with the same meaning everywhere, and exit codes."""
+
+from __future__ import annotations
+
+from harness.cli.arguments import (
+    add_execution,
+    add_growth,
+    add_price,
+    add_run,
+    add_storage,
+    add_store,
+    add_study,
+    add_sweep,
+    existing_store,
+    options_of,
+    pace_of,
+)
+from harness.cli.ending import agreed, code_of, run
+from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run
+from harness.cli.names import listing
+from harness.cli.parsing import Parser, parser
+from harness.cli.request import plan_from, request_of
+
+__all__ = [
+    "TOKENIZING",
+    "FinishedRun",
+    "Parser",
+    "add_execution",
+    "add_growth",
+    "add_price",
+    "add_run",
+    "add_storage",
+    "add_store",
+    "add_study",
+    "add_sweep",
+    "agreed",
+    "chosen_run",
+    "code_of",
+    "existing_store",
+    "listing",
+    "options_of",
+    "pace_of",
+    "parser",
+    "plan_from",
+    "request_of",
+    "run",
+]
