@@ -17,7 +17,7 @@ from harness.cli.arguments import (
 )
 from harness.cli.ending import agreed, code_of, run
 from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run
-from harness.cli.names import listing
+from harness.cli.names import fields, listing
 from harness.cli.parsing import Parser, parser
 from harness.cli.request import plan_from, request_of
 
@@ -37,6 +37,7 @@ __all__ = [
     "chosen_run",
     "code_of",
     "existing_store",
+    "fields",
     "listing",
     "options_of",
     "pace_of",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from harness.cli.parsing import List, Parser
+from harness.cli.names import FIELDS
+from harness.cli.parsing import Parser
 from harness.execution.demand import Options
 from harness.experiments.objectives import OBJECTIVES
 from harness.experiments.scales import SCALES
@@ -47,7 +48,18 @@ def add_study(parser: Parser, positional: bool = True) -> None:
     if positional:
         parser.add_argument("study", nargs="?", metavar="STUDY", help="name of a study; --list shows all names")
     parser.add_argument(
-        "--list", action=List, nargs=0, help="list all studies, scales, variants, data sets, metrics and stages"
+        "--list",
+        nargs="?",
+        const="",
+        metavar="KIND",
+        help="list all names that can be given, or those of one kind",
+    )
+    parser.add_argument(
+        "--fields",
+        dest="list",
+        action="store_const",
+        const=FIELDS,
+        help="list the fields of --set: the values that they take, their values at --scale, their meanings",
     )
     parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
     parser.add_argument("--data", metavar="NAME[:ARGUMENT]", help="data set to use instead of the scale's")
@@ -61,7 +73,7 @@ def add_study(parser: Parser, positional: bool = True) -> None:
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="set a field of every experiment; may be given several times",
+        help="set a field of every experiment; may be given several times; --fields lists the fields",
     )
     _add_out(parser, "reports")
 

@@ -1,0 +1,68 @@
+"""Tables and lists fit the width of the terminal, and are whole where there is no terminal."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pty
+import subprocess
+import sys
+import termios
+
+import pytest
+
+from harness.system import terminal
+
+HEADS = ("stage", "rows", "key", "state", "GPU-hours")
+LINES = [
+    ("generator_snapshots", "+ local alignment, + semantic mask, + global alignment", "59f88b694008fa6b", "waiting", 1),
+    ("data", "all rows", "4872f7378e3d0b36", "done", 0.001),
+]
+WIDTHS = (*range(60, 130, 7), 80)
+
+
+@pytest.fixture(params=WIDTHS)
+def columns(request, monkeypatch) -> int:
+    monkeypatch.setenv("COLUMNS", str(request.param))
+    return request.param
+
+
+def test_a_table_fits(columns):
+    text = terminal.table(LINES, HEADS, spare=("key",))
+    assert max(map(len, text.splitlines())) <= columns
+    left_out = [head for head in HEADS if head not in text.partition("---")[0]]
+    assert bool(left_out) == ("Too narrow for" in text)
+    assert not left_out or left_out[0] == "key"  # which goes first
+    together = "".join(text.split())
+    for word in ("generator_snapshots", "alignment", "semantic"):
+        assert word in together or "rows" in left_out
+
+
+def test_a_list_fits(columns):
+    text = terminal.entries({"tokenizer.masking.max_ratio = 0.7": "M, the largest share " * 9, "a": "", "b": "short"})
+    assert max(map(len, text.splitlines())) <= columns
+    assert text.count("largest") == 9
+
+
+def test_without_a_terminal_there_is_no_limit(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert terminal.width() is None
+    text = terminal.table(LINES, HEADS, spare=("key",))
+    assert all(str(cell) in text for cell in itertools.chain(HEADS, *LINES))
+    assert len(text.splitlines()) == 2 + len(LINES)
+    assert terminal.entries({"name": "word " * 99}).count("\n") == 0
+
+
+def test_a_table_without_lines_has_its_heads(columns):
+    assert terminal.table([], ("a", "b")).split()[:2] == ["a", "b"]
+
+
+@pytest.mark.parametrize("wide", [80, 132])
+def test_the_width_is_that_of_the_terminal(wide):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, wide))
+    code = "from harness.system import terminal; print(terminal.width())"
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    subprocess.run([sys.executable, "-c", code], stdout=theirs, env=environment, check=True)
+    assert int(os.read(ours, 100)) == wide
+    os.close(ours), os.close(theirs)
