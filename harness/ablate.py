@@ -13,7 +13,7 @@ from harness.execution import rehearsal
 from harness.execution.demand import Fixed
 from harness.experiments.requests import AblationRequest
 from harness.networks.roles import require_weights
-from harness.planning.costs import plan_table, require_gpu_hours
+from harness.planning.costs import plan_text, require_disk, require_gpu_hours
 from harness.planning.plan import Plan, plan_of, require_enough
 from harness.planning.request_log import remember
 from harness.store.runs import Store
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
     store = Store(options.runs)
     waiting = run_options.to_run(plan.tasks, store)
     if options.dry_run:
-        print(plan_table(plan.tasks, plan.labels, store, run_options.cluster, pace))
+        print(plan_text(plan.tasks, plan.labels, store, run_options.cluster, pace, details=options.details))
         try:
             plan.require_data()
         except Mistake as absent:
@@ -66,6 +66,7 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
     require_gpu_hours(waiting, pace, options.max_gpu_hours)
     if options.dry_run:
         return 0
+    require_disk(waiting, store, options.yes)
     processes = None if hasattr(executor, "queue") else world_size()
     if processes is None and world_size() > 1:
         raise Mistake(f"torchrun starts the processes of --executor inline; cluster.toml those of {options.executor}")

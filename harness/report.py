@@ -19,8 +19,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     plan, store = cli.plan_from(options), Store(options.runs)
     request = plan.request
-    if all(t.run_in(store).state == "waiting" for t in plan.tasks):
-        raise Mistake(f"{store.root} has no runs of {request.page}: {request.command} runs it")
+    # Other studies may have the data and all that is measured on it, but no row of this one without its tokenizer.
+    if all(t.run_in(store).state == "waiting" for t in plan.tasks if t.stage == "tokenizer"):
+        raise Mistake(f"nothing of {request.page} has run in {store.root}; next: {cli.command_of(request, options)}")
     if isinstance(request, AblationRequest):
         from reports.ablation.page import write
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         with trouble_of(location):
             study = known_study(request, location, store)
             if study is None:
-                raise Mistake(f"no study {request.page!r} at {location}: {request.command} makes it")
+                raise Mistake(f"no study {request.page!r} at {location}; next: {cli.command_of(request, options)}")
             print(write_sweep(request, study, location, store, options.out))
     return 0
 

@@ -12,8 +12,7 @@ from harness import cli
 from harness.execution.demand import WORKERS, Options
 from harness.experiments.requests import SweepRequest
 from harness.networks.roles import require_weights
-from harness.planning.costs import plan_table, require_gpu_hours
-from harness.planning.gpus import Pace
+from harness.planning.costs import plan_text, require_disk, require_gpu_hours
 from harness.planning.plan import Plan, plan_of, require_data, require_enough, require_influence
 from harness.planning.task import tasks
 from harness.search.driver import Driver, alone
@@ -68,13 +67,20 @@ def main(arguments: Sequence[str]) -> int:
     waiting = run_options.to_run(plan.tasks, store)
     require_enough(request)
     if options.dry_run:
-        print(shown_plan(plan, search, store, run_options, pace))
+        if times > 1:
+            print(f"{times} trials by {search.sampler}, each counted as one in the middle of the space:\n")
+        print(plan_text(plan.tasks, plan.labels, store, run_options.cluster, pace, times, options.details))
+        try:
+            plan.require_data()
+        except Mistake as absent:
+            print(f"The keys are provisional: {absent}.")
     else:
         require_data(request)
         require_weights(waiting)
     require_gpu_hours(waiting, pace, options.max_gpu_hours, times)
     if options.dry_run:
         return 0
+    require_disk(waiting, store, options.yes, times)
     if world_size() > 1:
         raise Mistake("a sweep does not run under torchrun: cluster.toml gives jobs several processes")
     base = request.experiment(request.chosen_rows()[0])
@@ -148,18 +154,6 @@ def plan_ahead(request: SweepRequest, search: Search) -> tuple[Plan, int]:
     if search.sampler == "grid":
         return plan_of(dataclasses.replace(request, points=tuple(request.grid()[: search.trials]))), 1
     return plan_of(dataclasses.replace(request, points=(request.middle(),))), search.trials
-
-
-def shown_plan(plan: Plan, search: Search, store: Store, run_options: Options, pace: Pace) -> str:
-    """The cost of a plan, as text."""
-    text = plan_table(plan.tasks, plan.labels, store, run_options.cluster, pace)
-    if search.sampler != "grid":
-        text = f"{search.trials} trials by {search.sampler}; the cost of one in the middle of the space:\n\n{text}"
-    try:
-        plan.require_data()
-    except Mistake as absent:
-        text += f"\nThe keys are provisional: {absent}."
-    return text
 
 
 if __name__ == "__main__":

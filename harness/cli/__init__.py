@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.cli.arguments import (
+    add_details,
     add_execution,
     add_growth,
     add_price,
@@ -19,12 +20,13 @@ from harness.cli.ending import agreed, code_of, run
 from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run
 from harness.cli.names import fields, listing
 from harness.cli.parsing import Parser, parser
-from harness.cli.request import plan_from, request_of
+from harness.cli.request import command_of, plan_from, request_of
 
 __all__ = [
     "TOKENIZING",
     "FinishedRun",
     "Parser",
+    "add_details",
     "add_execution",
     "add_growth",
     "add_price",
@@ -36,6 +38,7 @@ __all__ = [
     "agreed",
     "chosen_run",
     "code_of",
+    "command_of",
     "existing_store",
     "fields",
     "listing",

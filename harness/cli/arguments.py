@@ -16,6 +16,7 @@ from harness.store.runs import Store
 from harness.system import paths, plugins
 from harness.system.errors import Mistake
 
+RUNS = Path("runs")
 MANY_SEEDS = 100
 GROWS_TO = 8  # seeds, unless --max-seeds says otherwise
 
@@ -25,7 +26,7 @@ def add_store(parser: Parser) -> None:
     parser.add_argument(
         "--runs",
         type=paths.store_path,
-        default=Path("runs"),
+        default=RUNS,
         metavar="DIR",
         help="folder of the store (default: runs/)",
     )
@@ -176,11 +177,17 @@ def options_of(options: argparse.Namespace) -> Options:
     return Options(load_cluster(options.cluster), options.workers, options.retry == "failed", options.quiet)
 
 
+def add_details(parser: Parser, what: str) -> None:
+    """The option for all that the summary leaves out."""
+    parser.add_argument("--details", action="store_true", help=f"show more, {what}")
+
+
 def add_price(parser: Parser) -> None:
     """The options for the cost of a plan, and for its limit."""
     parser.add_argument(
-        "--dry-run", action="store_true", help="run nothing; show the stages, what is cached, GPU-hours, time and disk"
+        "--dry-run", action="store_true", help="run nothing; show how many stages are missing, GPU-hours, time and disk"
     )
+    add_details(parser, "with --dry-run: every stage, and the resources of its jobs")
     parser.add_argument(
         "--gpu", default="h100", metavar="NAME", help=f"GPU for the estimate: {', '.join(GPUS)} (default: h100)"
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import shlex
 from pathlib import Path
 from typing import Any
 
-from harness.cli.arguments import GROWS_TO, MANY_SEEDS
+from harness.cli.arguments import GROWS_TO, MANY_SEEDS, RUNS
 from harness.experiments.requests import (
     AblationRequest,
     OutsideRow,
+    Request,
     SweepRequest,
     new_request,
     study_called,
@@ -118,6 +120,12 @@ def _growth_of(options: argparse.Namespace) -> int:
     return most
 
 
+def command_of(request: Request, options: argparse.Namespace, *words: str) -> str:
+    """The command that runs a request in the store of `--runs`, with further words."""
+    store = ["--runs", str(options.runs)] if options.runs != RUNS else []
+    return " ".join(filter(None, [request.command, shlex.join([*store, *words])]))
+
+
 def plan_from(options: argparse.Namespace) -> Plan:
     """The plan of the request that the study options describe; for a sweep, of its trials so far. Raises `Mistake`."""
     request = request_of(options)
@@ -128,7 +136,7 @@ def plan_from(options: argparse.Namespace) -> Plan:
     require_influence(request)
     before = remembered_request(request, Store(options.runs))
     if before is None:
-        raise Mistake(f"{options.runs} has no runs of {request.page}: {request.command} runs it")
+        raise Mistake(f"nothing of {request.page} has run in {options.runs}; next: {command_of(request, options)}")
     if before.plan is None:
         raise Mistake(before.trouble)
     return before.plan

@@ -24,6 +24,12 @@ def progress_of(folder: Path) -> dict[str, Any] | None:
         return None
 
 
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{seconds:.0f} s" if seconds < 120 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.1f} h"
+
+
 class Progress:
     """Counts units of work up to a total. Earlier attempts did the first `begun` of them."""
 

@@ -33,14 +33,9 @@ def table(lines: Sequence[Sequence[object]], heads: Sequence[str], spare: Sequen
     while limit is not None and order and _least_width({head: columns[head] for head in kept}) > limit:
         kept.remove(order.pop(0))
     shown = {head: columns[head] for head in kept}
-    widths = None if limit is None else _fitted(shown, limit)
-    text = tabulate(
-        list(zip(*shown.values(), strict=True)),
-        headers=list(shown),
-        disable_numparse=True,
-        maxcolwidths=widths,
-        maxheadercolwidths=widths,
-    )
+    if limit is not None:
+        shown = _wrapped(shown, _fitted(shown, limit))
+    text = tabulate(list(zip(*shown.values(), strict=True)), headers=list(shown), disable_numparse=True)
     left_out = [head for head in heads if head not in kept]
     if limit is None or not left_out:
         return text
@@ -70,6 +65,18 @@ def _fitted(columns: Mapping[str, Sequence[str]], limit: int) -> list[int]:
             break
         widths[max(wide, key=lambda k: widths[k])] -= 1
     return widths
+
+
+def _wrapped(columns: Mapping[str, Sequence[str]], widths: Sequence[int]) -> dict[str, list[str]]:
+    """The columns with lines of at most these widths, heads included."""
+
+    def lines(text: str, most: int) -> str:
+        return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, most) or [""])
+
+    return {
+        lines(head, most): [lines(cell, most) for cell in cells]
+        for (head, cells), most in zip(columns.items(), widths, strict=True)
+    }
 
 
 def entries(about: Mapping[str, str]) -> str:

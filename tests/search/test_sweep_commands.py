@@ -163,5 +163,5 @@ def test_torchrun_is_refused(bowl):
 def test_other_commands_name_the_one_that_is_meant(bowl):
     mistake(bowl(module="harness.ablate"), "bowl is a sweep", "harness.sweep bowl")
     for module in ("harness.report", "harness.status"):
-        mistake(bowl(module=module), "harness.sweep bowl --scale smoke runs it")
+        mistake(bowl(module=module), "next: python -m harness.sweep bowl --scale smoke")
     assert not list(bowl.place.iterdir())
