@@ -26,11 +26,11 @@ from harness.search.storage import (
     trouble_of,
     without_password,
 )
-from harness.search.trial_lines import TrialLines
 from harness.store.runs import Store
 from harness.system import paths, plugins
 from harness.system.errors import Mistake
 from harness.system.processes import world_size
+from harness.system.progress import say
 
 DEFAULTS: dict[str, object] = {
     "objective": "",
@@ -110,10 +110,10 @@ def driven(request: SweepRequest, search: Search, executor: ModuleType, run_opti
         study.pruner = search.pruner_of(request.experiment(request.chosen_rows()[0]).training.steps)
         study.set_user_attr("command", request.command)
         at_once = executor.at_once(run_options) or (None if search.independent else run_options.workers or WORKERS)
-        with TrialLines(run_options.quiet, live=hasattr(executor, "queue")) as lines:
-            driver = Driver.open(request, search, study, store, at_once, run_options.retry_failed, lines)
-            executor.execute(driver, store, run_options)
-            driver.settle()
+        tell = (lambda _: None) if run_options.quiet else say
+        driver = Driver.open(request, search, study, store, at_once, run_options.retry_failed, tell)
+        executor.execute(driver, store, run_options)
+        driver.settle()
     return driver
 
 

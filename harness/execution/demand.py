@@ -25,6 +25,9 @@ class Demand(Protocol):
     def unwanted(self, task: Task) -> bool:
         """Whether a task that was wanted may stop. Executors ask at every step of the task."""
 
+    def ahead(self) -> list[Task]:
+        """Tasks like those that will be wanted later, as many as can be foreseen: for the time left."""
+
 
 @dataclass(frozen=True)
 class Fixed:
@@ -37,6 +40,9 @@ class Fixed:
 
     def unwanted(self, task: Task) -> bool:
         return False
+
+    def ahead(self) -> list[Task]:
+        return []
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from harness.execution.bar import StagesBar
+from harness.execution.demand import Backlog, Fixed, Options
 from harness.experiments.experiment import Experiment
 from harness.experiments.fields import with_fields
 from harness.experiments.requests import AblationRequest
@@ -65,16 +67,21 @@ def run(request: AblationRequest, quiet: bool) -> int:
             labels[task] = f"{labels[task]}, {name}" if task in labels else name
     machine = this_machine()
     peak = matrix_product_peak(machine, machine.dtype)
-    place, lines = Place(machine, should_stop=lambda: False, quiet=quiet), []
+    lines = []
     with tempfile.TemporaryDirectory(prefix="one-step-") as folder:
         store = Store(Path(folder) / "runs")
-        with written(list(experiments.values()), Path(folder) / "weights"):
-            for number, (task, label) in enumerate(labels.items(), 1):
+        backlog = Backlog(Fixed(labels), store, Options())
+        weights = written(list(experiments.values()), Path(folder) / "weights")
+        with weights, StagesBar(backlog, 1, quiet) as bar:
+            place = Place(machine, should_stop=lambda: bool(bar.refresh()), quiet=quiet)
+            for task in backlog.fresh():
                 forget_peak_memory()
                 began = time.perf_counter()
-                state = perform(task, store, f"[{number}/{len(labels)}] {task.stage} {label}", place)
+                bar.begin(task)
+                state = perform(task, store, labels[task], place)
+                bar.end(task)
                 line = _line(task, task.run_in(store), time.perf_counter() - began, peak)
-                lines.append({"stage": task.stage, "rows": _shortened(label), "state": state, **line})
+                lines.append({"stage": task.stage, "rows": _shortened(labels[task]), "state": state, **line})
                 gc.collect()
     print(
         f"\n{request.name} at {request.scale.experiment.scale} on {machine}, whose matrix products reach "

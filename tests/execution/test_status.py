@@ -176,7 +176,7 @@ def test_the_curves_are_read_from_their_end(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"done": 3}'])
 def test_a_damaged_sign_of_life_is_no_sign(content, tmp_path):
-    with Progress(tmp_path, 10, "step", 4, "", quiet=True) as bar:
+    with Progress(tmp_path, 10, "step", 4) as bar:
         bar.update(3)
     found = progress_of(tmp_path)
     assert (found["done"], found["begun"], found["total"]) == (7, 4, 10)
