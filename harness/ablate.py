@@ -17,7 +17,7 @@ from harness.planning.costs import plan_text, require_disk, require_gpu_hours
 from harness.planning.plan import Plan, plan_of, require_enough
 from harness.planning.request_log import remember
 from harness.store.runs import Store
-from harness.system import paths, plugins
+from harness.system import paths, plugins, terminal
 from harness.system.errors import Mistake
 from harness.system.processes import leading, world_size
 
@@ -41,7 +41,11 @@ def main(arguments: Sequence[str]) -> int:
     request = cli.request_of(options)
     if not isinstance(request, AblationRequest):
         raise Mistake(f"{request.name} is a sweep: python -m harness.sweep {request.name} runs it")
-    return run(options, request)
+    code = run(options, request)
+    if leading() and not options.one_step:
+        run_it = cli.command_of(request, options)
+        print(f"next: {run_it if options.dry_run else cli.next_of(request, options, failed=code != 0)}")
+    return code
 
 
 def run(options: argparse.Namespace, request: AblationRequest) -> int:
@@ -90,17 +94,15 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
 
 
 def _told(request: AblationRequest, plan: Plan, store: Store, out: Path) -> bool:
-    """Writes the page, and says what failed; whether all is done."""
+    """Says what failed, and writes the page; whether all is done."""
     from reports.ablation.page import write
 
-    print(write(request, store, out))
     states = {t: t.run_in(store).state for t in plan.tasks}
     for t, state in states.items():
         if state not in ("done", "waiting"):  # a waiting stage waits for one that is reported here
             reason = t.run_in(store).status()["reason"]
             print(f"{t.stage} {t.key} of {plan.labels[t]}: {state}, {reason}", file=sys.stderr)
-    if "failed" in states.values():
-        print("--retry failed runs failed stages again", file=sys.stderr)
+    print(terminal.fitted(write(request, store, out)))
     return all(state == "done" for state in states.values())
 
 

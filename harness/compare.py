@@ -6,8 +6,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tabulate import tabulate
-
 from harness import cli
 from harness.evaluation import records as metrics
 from harness.experiments.fields import differences
@@ -15,7 +13,7 @@ from harness.experiments.keys import key_of
 from harness.planning.task import experiment_of
 from harness.store.records import Record
 from harness.store.runs import Run
-from harness.system import plugins
+from harness.system import plugins, terminal
 from harness.system.errors import Mistake
 from harness.system.texts import printable
 
@@ -143,7 +141,7 @@ def _metric(name: str, protocols: list[str]) -> tuple[str, list[int]]:
 
 
 def _table(lines: list[tuple[object, ...]], heads: tuple[str, ...]) -> str:
-    return printable(tabulate(lines, heads, disable_numparse=True), "\n")
+    return printable(terminal.table(lines, heads), "\n")
 
 
 if __name__ == "__main__":

@@ -62,9 +62,11 @@ def main(arguments: Sequence[str]) -> int:
     failed = [*refused, *(study.name for study in studies if _runs(study, words) != 0)]
     from reports import index
 
-    print(index.write([study.request for study in studies], store, options.out))
     for name in failed:
         print(f"{name}: not all of it is done, see above", file=sys.stderr)
+    print(f"{len(_names()) - len(failed)} of {len(_names())} studies are done.")
+    print(index.write([study.request for study in studies], store, options.out))
+    print(f"next: {cli.judgement_of(options)}")
     return 1 if failed else 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness import cli
 from harness.experiments.requests import AblationRequest, SweepRequest
 from harness.store.runs import Store
+from harness.system import terminal
 from harness.system.errors import Mistake
 
 
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     if isinstance(request, AblationRequest):
         from reports.ablation.page import write
 
-        print(write(request, store, options.out))
+        print(terminal.fitted(write(request, store, options.out)))
     if isinstance(request, SweepRequest):
         from harness.search.storage import default_storage, known_study, trouble_of
         from reports.sweep.page import write as write_sweep
@@ -35,7 +36,8 @@ def main(arguments: Sequence[str]) -> int:
             study = known_study(request, location, store)
             if study is None:
                 raise Mistake(f"no study {request.page!r} at {location}; next: {cli.command_of(request, options)}")
-            print(write_sweep(request, study, location, store, options.out))
+            print(terminal.fitted(write_sweep(request, study, location, store, options.out)))
+    print(f"next: {cli.next_of(request, options)}")
     return 0
 
 

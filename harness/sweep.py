@@ -26,8 +26,9 @@ from harness.search.storage import (
     trouble_of,
     without_password,
 )
+from harness.search.trials import can_retry
 from harness.store.runs import Store
-from harness.system import paths, plugins
+from harness.system import paths, plugins, terminal
 from harness.system.errors import Mistake
 from harness.system.processes import world_size
 from harness.system.progress import say
@@ -79,6 +80,7 @@ def main(arguments: Sequence[str]) -> int:
         require_weights(waiting)
     require_gpu_hours(waiting, pace, options.max_gpu_hours, times)
     if options.dry_run:
+        print(f"next: {cli.command_of(request, options)}")
         return 0
     require_disk(waiting, store, options.yes, times)
     if world_size() > 1:
@@ -96,10 +98,11 @@ def main(arguments: Sequence[str]) -> int:
 
     with trouble_of(search.storage), quiet():
         driver = driven(request, search, executor, run_options, store)
-        print(write(driver.request, driver.study, search.storage, store, options.out))
         troubles = driver.troubles()
-    for line in troubles:
-        print(line, file=sys.stderr)
+        for line in troubles:
+            print(line, file=sys.stderr)
+        print(terminal.fitted(write(driver.request, driver.study, search.storage, store, options.out)))
+        print(f"next: {cli.next_of(request, options, failed=any(map(can_retry, driver.trials.bad())))}")
     return 1 if troubles else 0
 
 

@@ -20,7 +20,7 @@ from harness.cli.ending import agreed, code_of, run
 from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run
 from harness.cli.names import fields, listing
 from harness.cli.parsing import Parser, parser
-from harness.cli.request import command_of, plan_from, request_of
+from harness.cli.request import command_of, judgement_of, next_of, plan_from, request_of
 
 __all__ = [
     "TOKENIZING",
@@ -41,7 +41,9 @@ __all__ = [
     "command_of",
     "existing_store",
     "fields",
+    "judgement_of",
     "listing",
+    "next_of",
     "options_of",
     "pace_of",
     "parser",

@@ -34,9 +34,10 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
 
     def whole(arguments: Sequence[str]) -> int:
         surroundings.prepare()
-        code = main(arguments)
-        sys.stdout.flush()
-        return code
+        try:
+            return main(arguments)
+        finally:
+            sys.stdout.flush()
 
     try:
         code = code_of(whole, sys.argv[1:])

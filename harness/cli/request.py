@@ -27,6 +27,8 @@ from harness.store.runs import Store
 from harness.system import plugins
 from harness.system.errors import Mistake
 
+SEEDS_WITH_INTERVAL = 3  # with fewer, intervals over seeds are too wide to decide a claim
+
 
 def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
     """The request that the study options describe. Raises `Mistake`."""
@@ -122,8 +124,25 @@ def _growth_of(options: argparse.Namespace) -> int:
 
 def command_of(request: Request, options: argparse.Namespace, *words: str) -> str:
     """The command that runs a request in the store of `--runs`, with further words."""
-    store = ["--runs", str(options.runs)] if options.runs != RUNS else []
-    return " ".join(filter(None, [request.command, shlex.join([*store, *words])]))
+    return " ".join(filter(None, [request.command, shlex.join([*_store(options), *words])]))
+
+
+def next_of(request: Request, options: argparse.Namespace, failed: bool = False) -> str:
+    """The command to type after a request has run: a retry, more seeds, or the judgement on the claims."""
+    if failed:
+        return command_of(request, options, "--retry", "failed")
+    if request.seeds < SEEDS_WITH_INTERVAL:
+        return command_of(dataclasses.replace(request, seeds=SEEDS_WITH_INTERVAL), options)
+    return judgement_of(options, request.name)
+
+
+def judgement_of(options: argparse.Namespace, *studies: str) -> str:
+    """The command that judges the claims of studies, or of all of them."""
+    return shlex.join(["python", "-m", "harness.claims", *studies, "--scale", options.scale, *_store(options)])
+
+
+def _store(options: argparse.Namespace) -> list[str]:
+    return ["--runs", str(options.runs)] if options.runs != RUNS else []
 
 
 def plan_from(options: argparse.Namespace) -> Plan:

@@ -13,8 +13,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from harness.execution.bar import StagesBar
 from harness.execution.demand import Backlog, Fixed, Options
 from harness.experiments.experiment import Experiment
@@ -23,6 +21,7 @@ from harness.experiments.requests import AblationRequest
 from harness.networks.random_weights import written
 from harness.planning.task import Task, tasks
 from harness.store.runs import Run, Store
+from harness.system import terminal
 from harness.system.machine import forget_peak_memory, peak_memory_bytes
 
 BATCH = 4
@@ -88,8 +87,12 @@ def run(request: AblationRequest, quiet: bool) -> int:
         f"{peak / 1e9:.0f} GFLOP/s.\n{STEPS} steps of {BATCH} images in every training, the faster one timed; random "
         f"weights, {2 * IMAGES} embedded images.\n"
     )
-    print(tabulate(lines, headers="keys", floatfmt=".2f", missingval="–"))
+    print(terminal.table([list(map(_cell, line.values())) for line in lines], list(lines[0]), spare=("rows", "TFLOP")))
     return 0 if all(line["state"] == "done" and line["losses"] != NOT_FINITE for line in lines) else 1
+
+
+def _cell(value: object) -> str:
+    return "–" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _shortened(label: str) -> str:

@@ -24,7 +24,7 @@ from harness.planning import request_log
 from harness.planning.task import Task, task, tasks
 from harness.search.samplers import Search
 from harness.search.storage import lock_of
-from harness.search.trials import Trials, can_retry, state_of
+from harness.search.trials import Trials, state_of
 from harness.store.runs import Run, Store
 from harness.system.errors import Mistake
 
@@ -147,8 +147,7 @@ class Driver:
         bad = [f"trial {t.number}: {state_of(t)}, {t.user_attrs.get('reason', '')}" for t in self.trials.bad()]
         running = [f"trial {n}, {t.name}: not finished, the same command goes on" for n, t in self._running.items()]
         missing = [t for t in self._missing if t.run_in(self.store).state != "done"]
-        hint = ["--retry failed runs failed trials again"] if any(map(can_retry, self.trials.bad())) else []
-        return [*bad, *running, *(f"{t.stage} {t.key} of {self.labels[t]}: not made again" for t in missing), *hint]
+        return [*bad, *running, *(f"{t.stage} {t.key} of {self.labels[t]}: not made again" for t in missing)]
 
     def _tasks(self) -> dict[Task, None]:
         """The tasks of all running trials and the tasks to be made again, inputs before their readers."""

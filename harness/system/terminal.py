@@ -21,11 +21,13 @@ def width() -> int | None:
     return shutil.get_terminal_size().columns or None
 
 
-def table(lines: Sequence[Sequence[object]], heads: Sequence[str], spare: Sequence[str] = ()) -> str:
+def table(
+    lines: Sequence[Sequence[object]], heads: Sequence[str], spare: Sequence[str] = (), right: Sequence[str] = ()
+) -> str:
     """A table that fits: wide columns are wrapped, and if that is not enough, columns are left out and named below.
 
     `spare` are the heads of the columns that are left out first, in this order; the others follow from the right, but
-    the first two stay.
+    the first two stay. The columns of the heads in `right` are aligned there.
     """
     kept, limit = list(heads), width()
     columns = {head: [str(line[k]) for line in lines] for k, head in enumerate(heads)}
@@ -35,11 +37,27 @@ def table(lines: Sequence[Sequence[object]], heads: Sequence[str], spare: Sequen
     shown = {head: columns[head] for head in kept}
     if limit is not None:
         shown = _wrapped(shown, _fitted(shown, limit))
-    text = tabulate(list(zip(*shown.values(), strict=True)), headers=list(shown), disable_numparse=True)
+    sides = ["right" if head in right else "left" for head in kept] if lines else None
+    text = tabulate(list(zip(*shown.values(), strict=True)), list(shown), disable_numparse=True, colalign=sides)
     left_out = [head for head in heads if head not in kept]
     if limit is None or not left_out:
         return text
     return f"{text}\n" + textwrap.fill(f"Too narrow for: {', '.join(left_out)}.", limit)
+
+
+def fitted(markdown: str) -> str:
+    """Markdown whose tables fit the terminal; without a terminal it stays as it is."""
+    if width() is None:
+        return markdown
+    return "\n\n".join(_fitted_block(block) for block in markdown.split("\n\n"))
+
+
+def _fitted_block(block: str) -> str:
+    lines = block.split("\n")
+    if not all(line.startswith("|") for line in lines):
+        return block
+    heads, _, *cells = ([cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines)
+    return table(cells, heads)
 
 
 def _least_width(columns: Mapping[str, Sequence[str]]) -> int:

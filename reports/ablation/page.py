@@ -57,7 +57,7 @@ def name_of_paper(metric: str) -> str:
 
 
 def write(request: AblationRequest, store: Store, out: Path) -> str:
-    """Writes the page and its figures below `out`; returns a summary for the terminal: tables and the path."""
+    """Writes the page and its figures below `out`; returns what the terminal shows: tables, the answer, the path."""
     page, name = Page(request, load(request.experiments(), store)), request.page
     path = write_page("ablation/page.md.j2", out / f"{name}.md", page=page, name=name, drawn=page.draw(out / name))
     return "\n\n".join(
@@ -67,7 +67,8 @@ def write(request: AblationRequest, store: Store, out: Path) -> str:
             page.information_table(),
             page.latents_table(),
             *page.difficulty(),
-            f"{page.seeds_note} {path}",
+            page.seeds_note,
+            f"{page.answer}\n{path}",
         ]
     )
 

@@ -66,3 +66,32 @@ def test_the_width_is_that_of_the_terminal(wide):
     subprocess.run([sys.executable, "-c", code], stdout=theirs, env=environment, check=True)
     assert int(os.read(ours, 100)) == wide
     os.close(ours), os.close(theirs)
+
+
+MARKDOWN = "\n".join(
+    [
+        "A sentence.",
+        "",
+        "| row | KID (Lite2) ↓ | rFD ↓ | paper rFID | rFD∞ ↓ | PSNR (dB) ↑ | paper PSNR | status |",
+        "|:----|:--------------|:------|:-----------|:-------|:------------|:-----------|:-------|",
+        "| + global alignment | 13509.5 ± 334.0 | 3561.5 | 0.43 | 3552.2 [3457.2, 3647.2] | 10.59 | 25.03 | active |",
+        "| *PCA, 32 numbers* | 5414.8 ± 312.0 | 1971.5 | – | 1852.8 [1756.7, 1949.0] | 19.33 | – | – |",
+        "",
+        "The answer, which is as long as it likes to be: a terminal wraps it, and a path is one word to copy.",
+        "a/path.md",
+    ]
+)
+
+
+def test_tables_of_markdown_fit_and_the_rest_stays(columns):
+    text = terminal.fitted(MARKDOWN)
+    assert text.startswith("A sentence.\n\n") and text.endswith("to copy.\na/path.md")
+    between = text.split("\n\n")[1]
+    assert max(map(len, between.splitlines())) <= columns
+    assert "|" not in between and "*" not in between
+    assert "13509.5 ± 334.0" in between and "+ global alignment" in between
+
+
+def test_markdown_stays_as_it_is_without_a_terminal(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert terminal.fitted(MARKDOWN) == MARKDOWN
