@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import cli
+from harness.experiments.scales import SCALES, scale
 from harness.planning.plan import Plan
 from harness.planning.request_log import RememberedRequest, remembered_requests
 from harness.store.exchange import export, take
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     cli.add_store(parser)
     parser.add_argument("study", nargs="?", metavar="STUDY", help="list every run of this study or page")
+    parser.add_argument("--scale", help=f"only requests at this scale: {', '.join(SCALES)} (default: all)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--export",
@@ -44,6 +46,11 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     store = cli.existing_store(options)
     requests = remembered_requests(store)
+    if options.scale:
+        at = scale(options.scale).experiment.scale
+        requests = [request for request in requests if request.scale == at]
+        if not requests:
+            raise Mistake(f"{store.root} remembers no request at {at}: --scale {at} of harness.ablate makes one")
     if options.study:
         requests = named(options.study, requests, store)
     if options.export:

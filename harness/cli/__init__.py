@@ -17,7 +17,7 @@ from harness.cli.arguments import (
     pace_of,
 )
 from harness.cli.ending import agreed, code_of, run
-from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run
+from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run, of_stage
 from harness.cli.names import fields, listing
 from harness.cli.parsing import Parser, parser
 from harness.cli.request import command_of, judgement_of, next_of, plan_from, request_of
@@ -44,6 +44,7 @@ __all__ = [
     "judgement_of",
     "listing",
     "next_of",
+    "of_stage",
     "options_of",
     "pace_of",
     "parser",

@@ -133,7 +133,7 @@ def add_storage(parser: Parser) -> None:
 def add_run(parser: Parser) -> None:
     """A run of the store, and the folder for pictures."""
     add_store(parser)
-    parser.add_argument("--run", required=True, metavar="ID", help="key of a run, or its first digits")
+    parser.add_argument("--run", required=True, metavar="ID", help="key of a run of a row, or its first digits")
     _add_out(parser, "pictures")
 
 
