@@ -37,6 +37,7 @@ class Task:
         return store.run(self.stage, self.key)
 
 
+@functools.cache  # a bar wants it of all tasks several times a minute
 def size_of(task: Task) -> Size:
     """The work and the disk usage of a task."""
     size: Size = task.module.size(task.experiment)

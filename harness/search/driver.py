@@ -75,7 +75,7 @@ class Driver:
         self._missing: dict[Task, None] = {}
         self._live: dict[Task, None] = {}
         self._reset: set[Task] = set()
-        self._checked = 0.0
+        self._checked, self._left = 0.0, 0
         self._broken: Exception | None = None
 
     @classmethod
@@ -110,7 +110,7 @@ class Driver:
             raise self._broken
         while self.settle() or self._ask():
             pass
-        self._live = self._tasks()
+        self._live, self._left = self._tasks(), self.trials.left()
         return list(self._live)
 
     def unwanted(self, task: Task) -> bool:
@@ -129,12 +129,18 @@ class Driver:
         return self._broken is not None or task not in self._live
 
     def ahead(self) -> list[Task]:
-        """The tasks of the trials to come, as if each of them were in the middle of the space."""
-        return self.trials.left() * [t for t in self._of_one if t not in self.labels]
+        """The tasks of the trials to come, as if each of them were in the middle of the space.
+
+        Executors ask in the middle of a training: the number of trials is that of the last call of `wanted`.
+        """
+        return self._left * [t for t in self._of_one if t not in self.labels]
 
     @functools.cached_property
     def _of_one(self) -> list[Task]:
-        experiments = self._request.experiments_of(self._request.middle())
+        try:
+            experiments = self._request.experiments_of(self._request.middle())
+        except Mistake:  # values that do not go together
+            return []
         return tasks(experiments, self._request.stages(experiments[0]))
 
     def settle(self) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import pty
 import re
+import subprocess
 import termios
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +20,7 @@ from harness.experiments.scales import scale
 from harness.planning.task import Task, tasks
 from harness.store.runs import Store
 from harness.system.progress import Progress, duration, say
+from tests import toy
 
 ROWS = "+ local alignment, + semantic mask, + global alignment"
 ESCAPES = re.compile(r"\x1b\[[0-9]*[A-Za-z]")
@@ -151,3 +154,34 @@ def test_what_is_to_come_counts_too(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (119, "119 s"), (600, "10 min"), (7200, "2.0 h")])
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+WAYS = {"together": (), "inline": ("--workers", "1"), "local": ("--executor", "local")}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_log_of_a_command_is_calm(way, checkout, tmp_path):
+    words = [*toy.COMMAND, "--runs", str(tmp_path), "--rows", "2", *WAYS[way]]
+    done = subprocess.run(words, env=toy.environment(checkout), capture_output=True, text=True, check=True)
+    assert "\r" not in done.stderr and "\x1b" not in done.stderr
+    first, *lines = done.stderr.splitlines()
+    assert "stages to run" in first
+    stages = sorted(path.name for path in tmp_path.glob("toy_*/[!.]*"))
+    assert [line.split()[0] for line in lines] == [f"[{n}/{len(stages)}]" for n in range(1, len(stages) + 1)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_command_on_a_terminal_has_one_bar(way, checkout, tmp_path):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    toy.behave(tmp_path, 0, "sleep 0.1")
+    reader = ThreadPoolExecutor(1).submit(read_all, ours)
+    words = [*toy.COMMAND, "--runs", str(tmp_path), "--rows", "2", *WAYS[way]]
+    subprocess.run(words, env=toy.environment(checkout), stdout=subprocess.DEVNULL, stderr=theirs, check=True)
+    os.close(theirs)
+    lines = re.split(r"[\r\n]+", ESCAPES.sub("", reader.result()))
+    drawn = [line for line in lines if re.match(r"\d+/\d+ stages", line)]
+    assert drawn and max(map(len, drawn)) <= 80
+    assert any("toy_train" in line and "/30 steps" in line for line in drawn)
+    stages = list(tmp_path.glob("toy_*/[!.]*"))
+    assert sum(bool(re.match(r"\[\d+/\d+\]", line)) for line in lines) == len(stages)
