@@ -43,9 +43,16 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake(f"{request.name} is a sweep: python -m harness.sweep {request.name} runs it")
     code = run(options, request)
     if leading() and not options.one_step:
-        run_it = cli.command_of(request, options)
-        print(f"next: {run_it if options.dry_run else cli.next_of(request, options, failed=code != 0)}")
+        print(f"next: {_next(request, options)}")
     return code
+
+
+def _next(request: AblationRequest, options: argparse.Namespace) -> str:
+    """The command to type next."""
+    states = {t.run_in(Store(options.runs)).state for t in plan_of(request).tasks}
+    if options.dry_run or states & {"stopped", "damaged"}:
+        return cli.command_of(request, options)
+    return cli.next_of(request, options, failed="failed" in states)
 
 
 def run(options: argparse.Namespace, request: AblationRequest) -> int:

@@ -16,7 +16,7 @@ from harness.store.runs import Store
 from harness.system import paths, plugins
 from harness.system.errors import Mistake
 
-RUNS = Path("runs")
+RUNS, OUT = Path("runs"), Path("reports/out")
 MANY_SEEDS = 100
 GROWS_TO = 8  # seeds, unless --max-seeds says otherwise
 
@@ -36,7 +36,7 @@ def _add_out(parser: Parser, what: str) -> None:
     parser.add_argument(
         "--out",
         type=paths.folder,
-        default=Path("reports/out"),
+        default=OUT,
         metavar="DIR",
         help=f"folder for {what} (default: reports/out)",
     )

@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from harness.cli.arguments import GROWS_TO, MANY_SEEDS, RUNS
+from harness.cli.arguments import GROWS_TO, MANY_SEEDS, OUT, RUNS
 from harness.experiments.requests import (
     AblationRequest,
     OutsideRow,
@@ -27,6 +27,7 @@ from harness.store.runs import Store
 from harness.system import plugins
 from harness.system.errors import Mistake
 
+PLACES = {"runs": RUNS, "out": OUT, "executor": "inline", "cluster": None}  # where a request runs, by default
 SEEDS_WITH_INTERVAL = 3  # with fewer, intervals over seeds are too wide to decide a claim
 
 
@@ -123,8 +124,8 @@ def _growth_of(options: argparse.Namespace) -> int:
 
 
 def command_of(request: Request, options: argparse.Namespace, *words: str) -> str:
-    """The command that runs a request in the store of `--runs`, with further words."""
-    return " ".join(filter(None, [request.command, shlex.join([*_store(options), *words])]))
+    """The command that runs a request in the same folders and by the same executor, with further words."""
+    return " ".join(filter(None, [request.command, shlex.join([*_places(options, *PLACES), *words])]))
 
 
 def next_of(request: Request, options: argparse.Namespace, failed: bool = False) -> str:
@@ -138,11 +139,13 @@ def next_of(request: Request, options: argparse.Namespace, failed: bool = False)
 
 def judgement_of(options: argparse.Namespace, *studies: str) -> str:
     """The command that judges the claims of studies, or of all of them."""
-    return shlex.join(["python", "-m", "harness.claims", *studies, "--scale", options.scale, *_store(options)])
+    return shlex.join(["python", "-m", "harness.claims", *studies, "--scale", options.scale, *_places(options, "runs")])
 
 
-def _store(options: argparse.Namespace) -> list[str]:
-    return ["--runs", str(options.runs)] if options.runs != RUNS else []
+def _places(options: argparse.Namespace, *names: str) -> list[str]:
+    """The options of these names that are not their defaults, as words."""
+    given = {name: getattr(options, name, PLACES[name]) for name in names}
+    return [word for name in names if given[name] != PLACES[name] for word in (f"--{name}", str(given[name]))]
 
 
 def plan_from(options: argparse.Namespace) -> Plan:

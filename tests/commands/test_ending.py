@@ -59,7 +59,7 @@ def test_a_report_ends_with_answer_page_and_next(columns, runs: Path, tmp_path, 
     answer, page, following = last_lines(text)
     assert answer == Page(request, load(request.experiments(), Store(runs))).answer
     assert Path(page) == tmp_path / f"{request.page}.md" and Path(page).exists()
-    assert following == f"next: python -m harness.ablate {' '.join(ROW)} --seeds 3 --runs {runs}"
+    assert following == f"next: python -m harness.ablate {' '.join(ROW)} --seeds 3 --runs {runs} --out {tmp_path}"
     if columns:
         tables = [block for block in text.split("\n\n") if "---" in block]
         assert len(tables) == 4
@@ -79,7 +79,8 @@ def test_what_is_not_there_names_the_command(tmp_path, capsys):
         assert code == 2
         (line,) = capsys.readouterr().err.splitlines()
         kind = "sweep" if words[0] == "mask_ratio" else "ablate"
-        assert line.endswith(f"next: python -m harness.{kind} {' '.join(words)} --runs {tmp_path / 'runs'}")
+        places = f"--runs {tmp_path / 'runs'} --out {tmp_path / 'out'}"
+        assert line.endswith(f"next: python -m harness.{kind} {' '.join(words)} {places}")
         assert not (tmp_path / "out").exists()
 
 
@@ -94,7 +95,11 @@ def test_a_reader_that_leaves_is_silent(monkeypatch, capsys):
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
-        flush = write_through = lambda self: None
+        def flush(self) -> None:
+            pass
+
+        def isatty(self) -> bool:
+            return False
 
         def fileno(self) -> int:
             return 2
