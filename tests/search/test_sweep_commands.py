@@ -20,7 +20,7 @@ def test_the_store_alone_tells_all_of_a_sweep(sampler, whole, tmp_path):
     bowl.done(module="harness.report")
     assert bowl.page() == whole(sampler).page()
     assert set(files(bowl.out)) == set(files(whole(sampler).out))
-    shown = bowl.done(module="harness.status")
+    shown = bowl.done("--details", module="harness.status")
     assert f"{trials + 1} done" in shown
     assert shown.count("toy_bowl") == trials
     shown = bowl.asked_about("harness.runs", "bowl")
