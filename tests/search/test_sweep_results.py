@@ -85,7 +85,7 @@ def test_rows_are_chosen_between(undrawn):
     assert [place for _, place, _ in trials] == places
     assert [value for _, _, (value,) in trials] == pytest.approx(values)
     for row in ("mactok", "image_masking"):
-        assert f"best at **{row}, masking.max_ratio = 0.3**: " in shown
+        assert f"best at {row}, masking.max_ratio = 0.3: " in shown
     undrawn.done(*words, "masking.max_ratio=0.1:0.3", "--sampler", "tpe", "--trials", "12", study="own")
     (page,) = set(undrawn.out.glob("*.md")) - {page}
     assert {row for _, (row, _), _ in undrawn.trials(page.stem)} == {"mactok", "image_masking"}
