@@ -31,7 +31,7 @@ class StagesBar:
         if not quiet:
             self._durations = Durations(backlog.store)
         live = not quiet and sys.stderr.isatty()
-        self._bar = tqdm(total=1, bar_format=FORMAT, dynamic_ncols=True, leave=False, disable=not live)
+        self._bar = tqdm(total=self.total, bar_format=FORMAT, dynamic_ncols=True, leave=False, disable=not live)
 
     def __enter__(self) -> StagesBar:
         return self

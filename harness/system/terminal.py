@@ -57,7 +57,7 @@ def _fitted_block(block: str) -> str:
     if not all(line.startswith("|") for line in lines):
         return block
     heads, _, *cells = ([cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines)
-    return table(cells, heads)
+    return table(cells, heads, spare=heads[-2:1:-1])  # the last one is the status
 
 
 def _least_width(columns: Mapping[str, Sequence[str]]) -> int:
@@ -92,7 +92,7 @@ def _wrapped(columns: Mapping[str, Sequence[str]], widths: Sequence[int]) -> dic
         return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, most) or [""])
 
     return {
-        lines(head, most): [lines(cell, most) for cell in cells]
+        lines(head, most - MIN_PADDING): [lines(cell, most) for cell in cells]
         for (head, cells), most in zip(columns.items(), widths, strict=True)
     }
 
