@@ -20,8 +20,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     plan, store = cli.plan_from(options), Store(options.runs)
     request = plan.request
-    # Other studies may have the data and all that is measured on it, but no row of this one without its tokenizer.
-    if all(t.run_in(store).state == "waiting" for t in plan.tasks if t.stage == "tokenizer"):
+    # Without its tokenizer nothing of a row has run: other studies may have the data, and all that is measured on it.
+    rows = [t for t in plan.tasks if t.stage == "tokenizer"] or plan.tasks
+    if all(t.run_in(store).state == "waiting" for t in rows):
         raise Mistake(f"nothing of {request.page} has run in {store.root}; next: {cli.command_of(request, options)}")
     if isinstance(request, AblationRequest):
         from reports.ablation.page import write
