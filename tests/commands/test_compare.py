@@ -91,7 +91,7 @@ def test_what_cannot_be_compared(tmp_path):
     filled(tmp_path, request_of(), remembering=False)
     other = plan_of(request_of()).tasks[0].key
     for words, expected in (
-        ([a.key, other], "several runs of evaluation share data"),
+        ([a.key, other], "several runs of eval"),
         ([a.key, a.key[:8]], "the same run"),
     ):
         with pytest.raises(Mistake, match=expected):
