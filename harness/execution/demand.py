@@ -17,7 +17,9 @@ WORKERS = 2  # tasks at a time, where neither the user nor the executor chooses
 class Demand(Protocol):
     """The tasks that a command wants. Executors ask again and again: a trial of a sweep depends on earlier trials."""
 
-    labels: dict[Task, str]
+    @property
+    def labels(self) -> dict[Task, str]:
+        """The rows that want each task, for messages."""
 
     def wanted(self) -> list[Task]:
         """All tasks that are wanted by now, inputs before their readers."""

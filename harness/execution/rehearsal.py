@@ -72,7 +72,12 @@ def run(request: AblationRequest, quiet: bool) -> int:
         backlog = Backlog(Fixed(labels), store, Options())
         weights = written(list(experiments.values()), Path(folder) / "weights")
         with weights, StagesBar(backlog, 1, quiet) as bar:
-            place = Place(machine, should_stop=lambda: bool(bar.refresh()), quiet=quiet)
+
+            def stop() -> bool:
+                bar.refresh()
+                return False
+
+            place = Place(machine, stop, quiet=quiet)
             for task in backlog.fresh():
                 forget_peak_memory()
                 began = time.perf_counter()
