@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness import cli
+from harness.system import terminal
 
 COMMANDS = {
     "harness.ablate STUDY": "run the missing stages of an ablation and write its report",
@@ -29,11 +30,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str]) -> int:
     cli.parser("", "lists all commands, studies, scales, variants, data sets, metrics and stages").parse_args(arguments)
-    width = max(map(len, COMMANDS))
-    print("commands (python -m ...):")
-    for command, about in COMMANDS.items():
-        print(f"  {command:<{width}}  {about}")
-    print(f"\n{cli.listing()}")
+    print(f"commands (python -m ...):\n{terminal.entries(COMMANDS)}\n\n{cli.listing()}")
     return 0
 
 

@@ -13,11 +13,11 @@ from harness.execution import rehearsal
 from harness.execution.demand import Fixed
 from harness.experiments.requests import AblationRequest
 from harness.networks.roles import require_weights
-from harness.planning.costs import plan_table, require_gpu_hours
+from harness.planning.costs import plan_text, require_disk, require_gpu_hours
 from harness.planning.plan import Plan, plan_of, require_enough
 from harness.planning.request_log import remember
 from harness.store.runs import Store
-from harness.system import paths, plugins
+from harness.system import paths, plugins, terminal
 from harness.system.errors import Mistake
 from harness.system.processes import leading, world_size
 
@@ -41,7 +41,18 @@ def main(arguments: Sequence[str]) -> int:
     request = cli.request_of(options)
     if not isinstance(request, AblationRequest):
         raise Mistake(f"{request.name} is a sweep: python -m harness.sweep {request.name} runs it")
-    return run(options, request)
+    code = run(options, request)
+    if leading() and not options.one_step:
+        print(f"next: {_next(request, options)}")
+    return code
+
+
+def _next(request: AblationRequest, options: argparse.Namespace) -> str:
+    """The command to type next."""
+    states = {t.run_in(Store(options.runs)).state for t in plan_of(request).tasks}
+    if options.dry_run or states & {"stopped", "damaged"}:
+        return cli.command_of(request, options)
+    return cli.next_of(request, options, failed="failed" in states)
 
 
 def run(options: argparse.Namespace, request: AblationRequest) -> int:
@@ -55,7 +66,7 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
     store = Store(options.runs)
     waiting = run_options.to_run(plan.tasks, store)
     if options.dry_run:
-        print(plan_table(plan.tasks, plan.labels, store, run_options.cluster, pace))
+        print(plan_text(plan.tasks, plan.labels, store, run_options.cluster, pace, details=options.details))
         try:
             plan.require_data()
         except Mistake as absent:
@@ -66,6 +77,7 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
     require_gpu_hours(waiting, pace, options.max_gpu_hours)
     if options.dry_run:
         return 0
+    require_disk(waiting, store, options.yes)
     processes = None if hasattr(executor, "queue") else world_size()
     if processes is None and world_size() > 1:
         raise Mistake(f"torchrun starts the processes of --executor inline; cluster.toml those of {options.executor}")
@@ -89,17 +101,15 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
 
 
 def _told(request: AblationRequest, plan: Plan, store: Store, out: Path) -> bool:
-    """Writes the page, and says what failed; whether all is done."""
+    """Says what failed, and writes the page; whether all is done."""
     from reports.ablation.page import write
 
-    print(write(request, store, out))
     states = {t: t.run_in(store).state for t in plan.tasks}
     for t, state in states.items():
         if state not in ("done", "waiting"):  # a waiting stage waits for one that is reported here
             reason = t.run_in(store).status()["reason"]
             print(f"{t.stage} {t.key} of {plan.labels[t]}: {state}, {reason}", file=sys.stderr)
-    if "failed" in states.values():
-        print("--retry failed runs failed stages again", file=sys.stderr)
+    print(terminal.fitted(write(request, store, out)))
     return all(state == "done" for state in states.values())
 
 

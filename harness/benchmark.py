@@ -17,6 +17,7 @@ from harness.experiments.requests import AblationRequest
 from harness.planning.stage import decoder
 from harness.planning.task import task
 from harness.store.runs import Store
+from harness.system import terminal
 from harness.system.errors import Mistake
 
 IMAGES, ROUNDS = 64, 3  # of a measurement of speed
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     store = Store(options.runs)
     by_row = request.experiments()
     speeds = {row.name: speed for row, (e, *_) in by_row.items() if (speed := _speed(e, store)) is not None}
-    print(league.write(league.lines(load(by_row, store), speeds), options.out, request.page))
+    print(terminal.fitted(league.write(league.lines(load(by_row, store), speeds), options.out, request.page)))
     return code
 
 

@@ -15,7 +15,7 @@ from harness.experiments.scales import SCALES, Scale, scale
 from harness.planning.request_log import remembered_request
 from harness.planning.task import task
 from harness.store.runs import Store
-from harness.system import plugins
+from harness.system import plugins, terminal
 
 if TYPE_CHECKING:
     from reports.claims.verdicts import Ruling
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("study", nargs="*", help="names of studies (default: all studies with claims)")
     parser.add_argument("--scale", help=f"{', '.join(SCALES)} (default: all scales with results, except smoke)")
     parser.add_argument("--data", help="data set, NAME or NAME:ARGUMENT (default: that of the scale)")
+    cli.add_details(parser, "every claim with its numbers")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     names = options.study or plugins.names("ablations")
@@ -35,18 +36,16 @@ def main(arguments: Sequence[str]) -> int:
     of_studies = {name: study_called(name) for name in names}
     store = cli.existing_store(options)
 
-    from tabulate import tabulate
-
-    from reports.claims.table import EXPLAINED, lines
     from reports.claims.verdicts import judge_all, judge_study, summary
     from reports.results import load
 
-    results = []
+    results, commands = [], {}
     for name, study in of_studies.items():
         if not study.claims:
             continue
         requests = [whole_study(name, at, options.data) for at in scales]
         with_results = [(request, seeds) for request in requests if (seeds := seeds_in(request, store))]
+        commands[name] = cli.command_of(requests[0], options)
         for request, seeds in with_results or [(requests[0], 1)]:
             several = dataclasses.replace(request, seeds=seeds)
             loaded = load(several.experiments(), store, request.stages)
@@ -60,17 +59,36 @@ def main(arguments: Sequence[str]) -> int:
     if options.json:
         print(json.dumps([_plain(name, at, r) for name, at, rulings in results for r in rulings], indent=1))
         return 0
-    for name, of_scale, rulings in results:
-        table = [{key: value.replace("**", "") for key, value in line.items()} for line in lines(rulings)]
-        print(f"{name} at {of_scale}\n")
-        widths = [32, 11, 56, 7, 16, 6, 18]
-        print(tabulate(table, headers="keys", maxcolwidths=widths, disable_numparse=True), end="\n\n")
     if unclaimed := [name for name in options.study if not of_studies[name].claims]:
-        print(f"There are no claims about {', '.join(unclaimed)}.\n")
-    print(EXPLAINED)
-    for of_scale in dict.fromkeys(at for _, at, _ in results):
-        print(f"\n{of_scale}: {summary([r for _, at, rulings in results if at == of_scale for r in rulings])}")
+        print(f"There are no claims about {', '.join(unclaimed)}.")
+    judged = [(name, at, rulings) for name, at, rulings in results if any(r.verdict != "no data" for r in rulings)]
+    if judged and options.details:
+        print(details(judged))
+    for name, at, rulings in judged:
+        print(f"{name} at {at}: {summary(rulings)}")
+    scales_judged = [at for _, at, _ in judged]
+    for at in dict.fromkeys(at for at in scales_judged if scales_judged.count(at) > 1):
+        print(f"all at {at}: {summary([r for _, other, rulings in judged if other == at for r in rulings])}")
+    without = [name for name in commands if name not in {name for name, _, _ in judged}]
+    if without:
+        more = f" and {len(without) - 1} more studies" if len(without) > 1 else ""
+        print(f"{store.root} has no results on the claims of {without[0]}{more}; next: {commands[without[0]]}")
+    if judged and not options.details:
+        print("--details shows every claim with its numbers.")
     return 0
+
+
+def details(judged: Sequence[tuple[str, str, Sequence[Ruling]]]) -> str:
+    """A table of claims for every study and scale, and how to read it."""
+    from reports.claims.table import EXPLAINED, lines
+
+    parts = []
+    for name, at, rulings in judged:
+        table = [{key: value.replace("**", "") for key, value in line.items()} for line in lines(rulings)]
+        cells = [list(line.values()) for line in table]
+        shown = terminal.table(cells, list(table[0]), spare=("power", "family", "paper", "seeds"))
+        parts.append(f"{name} at {at}\n\n{shown}\n\n")
+    return "".join([*parts, f"{EXPLAINED}\n"])
 
 
 def as_remembered(request: AblationRequest, store: Store) -> AblationRequest:

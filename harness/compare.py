@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any
-
-from tabulate import tabulate
 
 from harness import cli
 from harness.evaluation import records as metrics
@@ -14,8 +13,8 @@ from harness.experiments.fields import differences
 from harness.experiments.keys import key_of
 from harness.planning.task import experiment_of
 from harness.store.records import Record
-from harness.store.runs import Run
-from harness.system import plugins
+from harness.store.runs import Run, Store
+from harness.system import plugins, terminal
 from harness.system.errors import Mistake
 from harness.system.texts import printable
 
@@ -24,18 +23,30 @@ def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("compare", "compares two runs of a stage: machine, fields and numbers")
     cli.add_store(parser)
     parser.add_argument("a", metavar="A", help="key of a run, or its first digits")
-    parser.add_argument("b", metavar="B", help="another run of the same stage")
+    parser.add_argument("b", metavar="B", help="another run, of the same stage or of any stage of its row")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     store = cli.existing_store(options)
     a, b = store.find(options.a), store.find(options.b)
     if a.stage != b.stage:
-        raise Mistake(f"{a.key} is a run of the stage {a.stage} and {b.key} of {b.stage}: there is nothing to compare")
+        a, b = of_one_stage(a, b, store)
     if a.key == b.key:
         raise Mistake(f"{options.a} and {options.b} are the same run, {a.stage} {a.key}")
     comparison = {"stage": a.stage, "facts": facts(a, b), "fields": fields(a, b), "numbers": numbers(a, b)}
     print(json.dumps(comparison, indent=1) if options.json else shown(comparison))
     return 0
+
+
+def of_one_stage(a: Run, b: Run, store: Store) -> tuple[Run, Run]:
+    """Two runs of one stage that stand for the rows of runs of different stages. Raises `Mistake`."""
+    try:
+        return a, cli.of_stage(b, (a.stage,), store)
+    except Mistake as mistake:
+        with contextlib.suppress(Mistake):
+            other = cli.of_stage(a, (b.stage,), store)
+            if other.key != b.key:  # what two rows share does not compare them
+                return other, b
+        raise mistake
 
 
 def facts(a: Run, b: Run) -> dict[str, tuple[str, str]]:
@@ -143,7 +154,7 @@ def _metric(name: str, protocols: list[str]) -> tuple[str, list[int]]:
 
 
 def _table(lines: list[tuple[object, ...]], heads: tuple[str, ...]) -> str:
-    return printable(tabulate(lines, heads, disable_numparse=True), "\n")
+    return printable(terminal.table(lines, heads), "\n")
 
 
 if __name__ == "__main__":

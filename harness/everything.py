@@ -7,17 +7,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tabulate import tabulate
-
 from harness import ablate, cli, sweep
 from harness.experiments.requests import AblationRequest, SweepRequest, study_called
 from harness.experiments.sweep import Sweep
-from harness.planning.costs import Price, plan_table, price, require_gpu_hours
+from harness.planning.costs import Price, plan_text, price, require_disk, require_gpu_hours
 from harness.planning.gpus import Pace
 from harness.planning.plan import Plan, plan_of
 from harness.planning.task import Task
 from harness.store.runs import Store
-from harness.system import paths, plugins
+from harness.system import paths, plugins, terminal
 from harness.system.errors import Mistake
 from harness.system.processes import world_size
 
@@ -50,21 +48,25 @@ def main(arguments: Sequence[str]) -> int:
     labels = _labels(studies)
     print(_prices(studies, pace))
     if options.dry_run:
-        print(f"\n{plan_table(list(labels), labels, store, run_options.cluster, pace)}")
+        print(f"\n{plan_text(list(labels), labels, store, run_options.cluster, pace, details=options.details)}")
     again = sum(study.price.gpu_hours * (study.times - 1) for study in studies)  # of sweeps that choose their points
     limit = options.max_gpu_hours
-    require_gpu_hours(run_options.to_run(list(labels), store), pace, limit and max(0.0, limit - again))
+    waiting = run_options.to_run(list(labels), store)
+    require_gpu_hours(waiting, pace, limit and max(0.0, limit - again))
     if options.dry_run:
         return 0
+    require_disk(waiting, store, options.yes)
     paths.make_folders(options.runs, options.out)
 
     words = [word for word in arguments if word != "all"]
     failed = [*refused, *(study.name for study in studies if _runs(study, words) != 0)]
     from reports import index
 
-    print(index.write(options.out))
     for name in failed:
         print(f"{name}: not all of it is done, see above", file=sys.stderr)
+    print(f"{len(_names()) - len(failed)} of {len(_names())} studies are done.")
+    print(index.write(options.out))
+    print(f"next: {cli.judgement_of(options)}")
     return 1 if failed else 0
 
 
@@ -97,8 +99,8 @@ def _prices(studies: Sequence[Planned], pace: Pace) -> str:
         (study.name, len(study.plan.tasks), study.price.missing, f"{study.price.gpu_hours:.3g}", study.times)
         for study in studies
     ]
-    heads = ("study", "stages", "missing", f"GPU-hours on one {pace}", "times")
-    return f"{tabulate(lines, headers=heads, disable_numparse=True)}\n\nStages that studies share are made once."
+    table = terminal.table(lines, ("study", "stages", "missing", "GPU-hours", "times"))
+    return f"{table}\n\nGPU-hours are on one {pace}. Stages that studies share are made once."
 
 
 def _names() -> list[str]:

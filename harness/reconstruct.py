@@ -10,7 +10,7 @@ from harness.data import image_files
 from harness.data.decoding import read
 from harness.data.image_files import PassedOver, shown
 from harness.experiments.keys import key_of
-from harness.system import paths
+from harness.system import paths, terminal
 from harness.system.errors import Mistake
 
 LINE = 10  # number of images in the overview
@@ -34,7 +34,6 @@ def main(arguments: Sequence[str]) -> int:
 
     import numpy as np
     from PIL import Image
-    from tabulate import tabulate
 
     from harness.latents import autoencode
     from harness.networks import weights
@@ -56,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         error = np.square(image / 127.5 - original / 127.5).mean()
         lines.append((shown(path), shown(name), f"{10 * np.log10(4 / max(error, 1e-10)):.2f}"))
     strips({"original": originals[:LINE], "reconstruction": images[:LINE]}, folder / "all.png")
-    print(tabulate(lines, headers=("image", "reconstruction", "PSNR (dB)"), disable_numparse=True))
+    print(terminal.table(lines, ("image", "reconstruction", "PSNR (dB)"), spare=("reconstruction",)))
     print(f"\n{len(images)} images, centre-cropped to {side} px, from the posterior's mode: {folder / 'all.png'}")
     return 0
 

@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from harness import cli
+from harness.experiments.scales import SCALES, scale
 from harness.planning.plan import Plan
 from harness.planning.request_log import RememberedRequest, remembered_requests
 from harness.store.exchange import export, take
 from harness.store.runs import UNREADABLE, Run, Store
 from harness.store.usage import GIB, MIB, Usage, age, usage
-from harness.system import paths
+from harness.system import paths, terminal
 from harness.system.errors import Mistake, unknown
 
 
@@ -27,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     cli.add_store(parser)
     parser.add_argument("study", nargs="?", metavar="STUDY", help="list every run of this study or page")
+    parser.add_argument("--scale", help=f"only requests at this scale: {', '.join(SCALES)} (default: all)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--export",
@@ -46,6 +46,11 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     store = cli.existing_store(options)
     requests = remembered_requests(store)
+    if options.scale:
+        at = scale(options.scale).experiment.scale
+        requests = [request for request in requests if request.scale == at]
+        if not requests:
+            raise Mistake(f"{store.root} remembers no request at {at}: --scale {at} of harness.ablate makes one")
     if options.study:
         requests = named(options.study, requests, store)
     if options.export:
@@ -131,7 +136,7 @@ def shown(page: str, runs: list[dict[str, Any]]) -> str:
         for line in runs
     ]
     heads = ("stage", "key", "rows", "state", "MiB", "age")
-    text = tabulate(table, heads, disable_numparse=True, colalign=("left", "left", "left", "left", "right", "right"))
+    text = terminal.table(table, heads, spare=("age", "MiB"), right=("MiB", "age"))
     done, size = sum(line["state"] == "done" for line in runs), sum(line["bytes"] for line in runs)
     return f"{page}\n\n{text}\n\n{done} of {len(runs)} runs are done, {size / GIB:.2f} GiB"
 
@@ -145,9 +150,7 @@ def shown_overview(summary: dict[str, Any]) -> str:
     for name in ("no study", "total"):
         rest = summary[name]
         table.append((name, str(rest["runs"]), f"{rest['bytes'] / GIB:.2f}", _age(rest["written"])))
-    text = tabulate(
-        table, ("page", "runs", "GiB", "age"), disable_numparse=True, colalign=("left", "right", "right", "right")
-    )
+    text = terminal.table(table, ("page", "runs", "GiB", "age"), right=("runs", "GiB", "age"))
     parts = [summary["no study"], *summary["requests"]]
     if sum(part["bytes"] for part in parts) > summary["total"]["bytes"]:
         text += "\n\nRuns that several requests want count in each of them, and once in the total."

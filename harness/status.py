@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from harness import cli
-from harness.execution.status import describe, shown
+from harness.execution.status import describe, summary, table
 from harness.store.runs import UNREADABLE, Store
 from harness.system.texts import printable
 
@@ -22,22 +22,28 @@ def main(arguments: Sequence[str]) -> int:
     )
     cli.add_study(parser)
     cli.add_sweep(parser)
+    cli.add_details(parser, "a table of all stages")
     parser.add_argument("--watch", action="store_true", help="repeat until no stage runs or is queued, or until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     if options.study:
         plan, store = cli.plan_from(options), Store(options.runs)
+        command = cli.command_of(plan.request, options)
         runs = {t.run_in(store): label for t, label in plan.labels.items()}
     else:
-        runs = dict.fromkeys(cli.existing_store(options).runs(), "")
+        runs, command = dict.fromkeys(cli.existing_store(options).runs(), ""), ""
     while True:
         lines = describe(runs)
+        busy = any(line.state in ("running", "queued") for line in lines)
         if options.json:
             print(json.dumps([asdict(line) for line in lines], indent=1))
         else:
             clear = "\x1b[H\x1b[2J" if options.watch and sys.stdout.isatty() else ""
-            print(clear + printable(shown(lines, every=bool(options.study)), "\n"), flush=True)
-        if not options.watch or not any(line.state in ("running", "queued") for line in lines):
+            shown = [table(lines)] if options.details and lines else []
+            idle = command and {line.state for line in lines} & {"waiting", "stopped", "killed", "damaged"}
+            parts = [*shown, summary(lines), *([f"next: {command}"] if idle and not busy else [])]
+            print(clear + printable("\n\n".join(parts), "\n"), flush=True)
+        if not options.watch or not busy:
             return 1 if any(line.reason == UNREADABLE for line in lines) else 0
         try:
             time.sleep(WATCH_SECONDS)

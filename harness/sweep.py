@@ -12,8 +12,7 @@ from harness import cli
 from harness.execution.demand import WORKERS, Options
 from harness.experiments.requests import SweepRequest
 from harness.networks.roles import require_weights
-from harness.planning.costs import plan_table, require_gpu_hours
-from harness.planning.gpus import Pace
+from harness.planning.costs import plan_text, require_disk, require_gpu_hours
 from harness.planning.plan import Plan, plan_of, require_data, require_enough, require_influence
 from harness.planning.task import tasks
 from harness.search.driver import Driver, alone
@@ -27,11 +26,12 @@ from harness.search.storage import (
     trouble_of,
     without_password,
 )
-from harness.search.trial_lines import TrialLines
+from harness.search.trials import can_retry
 from harness.store.runs import Store
-from harness.system import paths, plugins
+from harness.system import paths, plugins, terminal
 from harness.system.errors import Mistake
 from harness.system.processes import world_size
+from harness.system.progress import say
 
 DEFAULTS: dict[str, object] = {
     "objective": "",
@@ -68,13 +68,21 @@ def main(arguments: Sequence[str]) -> int:
     waiting = run_options.to_run(plan.tasks, store)
     require_enough(request)
     if options.dry_run:
-        print(shown_plan(plan, search, store, run_options, pace))
+        if times > 1:
+            print(f"{times} trials by {search.sampler}, each counted as one in the middle of the space:\n")
+        print(plan_text(plan.tasks, plan.labels, store, run_options.cluster, pace, times, options.details))
+        try:
+            plan.require_data()
+        except Mistake as absent:
+            print(f"The keys are provisional: {absent}.")
     else:
         require_data(request)
         require_weights(waiting)
     require_gpu_hours(waiting, pace, options.max_gpu_hours, times)
     if options.dry_run:
+        print(f"next: {cli.command_of(request, options)}")
         return 0
+    require_disk(waiting, store, options.yes, times)
     if world_size() > 1:
         raise Mistake("a sweep does not run under torchrun: cluster.toml gives jobs several processes")
     base = request.experiment(request.chosen_rows()[0])
@@ -90,10 +98,11 @@ def main(arguments: Sequence[str]) -> int:
 
     with trouble_of(search.storage), quiet():
         driver = driven(request, search, executor, run_options, store)
-        print(write(driver.request, driver.study, search.storage, store, options.out))
         troubles = driver.troubles()
-    for line in troubles:
-        print(line, file=sys.stderr)
+        for line in troubles:
+            print(line, file=sys.stderr)
+        print(terminal.fitted(write(driver.request, driver.study, search.storage, store, options.out)))
+        print(f"next: {cli.next_of(request, options, failed=any(map(can_retry, driver.trials.bad())))}")
     return 1 if troubles else 0
 
 
@@ -104,10 +113,10 @@ def driven(request: SweepRequest, search: Search, executor: ModuleType, run_opti
         study.pruner = search.pruner_of(request.experiment(request.chosen_rows()[0]).training.steps)
         study.set_user_attr("command", request.command)
         at_once = executor.at_once(run_options) or (None if search.independent else run_options.workers or WORKERS)
-        with TrialLines(run_options.quiet, live=hasattr(executor, "queue")) as lines:
-            driver = Driver.open(request, search, study, store, at_once, run_options.retry_failed, lines)
-            executor.execute(driver, store, run_options)
-            driver.settle()
+        tell = (lambda _: None) if run_options.quiet else say
+        driver = Driver.open(request, search, study, store, at_once, run_options.retry_failed, tell)
+        executor.execute(driver, store, run_options)
+        driver.settle()
     return driver
 
 
@@ -148,18 +157,6 @@ def plan_ahead(request: SweepRequest, search: Search) -> tuple[Plan, int]:
     if search.sampler == "grid":
         return plan_of(dataclasses.replace(request, points=tuple(request.grid()[: search.trials]))), 1
     return plan_of(dataclasses.replace(request, points=(request.middle(),))), search.trials
-
-
-def shown_plan(plan: Plan, search: Search, store: Store, run_options: Options, pace: Pace) -> str:
-    """The cost of a plan, as text."""
-    text = plan_table(plan.tasks, plan.labels, store, run_options.cluster, pace)
-    if search.sampler != "grid":
-        text = f"{search.trials} trials by {search.sampler}; the cost of one in the middle of the space:\n\n{text}"
-    try:
-        plan.require_data()
-    except Mistake as absent:
-        text += f"\nThe keys are provisional: {absent}."
-    return text
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes share the tests; before anything starts threads
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and output would be wrapped
 
 import numpy as np
 import pytest

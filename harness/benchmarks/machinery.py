@@ -57,7 +57,7 @@ def _in_this_process(experiment: Experiment) -> Iterator[dict[str, Any]]:
             run.end("failed", "made up")
         began = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
-            status.shown(status.describe(dict.fromkeys(runs, "")), every=True)
+            status.summary(status.describe(dict.fromkeys(runs, "")))
         yield {"what": f"status of {MANY} runs", "seconds": time.perf_counter() - began}
 
 

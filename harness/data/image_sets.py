@@ -238,8 +238,7 @@ def _unreadable(file: Path, why: str) -> Mistake:
 
 
 def _differs(file: Path, size: Size, needed: Size) -> Mistake:
-    remedy = "bring all images of the set to one size, or choose a centre crop"
-    return Mistake(f"{shown(file)} is {_px(size)}, not {_px(needed)}: {remedy}")
+    return Mistake(f"{shown(file)} is {_px(size)}, not {_px(needed)}: bring all images of the set to one size")
 
 
 def _px(size: Size) -> str:

@@ -76,7 +76,7 @@ def build(
     source = {"root": str(root.absolute()), "side": data.image_size, "crop": data.crop, "background": data.background}
     source |= {"shards": shards}
     write_json(folder / SOURCE, source)
-    with tqdm(total=total, desc=data.name, unit="image", disable=quiet or None) as progress:
+    with tqdm(total=total, desc=data.name, unit="image", leave=False, disable=quiet or None) as progress:
         for split, images in splits.items():
             digests = _digests(data, root, images, progress, check_stop)
             pairs = list(zip(images, digests, strict=True))

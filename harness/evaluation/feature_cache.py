@@ -110,7 +110,8 @@ def _write(folder: Path, images: ImageSet, network: Callable[[Tensor], Outputs],
     arrays: dict[str, np.memmap] = {}
     spatial: FeatureMoments | None = None
     start = 0
-    with tqdm(total=len(images), unit="image", desc=images.about, disable=quiet or None) as bar:
+    bar_format = "{n_fmt}/{total_fmt} images, {remaining} left |{bar}| {desc}"  # a long name is cut, no number
+    with tqdm(total=len(images), desc=images.about, bar_format=bar_format, disable=quiet or None) as bar:
         for batch in images.batches(BATCH):
             seen = network(torch.from_numpy(batch).permute(0, 3, 1, 2))
             for name, part in seen._asdict().items():

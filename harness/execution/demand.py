@@ -17,13 +17,18 @@ WORKERS = 2  # tasks at a time, where neither the user nor the executor chooses
 class Demand(Protocol):
     """The tasks that a command wants. Executors ask again and again: a trial of a sweep depends on earlier trials."""
 
-    labels: dict[Task, str]
+    @property
+    def labels(self) -> dict[Task, str]:
+        """The rows that want each task, for messages."""
 
     def wanted(self) -> list[Task]:
         """All tasks that are wanted by now, inputs before their readers."""
 
     def unwanted(self, task: Task) -> bool:
         """Whether a task that was wanted may stop. Executors ask at every step of the task."""
+
+    def ahead(self) -> list[Task]:
+        """Tasks like those that will be wanted later, as many as can be foreseen: for the time left."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,9 @@ class Fixed:
 
     def unwanted(self, task: Task) -> bool:
         return False
+
+    def ahead(self) -> list[Task]:
+        return []
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
+from harness.execution.bar import StagesBar
+from harness.execution.demand import Backlog, Fixed, Options
 from harness.experiments.experiment import Experiment
 from harness.experiments.fields import with_fields
 from harness.experiments.requests import AblationRequest
 from harness.networks.random_weights import written
 from harness.planning.task import Task, tasks
 from harness.store.runs import Run, Store
+from harness.system import terminal
 from harness.system.machine import forget_peak_memory, peak_memory_bytes
 
 BATCH = 4
@@ -65,24 +66,38 @@ def run(request: AblationRequest, quiet: bool) -> int:
             labels[task] = f"{labels[task]}, {name}" if task in labels else name
     machine = this_machine()
     peak = matrix_product_peak(machine, machine.dtype)
-    place, lines = Place(machine, should_stop=lambda: False, quiet=quiet), []
+    lines = []
     with tempfile.TemporaryDirectory(prefix="one-step-") as folder:
         store = Store(Path(folder) / "runs")
-        with written(list(experiments.values()), Path(folder) / "weights"):
-            for number, (task, label) in enumerate(labels.items(), 1):
+        backlog = Backlog(Fixed(labels), store, Options())
+        weights = written(list(experiments.values()), Path(folder) / "weights")
+        with weights, StagesBar(backlog, 1, quiet) as bar:
+
+            def stop() -> bool:
+                bar.refresh()
+                return False
+
+            place = Place(machine, stop, quiet=quiet)
+            for task in backlog.fresh():
                 forget_peak_memory()
                 began = time.perf_counter()
-                state = perform(task, store, f"[{number}/{len(labels)}] {task.stage} {label}", place)
+                bar.begin(task)
+                state = perform(task, store, labels[task], place)
+                bar.end(task)
                 line = _line(task, task.run_in(store), time.perf_counter() - began, peak)
-                lines.append({"stage": task.stage, "rows": _shortened(label), "state": state, **line})
+                lines.append({"stage": task.stage, "rows": _shortened(labels[task]), "state": state, **line})
                 gc.collect()
     print(
         f"\n{request.name} at {request.scale.experiment.scale} on {machine}, whose matrix products reach "
         f"{peak / 1e9:.0f} GFLOP/s.\n{STEPS} steps of {BATCH} images in every training, the faster one timed; random "
         f"weights, {2 * IMAGES} embedded images.\n"
     )
-    print(tabulate(lines, headers="keys", floatfmt=".2f", missingval="–"))
+    print(terminal.table([list(map(_cell, line.values())) for line in lines], list(lines[0]), spare=("rows", "TFLOP")))
     return 0 if all(line["state"] == "done" and line["losses"] != NOT_FINITE for line in lines) else 1
+
+
+def _cell(value: object) -> str:
+    return "–" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _shortened(label: str) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 
-from tabulate import tabulate
-
 from harness.execution import jobs
 from harness.store.runs import Run
+from harness.system import terminal
 from harness.system.errors import Trouble
-from harness.system.progress import progress_of
+from harness.system.progress import duration, progress_of
 
-SHOWN = ("train/loss", "val/velocity", "val/psnr", "val/active_units")  # metrics in the table, if the run has them
+SHOWN = ("train/loss", "val/velocity", "val/psnr", "val/active_units")  # metrics that are shown, if the run has them
 
 
 @dataclass
@@ -72,45 +71,61 @@ def _line(run: Run, rows: str, scheduler: str) -> Line:
     return line
 
 
-def shown(lines: list[Line], every: bool) -> str:
-    """A table of every line, or of the lines that are not done; the errors are below it."""
-    listed = [line for line in lines if every or line.state != "done"]
-    table = tabulate(
-        [
-            {
-                "stage": line.stage,
-                "rows": line.rows or line.key,
-                "state": line.state,
-                "restarts": line.restarts or "",
-                "progress": f"{line.done}/{line.total} {line.unit}s" if line.total else "",
-                "rate": f"{line.rate:.3g}/s" if line.rate else "",
-                "left": _duration(line.left_seconds),
-                "took": _duration(line.seconds or None),
-                "last metrics": ", ".join(f"{n} {line.metrics[n]:.4g}" for n in SHOWN if n in line.metrics),
-                "job": f"{line.job} {line.scheduler}" if line.state in ("running", "queued", "failed") else "",
-            }
-            for line in listed
-        ],
-        headers="keys",
-        disable_numparse=True,
-    )
+def summary(lines: list[Line]) -> str:
+    """How many stages are in which state, how far those that run are, and what went wrong."""
     counts: dict[str, int] = {}
     for line in lines:
         counts[line.state] = counts.get(line.state, 0) + 1
-    parts = [table] if listed else []
-    for line in lines:
-        if line.state in ("failed", "damaged", "diverged", "killed", "stopped") and (line.reason or line.last_lines):
-            message = [f"{line.stage} {line.key}{f' of {line.rows}' if line.rows else ''}: {line.state}, {line.reason}"]
-            parts.append("\n    ".join([*message, *line.last_lines, *([f"log: {line.log}"] if line.log else [])]))
-    left = [line.left_seconds for line in lines if line.left_seconds is not None]
-    summary = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing here"
-    if left:
-        summary += f"; running stages take {_duration(max(left))} more"
-    return "\n\n".join([*parts, summary])
+    text = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing here"
+    if left := [line.left_seconds for line in lines if line.left_seconds is not None]:
+        text += f"; running stages take {duration(max(left))} more"
+    running = [f"  {_name(line)}: {_how_far(line)}" for line in lines if line.state == "running"]
+    return "\n\n".join(["\n".join([text, *running]), *filter(None, map(_problem, lines))])
 
 
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
+def table(lines: list[Line]) -> str:
+    """A table of all lines."""
+    heads = ("stage", "rows", "state", "restarts", "progress", "left", "took", "last metrics", "job")
+    cells = [
+        (
+            line.stage,
+            line.rows or line.key,
+            line.state,
+            line.restarts or "",
+            _units(line),
+            _time(line.left_seconds),
+            _time(line.seconds or None),
+            ", ".join(f"{n} {line.metrics[n]:.4g}" for n in SHOWN if n in line.metrics),
+            f"{line.job} {line.scheduler}".strip() if line.state in ("running", "queued", "failed") else "",
+        )
+        for line in lines
+    ]
+    return terminal.table(cells, heads, spare=("restarts", "job", "last metrics"))
+
+
+def _name(line: Line) -> str:
+    return f"{line.stage} {line.key}{f' of {line.rows}' if line.rows else ''}"
+
+
+def _how_far(line: Line) -> str:
+    """The progress of a stage that runs, its rate, the time left and its last metrics."""
+    left = f"{_time(line.left_seconds)} left" if line.left_seconds is not None else ""
+    rate = f"{line.rate:.3g}/s" if line.rate else ""
+    metrics = (f"{n} {line.metrics[n]:.4g}" for n in SHOWN if n in line.metrics)
+    return ", ".join(filter(None, [_units(line), rate, left, *metrics])) or "it has just begun"
+
+
+def _units(line: Line) -> str:
+    return f"{line.done}/{line.total} {line.unit}s" if line.total else ""
+
+
+def _problem(line: Line) -> str:
+    """What went wrong with a stage, with the last lines of its log; nothing for any other stage."""
+    if line.state not in ("failed", "damaged", "diverged", "killed", "stopped") or not (line.reason or line.last_lines):
         return ""
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{seconds:.0f} s" if seconds < 120 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.1f} h"
+    message = [f"{_name(line)}: {line.state}, {line.reason}", *line.last_lines]
+    return "\n    ".join([*message, *([f"log: {line.log}"] if line.log else [])])
+
+
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else duration(seconds)

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import psutil
-from tqdm import tqdm
 
 from harness.execution import code_copy, gpus
+from harness.execution.bar import StagesBar
 from harness.execution.demand import Backlog, Options, ready
 from harness.execution.jobs import abandon
 from harness.experiments.scales import SCALES
@@ -34,6 +34,7 @@ from harness.system import surroundings
 from harness.system.environment import CHECKOUT
 from harness.system.errors import Mistake
 from harness.system.machine import MEMORY, threads
+from harness.system.progress import say
 from harness.system.signals import stop_on_signal
 
 MOST = 8  # processes by default
@@ -64,7 +65,7 @@ def execute(backlog: Backlog, waiting: list[Task], processes: int) -> None:
         print(f"{backlog.summary}, {processes} at a time with {each}", file=sys.stderr, flush=True)
     with stop_on_signal() as should_stop, contextlib.ExitStack() as stack:
         helpers = [stack.enter_context(_helper(store, share, slot)) for slot in range(processes)]
-        bar = stack.enter_context(tqdm(total=len(backlog.taken), unit="stage", disable=options.quiet))
+        bar = stack.enter_context(StagesBar(backlog, processes, options.quiet))
         while True:
             for helper in helpers:
                 busy = [h.task for h in helpers]
@@ -72,21 +73,21 @@ def execute(backlog: Backlog, waiting: list[Task], processes: int) -> None:
                 if helper.task is None and not should_stop() and (task := next(startable, None)) is not None:
                     waiting.remove(task)
                     helper.begin(task, demand.labels.get(task, ""), options)
+                    bar.begin(task)
             working = [h for h in helpers if h.task is not None]
             if not working:
                 break
             answered = connection.wait([h.answers for h in working], POLL_SECONDS)
             for helper in working:
                 if helper.answers in answered:
-                    _settle(helper, store)
-                    bar.update()
+                    bar.end(_settle(helper, store))
                 elif should_stop() or (helper.task is not None and demand.unwanted(helper.task)):
                     helper.stop()
             for slot, helper in enumerate(helpers):
                 if helper.task is None and helper.process.poll() is not None and not should_stop():
                     helpers[slot] = stack.enter_context(_helper(store, share, slot))
             waiting = backlog.refilled(waiting)
-            bar.total = len(backlog.taken)
+            bar.refresh()
     if should_stop():
         raise KeyboardInterrupt
 
@@ -120,15 +121,17 @@ class _Helper:
             self.told_at = time.monotonic()
 
 
-def _settle(helper: _Helper, store: Store) -> None:
+def _settle(helper: _Helper, store: Store) -> Task:
     """Ends the task of a process that has answered, or has been killed: the same command goes on from there."""
     task, helper.task = helper.task, None
-    if helper.answers.read(1) or task is None:
-        return
+    assert task is not None
+    if helper.answers.read(1):
+        return task
     helper.process.wait()
     run, reason = task.run_in(store), f"its process ended with code {helper.process.returncode}"
     if abandon(run, ("running",), "stopped", f"{reason}: the same command goes on"):
-        print(f"{run.stage} {run.key} stopped: {reason}: the same command goes on", file=sys.stderr, flush=True)
+        say(f"{run.stage} {run.key} stopped: {reason}: the same command goes on")
+    return task
 
 
 @contextlib.contextmanager

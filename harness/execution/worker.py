@@ -29,6 +29,7 @@ from harness.system.errors import Mistake, Trouble
 from harness.system.files import write_json
 from harness.system.machine import Machine
 from harness.system.processes import ALONE, Processes
+from harness.system.progress import say
 
 FULL_BYTES = 2**16  # free on a disk that is full
 
@@ -100,7 +101,7 @@ def _acquire(run: Run, place: Place) -> bool:
             return True
         except Timeout:
             if not announced:
-                print(f"{run.stage} {run.key}: another process runs it, waiting", file=sys.stderr, flush=True)
+                say(f"{run.stage} {run.key}: another process runs it, waiting")
             announced = True
     return False
 
@@ -137,21 +138,21 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
         return True
     except Damaged as error:  # the next command makes the damaged run again, and then this one
         error.run.reset("damaged", str(error))
-        _end(run, "stopped", str(error))
+        _end(work, "stopped", str(error))
     except (Mistake, Trouble) as error:
-        _end(run, "failed", str(error))
+        _end(work, "failed", str(error))
     except KeyboardInterrupt:
         run.end("stopped", "interrupted")
         raise
     except Exception as error:
         if (full := _full_disk(run, error)) is not None:
-            _end(run, "stopped", full)
+            _end(work, "stopped", full)
             return False
         # OutOfMemoryError is torch's, of a device: trouble, not a bug.
         if not isinstance(error, OSError | MemoryError) and type(error).__name__ != "OutOfMemoryError":
             traceback.print_exc()
             (run.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
-        _end(run, "failed", f"{type(error).__name__}: {error}")
+        _end(work, "failed", f"{type(error).__name__}: {error}")
     return False
 
 
@@ -192,7 +193,9 @@ def _data_content(task: Task, store: Store) -> str:
     return next((content for needed in task.inputs.values() if (content := _data_content(needed, store))), "")
 
 
-def _end(run: Run, outcome: str, reason: str) -> None:
+def _end(work: Work, outcome: str, reason: str) -> None:
     """Ends an attempt that did not do its work, and prints why."""
-    print(f"{run.stage} {run.key} {outcome}: {reason}", file=sys.stderr, flush=True)
+    run = work.run
+    of_rows = f" of {work.label}" if work.label else ""
+    say(f"{run.stage} {run.key}{of_rows} {outcome}: {reason}")
     run.end(outcome, reason)

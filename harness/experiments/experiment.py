@@ -47,21 +47,25 @@ def _pairs(text: str) -> list[list[str]]:
 
 @dataclass(frozen=True, config=STRICT)
 class Data:
-    """A data set by name, the side of its square images in pixels, and the largest number of images of each split.
-
-    `argument` is the text after the colon of `--data NAME:ARGUMENT`. `unreadable`: if files do not open or a class has
-    no images, refuse the data set, or skip those files and classes. Either way they are named and counted.
-    `background` is what transparent pixels show.
-    """
+    """A data set and its images."""
 
     name: str
+    """The name of the data set."""
     image_size: Annotated[int, Field(ge=16, le=16_384)]
+    """The side of its square images in pixels."""
     train_images: Positive
+    """The largest number of images of `train`."""
     val_images: Positive
+    """The largest number of images of `val`."""
     argument: str = ""
+    """The text after the colon of `--data NAME:ARGUMENT`."""
     crop: Literal["center", "resize_bicubic", "resize_bilinear", "resize_lanczos", "squash"] = "center"
+    """How an image becomes square and gets its size."""
     unreadable: Literal["refuse", "skip"] = "refuse"
+    """If files do not open or a class has no images: refuse the data set, or skip those files and classes. Either way
+    they are named and counted."""
     background: Literal["white", "gray", "black"] = "white"
+    """The colour that transparent pixels show."""
 
     @property
     def limits(self) -> dict[str, int]:
@@ -71,18 +75,28 @@ class Data:
 
 @dataclass(frozen=True, config=STRICT)
 class Training:
-    """Optimisation: AdamW, linear warm-up, cosine to `final_ratio` of the peak, clipped gradients, EMA of weights."""
+    """Optimisation: AdamW, linear warm-up, cosine, clipped gradients, EMA of weights."""
 
     steps: Steps
+    """Optimisation steps."""
     batch_images: Positive
+    """Images of a batch."""
     learning_rate: Weight
+    """The peak of the learning rate."""
     warmup_steps: Annotated[int, Field(ge=0)]
+    """The steps over which the learning rate rises linearly."""
     final_ratio: Share = 0.0
+    """The learning rate at the end of the cosine, as a share of the peak."""
     beta1: Decay = 0.9
+    """AdamW's decay of the mean of the gradients."""
     beta2: Decay = 0.95
+    """AdamW's decay of the mean of their squares."""
     weight_decay: Weight = 1e-4
+    """AdamW's weight decay."""
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Gradients of a larger norm are scaled down to it."""
     ema_decay: Decay = 0.9999
+    """The decay of the moving average of the weights."""
 
     def __post_init__(self) -> None:
         if self.warmup_steps >= self.steps:
@@ -91,11 +105,14 @@ class Training:
 
 @dataclass(frozen=True, config=STRICT)
 class Finetuning:
-    """Decoder fine-tuning: encoder and latents are frozen, nothing is masked, for `share` of the tokenizer's steps."""
+    """Decoder fine-tuning: encoder and latents are frozen, nothing is masked."""
 
     on: bool = True
+    """The decoder is fine-tuned."""
     share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """The share of the tokenizer's steps that it takes."""
     learning_rate: Weight = 1e-4
+    """The peak of the learning rate."""
 
     @property
     def active(self) -> bool:
@@ -104,15 +121,16 @@ class Finetuning:
 
 @dataclass(frozen=True, config=STRICT)
 class Repa:
-    """Alignment of the hidden tokens after block `depth` of a generator with the teacher (REPA, Yu et al. 2025).
-
-    `hidden` is the width of the head that projects them to the teacher's patch tokens.
-    """
+    """Alignment of the hidden tokens of a generator with the teacher (REPA, Yu et al. 2025)."""
 
     on: bool = False
+    """The generator is aligned."""
     weight: Weight = 0.5
+    """Weight of the term."""
     depth: Positive = 8
+    """The block of the generator after which its hidden tokens are aligned."""
     hidden: Positive = 2048
+    """The width of the head that projects them to the teacher's patch tokens."""
 
     @property
     def active(self) -> bool:
@@ -121,24 +139,26 @@ class Repa:
 
 @dataclass(frozen=True, config=STRICT)
 class Generator:
-    """The generator of latents: its name in `models.generators`, its size, its training.
-
-    `label_dropout` is the probability that the class of an image is hidden, which guidance needs. `qk_norm`: queries
-    and keys are normalised, in generators that support it. `logit_normal`: times are drawn from the logistic of
-    N(0, 1), else uniformly. `direction_weight` is the weight of 1 - cos(v, target), added to the squared error.
-    `path` from data to noise: None is the linear one. `target` is what the network predicts: None is the velocity.
-    """
+    """The generator of latents: its kind, its size, its training."""
 
     size: Transformer
     training: Training
     on: bool = True
+    """A generator is trained."""
     name: str = "sit"
+    """The name of the generator in `models.generators`."""
     label_dropout: Share = 0.1
+    """The probability that the class of an image is hidden, which guidance needs."""
     qk_norm: bool = False
+    """Queries and keys are normalised, in generators that support it."""
     logit_normal: bool = False
+    """Times are drawn from the logistic of N(0, 1), else uniformly."""
     direction_weight: Weight | None = None
+    """The weight of 1 - cos(v, target), added to the squared error."""
     path: Literal["gvp", "vp"] | None = None
+    """The path from data to noise: None is the linear one."""
     target: Literal["noise", "score"] | None = None
+    """What the network predicts: None is the velocity."""
     repa: Repa = Repa()
 
     @property
@@ -164,17 +184,20 @@ UNGUIDED = Guide(1.0)
 class Guidance:
     """Classifier-free guidance for t in an interval, where t = 0 is the data and t = 1 the noise.
 
-    `intervals` are written LOW:HIGH,LOW:HIGH. One scale with one interval is used directly. With several, a search
-    takes the pair with the lowest gFD over `search_images` samples. Scale 1 is no guidance. With `earlier`, a generator
-    is guided away from its own weights after this share of its training (autoguidance: Karras et al. 2024), and not
-    from itself without a class.
+    One scale with one interval is used directly. With several, a search takes the pair with the lowest gFD.
     """
 
     on: bool = True
+    """Samples are also drawn with guidance."""
     scales: Scales = (2.3,)
+    """The scale, or several separated by commas; 1 is no guidance."""
     intervals: Intervals = ((0.0, 0.7),)
+    """The interval, or several, written LOW:HIGH,LOW:HIGH."""
     search_images: Several = 10_000
+    """Samples of every pair of a search."""
     earlier: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """A generator is guided away from its own weights after this share of its training (autoguidance: Karras et al.
+    2024), and not from itself without a class."""
 
     def __post_init__(self) -> None:
         for low, high in self.intervals:
@@ -199,25 +222,28 @@ class Guidance:
 
 @dataclass(frozen=True, config=STRICT)
 class Sampling:
-    """The number of generated images, their classes, and the sampler.
-
-    `curve_images` is the number of images for each point of gFD over the generator's training. `labels`: classes in
-    equal shares, or drawn for every image; papers rarely say which, and at 50,000 images it changes gFID by 0.1.
-    `diffusion` is the coefficient of a stochastic sampler: None is sigma, as papers print it; the released code of SiT,
-    REPA and SoftVQ-VAE has `twice_sigma`. `last_step` is the length of the last step, which then follows the drift
-    without noise, as in released code (0.04); None: equal steps, and the last follows the ODE. `dopri5` chooses its
-    steps by their errors, and takes at most `steps`. `time_shift` s maps the sampler's times t, which have equal steps,
-    to s t / (1 + (s - 1) t); s above 1 moves them towards the noise.
-    """
+    """The number of generated images, their classes, and the sampler."""
 
     images: Annotated[Several, Field(le=1_000_000)]  # the guidance search takes later images of each class
+    """Generated images of a set."""
     curve_images: Several
+    """The number of images for each point of gFD over the generator's training."""
     sampler: Literal["euler", "heun", "euler_maruyama", "sde_heun", "dopri5"] = "euler_maruyama"
+    """The sampler. `dopri5` chooses its steps by their errors, and takes at most `steps`."""
     steps: Steps = 250
+    """Steps of the sampler."""
     diffusion: Literal["twice_sigma", "constant", "decreasing", "increasing_decreasing"] | None = None
+    """The coefficient of a stochastic sampler: None is sigma, as papers print it; the released code of SiT, REPA and
+    SoftVQ-VAE has `twice_sigma`."""
     last_step: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The length of the last step, which then follows the drift without noise, as in released code (0.04); None: equal
+    steps, and the last follows the ODE."""
     labels: Literal["balanced", "random"] = "balanced"
+    """Classes in equal shares, or drawn for every image; papers rarely say which, and at 50,000 images it changes gFID
+    by 0.1."""
     time_shift: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """s maps the sampler's times t, which have equal steps, to s t / (1 + (s - 1) t); s above 1 moves them towards the
+    noise."""
 
     def __post_init__(self) -> None:
         if self.last_step is not None and self.steps < 2:
@@ -233,21 +259,23 @@ class Sampling:
 
 @dataclass(frozen=True, config=STRICT)
 class Evaluation:
-    """How results are measured. No field of it enters the key of a training stage.
-
-    `latents`: encode to the posterior's mode or to a sample. `measure`: the network that measures, from
-    `harness.networks.measures`; None is Lite2, and the name of Lite2 becomes None. `metrics_px`: the side to which
-    images are resized for Lite2; other networks have a fixed side and ignore it. `transfer`: another data set,
-    NAME:ARGUMENT, on whose val images the finished tokenizer is measured too.
-    """
+    """How results are measured. No field of it enters the key of a training stage."""
 
     latents: Literal["mode", "sample"] = "mode"
+    """Encode to the posterior's mode or to a sample."""
     measure: Annotated[str | None, BeforeValidator(lambda name: None if name == DEFAULT_NETWORK else name)] = None
+    """The network that measures, from `harness.networks.measures`; None is Lite2, and the name of Lite2 becomes
+    None."""
     metrics_px: Positive = 128
+    """The side to which images are resized for Lite2; other networks have a fixed side and ignore it."""
     kid_subset_images: Several = 100
+    """Images of a subset of KID."""
     kid_subsets: Positive = 100
+    """Subsets of KID."""
     probe_images: Several = 8192
+    """Training images of the probes."""
     transfer: str | None = None
+    """Another data set, NAME:ARGUMENT, on whose `val` images the finished tokenizer is measured too."""
 
     def __post_init__(self) -> None:
         if self.measure is not None and self.measure not in (names := plugins.names("harness.networks.measures")):
@@ -276,6 +304,7 @@ class Experiment:
 
     data: Data
     teacher: str
+    """The name of the teacher."""
     tokenizer: Tokenizer
     training: Training
     finetuning: Finetuning
@@ -284,9 +313,13 @@ class Experiment:
     guidance: Guidance
     sampling: Sampling
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    generator_seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None  # None: `seed`
-    sampling_seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None  # None: that of the generator
-    scale: str = ""  # the name of its base scale; no stage depends on it
+    """The seed of the tokenizer."""
+    generator_seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """The seed of the generator; None: `seed`."""
+    sampling_seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """The seed of the samples; None: that of the generator."""
+    scale: str = ""
+    """The name of its base scale; no stage depends on it."""
 
     def __post_init__(self) -> None:
         self.latents  # noqa: B018  (raises for a tokenizer that cannot be)

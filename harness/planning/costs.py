@@ -6,25 +6,24 @@ from __future__ import annotations
 
 import functools
 import math
-import shutil
-import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
-from tabulate import tabulate
+import psutil
 
 from harness.planning.cluster import Cluster, Resources
+from harness.planning.durations import Durations
 from harness.planning.gpus import Pace
 from harness.planning.stage import Size
-from harness.planning.task import Task
+from harness.planning.task import Task, size_of
 from harness.store.runs import FINAL, Store
+from harness.system import terminal
 from harness.system.errors import Mistake
+from harness.system.progress import duration
 
 GIB = 2**30
 UNITS = {"EFLOPs": 1e18, "PFLOPs": 1e15, "TFLOPs": 1e12}
-Known = dict[tuple[str, str], float]  # seconds per unit, by stage and scale
 NAMED = 3  # stages in the message that refuses a plan
 
 
@@ -67,26 +66,46 @@ class Kind:
         return pace.hours(max(size.flops for size in self.sizes), self.stage) / max(1, self.gpus)
 
 
-def size_of(t: Task) -> Size:
-    """The work and the disk usage of a task."""
-    size: Size = t.module.size(t.experiment)
-    return size
-
-
-def plan_table(planned: list[Task], labels: dict[Task, str], store: Store, cluster: Cluster, pace: Pace) -> str:
-    """A plan as text: every task, the missing tasks by stage, the resources of their jobs, and the totals."""
-    missing = [t for t in planned if t.run_in(store).state not in FINAL]
-    kinds = _kinds(missing, cluster)
+def plan_text(
+    planned: list[Task],
+    labels: dict[Task, str],
+    store: Store,
+    cluster: Cluster,
+    pace: Pace,
+    times: int = 1,
+    details: bool = False,
+) -> str:
+    """A plan as text: what it takes `times` times; with `details` every task, and the resources of the jobs too."""
+    kinds = _kinds([t for t in planned if t.run_in(store).state not in FINAL], cluster)
+    durations = Durations(store)
     unit = _unit(sum(kind.flops for kind in kinds) or sum(size_of(t).flops for t in planned))
-    known = _seconds_per_unit(store)
-    parts = [_tasks_table(planned, labels, store, known, unit, pace)]
-    if not missing:
-        return f"{parts[0]}\n\nAll {len(planned)} stages are done."
-    parts += [f"Missing, by stage, on one {pace}:\n\n{_kinds_table(kinds, unit, pace)}"]
-    parts += [f"Resources of a job with --executor slurm:\n\n{_resources_table(kinds)}"]
-    if warnings := list(_warnings(kinds, pace)):
-        parts.append("\n".join(warnings))
-    return "\n\n".join([*parts, _total(len(planned), kinds, store, known, unit, pace)])
+    parts = [_tasks_table(planned, labels, store, durations, unit, pace)] if details else []
+    if not kinds:
+        return "\n\n".join([*parts, f"All {len(planned)} stages are done."])
+    if details:
+        parts += [f"Missing, by stage, on one {pace}:\n\n{_kinds_table(kinds, unit, pace)}"]
+        parts += [f"Resources of a job with --executor slurm:\n\n{_resources_table(kinds)}"]
+    parts.append(
+        f"{_heading(len(planned), kinds, times, details)}\n{_totals(kinds, store, durations, unit, pace, times)}"
+    )
+    missing = [t for kind in kinds for t in kind.tasks]
+    warnings = [*_slow_jobs(kinds, pace), *filter(None, [disk_trouble(missing, store, times)])]
+    return "\n\n".join([*parts, *(["\n".join(f"warning: {text}" for text in warnings)] if warnings else [])])
+
+
+def require_disk(waiting: Iterable[Task], store: Store, agreed: bool, times: int = 1) -> None:
+    """Raises `Mistake` if `times` times these tasks leave more than is free, unless the user has agreed to that."""
+    trouble = disk_trouble(waiting, store, times)
+    if trouble and not agreed:
+        raise Mistake(f"{trouble}: --runs names a folder on another disk, --yes goes on until this one is full")
+
+
+def disk_trouble(missing: Iterable[Task], store: Store, times: int = 1) -> str:
+    """What to say if `times` times these tasks leave more on the disk of the store than is free; else nothing."""
+    needed, free = times * sum(size_of(t).bytes for t in missing), _free_bytes(store)
+    if needed <= free:
+        return ""
+    return f"the missing stages leave {needed / GIB:,.0f} GiB, and {free / GIB:,.0f} GiB are free at {store.root}"
 
 
 class Price(NamedTuple):
@@ -122,14 +141,14 @@ def _gpu_hours(kinds: list[Kind], pace: Pace) -> float:
     return sum(pace.hours(kind.flops, kind.stage) for kind in kinds)
 
 
-def _warnings(kinds: list[Kind], pace: Pace) -> Iterator[str]:
+def _slow_jobs(kinds: list[Kind], pace: Pace) -> Iterator[str]:
     """A line for every stage whose jobs would reach their last time limit before they finish."""
     for kind in kinds:
         if kind.hours(pace) > kind.limit_hours:
             on = "its GPUs" if kind.gpus else "one GPU, although it gets none,"
             yield (
-                f"warning: a job of {kind.stage} takes about {_digits(kind.hours(pace))} hours on {on} and may take "
-                f"at most {kind.limit_hours:g}"
+                f"a job of {kind.stage} takes about {_digits(kind.hours(pace))} hours on {on} and may take at most "
+                f"{kind.limit_hours:g}"
             )
 
 
@@ -144,20 +163,16 @@ def _kinds(tasks: Iterable[Task], cluster: Cluster) -> list[Kind]:
 
 
 def _tasks_table(
-    planned: list[Task], labels: dict[Task, str], store: Store, known: Known, unit: str, pace: Pace
+    planned: list[Task], labels: dict[Task, str], store: Store, durations: Durations, unit: str, pace: Pace
 ) -> str:
     rows = []
     for t in planned:
-        size, state = size_of(t), t.run_in(store).state
-        time = "cached" if state in FINAL else _time(known.get((t.stage, t.experiment.scale)), size)
+        size, state, seconds = size_of(t), t.run_in(store).state, durations.seconds(t)
+        time = "cached" if state in FINAL else "unknown" if seconds is None else f"{seconds:.0f} s"
         cost = _digits(size.flops / UNITS[unit]), _digits(pace.hours(size.flops, t.stage))
         rows.append((t.stage, labels[t], t.key, state, time, f"{size.bytes / 2**20:.1f}", *cost))
     headers = ("stage", "rows", "key", "state", "time", "MiB", unit, "GPU-hours")
-    return tabulate(rows, headers=headers, disable_numparse=True)
-
-
-def _time(seconds_per_unit: float | None, size: Size) -> str:
-    return "unknown" if seconds_per_unit is None else f"{seconds_per_unit * size.units:.0f} s"
+    return terminal.table(rows, headers, spare=("key", unit, "MiB"))
 
 
 def _kinds_table(kinds: list[Kind], unit: str, pace: Pace) -> str:
@@ -175,7 +190,7 @@ def _kinds_table(kinds: list[Kind], unit: str, pace: Pace) -> str:
         for kind in kinds
     ]
     headers = ("jobs", "stage", unit, "GPU-hours", "hours a job", "samples", "GiB", "after")
-    return tabulate(rows, headers=headers, disable_numparse=True)
+    return terminal.table(rows, headers, spare=("after", "samples", unit))
 
 
 def _resources_table(kinds: list[Kind]) -> str:
@@ -207,22 +222,37 @@ def _resources_table(kinds: list[Kind]) -> str:
         "partition",
         "stages",
     )
-    return tabulate(rows, headers=headers, disable_numparse=True)
+    return terminal.table(rows, headers, spare=("requeued", "accumulate", "partition"))
 
 
-def _total(stages: int, kinds: list[Kind], store: Store, known: Known, unit: str, pace: Pace) -> str:
-    sizes = [(kind, size) for kind in kinds for size in kind.sizes]
-    paces = [known.get((kind.stage, kind.tasks[0].experiment.scale)) for kind, _ in sizes]
-    seconds = sum((expected or 0) * size.units for expected, (_, size) in zip(paces, sizes, strict=True))
-    time = f"{seconds / 60:.0f} min by earlier runs at this scale" if seconds else "time unknown without earlier runs"
-    time += f", {paces.count(None)} stages unknown" if None in paces and seconds else ""
-    flops = sum(size.flops for _, size in sizes)
-    cost = f"{_digits(flops / UNITS[unit])} {unit}, {_digits(_gpu_hours(kinds, pace))} GPU-hours on one {pace}"
-    disk, free = sum(size.bytes for _, size in sizes), shutil.disk_usage(_existing(store.root)).free
-    return (
-        f"{len(sizes)} of {stages} stages to run; {cost}; {sum(size.samples for _, size in sizes):,} samples; {time}; "
-        f"{disk / GIB:.2f} GiB of {free / GIB:.0f} GiB free"
-    )
+def _heading(stages: int, kinds: list[Kind], times: int, details: bool) -> str:
+    missing = sum(len(kind.tasks) for kind in kinds)
+    often = f", {times} times" if times > 1 else ""
+    return f"{missing} of {stages} stages to run{often}{'' if details else ' (--details names them)'}:"
+
+
+def _totals(kinds: list[Kind], store: Store, durations: Durations, unit: str, pace: Pace, times: int) -> str:
+    """What all missing stages take, `times` times."""
+    sizes = [size for kind in kinds for size in kind.sizes]
+    flops, hours = times * sum(size.flops for size in sizes), times * _gpu_hours(kinds, pace)
+    known = [durations.seconds(t) for kind in kinds for t in kind.tasks]
+    seconds, unknown = times * sum(s for s in known if s is not None), known.count(None)
+    time = f"{duration(seconds)} by earlier runs, one stage at a time" if seconds else "unknown without earlier runs"
+    time += f"; {times * unknown:,} stages unknown" if unknown and seconds else ""
+    disk = times * sum(size.bytes for size in sizes) / GIB
+    about = {
+        "compute": f"{_digits(flops / UNITS[unit])} {unit}, {_digits(hours)} GPU-hours on one {pace}",
+        "time": time,
+        "samples": f"{times * sum(size.samples for size in sizes):,}",
+        "disk": f"{disk:.2f} GiB of {_free_bytes(store) / GIB:.0f} GiB free",
+    }
+    return terminal.entries(about)
+
+
+def _free_bytes(store: Store) -> int:
+    """The free bytes of the disk on which the store is or will be."""
+    path = store.root.absolute()
+    return psutil.disk_usage(str(next(p for p in (path, *path.parents) if p.exists()))).free
 
 
 def _unit(flops: float) -> str:
@@ -237,20 +267,3 @@ def _digits(value: float) -> str:
     if value < 0.001:
         return "< 0.001"
     return f"{value:,.{min(3, max(0, 2 - math.floor(math.log10(value))))}f}"
-
-
-def _seconds_per_unit(store: Store) -> Known:
-    """The median seconds per unit of the finished runs of each stage and scale."""
-    seen: dict[tuple[str, str], list[float]] = {}
-    for run in store.runs():
-        if run.state == "done":
-            scale = run.status()["attempts"][-1]["environment"]["scale"]
-            seen.setdefault((run.stage, scale), []).append(run.seconds / run.fact("units"))
-    return {known: statistics.median(paces) for known, paces in seen.items()}
-
-
-def _existing(path: Path) -> Path:
-    path = path.absolute()
-    while not path.exists():
-        path = path.parent
-    return path

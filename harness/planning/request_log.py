@@ -68,6 +68,7 @@ class RememberedRequest:
 
     path: Path
     study: str
+    scale: str
     command: str
     at: float
     plan: Plan | None
@@ -103,11 +104,12 @@ def remembered_request(request: Request, store: Store) -> RememberedRequest | No
 def _read(path: Path) -> RememberedRequest:
     try:
         content = read_json(path)
-        study, command, at = content["study"], content["command"], float(content["at"])
+        study, scale = content["study"], content["scale"]
+        command, at = content["command"], float(content["at"])
         plan = plan_of(request_from_json(content))
         plan.require_data()
     except Mistake as mistake:
-        return RememberedRequest(path, study, command, at, None, str(mistake))
+        return RememberedRequest(path, study, scale, command, at, None, str(mistake))
     except (ValueError, KeyError, TypeError):
-        return RememberedRequest(path, "", "", path.stat().st_mtime, None, f"{path} is damaged")
-    return RememberedRequest(path, study, command, at, plan)
+        return RememberedRequest(path, "", "", "", path.stat().st_mtime, None, f"{path} is damaged")
+    return RememberedRequest(path, study, scale, command, at, plan)

@@ -126,8 +126,8 @@ class Work:
         return (self.run_of_first or self.run).folder
 
     def progress(self, total: int, unit: str, done: int = 0) -> Progress:
-        """A bar on standard error with rate and time left, and the file that `harness.status` reads."""
-        return Progress(self.run.folder, total, unit, done, self.label, self.quiet or not self.processes.first)
+        """The file that the bar of the command and `harness.status` read."""
+        return Progress(self.run.folder, total, unit, done)
 
     def damaged(self, names: Iterable[str]) -> dict[str, list[str]]:
         """The fact `damaged`: the images that any process could not read during the work."""

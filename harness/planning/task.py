@@ -12,6 +12,7 @@ from harness.experiments.fields import with_fields
 from harness.experiments.keys import canonical, key_of
 from harness.experiments.requests import stages_of_row
 from harness.experiments.scales import scale
+from harness.planning.stage import Size
 from harness.store.runs import Run, Store
 from harness.system import plugins
 
@@ -34,6 +35,13 @@ class Task:
     def run_in(self, store: Store) -> Run:
         """The run folder of this task."""
         return store.run(self.stage, self.key)
+
+
+@functools.cache  # a bar wants it of all tasks several times a minute
+def size_of(task: Task) -> Size:
+    """The work and the disk usage of a task."""
+    size: Size = task.module.size(task.experiment)
+    return size
 
 
 @functools.cache  # stages share inputs, and rows share stages

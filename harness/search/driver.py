@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -23,11 +24,9 @@ from harness.planning import request_log
 from harness.planning.task import Task, task, tasks
 from harness.search.samplers import Search
 from harness.search.storage import lock_of
-from harness.search.trial_lines import TrialLines
-from harness.search.trials import Trials, can_retry, state_of
+from harness.search.trials import Trials, state_of
 from harness.store.runs import Run, Store
 from harness.system.errors import Mistake
-from harness.system.progress import progress_of
 
 if TYPE_CHECKING:
     import optuna
@@ -45,9 +44,7 @@ class Trial:
     tasks: list[Task]
     targets: list[list[Task]]
     reported: int
-    cached: bool
     shared: bool | None = None  # whether another study wants its training too; None until that is checked
-    began: float = field(default_factory=time.monotonic)
 
     @property
     def training(self) -> Task:
@@ -66,10 +63,10 @@ class Driver:
         store: Store,
         at_once: int | None,
         retry_failed: bool,
-        lines: TrialLines,
+        say: Callable[[str], None],
     ):
         self.search, self.study, self.store = search, study, store
-        self.at_once, self.retry_failed, self.lines = at_once, retry_failed, lines
+        self.at_once, self.retry_failed, self.say = at_once, retry_failed, say
         self.labels: dict[Task, str] = {}
         self.trials = Trials(study, request, search)
         self._request = dataclasses.replace(request, points=())
@@ -78,8 +75,7 @@ class Driver:
         self._missing: dict[Task, None] = {}
         self._live: dict[Task, None] = {}
         self._reset: set[Task] = set()
-        self._checked = 0.0
-        self._durations: list[float] = []
+        self._checked, self._left = 0.0, 0
         self._broken: Exception | None = None
 
     @classmethod
@@ -91,10 +87,10 @@ class Driver:
         store: Store,
         at_once: int | None,
         retry_failed: bool,
-        lines: TrialLines,
+        say: Callable[[str], None],
     ) -> Driver:
         """The driver of a study: it takes up the trials where they are, and enqueues the rest."""
-        driver = cls(request, search, study, store, at_once, retry_failed, lines)
+        driver = cls(request, search, study, store, at_once, retry_failed, say)
         for frozen in driver.trials.ended():
             driver._restore(frozen)
         for trial, reported in driver.trials.running():
@@ -114,7 +110,7 @@ class Driver:
             raise self._broken
         while self.settle() or self._ask():
             pass
-        self._live = self._tasks()
+        self._live, self._left = self._tasks(), self.trials.left()
         return list(self._live)
 
     def unwanted(self, task: Task) -> bool:
@@ -132,6 +128,21 @@ class Driver:
                 self._broken = error
         return self._broken is not None or task not in self._live
 
+    def ahead(self) -> list[Task]:
+        """The tasks of the trials to come, as if each of them were in the middle of the space.
+
+        Executors ask in the middle of a training: the number of trials is that of the last call of `wanted`.
+        """
+        return self._left * [t for t in self._of_one if t not in self.labels]
+
+    @functools.cached_property
+    def _of_one(self) -> list[Task]:
+        try:
+            experiments = self._request.experiments_of(self._request.middle())
+        except Mistake:  # values that do not go together
+            return []
+        return tasks(experiments, self._request.stages(experiments[0]))
+
     def settle(self) -> bool:
         """Records the outcomes of the trials that have ended; whether there were any."""
         ended = [number for number, trial in list(self._running.items()) if self._record(trial)]
@@ -142,20 +153,17 @@ class Driver:
         bad = [f"trial {t.number}: {state_of(t)}, {t.user_attrs.get('reason', '')}" for t in self.trials.bad()]
         running = [f"trial {n}, {t.name}: not finished, the same command goes on" for n, t in self._running.items()]
         missing = [t for t in self._missing if t.run_in(self.store).state != "done"]
-        hint = ["--retry failed runs failed trials again"] if any(map(can_retry, self.trials.bad())) else []
-        return [*bad, *running, *(f"{t.stage} {t.key} of {self.labels[t]}: not made again" for t in missing), *hint]
+        return [*bad, *running, *(f"{t.stage} {t.key} of {self.labels[t]}: not made again" for t in missing)]
 
     def _tasks(self) -> dict[Task, None]:
         """The tasks of all running trials and the tasks to be made again, inputs before their readers."""
         return self._missing | dict.fromkeys(t for trial in self._running.values() for t in trial.tasks)
 
     def _check_curves(self) -> None:
-        """Gives up bad trials, and shows how far the others are."""
+        """Gives up bad trials."""
         for trial in list(self._running.values()) if self.search.pruner != "none" else ():
             self._watch(trial)
         self._live = self._tasks()
-        if self.lines.live:
-            self.lines.show({n: f"{t.name}: {_stage_of(t, self.store)}" for n, t in self._running.items()})
 
     def _ask(self) -> bool:
         """Starts another trial if there is room and one is left; whether it did."""
@@ -180,8 +188,7 @@ class Driver:
             if self.retry_failed and t not in self._reset and t.run_in(self.store).state == "failed":
                 t.run_in(self.store).reset("waiting")
             self._reset.add(t)
-        cached = all(t.run_in(self.store).state == "done" for t in planned)
-        self._running[trial.number] = Trial(trial, name, planned, targets, reported, cached)
+        self._running[trial.number] = Trial(trial, name, planned, targets, reported)
 
     def _plan(self, point: Point) -> tuple[list[Task], list[list[Task]]]:
         """The tasks of a point, and those that hold its values, by objective and seed. Raises `Mistake`."""
@@ -221,8 +228,6 @@ class Driver:
         if self.search.pruner != "none":
             self._watch(trial)  # later trials are compared with its whole curve
         self.study.tell(trial.optuna, means)
-        if not trial.cached:
-            self._durations.append(time.monotonic() - trial.began)
         del self._running[trial.optuna.number]
         shown = ", ".join(f"{o.title} {mean:.6g}" for o, mean in zip(self._request.objectives, means, strict=True))
         self._say(trial.optuna, trial.name, f"{shown}; {self._so_far()}")
@@ -264,7 +269,7 @@ class Driver:
             return
 
     def _so_far(self) -> str:
-        """The best trial, the number of trials that are done, and the time that the others take."""
+        """The best trial, and the numbers of trials that are done and left."""
         done = [t for t in self.trials.ended() if state_of(t) == "done"]
         left = self.trials.left() + len(self._running)
         if len(self._request.objectives) > 1:
@@ -273,18 +278,10 @@ class Driver:
             best = self.study.best_trial
             name = self._request.row_of(self._request.point(best.params)).name
             text = f"best so far {name} with {best.value:.6g}, of {len(done)}"
-        if left:
-            text += f"; {left} left"
-        if left and self._durations:
-            each, at_once = (
-                sum(self._durations) / len(self._durations),
-                self.at_once or max(1, len(self._running)),
-            )
-            text += f", at most {left * each / at_once / 60:.0f} min"
-        return text
+        return f"{text}; {left} left" if left else text
 
     def _say(self, trial: optuna.Trial, name: str, text: str) -> None:
-        self.lines.say(f"trial {trial.number}, {name}: {text}")
+        self.say(f"trial {trial.number}, {name}: {text}")
 
 
 def value_of(run: Run, objective: Objective, experiment: Experiment) -> float | None:
@@ -292,16 +289,6 @@ def value_of(run: Run, objective: Objective, experiment: Experiment) -> float | 
     split = objective.split(experiment)
     values = [r.value for r in run.records() if r.metric == objective.metric and r.split == split]
     return values[-1] if values and math.isfinite(values[-1]) else None
-
-
-def _stage_of(trial: Trial, store: Store) -> str:
-    """The stage that a trial is in, and its progress."""
-    for t in trial.tasks:
-        run = t.run_in(store)
-        if run.state == "running":
-            progress = progress_of(run.folder)
-            return t.stage + (f" {progress['done']}/{progress['total']} {progress['unit']}s" if progress else "")
-    return "waits"
 
 
 @contextlib.contextmanager

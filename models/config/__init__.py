@@ -30,20 +30,19 @@ from models.config.terms import HOG_NUMBERS, Adversarial, Alignment, Auxiliary, 
 
 @dataclass(frozen=True, config=STRICT)
 class Tokenizer:
-    """A tokenizer: encoder, bottleneck, decoder, and the parts that shape its training.
-
-    `name` is its file in `models.tokenizers`; None is `vit_1d`, a ViT encoder over [x; z] and a ViT decoder. `tokens`
-    is L, `channels` is Z, `patch_size` is P in pixels; a tokenizer whose latents lie on a grid has L x Z numbers too.
-    `rotary`: every attention also rotates image tokens by row and column. `dinov2_encoder`: the encoder starts from the
-    weights of the DINOv2 of its size.
-    """
+    """A tokenizer: encoder, bottleneck, decoder, and the parts that shape its training."""
 
     patch_size: Positive
+    """P, the side of a patch in pixels."""
     tokens: Positive
+    """L, the number of latent tokens. A tokenizer whose latents lie on a grid has L x Z numbers too."""
     channels: Positive
+    """Z, the numbers of a latent token."""
     encoder: Transformer
     decoder: Transformer
     name: str | None = None
+    """The file of the tokenizer in `models.tokenizers`; None is `vit_1d`, a ViT encoder over [x; z] and a ViT
+    decoder."""
     outside: Outside = Outside()
     convolution: Convolution = Convolution()
     gaussian: Gaussian = Gaussian()
@@ -62,7 +61,9 @@ class Tokenizer:
     perceptual: Perceptual = Perceptual()
     adversarial: Adversarial = Adversarial()
     rotary: bool = False
+    """Every attention also rotates image tokens by row and column."""
     dinov2_encoder: bool = False
+    """The encoder starts from the weights of the DINOv2 of its size."""
 
     def __post_init__(self) -> None:
         for size in (self.encoder, self.decoder) if self.rotary else ():

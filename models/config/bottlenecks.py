@@ -13,20 +13,21 @@ from models.config.sizes import STRICT, Above, Positive, Share, Weight
 
 @dataclass(frozen=True, config=STRICT)
 class Gaussian:
-    """Gaussian bottleneck with a KL term (Kingma & Welling 2014); off: the bottleneck is deterministic.
+    """Gaussian bottleneck with a KL term (Kingma & Welling 2014).
 
-    `kl_weight` multiplies the KL divergence to N(0, I) in nats, summed over the L x Z dimensions, mean over the batch.
-    The reconstruction error, which has weight 1, is a mean over pixels (MacTok Eq. 7).
-
-    Two remedies for collapse: the KL of a dimension, as a mean over the batch, costs nothing below `free_nats` (free
-    bits, Kingma et al. 2016); no dimension can have less KL than `committed_nats`, as its variance is bounded (the
-    committed rate of delta-VAE, Razavi et al. 2019, for an independent prior).
+    The last two fields are remedies for collapse: free bits (Kingma et al. 2016), and the committed rate of delta-VAE
+    (Razavi et al. 2019), for an independent prior.
     """
 
     on: bool = False
+    """The bottleneck is Gaussian; without it and without codes it is deterministic."""
     kl_weight: Weight = 1e-6
+    """It multiplies the KL divergence to N(0, I) in nats, summed over the L x Z dimensions, mean over the batch. The
+    reconstruction error, which has weight 1, is a mean over pixels (MacTok Eq. 7)."""
     free_nats: Above | None = None
+    """The KL of a dimension, as a mean over the batch, costs nothing below this."""
     committed_nats: Annotated[float, Field(gt=0, le=10)] | None = None
+    """No dimension can have less KL than this, as its variance is bounded."""
 
     @property
     def active(self) -> bool:
@@ -47,15 +48,14 @@ class Gaussian:
 
 @dataclass(frozen=True, config=STRICT)
 class Annealing:
-    """The KL weight rises from 0, a remedy for collapse.
-
-    Over `steps` (linear: Bowman et al. 2016), or, if `cyclical`, four times: in the first half of every cycle of half
-    as many steps (Fu et al. 2019). Later it is whole.
-    """
+    """The KL weight rises from 0, a remedy for collapse."""
 
     on: bool = False
+    """The KL weight rises, and is whole later."""
     cyclical: bool = False
+    """It rises four times: in the first half of every cycle of half of `steps` (Fu et al. 2019)."""
     steps: Positive = 10_000
+    """The steps over which it rises linearly (Bowman et al. 2016)."""
 
     @property
     def active(self) -> bool:
@@ -75,13 +75,15 @@ class Annealing:
 class Lagging:
     """The encoder learns more often than the decoder at first (He et al. 2019), a remedy for collapse.
 
-    For `steps` steps the decoder learns only in every `every`-th. The authors stop by the mutual information; the
-    length is fixed here, so that rows have equal budgets.
+    The authors stop by the mutual information; the length is fixed here, so that rows have equal budgets.
     """
 
     on: bool = False
+    """The decoder learns less often at first."""
     steps: Positive = 10_000
+    """For so many steps."""
     every: Positive = 5
+    """The decoder learns only in every step of this number."""
 
     @property
     def active(self) -> bool:
@@ -94,19 +96,20 @@ class Lagging:
 
 @dataclass(frozen=True, config=STRICT)
 class SoftCodes:
-    """Latents that are means of learned codes (SoftVQ-VAE: Chen et al. 2025).
-
-    The tokens are split by position over `codebooks` codebooks of `codes` codes. `temperature` divides the cosines of a
-    latent and the codes before the softmax; `entropy_temperature` does so in the entropy term, which is weighted by
-    `entropy_weight`.
-    """
+    """Latents that are means of learned codes (SoftVQ-VAE: Chen et al. 2025)."""
 
     on: bool = False
+    """The bottleneck has soft codes."""
     codebooks: Positive = 4
+    """The tokens are split by position over so many codebooks."""
     codes: Positive = 8192
+    """Codes of a codebook."""
     temperature: Above = 0.07
+    """It divides the cosines of a latent and the codes before the softmax."""
     entropy_weight: Weight = 0.01
+    """Weight of the entropy term."""
     entropy_temperature: Above = 0.01
+    """The temperature in the entropy term."""
 
     @property
     def active(self) -> bool:
@@ -115,16 +118,18 @@ class SoftCodes:
 
 @dataclass(frozen=True, config=STRICT)
 class Codes:
-    """Latents that are the nearest of learned codes (VQ-VAE: van den Oord et al. 2017); gradients go straight through.
-
-    `normalised`: latents and codes have length 1 (ViT-VQGAN, TiTok). `commitment` weighs the part of the term that
-    moves the latents, against 1 for the part that moves the codes.
+    """Latents that are the nearest of learned codes (VQ-VAE: van den Oord et al. 2017); gradients go straight
+    through.
     """
 
     on: bool = False
+    """The bottleneck has codes."""
     codes: Annotated[int, Field(ge=2, le=65_536)] = 4096
+    """The number of codes."""
     normalised: bool = True
+    """Latents and codes have length 1 (ViT-VQGAN, TiTok)."""
     commitment: Weight = 0.25
+    """It weighs the part of the term that moves the latents, against 1 for the part that moves the codes."""
 
     @property
     def active(self) -> bool:
@@ -139,8 +144,11 @@ class LatentNoise:
     """
 
     on: bool = False
+    """Latents are noisy in training."""
     scale: Weight = 3.0
+    """s, the scale of the noise."""
     additive: bool = False
+    """The noise is added to the latents: z' = z + u s e."""
 
     @property
     def active(self) -> bool:
@@ -149,10 +157,12 @@ class LatentNoise:
 
 @dataclass(frozen=True, config=STRICT)
 class LatentDropout:
-    """Dropout of the latents in training: every number is 0 with probability `rate`, others grow by 1 / (1 - rate)."""
+    """Dropout of the latents in training."""
 
     on: bool = False
+    """Numbers of the latents are dropped in training."""
     rate: Annotated[Share, Field(lt=1)] = 0.25
+    """The probability that a number is 0; others grow by 1 / (1 - `rate`)."""
 
     @property
     def active(self) -> bool:

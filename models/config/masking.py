@@ -11,25 +11,26 @@ from models.config.sizes import STRICT, Above, Share
 
 @dataclass(frozen=True, config=STRICT)
 class Masking:
-    """Image masking (MacTok Sec. 3.2): m ~ U[-0.1, M] clipped to [0, M]; floor(m N) image tokens are replaced.
-
-    `max_ratio` is M. `semantic_share` is the probability that a draw hides the patches of highest semantic score
-    instead of random patches (the paper's mix ratio). `per` sets whether m and this choice are drawn per image or per
-    batch; the paper does not specify this.
-
-    Other laws: `min_ratio` takes the place of 0, m ~ U[`min_ratio`, M]. `deviation`: m is drawn from a normal law
-    around M with this deviation, cut to [`min_ratio`, M] (MAETok). `round_up`: ceil(m N). `dropped`: hidden tokens are
-    left out, not replaced (MAE; l-DeTok).
-    """
+    """Image masking (MacTok Sec. 3.2): m ~ U[-0.1, M] clipped to [0, M]; floor(m N) image tokens are replaced."""
 
     on: bool = False
+    """Image tokens are hidden in training."""
     max_ratio: Share = 0.7
+    """M, the largest share of image tokens that is hidden."""
     semantic_share: Share = 0.0
+    """The probability that a draw hides the patches of highest semantic score instead of random patches (the paper's
+    mix ratio)."""
     per: Literal["image", "batch"] = "image"
+    """Whether m and the choice of semantic masking are drawn per image or per batch; the paper does not specify
+    this."""
     min_ratio: Share | None = None
+    """It takes the place of 0: m ~ U[`min_ratio`, M]."""
     deviation: Above | None = None
+    """m is drawn from a normal law around M with this deviation, cut to [`min_ratio`, M] (MAETok)."""
     round_up: bool = False
+    """ceil(m N) tokens are hidden."""
     dropped: bool = False
+    """Hidden tokens are left out, not replaced (MAE; l-DeTok)."""
 
     def __post_init__(self) -> None:
         if self.min_ratio is not None and self.min_ratio > self.max_ratio:
@@ -45,8 +46,11 @@ class LatentMasking:
     """Masking of the latent tokens after sampling, like image masking (the alternative in MacTok Fig. 1 and 7)."""
 
     on: bool = False
+    """Latent tokens are hidden in training."""
     max_ratio: Share = 0.7
+    """The largest share of latent tokens that is hidden."""
     per: Literal["image", "batch"] = "image"
+    """Whether m is drawn per image or per batch."""
 
     @property
     def active(self) -> bool:

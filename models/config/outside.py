@@ -11,17 +11,18 @@ from models.config.sizes import STRICT, Count, Positive
 
 @dataclass(frozen=True, config=STRICT)
 class Outside:
-    """Where the object is, and what was seen of it.
-
-    `source` is FILE.py:NAME or MODULE:NAME, with =ARGUMENT if NAME takes one; it is no part of keys. `sha256` stands
-    for its files, `side` is that of its grid of latents if they lie on one, `weights` is how many it has, if it tells.
-    """
+    """Where the object is, and what was seen of it."""
 
     on: bool = False
+    """The tokenizer is an object from outside, as `--tokenizer` sets it."""
     source: str = ""
+    """FILE.py:NAME or MODULE:NAME, with =ARGUMENT if NAME takes one. It is no part of keys."""
     sha256: str = ""
+    """It stands for the files of the object."""
     side: Positive | None = None
+    """The side of the grid of latents, if they lie on one."""
     weights: Count = 0
+    """The number of weights, if the object tells it."""
 
     unhashed: ClassVar[tuple[str, ...]] = ("source",)
 

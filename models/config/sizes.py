@@ -23,11 +23,14 @@ Multipliers = Annotated[
 
 @dataclass(frozen=True, config=STRICT)
 class Transformer:
-    """Size of a vision transformer: width D, depth in blocks, attention heads."""
+    """Size of a vision transformer."""
 
     width: Positive
+    """The width D of a token."""
     depth: Positive
+    """Blocks."""
     heads: Positive
+    """Attention heads of a block, which divide the width."""
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 4:  # 4: sine and cosine of two image axes
@@ -47,16 +50,20 @@ SIZES = {  # of ViT (Dosovitskiy et al. 2021) and of DiT and similar models (Pee
 
 @dataclass(frozen=True, config=STRICT)
 class Convolution:
-    """Size of a convolutional autoencoder (Esser et al. 2021): levels of `width` times `multipliers` channels.
+    """Size of a convolutional autoencoder (Esser et al. 2021).
 
-    A level has `blocks` residual blocks in the encoder and one more in the decoder. Every level but the last halves
-    the side of the image. Channels are normalised in groups, 32 or as many as there are.
+    Every level but the last halves the side of the image. Channels are normalised in groups, 32 or as many as there
+    are.
     """
 
     on: bool = False
+    """Encoder and decoder are convolutional."""
     width: Positive = 128
+    """Channels of a level whose multiplier is 1."""
     multipliers: Multipliers = (1, 1, 2, 2, 4)
+    """Channels of every level from the finest to the coarsest, as multiples of `width`."""
     blocks: Positive = 2
+    """Residual blocks of a level of the encoder; a level of the decoder has one more."""
 
     def __post_init__(self) -> None:
         for width in self.widths:

@@ -58,15 +58,16 @@ def name_of_paper(metric: str) -> str:
 
 
 def write(request: AblationRequest, store: Store, out: Path) -> str:
-    """Writes the page and its figures below `out`; returns a summary for the terminal: tables and the path."""
+    """Writes the page and its figures below `out`; returns what the terminal shows: tables, the answer, the path."""
     page, name = Page(request, load(request.experiments(), store)), request.page
     path = write_page("ablation/page.md.j2", out / f"{name}.md", page=page, name=name, drawn=page.draw(out / name))
     index.write(out)
+    answer, *others = (line.replace("**", "") for line in page.answer)
     return "\n\n".join(
         [
             page.main_table(),
-            "\n".join(f"- {sentence}" for sentence in page.answer),
-            f"{page.seeds_note} {path}",
+            "\n".join([page.seeds_note, *(f"- {line}" for line in others)]),
+            f"{answer}\n{path}",
         ]
     )
 

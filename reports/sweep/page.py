@@ -36,12 +36,13 @@ GENERATION = ("gfd", "classifier_score")
 
 
 def write(request: SweepRequest, study: optuna.Study, storage: str, store: Store, out: Path) -> str:
-    """Writes the page and its figures below `out`; returns a summary for the terminal: table, answer, path."""
+    """Writes the page and its figures below `out`; returns what the terminal shows: table, notes, answer, path."""
     page, name = Page(TriedPoints(request, study, store), storage), request.page
     path = write_page("sweep/page.md.j2", out / f"{name}.md", page=page, name=name, drawn=page.draw(out / name))
     index.write(out)
-    answer = [f"{page.objectives_note} {page.seeds_note}", *(f"- {line}" for line in page.answer.lines())]
-    return "\n\n".join([page.table(), "\n".join(answer), f"{page.dashboard}\n{path}"])
+    answer, *others = (line.replace("**", "") for line in page.answer.lines())
+    notes = [f"{page.objectives_note} {page.seeds_note}", *(f"- {line}" for line in others), page.dashboard]
+    return "\n\n".join([page.table(), "\n".join(notes), f"{answer}\n{path}"])
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def test_a_plan_can_be_made_where_the_data_is_absent(tmp_path):
 
 
 def test_dry_run_shares_stages_and_tells_disk(tmp_path):
-    done = command("harness.ablate", "table5", "--dry-run", "--scale", "smoke", cwd=tmp_path)
+    done = command("harness.ablate", "table5", "--dry-run", "--details", "--scale", "smoke", cwd=tmp_path)
     lines = [line.split() for line in done.stdout.splitlines()]
     stages = [line[0] for line in lines if line]
     assert stages.count("data") == stages.count("teacher_features") == 1

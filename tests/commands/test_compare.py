@@ -90,7 +90,10 @@ def test_what_cannot_be_compared(tmp_path):
     a, b = pair(tmp_path)
     filled(tmp_path, request_of(), remembering=False)
     other = plan_of(request_of()).tasks[0].key
-    for words, expected in (([a.key, other], "nothing to compare"), ([a.key, a.key[:8]], "the same run")):
+    for words, expected in (
+        ([a.key, other], "several runs of eval"),
+        ([a.key, a.key[:8]], "the same run"),
+    ):
         with pytest.raises(Mistake, match=expected):
             compare.main([*words, "--runs", str(tmp_path)])
     change(b.folder / "experiment.json", **{"tokenizer.colour": "red"})

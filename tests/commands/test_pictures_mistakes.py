@@ -79,17 +79,23 @@ def test_a_run_has_to_be_named_so_that_it_is_one(command, case, tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["data", "tokenizer", "generator", "guided_samples", "evaluation"])
-def test_generate_wants_a_run_of_the_stage_generation(stage, store, tmp_path):
+def test_generate_wants_a_row_with_generated_images(stage, store, tmp_path):
+    """Any stage of the row names it, see test_finished_run; but the images have to be there."""
+    shutil.copytree(store.root, tmp_path / "runs")
+    shutil.rmtree(tmp_path / "runs/generation")
     key = run_of(store, stage).key
-    said = refused(generate.main, tmp_path / "out", "--run", key, "--runs", str(store.root))
-    assert said == f"{key} is a run of the stage {stage}, and not of generation"
+    said = refused(generate.main, tmp_path / "out", "--run", key, "--runs", str(tmp_path / "runs"))
+    assert said == f"{key} is a run of the stage {stage}, and no run of generation of its row is done"
 
 
 @pytest.mark.parametrize("stage", ["data", "latents", "generator", "samples"])
-def test_reconstruct_wants_a_run_that_has_a_decoder(stage, store, album, tmp_path):
+def test_reconstruct_wants_a_row_that_has_a_decoder(stage, store, album, tmp_path):
+    shutil.copytree(store.root, tmp_path / "runs")
+    for made in ("generation", "evaluation", "finetuning", "tokenizer"):
+        shutil.rmtree(tmp_path / "runs" / made)
     key = run_of(store, stage).key
-    said = refused(reconstruct.main, tmp_path / "out", str(album), "--run", key, "--runs", str(store.root))
-    assert f"{key} is a run of the stage {stage}, and not of " in said
+    said = refused(reconstruct.main, tmp_path / "out", str(album), "--run", key, "--runs", str(tmp_path / "runs"))
+    assert f"{key} is a run of the stage {stage}, and no run of " in said
 
 
 @pytest.mark.parametrize("command", [generate, reconstruct])

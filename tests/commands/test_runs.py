@@ -15,6 +15,8 @@ import pytest
 from harness import __main__ as listed
 from harness import ablate, compare, prune, runs
 from harness.execution.executors import inline
+from harness.experiments.requests import AblationRequest
+from harness.experiments.scales import scale
 from harness.planning.plan import plan_of
 from harness.planning.request_log import remember, remembered_requests
 from harness.store.runs import Store
@@ -22,7 +24,7 @@ from harness.store.usage import age, usage
 from harness.system.errors import Mistake
 from harness.system.files import write_json
 from reports.ablation import page as ablation
-from tests.commands.stores import FOIL, change, filled, keys, make, request_of, states
+from tests.commands.stores import FOIL, MACTOK, change, filled, keys, make, request_of, states
 from tests.commands.test_cli import command
 
 # Commands
@@ -202,3 +204,20 @@ AGES = {0: "0 s", 119: "119 s", 121: "2 min", 7199: "120 min", 7201: "2 h", 2 * 
 def test_ages(seconds, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 2e9)
     assert age(2e9 - seconds) == AGES[seconds]
+
+
+def test_runs_of_a_study_at_a_scale(tmp_path, capsys):
+    store = filled(tmp_path, request_of())
+    tiny = AblationRequest("table5", request_of().study, scale("tiny"), rows=MACTOK)
+    remember(tiny, store)
+    for words, pages in (
+        ([], [request_of().page, tiny.page]),
+        (["--scale", "smoke"], [request_of().page]),
+        (["--scale", "tiny"], [tiny.page]),
+    ):
+        assert runs.main(["table5", *words, "--runs", str(tmp_path), "--json"]) == 0
+        assert sorted(json.loads(capsys.readouterr().out)) == sorted(pages)
+    with pytest.raises(Mistake, match="Did you mean 'tiny'"):
+        runs.main(["table5", "--scale", "tinny", "--runs", str(tmp_path)])
+    with pytest.raises(Mistake, match="remembers no request at small"):
+        runs.main(["table5", "--scale", "small", "--runs", str(tmp_path)])

@@ -123,10 +123,16 @@ def test_closed_streams_are_no_fault(redirect: str, tmp_path: Path) -> None:
     assert done("harness.prune", tmp_path, redirect).returncode == 2
 
 
+LONG = ["harness", "harness.ablate --list", "harness.ablate --fields", "harness.ablate --help", f"{PLAN} --details"]
+
+
 @pytest.mark.slow
-def test_a_reader_may_leave(tmp_path: Path) -> None:
-    found = done("harness", tmp_path, "| head -1")
-    assert found.stdout.count(b"\n") == 1 and found.stderr == b""
+@pytest.mark.parametrize("words", LONG)
+@pytest.mark.parametrize("reader", ["head -1", "true"])
+def test_a_reader_may_leave(words: str, reader: str, tmp_path: Path) -> None:
+    found = done(words, tmp_path, f"| {reader}")
+    assert found.stdout.count(b"\n") == (reader != "true")
+    assert found.stderr == b""
 
 
 def test_a_working_folder_that_is_gone_is_a_mistake(tmp_path: Path) -> None:

@@ -152,7 +152,8 @@ def test_status_of_a_study_lists_what_has_not_begun(checkout, tmp_path):
     done = command("harness.status", "table5", "--scale", "smoke", "--runs", str(tmp_path), place=checkout)
     assert done.returncode == 0
     planned = plan_of(AblationRequest("table5", table5.study, scale("smoke"))).tasks
-    assert f"\n{len(planned)} waiting\n" in done.stdout
+    command_line = f"python -m harness.ablate table5 --scale smoke --runs {tmp_path}"
+    assert done.stdout == f"{len(planned)} waiting\n\nnext: {command_line}\n"
     assert not list(tmp_path.iterdir())
 
 
@@ -175,10 +176,35 @@ def test_the_curves_are_read_from_their_end(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"done": 3}'])
 def test_a_damaged_sign_of_life_is_no_sign(content, tmp_path):
-    with Progress(tmp_path, 10, "step", 4, "", quiet=True) as bar:
+    with Progress(tmp_path, 10, "step", 4) as bar:
         bar.update(3)
     found = progress_of(tmp_path)
     assert (found["done"], found["begun"], found["total"]) == (7, 4, 10)
     (tmp_path / "progress.json").write_text(content)
     assert progress_of(tmp_path) is None
     assert os.listdir(tmp_path) == ["progress.json"]
+
+
+def line(state: str, **fields: object) -> status.Line:
+    return status.Line("tokenizer", "0123", "mactok", state, fields.pop("reason", ""), 0, **fields)
+
+
+def test_a_summary_says_how_far_and_what_went_wrong_and_details_name_all():
+    lines = [line("done"), line("done"), line("waiting"), line("failed", reason="disk full", log="a.log")]
+    runs = {"done": 3, "total": 40, "unit": "step", "rate": 2.0, "left_seconds": 18.5, "metrics": {"train/loss": 0.5}}
+    lines.append(line("running", **runs))
+    assert status.summary(lines).splitlines() == [
+        "2 done, 1 waiting, 1 failed, 1 running; running stages take 18 s more",
+        "  tokenizer 0123 of mactok: 3/40 steps, 2/s, 18 s left, train/loss 0.5",
+        "",
+        "tokenizer 0123 of mactok: failed, disk full",
+        "    log: a.log",
+    ]
+    assert len(status.table(lines).splitlines()) == 2 + len(lines)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 200])
+def test_a_table_of_stages_fits(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = [line("running", metrics=dict.fromkeys(status.SHOWN, 0.123456), job="slurm 123456_7", log="x" * 300)]
+    assert max(map(len, status.table(lines).splitlines())) <= columns

@@ -250,7 +250,6 @@ def test_what_is_not_there_is_refused_in_one_line(runs, album, tmp_path):
         "": "no run ''",
         "a/b/c": "is neither a folder nor a repository of the Hub, which is written OWNER/NAME",
         str(tmp_path / "empty"): "is no pretrained tokenizer: it has no config.json",
-        run_of(runs, "generator").key: "is a run of the stage generator, and not of ",
     }
     for named, said in cases.items():
         assert said in mistake(runs, tmp_path, str(album), "--tokenizer", named, "--out", out)

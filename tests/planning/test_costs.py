@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness import ablate, sweep
 from harness.execution.executors import inline
+from harness.planning import costs
 from harness.planning.cluster import Cluster
-from harness.planning.costs import plan_table, require_gpu_hours
+from harness.planning.costs import plan_text, require_disk, require_gpu_hours
 from harness.planning.gpus import GPUS, Pace
 from harness.planning.task import Task, tasks
 from harness.store.runs import Store
@@ -29,8 +31,14 @@ def planned(**fields: object) -> list[Task]:
     return tasks([experiment("mactok", **fields), experiment("kl_vae", **fields)])
 
 
-def text(root: Path, some: list[Task], cluster: Cluster = CLUSTER, pace: Pace | None = None) -> str:
-    return plan_table(some, dict.fromkeys(some, "rows"), Store(root), cluster, pace or Pace())
+def text(root: Path, some: list[Task], cluster: Cluster = CLUSTER, times: int = 1, details: bool = True) -> str:
+    return plan_text(some, dict.fromkeys(some, "rows"), Store(root), cluster, Pace(), times, details)
+
+
+def totals(shown: str) -> dict[str, str]:
+    """The lines below the number of stages, by their names."""
+    below = shown[shown.index(" stages to run") :].splitlines()[1:]
+    return dict(line.strip().split("  ", 1) for line in below if line.startswith("  "))
 
 
 def flops(some: list[Task], stage: str) -> list[float]:
@@ -64,17 +72,68 @@ def test_a_stage_is_told_with_all_its_jobs(tmp_path):
     assert after == "data, latents"
 
 
-def test_the_total_counts_jobs_flops_hours_samples_and_disk(tmp_path):
+def number(text: str, unit: str) -> float:
+    (found,) = re.findall(rf"([\d,.]+) {unit}", text)
+    return float(found.replace(",", ""))
+
+
+@pytest.mark.parametrize("times", [1, 24])
+def test_the_total_counts_jobs_flops_hours_samples_and_disk(times, tmp_path):
     some = planned(**LARGE)
-    total = text(tmp_path, some).splitlines()[-1]
+    shown = text(tmp_path, some, times=times, details=False)
     sizes = [t.module.size(t.experiment) for t in some]
-    assert total.startswith(f"{len(some)} of {len(some)} stages to run; ")
-    hours = re.search(r"([\d,.]+) GPU-hours on one H100 SXM at the MFU measured on an H100 \(2026", total)
-    assert hours and float(hours[1].replace(",", "")) == pytest.approx(hours_of(some), rel=0.01)
-    assert f"{sum(s.samples for s in sizes):,} samples" in total
+    often = "" if times == 1 else ", 24 times"
+    assert shown.startswith(f"{len(some)} of {len(some)} stages to run{often} (--details names them):\n")
+    found = totals(shown)
+    assert number(found["compute"], "EFLOPs") == pytest.approx(times * sum(s.flops for s in sizes) / 1e18, rel=0.01)
+    assert number(found["compute"], "GPU-hours") == pytest.approx(times * hours_of(some), rel=0.01)
+    assert "on one H100 SXM at the MFU measured on an H100 (2026" in found["compute"]
+    assert found["samples"].strip() == f"{times * sum(s.samples for s in sizes):,}"
     sampling = some[-1].experiment.sampling
     assert sum(s.samples for s in sizes) == 2 * (2 * sampling.images + 20 * sampling.curve_images)  # 20 moments
-    assert f"{sum(s.bytes for s in sizes) / 2**30:.2f} GiB of" in total
+    assert f"{times * sum(s.bytes for s in sizes) / 2**30:.2f} GiB of" in found["disk"]
+    assert "unknown" in found["time"]
+
+
+def test_the_time_is_that_of_earlier_runs(tmp_path, monkeypatch):
+    some, store = planned(), Store(tmp_path)
+    first = next(t for t in some if t.stage == "tokenizer")
+    units = first.module.size(first.experiment).units
+    run = first.run_in(store)
+    run.begin({}, {"scale": "smoke"})
+    began = run.status()["attempts"][0]["began"]
+    monkeypatch.setattr("time.time", lambda: began + 600)
+    run.finish([], {"units": 2 * units})
+    found = totals(text(tmp_path, some, details=False))
+    assert found["time"].strip().startswith("5 min by earlier runs, one stage at a time; ")  # the other tokenizer's
+    assert f"{len(some) - 2} stages unknown" in found["time"]
+
+
+def test_a_summary_names_no_stage_and_details_name_all(tmp_path):
+    some = planned()
+    short, long = (text(tmp_path, some, details=details) for details in (False, True))
+    assert long.endswith(short.split("\n", 1)[1]) and len(short.splitlines()) < 9
+    assert all(t.key in long and t.key not in short for t in some)
+
+
+@pytest.fixture
+def small_disk(monkeypatch):
+    """A disk with 1 GiB that is free."""
+    monkeypatch.setattr(costs.psutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
+
+
+def test_a_plan_that_does_not_fit_the_disk_says_so_in_one_line(tmp_path, small_disk):
+    some = planned(**LARGE)
+    gib = sum(t.module.size(t.experiment).bytes for t in some) / 2**30
+    expected = f"the missing stages leave {gib:,.0f} GiB, and 1 GiB are free at {tmp_path}"
+    assert text(tmp_path, some, details=False).splitlines().count(f"warning: {expected}") == 1
+    with pytest.raises(Mistake, match=f"^{re.escape(expected)}: --runs .* --yes "):
+        require_disk(some, Store(tmp_path), agreed=False)
+    require_disk(some, Store(tmp_path), agreed=True)
+    require_disk(planned(), Store(tmp_path), agreed=False)
+    assert "warning" not in text(tmp_path, planned())
+    with pytest.raises(Mistake):
+        require_disk(planned(), Store(tmp_path), agreed=False, times=1000)
 
 
 def test_what_is_there_already_costs_nothing(tmp_path):
@@ -178,9 +237,20 @@ def test_ablate_refuses_before_anything_is_written_or_run(tmp_path, ran, capsys)
     for more in ([], ["--dry-run"]):
         with pytest.raises(Mistake, match="more than --max-gpu-hours 100: 2 x generator"):
             ablate.main([*words, *more, "--max-gpu-hours", "100"])
-    assert "Missing, by stage, on one H100 SXM at the MFU measured" in capsys.readouterr().out
+    assert "GPU-hours on one H100 SXM at the MFU measured" in capsys.readouterr().out
     assert not ran and not list(tmp_path.iterdir())
-    ablate.main([*words, "--max-gpu-hours", "1e9"])
+    ablate.main([*words, "--max-gpu-hours", "1e9", "--yes"])
+    assert len(ran) == 1
+
+
+def test_ablate_refuses_what_does_not_fit_the_disk_unless_that_is_meant(tmp_path, ran, small_disk, capsys):
+    words = [*SMOKE, *WIDE, "--runs", str(tmp_path / "runs")]
+    assert ablate.main([*words, "--dry-run"]) == 0
+    assert "warning: the missing stages leave" in capsys.readouterr().out
+    with pytest.raises(Mistake, match="1 GiB are free"):
+        ablate.main(words)
+    assert not ran and not list(tmp_path.iterdir())
+    ablate.main([*words, "--yes"])
     assert len(ran) == 1
 
 
@@ -189,7 +259,7 @@ def test_ablate_counts_what_is_missing_alone(tmp_path, ran):
     for t in tasks([experiment("mactok", seed=seed, **LARGE) for seed in (0, 1)]):
         if t.stage == "generator":
             end(t.run_in(store), "diverged")
-    ablate.main([*SMOKE, *WIDE, "--runs", str(store.root), "--max-gpu-hours", "1"])
+    ablate.main([*SMOKE, *WIDE, "--runs", str(store.root), "--max-gpu-hours", "1", "--yes"])
     assert len(ran) == 1
 
 
@@ -210,3 +280,17 @@ def test_sweep_refuses_too(words, told, tmp_path, monkeypatch):
     with pytest.raises(Mistake, match=f"more than --max-gpu-hours 100: {told} "):
         sweep.main(["mask_ratio", "--scale", "smoke", *WIDE, "--max-gpu-hours", "100", *words])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_that_learns_is_priced_with_all_its_trials(tmp_path, capsys):
+    words = ["mask_ratio", "--scale", "smoke", *WIDE, "--runs", str(tmp_path / "runs"), "--dry-run"]
+    hours = []
+    for trials in ("2", "24"):
+        assert sweep.main([*words, "--sampler", "tpe", "--trials", trials]) == 0
+        text = capsys.readouterr().out
+        assert text.startswith(f"{trials} trials by tpe, ")
+        hours.append(number(totals(text)["compute"], "GPU-hours"))
+    assert hours[1] == pytest.approx(12 * hours[0], rel=0.01)
+    with pytest.raises(Mistake) as refused:
+        sweep.main([*words, "--sampler", "tpe", "--trials", "24", "--max-gpu-hours", "100"])
+    assert number(str(refused.value).split("more than")[0], "GPU-hours") == hours[1]

@@ -83,18 +83,31 @@ def test_on_an_empty_store_all_claims_of_all_studies_have_no_data(tmp_path, caps
     assert not list(tmp_path.iterdir())
 
 
-def test_a_table_a_study(tmp_path, capsys):
-    assert claims.main(["--runs", str(tmp_path)]) == 0
-    text = capsys.readouterr().out
+def test_without_results_there_is_one_line_that_says_what_to_run(tmp_path, capsys):
     headed = [name for name, study in STUDIES.items() if study.claims]
-    assert re.findall(r"^(\w+) at tiny$", text, re.MULTILINE) == headed
-    assert text.count("no data") == len(CLAIMED)
-    assert "Detectable" in text
-    assert not list(tmp_path.iterdir())
+    for more in ([], ["--details"]):
+        assert claims.main(["--runs", str(tmp_path), *more]) == 0
+        (line,) = capsys.readouterr().out.splitlines()
+        assert f"has no results on the claims of {headed[0]} and {len(headed) - 1} more studies; next: python" in line
+        assert f"{headed[0]} --scale tiny --runs {tmp_path}" in line
     assert claims.main(["table6b", "guidance", "--runs", str(tmp_path)]) == 0
+    none, line = capsys.readouterr().out.splitlines()
+    assert none == "There are no claims about guidance."
+    assert line.endswith(f"claims of table6b; next: python -m harness.ablate table6b --scale tiny --runs {tmp_path}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_summary_a_study_and_a_table_by_details(tmp_path, capsys):
+    collapsing(Store(tmp_path))
+    words = ["table5", "--scale", "smoke", "--runs", str(tmp_path)]
+    assert claims.main(words) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("table5 at smoke: Of 15 claims ")
+    assert last.startswith("--details ")
+    assert claims.main([*words, "--details"]) == 0
     text = capsys.readouterr().out
-    assert re.findall(r"^(\w+) at tiny$", text, re.MULTILINE) == ["table6b"]
-    assert "There are no claims about guidance." in text
+    assert text.startswith("table5 at smoke\n\nclaim ") and "Detectable" in text
+    assert text.endswith(f"\n{first}\n")
 
 
 MISTAKES = {
@@ -172,10 +185,10 @@ def test_what_the_store_holds_is_judged_over_all_its_seeds(tmp_path, capsys):
     primary = [line for line in found.values() if line["family"] == "primary"]
     for line, p in zip(primary, intervals.holm([line["p"] for line in primary]), strict=True):
         assert line["adjusted"] == p
-    assert claims.main(["table5", "--scale", "smoke", "--runs", str(tmp_path)]) == 0
+    assert claims.main(["table5", "--scale", "smoke", "--runs", str(tmp_path), "--details"]) == 0
     told = capsys.readouterr().out
     assert told.count(" holds ") >= 4
-    assert re.search(r"^smoke: Of 15 claims 4 decided, 1 undecided, 10 without data", told, re.MULTILINE)
+    assert re.search(r"^table5 at smoke: Of 15 claims 4 decided, 1 undecided, 10 without data", told, re.MULTILINE)
 
 
 def test_a_result_that_is_damaged_is_named(tmp_path, capsys):

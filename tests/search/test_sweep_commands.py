@@ -20,7 +20,7 @@ def test_the_store_alone_tells_all_of_a_sweep(sampler, whole, tmp_path):
     bowl.done(module="harness.report")
     assert bowl.page() == whole(sampler).page()
     assert set(files(bowl.out)) == set(files(whole(sampler).out))
-    shown = bowl.done(module="harness.status")
+    shown = bowl.done("--details", module="harness.status")
     assert f"{trials + 1} done" in shown
     assert shown.count("toy_bowl") == trials
     shown = bowl.asked_about("harness.runs", "bowl")
@@ -163,5 +163,5 @@ def test_torchrun_is_refused(bowl):
 def test_other_commands_name_the_one_that_is_meant(bowl):
     mistake(bowl(module="harness.ablate"), "bowl is a sweep", "harness.sweep bowl")
     for module in ("harness.report", "harness.status"):
-        mistake(bowl(module=module), "harness.sweep bowl --scale smoke runs it")
+        mistake(bowl(module=module), "next: python -m harness.sweep bowl --scale smoke")
     assert not list(bowl.place.iterdir())

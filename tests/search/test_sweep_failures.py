@@ -34,7 +34,7 @@ def test_a_trial_without_a_value_leaves_the_others_alone(how, executor, outcome,
         assert [line.partition(":")[0] for line in lines] == ["trial 6", "trial 7", "trial 8"]
         assert all(outcome in line and reason in line for line in lines)
         assert "Traceback" not in ended.errors
-        assert ("--retry failed" in ended.errors) == (outcome == "failed")
+        assert ("--retry failed" in ended.output) == (outcome == "failed")
 
     bowl.behave(how)
     told(bowl(*words))

@@ -147,7 +147,8 @@ def build(
     side, several = data.image_size, objects_per_image(data)
     counts = {"train": data.train_images, "val": data.val_images, "val_unseen": data.val_images}
     painter = Painter(side)
-    with tqdm(total=sum(counts.values()), desc="embedded", unit="image", disable=quiet or None) as progress:
+    total = sum(counts.values())
+    with tqdm(total=total, desc="embedded", unit="image", leave=False, disable=quiet or None) as progress:
         for split, n in counts.items():
             images = create(folder / f"{split}_images.npy", np.uint8, (n, side, side, 3))
             labels = create(folder / f"{split}_labels.npy", np.int64, (n,))

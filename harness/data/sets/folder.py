@@ -66,7 +66,8 @@ def build(
     listing = _scan(data)
     chosen = listing.chosen(data)
     unreadable: dict[str, str] = {}
-    with tqdm(total=sum(map(len, chosen.values())), desc="folder", unit="image", disable=quiet or None) as progress:
+    total = sum(map(len, chosen.values()))
+    with tqdm(total=total, desc="folder", unit="image", leave=False, disable=quiet or None) as progress:
         for split, files in chosen.items():
             unreadable |= _write(data, folder, split, files, progress, check_stop)
     return facts(data, data.argument, listing.classes, listing.passed_over, chosen, unreadable)

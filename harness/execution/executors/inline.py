@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from harness.execution import together
+from harness.execution.bar import StagesBar
 from harness.execution.demand import Backlog, Demand, Options, ready
 from harness.planning.task import Task
 from harness.store.runs import Store
@@ -29,20 +31,23 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
     from harness.execution.worker import Place, perform
     from harness.system.machine import this_machine
 
-    with joined() as processes, stop_on_signal() as should_stop:
+    with joined() as processes, stop_on_signal() as should_stop, contextlib.ExitStack() as stack:
         machine = this_machine()
         if processes.first and not options.quiet:
             several = f", {processes.size} processes" if processes.size > 1 else ""
             print(f"{backlog.summary} on: {machine}{several}", file=sys.stderr, flush=True)
+        bar = stack.enter_context(StagesBar(backlog, 1, quiet=options.quiet or not processes.first))
         while (task := processes.from_first(_next(waiting, demand, store) if processes.first else None)) is not None:
 
             def stop(task: Task = task) -> bool:
+                bar.refresh()
                 return should_stop() or (processes.first and demand.unwanted(task))
 
             resources = options.cluster.resources(task.stage, task.experiment.scale)
             place = Place(machine, stop, processes, resources.execution, options.quiet)
-            number = f"[{len(backlog.taken) - len(waiting)}/{len(backlog.taken)}]"
-            perform(task, store, f"{number} {task.stage} {demand.labels.get(task, '')}", place)
+            bar.begin(task)
+            perform(task, store, demand.labels.get(task, ""), place)
+            bar.end(task)
             if processes.any(should_stop()):
                 raise KeyboardInterrupt
             waiting = backlog.refilled(waiting) if processes.first else []

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from tqdm import tqdm
 
 from harness.execution import code_copy, gpus, jobs
+from harness.execution.bar import StagesBar
 from harness.execution.demand import WORKERS, Backlog, Demand, Options, ready
 from harness.execution.jobs import Job, SubmittedJob
 from harness.planning.task import Task
@@ -51,7 +51,7 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
         )
     running: dict[Task, tuple[Any, int]] = {}
     slots, signalled = list(range(at_once(options))), dict[Task, float]()
-    with stop_on_signal() as should_stop, tqdm(total=len(waiting), unit="stage", disable=options.quiet) as bar:
+    with stop_on_signal() as should_stop, StagesBar(backlog, at_once(options), options.quiet) as bar:
         while True:
             # A task that was given up and is wanted again waits for the end of its old job.
             startable = [t for t in waiting if ready(t, store) and t not in running]
@@ -59,6 +59,7 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
                 waiting.remove(task)
                 running[task] = _start(task, store, demand.labels[task], options, slots[0], folder, code), slots[0]
                 slots.pop(0)
+                bar.begin(task)
             if not running:
                 break
             while not (ended := [t for t, (job, _) in running.items() if job.done() and not _orphans(job.job_id)]):
@@ -69,6 +70,7 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
                     ) > SIGNAL_SECONDS:
                         signalled[t] = time.monotonic()
                         cancel([known] if (known := jobs.submitted(t.run_in(store))) is not None else [])
+                bar.refresh()
                 time.sleep(POLL_SECONDS)
             for task in ended:
                 slots.append(running.pop(task)[1])
@@ -77,9 +79,8 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
                     # A kill is trouble from outside: the same command goes on.
                     jobs.lost(run, known, "was killed, or ended without a word", failed=False)
                 signalled.pop(task, None)
-                bar.update()
+                bar.end(task)
             waiting = backlog.refilled(waiting)
-            bar.total = len(backlog.taken)
     if should_stop():
         raise KeyboardInterrupt
 

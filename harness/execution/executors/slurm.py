@@ -18,9 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from harness.execution import code_copy, jobs
+from harness.execution.bar import StagesBar
 from harness.execution.demand import Backlog, Demand, Options, ready
 from harness.execution.jobs import Job, SubmittedJob
 from harness.planning.cluster import Resources
@@ -258,13 +257,13 @@ def _follow(fresh: list[Task], backlog: Backlog, options: Options, should_stop: 
     store, demand = backlog.store, backlog.demand
     pending, ended, submitted = dict[Task, str](), dict[Task, float](), False
     began = polled = time.monotonic()
-    with tqdm(unit="stage", disable=options.quiet) as bar:
+    with StagesBar(backlog, None, options.quiet) as bar:
         while (fresh or pending) and not should_stop():
             if fresh:
                 ids, any_new = _submit(fresh, backlog, options, not submitted, should_stop)
                 pending |= ids
                 submitted |= any_new
-                bar.total = len(backlog.taken)
+            bar.refresh()
             time.sleep(POLL_SECONDS)
             now = time.monotonic()
             if pending and now - polled < min(SLOWEST_POLL_SECONDS, (now - began) / 20):
@@ -284,7 +283,7 @@ def _follow(fresh: list[Task], backlog: Backlog, options: Options, should_stop: 
                     ended.pop(t, None)
                 if settled:
                     del pending[t]
-                    bar.update()
+                    bar.end(t)
             fresh = backlog.fresh()
 
 

@@ -1,0 +1,54 @@
+"""Shared by all commands: options with the same meaning everywhere, and exit codes."""
+
+from __future__ import annotations
+
+from harness.cli.arguments import (
+    add_details,
+    add_execution,
+    add_growth,
+    add_price,
+    add_run,
+    add_storage,
+    add_store,
+    add_study,
+    add_sweep,
+    existing_store,
+    options_of,
+    pace_of,
+)
+from harness.cli.ending import agreed, code_of, run
+from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run, of_stage
+from harness.cli.names import fields, listing
+from harness.cli.parsing import Parser, parser
+from harness.cli.request import command_of, judgement_of, next_of, plan_from, request_of
+
+__all__ = [
+    "TOKENIZING",
+    "FinishedRun",
+    "Parser",
+    "add_details",
+    "add_execution",
+    "add_growth",
+    "add_price",
+    "add_run",
+    "add_storage",
+    "add_store",
+    "add_study",
+    "add_sweep",
+    "agreed",
+    "chosen_run",
+    "code_of",
+    "command_of",
+    "existing_store",
+    "fields",
+    "judgement_of",
+    "listing",
+    "next_of",
+    "of_stage",
+    "options_of",
+    "pace_of",
+    "parser",
+    "plan_from",
+    "request_of",
+    "run",
+]

@@ -1,0 +1,67 @@
+"""How a command ends: its exit code, and its last question.
+
+Exit codes: 0 done; 1 something failed while it ran; 2 a mistake in the request; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from harness.store.runs import Damaged
+from harness.system import surroundings
+from harness.system.errors import Mistake, Trouble
+from harness.system.texts import printable
+
+INTERRUPTED = 130
+
+
+def agreed(question: str) -> bool:
+    """Whether the user at the terminal says yes. Without a terminal the answer is no."""
+    if not sys.stdin.isatty():
+        print("there is no terminal to ask the question; --yes answers it")
+        return False
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def run(main: Callable[[Sequence[str]], int]) -> None:
+    """Calls `main` with the command line and exits with one of the codes above. A bug keeps its traceback."""
+
+    def whole(arguments: Sequence[str]) -> int:
+        surroundings.prepare()
+        try:
+            return main(arguments)
+        finally:
+            sys.stdout.flush()
+
+    try:
+        code = code_of(whole, sys.argv[1:])
+    except BrokenPipeError:  # the reader of the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def code_of(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """The exit code of a command; mistakes and troubles are printed in one line."""
+    try:
+        return main(arguments)
+    except BrokenPipeError:
+        raise
+    except Mistake as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 2
+    except (Trouble, OSError) as error:
+        if isinstance(error, Damaged) and error.run.folder.exists():
+            with contextlib.suppress(OSError):  # the store of another user
+                error.run.reset("damaged", str(error))
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 1

@@ -1,0 +1,164 @@
+"""The request that the study options of a command describe, and its plan."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import shlex
+from pathlib import Path
+from typing import Any
+
+from harness.cli.arguments import GROWS_TO, MANY_SEEDS, OUT, RUNS
+from harness.experiments.requests import (
+    AblationRequest,
+    OutsideRow,
+    Request,
+    SweepRequest,
+    new_request,
+    study_called,
+)
+from harness.experiments.scales import scale
+from harness.experiments.seeds import MOST_REPEATS, MOST_SEEDS, looks
+from harness.experiments.sweep import Sweep
+from harness.planning.plan import Plan, plan_of, require_influence
+from harness.planning.request_log import remembered_request
+from harness.store.runs import Store
+from harness.system import plugins
+from harness.system.errors import Mistake
+
+PLACES = {"runs": RUNS, "out": OUT, "executor": "inline", "cluster": None}  # where a request runs, by default
+SEEDS_WITH_INTERVAL = 3  # with fewer, intervals over seeds are too wide to decide a claim
+
+
+def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
+    """The request that the study options describe. Raises `Mistake`."""
+    objective, space = getattr(options, "objective", ""), tuple(getattr(options, "space", ()))
+    if options.study is None and space:
+        options.study = "own"
+    if options.study is None:
+        raise Mistake(f"name a study: {', '.join(plugins.names('ablations'))}")
+    if not 1 <= options.seeds <= MOST_SEEDS:
+        raise Mistake(f"--seeds {options.seeds}: at least 1, at most {MOST_SEEDS:,}")
+    if options.seeds > MANY_SEEDS and not options.yes:
+        raise Mistake(f"--seeds {options.seeds} plans every row {options.seeds:,} times: --yes, if that is meant")
+    fields: dict[str, str] = {}
+    for setting in options.set:
+        path, equals, value = setting.partition("=")
+        if not (path and equals and value):
+            raise Mistake(f"--set {setting}: not of the form FIELD=VALUE")
+        if fields.setdefault(path, value) != value:
+            raise Mistake(f"--set gives {path} two values: {fields[path]} and {value}")
+    rows = tuple(name.strip() for name in (options.rows or "").split(",") if name.strip())
+    if options.rows is not None and not rows:
+        raise Mistake(f"--rows {options.rows!r} names no row")
+    if options.data is not None and not options.data.strip():
+        raise Mistake("--data names no data set: NAME or NAME:ARGUMENT")
+    data, colon, argument = (options.data or "").partition(":")
+    # Absolute, because commands for one store may run in several folders.
+    data += colon + (_absolute(data, argument) if argument else "")
+    special: dict[str, Any] = {}
+    if isinstance(study_called(options.study), Sweep):
+        special = {"objective": objective, "space": space}
+    elif objective or space or getattr(options, "storage", None):
+        raise Mistake(f"{options.study} is an ablation: only sweeps take --objective, --space and --storage")
+    growth = _growth_of(options)
+    repeats = {f"{name}_seeds": getattr(options, f"{name}_seeds", 1) for name in ("generator", "sampling")}
+    for name, number in repeats.items():
+        if not 1 <= number <= MOST_REPEATS:
+            raise Mistake(f"--{name.replace('_', '-')} {number}: at least 1, at most {MOST_REPEATS}")
+    if not special:
+        special = {"max_seeds": growth, **repeats}
+    elif growth or max(repeats.values()) > 1:
+        raise Mistake(
+            f"{options.study} is a sweep: only tables take --until-decided and seeds of generators and samples"
+        )
+    request = functools.partial(
+        new_request,
+        options.study,
+        scale(options.scale),
+        data=data or None,
+        fields=tuple(fields.items()),
+        rows=rows,
+        seeds=looks(growth)[0] if growth else options.seeds,
+        **special,
+    )
+    made = request()
+    if sources := getattr(options, "tokenizer", []):
+        side = made.experiment(made.study.rows[0]).data.image_size
+        made = request(tokenizers=tuple(_outside_row(source, side) for source in sources))
+    return made
+
+
+def _absolute(name: str, argument: str) -> str:
+    """The argument of a data set: an absolute path, unless the set is drawn and no files are read."""
+    drawn = name in plugins.names("harness.data.sets") and hasattr(
+        plugins.load("harness.data.sets", name, "data set"), "fixed"
+    )
+    return argument if drawn else str(Path(argument).expanduser().absolute())
+
+
+def _outside_row(source: str, image_size: int) -> OutsideRow:
+    """The row of a tokenizer from outside, which is tried on images of this size. Raises `Mistake`."""
+    from harness.networks import outside
+
+    source = outside.absolute(source)
+    return OutsideRow(source, *outside.tried(source, image_size))
+
+
+def _growth_of(options: argparse.Namespace) -> int:
+    """The number of seeds up to which the request grows; 0 for a fixed number. Raises `Mistake`."""
+    until_decided, most = getattr(options, "until_decided", False), getattr(options, "max_seeds", None)
+    if not until_decided:
+        if most is not None:
+            raise Mistake("--max-seeds ends what --until-decided begins: name both")
+        return 0
+    if options.seeds > 1:
+        raise Mistake("--until-decided chooses the number of seeds: --max-seeds instead of --seeds")
+    most = GROWS_TO if most is None else most
+    if most > MOST_SEEDS:
+        raise Mistake(f"--max-seeds {most}: at most {MOST_SEEDS:,}")
+    if most > MANY_SEEDS and not options.yes:
+        raise Mistake(f"--max-seeds {most} may plan every row {most:,} times: --yes, if that is meant")
+    return most
+
+
+def command_of(request: Request, options: argparse.Namespace, *words: str) -> str:
+    """The command that runs a request in the same folders and by the same executor, with further words."""
+    return " ".join(filter(None, [request.command, shlex.join([*_places(options, *PLACES), *words])]))
+
+
+def next_of(request: Request, options: argparse.Namespace, failed: bool = False) -> str:
+    """The command to type after a request has run: a retry, more seeds, or the judgement on the claims."""
+    if failed:
+        return command_of(request, options, "--retry", "failed")
+    if request.seeds < SEEDS_WITH_INTERVAL:
+        return command_of(dataclasses.replace(request, seeds=SEEDS_WITH_INTERVAL), options)
+    return judgement_of(options, request.name)
+
+
+def judgement_of(options: argparse.Namespace, *studies: str) -> str:
+    """The command that judges the claims of studies, or of all of them."""
+    return shlex.join(["python", "-m", "harness.claims", *studies, "--scale", options.scale, *_places(options, "runs")])
+
+
+def _places(options: argparse.Namespace, *names: str) -> list[str]:
+    """The options of these names that are not their defaults, as words."""
+    given = {name: getattr(options, name, PLACES[name]) for name in names}
+    return [word for name in names if given[name] != PLACES[name] for word in (f"--{name}", str(given[name]))]
+
+
+def plan_from(options: argparse.Namespace) -> Plan:
+    """The plan of the request that the study options describe; for a sweep, of its trials so far. Raises `Mistake`."""
+    request = request_of(options)
+    if not isinstance(request, SweepRequest):
+        before = remembered_request(request, Store(options.runs)) if request.looks else None
+        grown = before.plan.request.seeds if before is not None and before.plan is not None else request.seeds
+        return plan_of(dataclasses.replace(request, seeds=grown))
+    require_influence(request)
+    before = remembered_request(request, Store(options.runs))
+    if before is None:
+        raise Mistake(f"nothing of {request.page} has run in {options.runs}; next: {command_of(request, options)}")
+    if before.plan is None:
+        raise Mistake(before.trouble)
+    return before.plan

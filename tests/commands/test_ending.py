@@ -1,0 +1,113 @@
+"""The last lines of a command: the answer in one sentence, the page, and what to type next."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import ablate, cli, report
+from harness.experiments.requests import SweepRequest, new_request
+from harness.experiments.scales import scale
+from harness.store.runs import Store
+from reports.ablation.page import Page
+from reports.results import load
+from tests.commands.stores import request_of
+
+ROW = ["table5", "--scale", "smoke", "--rows", "mactok"]
+
+
+def options_of(*words: str) -> argparse.Namespace:
+    parser = cli.parser("ablate")
+    cli.add_study(parser)
+    return parser.parse_args(words)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3, 5])
+@pytest.mark.parametrize("name", ["table5", "mask_ratio"])
+@pytest.mark.parametrize("runs", ["runs", "/else where/runs"])
+def test_what_to_type_next_is_a_command_that_means_the_same(name, seeds, runs):
+    options = options_of(name, "--scale", "smoke", "--seeds", str(seeds), "--runs", runs)
+    request = new_request(name, scale("smoke"), seeds=seeds)
+    _, _, module, *words = shlex.split(cli.next_of(request, options))
+    if seeds < 3:
+        assert module == ("harness.sweep" if isinstance(request, SweepRequest) else "harness.ablate")
+        again = options_of(*words)
+        assert (again.study, again.scale, again.seeds, str(again.runs)) == (name, "smoke", 3, runs)
+    else:
+        assert module == "harness.claims"
+        assert words[:3] == [name, "--scale", "smoke"]
+    retried = shlex.split(cli.next_of(request, options, failed=True))
+    assert retried[-2:] == ["--retry", "failed"]
+
+
+def last_lines(text: str) -> tuple[str, str, str]:
+    answer, page, following = text.splitlines()[-3:]
+    return answer, page, following
+
+
+@pytest.mark.parametrize("columns", ["80", ""])
+def test_a_report_ends_with_answer_page_and_next(columns, runs: Path, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
+    words = [*ROW, "--runs", str(runs), "--out", str(tmp_path)]
+    assert report.main(words) == 0
+    text = capsys.readouterr().out
+    request = request_of()
+    answer, page, following = last_lines(text)
+    assert answer == Page(request, load(request.experiments(), Store(runs))).answer
+    assert Path(page) == tmp_path / f"{request.page}.md" and Path(page).exists()
+    assert following == f"next: python -m harness.ablate {' '.join(ROW)} --seeds 3 --runs {runs} --out {tmp_path}"
+    if columns:
+        tables = [block for block in text.split("\n\n") if "---" in block]
+        assert len(tables) == 4
+        assert max(len(line) for block in tables for line in block.splitlines()) <= int(columns)
+
+
+def test_a_plan_ends_with_the_command_that_runs_it(tmp_path, capsys):
+    assert ablate.main([*ROW, "--runs", str(tmp_path / "runs"), "--dry-run"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"next: python -m harness.ablate {' '.join(ROW)} --runs {tmp_path / 'runs'}"
+
+
+def test_what_is_not_there_names_the_command(tmp_path, capsys):
+    (tmp_path / "runs").mkdir()
+    for words in (ROW, ["mask_ratio", "--scale", "smoke"]):
+        code = cli.code_of(report.main, [*words, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+        assert code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        kind = "sweep" if words[0] == "mask_ratio" else "ablate"
+        places = f"--runs {tmp_path / 'runs'} --out {tmp_path / 'out'}"
+        assert line.endswith(f"next: python -m harness.{kind} {' '.join(words)} {places}")
+        assert not (tmp_path / "out").exists()
+
+
+def test_data_of_another_study_is_nothing_of_this_one(runs: Path, tmp_path, capsys):
+    other = ["table5", "--scale", "smoke", "--rows", "KL-VAE", "--runs", str(runs), "--out", str(tmp_path / "out")]
+    assert cli.code_of(report.main, other) == 2
+    assert "nothing of table5-smoke" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_silent(monkeypatch, capsys):
+    class Closed:
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+        def flush(self) -> None:
+            pass
+
+        def isatty(self) -> bool:
+            return False
+
+        def fileno(self) -> int:
+            return 2
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    monkeypatch.setattr(sys, "argv", ["harness.ablate", "--list"])
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.run(ablate.main)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,58 @@
+"""`--list` and `--fields` name all that can be given."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import ablate, cli
+from harness.cli.names import names
+from harness.evaluation.protocols import PROTOCOLS
+from harness.experiments.experiment import Experiment
+from harness.experiments.fields import flat
+from harness.experiments.requests import OPTION_FIELDS, study_called
+from harness.experiments.scales import SCALES, scale
+from harness.networks.teachers import TEACHERS
+from harness.system import plugins
+from harness.system.errors import Mistake
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        ablate.main(words)
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_rows_teachers_and_protocols_are_named(capsys):
+    text = printed(capsys, "--list")
+    for name in (*TEACHERS, *PROTOCOLS, *plugins.names("ablations"), *SCALES):
+        assert f"  {name} " in text
+    for study in map(study_called, plugins.names("ablations")):
+        assert "; ".join(row.name for row in study.rows) in text
+
+
+@pytest.mark.parametrize("kind", names())
+def test_one_kind_can_be_listed(kind, capsys):
+    text = printed(capsys, "--list", kind)
+    assert text.startswith(f"{kind}:\n")
+    assert [line.split("  ")[1] for line in text.splitlines()[1:]] == list(names()[kind])
+
+
+def test_an_unknown_kind_is_a_mistake():
+    with pytest.raises(Mistake, match=r"unknown kind 'teacher'\. Did you mean 'teachers'"):
+        ablate.main(["--list", "teacher"])
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_fields_are_those_of_the_scale_wherever_it_stands(name, capsys):
+    text = printed(capsys, "--fields", "--scale", name)
+    assert text == printed(capsys, "--scale", name, "--list", "fields") == cli.fields(scale(name)) + "\n"
+    experiment: Experiment = SCALES[name].experiment
+    for path in flat(experiment):
+        assert (f"  {path} = " in text) == (path not in OPTION_FIELDS)
+    assert f"training.steps = {experiment.training.steps} " in text
+
+
+def test_fields_at_a_scale_that_is_unknown():
+    with pytest.raises(Mistake, match="Did you mean 'tiny'"):
+        ablate.main(["--fields", "--scale", "tinny"])
