@@ -43,13 +43,23 @@ from harness.system.errors import Mistake, Trouble
 from harness.system.texts import printable
 
 INTERRUPTED = 130
+SCRIPT = "tokenizer-harness"
+COMPLETION = "_ARGCOMPLETE"  # set by the shell when it wants words, with the number of those that are the program
 MANY_SEEDS = 100
 GROWS_TO = 8  # seeds, unless --max-seeds says otherwise
 TOKENIZING = ("generation", "evaluation", "finetuning", "tokenizer")  # stages whose runs stand for a tokenizer
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports a mistake in one line, with the nearest option."""
+    """A parser that reports a mistake in one line, with the nearest option, and completes words for the shell."""
+
+    def parse_args(self, *given: Any) -> Any:  # type: ignore[override]
+        """As in argparse, unless the shell wants words to complete."""
+        if COMPLETION in os.environ:
+            import argcomplete
+
+            argcomplete.autocomplete(self, always_complete_options="long")
+        return super().parse_args(*given)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As in argparse, which takes `--option=--` for an empty list."""
@@ -78,8 +88,16 @@ class List(argparse.Action):
 def parser(command: str, about: str = "") -> Parser:
     """A parser for `python -m harness.COMMAND`; without `about`, its first line of documentation says what it does."""
     about = about or plugins.summary("harness", command).partition(": ")[2]
-    name = f"harness.{command}" if command else "harness"
-    return Parser(prog=f"python -m {name}", description=about, allow_abbrev=False)
+    if Path(sys.argv[0]).name == SCRIPT:
+        prog = f"{SCRIPT} {command}".rstrip()
+    else:
+        prog = f"python -m harness.{command}".rstrip(".")
+    return Parser(prog=prog, description=about, allow_abbrev=False)
+
+
+def complete(option: argparse.Action, names: Callable[[], Sequence[str]]) -> None:
+    """The shell completes the value of an option with these names."""
+    option.completer = lambda **_: names()  # type: ignore[attr-defined]
 
 
 def add_store(parser: Parser) -> None:
@@ -108,11 +126,13 @@ def add_study(parser: Parser, positional: bool = True) -> None:
     add_store(parser)
     parser.add_argument("--quiet", action="store_true", help="print no progress")
     if positional:
-        parser.add_argument("study", nargs="?", metavar="STUDY", help="name of a study; --list shows all names")
+        study = parser.add_argument("study", nargs="?", metavar="STUDY", help="name of a study; --list shows all names")
+        complete(study, lambda: plugins.names("ablations"))
     parser.add_argument(
         "--list", action=List, nargs=0, help="list all studies, scales, variants, data sets, metrics and stages"
     )
-    parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
+    at = parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
+    complete(at, lambda: list(SCALES))
     parser.add_argument("--data", metavar="NAME[:ARGUMENT]", help="data set to use instead of the scale's")
     parser.add_argument("--rows", metavar="A,B", help="only these rows, by name or variant")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 .. N-1 of every row (default: 1)")
