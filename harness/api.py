@@ -19,6 +19,7 @@ from harness.experiments.requests import AblationRequest, Request, SweepRequest,
 from harness.experiments.scales import scale as scale_called
 from harness.planning.request_log import remembered_request
 from harness.store.runs import Store
+from harness.system import plugins
 from harness.system.errors import Mistake, Trouble
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def load_tokenizer(name: str | Path, *, runs: str | Path = "runs") -> Pretrained
     """
     from harness.tokenize import tokenizer_of
 
+    plugins.find()
     return tokenizer_of(argparse.Namespace(run=str(name), runs=Path(runs)))[0]
 
 
@@ -119,6 +121,7 @@ def _request(
     fields: Mapping[str, object] | None,
     seeds: int = 1,
 ) -> AblationRequest | SweepRequest:
+    plugins.find()
     texts = tuple((path, str(value)) for path, value in (fields or {}).items())
     return new_request(
         study, scale_called(scale), data=cli.absolute_data(data), fields=texts, rows=tuple(rows), seeds=seeds

@@ -31,6 +31,7 @@ from harness.experiments.scales import SCALES, scale
 from harness.experiments.seeds import MOST_REPEATS, MOST_SEEDS, looks
 from harness.experiments.study import Ablation, Study
 from harness.experiments.sweep import Sweep
+from harness.networks.teachers import TEACHERS
 from harness.planning.cluster import load as load_cluster
 from harness.planning.gpus import GPUS, Pace
 from harness.planning.plan import Plan, plan_of, require_influence
@@ -67,7 +68,13 @@ class Parser(argparse.ArgumentParser):
             option, equals, value = word.partition("=")
             if equals and value == "--" and option.startswith("-"):
                 self.error(f"argument {option}: -- is no value")
-        return super().parse_known_args(args, namespace)
+        _find_plugins(sys.argv[1:] if args is None else args)
+        found, others = super().parse_known_args(args, namespace)
+        if (file := getattr(found, "study_file", None)) is not None:
+            if found.study is not None:
+                self.error(f"--study {file} and {found.study} are two studies")
+            found.study = file.stem
+        return found, others
 
     def error(self, message: str) -> NoReturn:
         options = [name for action in self._actions for name in action.option_strings]
@@ -75,6 +82,20 @@ class Parser(argparse.ArgumentParser):
         given = given.rstrip(":")
         near = [] if given in options else difflib.get_close_matches(given, options, n=1, cutoff=0.6)
         raise Mistake(f"{message}.{f' Did you mean {near[0]!r}?' if near else ''} --help lists all options")
+
+
+def _find_plugins(words: Sequence[str]) -> None:
+    """Finds the plug-ins that a command line names, before anything else of it is read. Raises `Mistake`."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    early.add_argument("--plugins", action="append", default=[], type=paths.path)
+    early.add_argument("--study", type=lambda text: paths.path(text).absolute())
+    try:
+        named, _ = early.parse_known_args(words)
+    except argparse.ArgumentError:  # the command's own parser says it
+        return
+    for place in [*named.plugins, *([named.study] if named.study else [])]:
+        plugins.add(place)
+    plugins.find(study=named.study)
 
 
 class List(argparse.Action):
@@ -92,7 +113,16 @@ def parser(command: str, about: str = "") -> Parser:
         prog = f"{SCRIPT} {command}".rstrip()
     else:
         prog = f"python -m harness.{command}".rstrip(".")
-    return Parser(prog=prog, description=about, allow_abbrev=False)
+    made = Parser(prog=prog, description=about, allow_abbrev=False)
+    made.add_argument(
+        "--plugins",
+        action="append",
+        type=paths.path,
+        metavar="PATH",
+        help="a folder of Python files, or one file: studies, variants, tokenizers, metrics, data sets, teachers and "
+        f"generators of your own; may be given several times (also: {plugins.VARIABLE})",
+    )
+    return made
 
 
 def complete(option: argparse.Action, names: Callable[[], Sequence[str]]) -> None:
@@ -128,6 +158,9 @@ def add_study(parser: Parser, positional: bool = True) -> None:
     if positional:
         study = parser.add_argument("study", nargs="?", metavar="STUDY", help="name of a study; --list shows all names")
         complete(study, lambda: plugins.names("ablations"))
+        parser.add_argument(
+            "--study", dest="study_file", type=paths.path, metavar="FILE.py", help="a file of your own with a study"
+        )
     parser.add_argument(
         "--list", action=List, nargs=0, help="list all studies, scales, variants, data sets, metrics and stages"
     )
@@ -468,6 +501,7 @@ def listing() -> str:
         "data sets": _abouts("harness.data.sets", "data set"),
         "metrics": _abouts("harness.evaluation.metrics", "metric"),
         "stages": _abouts("harness.stages", "stage"),
+        "teachers": {name: known.about for name, known in TEACHERS.items()},
         "executors": _abouts("harness.execution.executors", "executor"),
         "objectives": {name: f"{o.title}, {o.better} is better" for name, o in OBJECTIVES.items()},
         "samplers": SAMPLERS,

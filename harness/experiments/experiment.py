@@ -51,7 +51,7 @@ class Data:
 
     `argument` is the text after the colon of `--data NAME:ARGUMENT`. `unreadable`: if files do not open or a class has
     no images, refuse the data set, or skip those files and classes. Either way they are named and counted.
-    `background` is what transparent pixels show.
+    `background` is what transparent pixels show. With `flip`, trainings mirror half of the images left to right.
     """
 
     name: str
@@ -62,6 +62,12 @@ class Data:
     crop: Literal["center", "resize_bicubic", "resize_bilinear", "resize_lanczos", "squash"] = "center"
     unreadable: Literal["refuse", "skip"] = "refuse"
     background: Literal["white", "gray", "black"] = "white"
+    flip: bool = True
+
+    @property
+    def hashed_flip(self) -> str | None:
+        """The part of the keys of trainings that tells `flip`; None by default, so that it is not hashed."""
+        return None if self.flip else "off"
 
     @property
     def limits(self) -> dict[str, int]:

@@ -46,12 +46,12 @@ class Study:
 
 @dataclass(frozen=True)
 class Ablation(Study):
-    """A table that mirrors a published one.
+    """A table, which may mirror a published one.
 
     `figure` is the figure of the page that comes first, for a study that mirrors a figure. `hides` names metrics that
     its tables leave out.
     """
 
-    published_table: str
+    published_table: str = ""
     figure: str = field(default="", kw_only=True)
     hides: tuple[str, ...] = field(default=(), kw_only=True)
