@@ -18,7 +18,6 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -122,7 +121,8 @@ def find(quiet: bool = False, study: Path | None = None) -> None:
     Every process calls it before it looks for a name. Raises `Mistake` for a place that is not there, and if the file
     `study` has no study.
     """
-    for file in [file for place in (*_installed(), *map(Path, places())) for file in _files(place)]:
+    named = map(Path, places())
+    for file in [file for place in (*_installed(quiet), *named) for file in _files(place)]:
         if file in SEEN:
             continue
         SEEN.add(file)
@@ -138,19 +138,20 @@ def find(quiet: bool = False, study: Path | None = None) -> None:
         raise Mistake(f"{study} has no study: study = Ablation(...) or study = Sweep(...)")
 
 
-def _installed() -> Iterator[Path]:
+@functools.cache
+def _installed(quiet: bool) -> list[Path]:
     """The places that installed packages name."""
+    found = []
     for point in entry_points(group=GROUP):
         try:
             spec = importlib.util.find_spec(point.value)
         except ImportError:
             spec = None
-        if spec is None:
+        if spec is not None:
+            found += map(Path, spec.submodule_search_locations or [str(spec.origin)])
+        elif not quiet:
             print(f"warning: the plug-in {point.name} = {point.value} cannot be found; it is left out", file=sys.stderr)
-        elif spec.submodule_search_locations is not None:
-            yield from map(Path, spec.submodule_search_locations)
-        elif spec.origin is not None:
-            yield Path(spec.origin)
+    return found
 
 
 def _files(place: Path) -> list[Path]:
