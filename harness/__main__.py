@@ -1,11 +1,17 @@
-"""`python -m harness`: lists all commands, studies, scales, variants, data sets and metrics, one line each."""
+"""`tokenizer-harness`, or `python -m harness`: runs a command by its name, or lists everything that has a name.
+
+`tokenizer-harness ablate table5` is `python -m harness.ablate table5`.
+"""
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Sequence
 
-from harness import cli
+from harness import __version__, cli
 from harness.system import terminal
+from harness.system.errors import unknown
 
 COMMANDS = {
     "harness.ablate STUDY": "run the missing stages of an ablation and write its report",
@@ -26,13 +32,36 @@ COMMANDS = {
     "harness.prune": "remove the runs that no request in the store needs, after listing them and asking",
     "harness.bench": "measure images per second and model FLOP utilisation of tokenizer, generator and evaluation",
 }
+NAMES = tuple(command.split()[0].removeprefix("harness.") for command in COMMANDS)
 
 
 def main(arguments: Sequence[str]) -> int:
-    cli.parser("", "lists all commands, studies, scales, variants, data sets, metrics and stages").parse_args(arguments)
+    if command := _completed():
+        os.environ[cli.COMPLETION] = "2"  # the first two words stand for the command
+        arguments = [command]
+    if arguments and arguments[0] in NAMES:
+        code: int = importlib.import_module(f"harness.{arguments[0]}").main(arguments[1:])
+        return code
+    parser = cli.parser("", "runs a command, or lists all commands, studies, variants, metrics and whatever has a name")
+    parser.add_argument("--version", action="version", version=f"tokenizer-harness {__version__}")
+    named = parser.add_argument("command", nargs="?", metavar="COMMAND", help="its --help lists its options")
+    cli.complete(named, lambda: NAMES)
+    if (name := parser.parse_args(arguments).command) is not None:
+        raise unknown("command", name, NAMES)
     print(f"commands (python -m ...):\n{terminal.entries(COMMANDS)}\n\n{cli.listing()}")
     return 0
 
 
-if __name__ == "__main__":
+def _completed() -> str:
+    """The command whose options the shell wants to complete, if any."""
+    words = os.environ.get("COMP_LINE", "").split(" ") if cli.COMPLETION in os.environ else []
+    return words[1] if len(words) > 2 and words[1] in NAMES else ""
+
+
+def script() -> None:
+    """The console script."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    script()

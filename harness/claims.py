@@ -16,6 +16,7 @@ from harness.planning.request_log import remembered_request
 from harness.planning.task import task
 from harness.store.runs import Store
 from harness.system import plugins, terminal
+from harness.system.errors import Mistake
 
 if TYPE_CHECKING:
     from reports.claims.verdicts import Ruling
@@ -43,8 +44,14 @@ def main(arguments: Sequence[str]) -> int:
     for name, study in of_studies.items():
         if not study.claims:
             continue
-        requests = [whole_study(name, at, options.data) for at in scales]
-        with_results = [(request, seeds) for request in requests if (seeds := seeds_in(request, store))]
+        try:
+            requests = [whole_study(name, at, options.data) for at in scales]
+            with_results = [(request, seeds) for request in requests if (seeds := seeds_in(request, store))]
+        except Mistake as mistake:
+            if options.study:
+                raise
+            print(f"warning: {name} is left out: {mistake}", file=sys.stderr)
+            continue
         commands[name] = cli.command_of(requests[0], options)
         for request, seeds in with_results or [(requests[0], 1)]:
             several = dataclasses.replace(request, seeds=seeds)

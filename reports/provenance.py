@@ -15,7 +15,7 @@ from reports.results import Result, costs, environments, rows_of, shared, total_
 
 MEASURING = (
     *("diagnosis", "evaluation", "snapshots", "generation", "generator_snapshots", "guidance", "reference"),
-    *("pca", "linear_gaussian", "pca_active"),
+    *("pca", "linear_gaussian", "pca_active", "plugin_metrics", "plugin_generation"),
 )
 MOMENT = {
     "snapshots": " at the snapshots",

@@ -27,7 +27,10 @@ from harness.system.files import digest
 from harness.system.texts import plain_markdown
 
 SHARED = "shared by rows"  # the line of costs for runs of several rows
-OF_GENERATOR = ("generator", "generator_snapshots", "samples", "guidance", "guided_samples", "generation")
+OF_GENERATOR = (
+    *("generator", "generator_snapshots", "samples", "guidance", "guided_samples", "generation"),
+    "plugin_generation",
+)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from harness.evaluation.records import digits_of, heading, text_of
+from harness.experiments import plugin_metrics
 from harness.experiments.experiment import Experiment
 from harness.experiments.requests import Request
 from reports.results import Result, protocol_of
@@ -33,6 +34,13 @@ def cell(seeds: Sequence[Result], metric: str, split: str, stage: str = "evaluat
     else:
         text = intervals.shown([r.value for r in measured], digits_of(metric, protocol_of(seeds, metric, split, stage)))
     return text if len(measured) == len(seeds) else f"{text} ({len(measured)} of {len(seeds)} seeds)"
+
+
+def cells_of_plugins(table: str, seeds: Sequence[Result], results: Sequence[Result], split: str) -> dict[str, str]:
+    """The cells of a line, by head, for the metrics of plug-ins that belong to this table."""
+    stage = "plugin_generation" if table == "generation" else "plugin_metrics"
+    names = plugin_metrics.of_table(table)
+    return {head: cell(seeds, metric, split, stage) for metric, head in headers(names, results, split, stage).items()}
 
 
 def bits(experiment: Experiment) -> str:

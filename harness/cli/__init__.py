@@ -19,13 +19,15 @@ from harness.cli.arguments import (
 from harness.cli.ending import agreed, code_of, run
 from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run, of_stage
 from harness.cli.names import fields, listing
-from harness.cli.parsing import Parser, parser
-from harness.cli.request import command_of, judgement_of, next_of, plan_from, request_of
+from harness.cli.parsing import COMPLETION, Parser, complete, parser
+from harness.cli.request import absolute_data, command_of, judgement_of, next_of, plan_from, request_of
 
 __all__ = [
+    "COMPLETION",
     "TOKENIZING",
     "FinishedRun",
     "Parser",
+    "absolute_data",
     "add_details",
     "add_execution",
     "add_growth",
@@ -39,6 +41,7 @@ __all__ = [
     "chosen_run",
     "code_of",
     "command_of",
+    "complete",
     "existing_store",
     "fields",
     "judgement_of",

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from harness.cli.names import FIELDS
-from harness.cli.parsing import Parser
+from harness.cli.parsing import Parser, complete
 from harness.execution.demand import Options
 from harness.experiments.objectives import OBJECTIVES
 from harness.experiments.scales import SCALES
@@ -47,7 +47,11 @@ def add_study(parser: Parser, positional: bool = True) -> None:
     add_store(parser)
     parser.add_argument("--quiet", action="store_true", help="print no progress")
     if positional:
-        parser.add_argument("study", nargs="?", metavar="STUDY", help="name of a study; --list shows all names")
+        study = parser.add_argument("study", nargs="?", metavar="STUDY", help="name of a study; --list shows all names")
+        complete(study, lambda: plugins.names("ablations"))
+        parser.add_argument(
+            "--study", dest="study_file", type=paths.path, metavar="FILE.py", help="a file of your own with a study"
+        )
     parser.add_argument(
         "--list",
         nargs="?",
@@ -62,7 +66,8 @@ def add_study(parser: Parser, positional: bool = True) -> None:
         const=FIELDS,
         help="list the fields of --set: the values that they take, their values at --scale, their meanings",
     )
-    parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
+    at = parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
+    complete(at, lambda: list(SCALES))
     parser.add_argument("--data", metavar="NAME[:ARGUMENT]", help="data set to use instead of the scale's")
     parser.add_argument("--rows", metavar="A,B", help="only these rows, by name or variant")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 .. N-1 of every row (default: 1)")

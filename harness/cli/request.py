@@ -54,9 +54,6 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         raise Mistake(f"--rows {options.rows!r} names no row")
     if options.data is not None and not options.data.strip():
         raise Mistake("--data names no data set: NAME or NAME:ARGUMENT")
-    data, colon, argument = (options.data or "").partition(":")
-    # Absolute, because commands for one store may run in several folders.
-    data += colon + (_absolute(data, argument) if argument else "")
     special: dict[str, Any] = {}
     if isinstance(study_called(options.study), Sweep):
         special = {"objective": objective, "space": space}
@@ -77,7 +74,7 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         new_request,
         options.study,
         scale(options.scale),
-        data=data or None,
+        data=absolute_data(options.data),
         fields=tuple(fields.items()),
         rows=rows,
         seeds=looks(growth)[0] if growth else options.seeds,
@@ -90,12 +87,17 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
     return made
 
 
-def _absolute(name: str, argument: str) -> str:
-    """The argument of a data set: an absolute path, unless the set is drawn and no files are read."""
+def absolute_data(text: str | None) -> str | None:
+    """NAME:ARGUMENT with an absolute path, as commands for one store may run in several folders.
+
+    The argument of a set that is drawn is no path.
+    """
+    name, colon, argument = (text or "").partition(":")
     drawn = name in plugins.names("harness.data.sets") and hasattr(
         plugins.load("harness.data.sets", name, "data set"), "fixed"
     )
-    return argument if drawn else str(Path(argument).expanduser().absolute())
+    path = argument if drawn or not argument else str(Path(argument).expanduser().absolute())
+    return f"{name}{colon}{path}" or None
 
 
 def _outside_row(source: str, image_size: int) -> OutsideRow:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
 from torch import Tensor
 
 from harness.evaluation import fidelity, reference
 from harness.evaluation.generated import Generated, LatentSets
 from harness.latents import autoencode
+from harness.latents.sample_plan import SAMPLES
+from harness.latents.sampling import Noise, shape
+from harness.latents.shards import Latents
+from harness.latents.statistics import load_statistics
 from harness.networks import weights
 from harness.planning.stage import Work, decoder
+from harness.system.randomness import Draws
 from models.autoencoders.linear import LinearTokenizer
 
 CHUNK = 1024  # images in memory at once
@@ -35,3 +45,47 @@ class DecodedLatents:
         """The images of latents z (n, L, Z), as a set for the metrics; decodes and extracts features part by part."""
         parts = self.work.map(lambda chunk: fidelity.outputs(self.images(chunk), self.network), z.split(CHUNK))
         return Generated(fidelity.concatenated(list(parts)), self.reference, self.experiment, split, how, step, latents)
+
+
+class OfSet(NamedTuple):
+    """What `DecodedLatents.generated` takes beside the latents of a set; `latents` are those to compare."""
+
+    split: str
+    how: str
+    step: int
+    latents: LatentSets
+
+
+def latent_sets(work: Work) -> Iterator[tuple[Tensor, OfSet]]:
+    """The sets of latents z (n, L, Z) of a row with a generator: from N(0, I), encoded, and drawn.
+
+    The work has the inputs `data` and `latents`, and `samples` and `guided_samples` as far as they are drawn.
+    """
+    experiment = work.experiment
+    noise = Noise(experiment.seed_of_samples, range(experiment.sampling.images), shape(experiment))()
+    statistics, encoded = load_statistics(work.inputs["latents"]), _encoded(work)
+    sets = {
+        "prior": (statistics.denormalise(noise), "latents N(0, I), denormalised: from no generator"),
+        "reconstructions": (
+            statistics.denormalise(encoded),
+            "decoded from one sample of the posterior of each of the first training images, not mirrored",
+        ),
+    }
+    for split, stage in {"samples": "samples", "guided": "guided_samples"}.items():
+        if stage in work.inputs:
+            z = torch.from_numpy(np.load(work.inputs[stage].file(SAMPLES)))
+            sets[split] = (z, work.inputs[stage].fact("how"))
+    for split, (z, how) in sets.items():
+        compared = LatentSets(statistics.normalise(z), encoded)
+        yield z, OfSet(split, how, experiment.generator.training.steps, compared)
+
+
+def _encoded(work: Work) -> Tensor:
+    """Samples of the posteriors of the first training images, normalised, as many as there are generated images."""
+    labels = np.load(work.inputs["data"].file("train_labels.npy"))
+    latents = Latents(work.inputs["latents"], "train", labels, "cpu")
+    indices = torch.arange(min(work.experiment.sampling.images, len(latents)))
+    noise = Draws(work.experiment.seed_of_samples, "reconstructions", 0).normal(
+        "latents", len(indices), *latents.shape[2:]
+    )
+    return latents.at(indices, torch.zeros_like(indices), noise)[0]

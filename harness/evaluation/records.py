@@ -8,10 +8,12 @@ from types import ModuleType
 from harness.evaluation import protocols
 from harness.evaluation.generated import Generated
 from harness.evaluation.reconstructed import Reconstructed
+from harness.experiments import plugin_metrics
 from harness.experiments.experiment import DEFAULT_NETWORK
 from harness.experiments.keys import key_of
 from harness.store.records import Record
 from harness.system import plugins
+from harness.system.errors import Trouble
 
 PROTOCOL = "lite"  # for metrics measured by Lite2 and for metrics without a network
 
@@ -112,9 +114,9 @@ def protocol_in(protocol_id: str) -> str:
 
 
 def records(m: Reconstructed | Generated, names: list[str] | None = None) -> list[Record]:
-    """The records of the metrics `names` (default: all) that are defined on the split of `m`."""
+    """The records of the metrics `names` (default: all of ours) that are defined on the split of `m`."""
     measured = []
-    for name in names or plugins.names("harness.evaluation.metrics"):
+    for name in names or plugins.ours("harness.evaluation.metrics"):
         metric = plugins.load("harness.evaluation.metrics", name, "metric")
         value = metric.measure(m) if m.split in metric.splits else None
         if value is not None:
@@ -122,6 +124,18 @@ def records(m: Reconstructed | Generated, names: list[str] | None = None) -> lis
             digest = protocol_id(protocol_of(m, metric, value.n), name, protocol, m.split, value.n)
             error = value.deviation, value.interval
             measured.append(Record(name, value.value, value.n, m.step, m.split, protocol, *error, digest))
+    return measured
+
+
+def records_of_plugins(m: Reconstructed | Generated, generated: bool) -> list[Record]:
+    """The records of the metrics that a user added. Raises `Trouble` that names the metric in which anything fails."""
+    measured = []
+    for name in plugin_metrics.metrics(generated):
+        try:
+            measured += records(m, [name])
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise Trouble(f"the metric {name} fails on {m.split}: {reason}") from error
     return measured
 
 

@@ -11,6 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
+from harness.system import plugins
 from harness.system.environment import CHECKOUT, VERSION, code_version
 
 PACKAGES = ("ablations", "harness", "models", "reports")
@@ -50,9 +51,10 @@ def take(root: Path) -> Path:
 
 
 def environment(code: Path) -> dict[str, str]:
-    """The variables that make a Python process import the copy, whatever folder it starts in."""
+    """The variables that make a Python process import the copy, whatever folder it starts in, and a user's plug-ins."""
     paths = [str(code), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+    added = {plugins.VARIABLE: os.pathsep.join(found)} if (found := plugins.places()) else {}
+    return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", **added}
 
 
 def described(code: Path) -> str:

@@ -92,6 +92,7 @@ class Job:
         """Runs the task and ends the process with an exit code that says how it went."""
         from submitit import JobEnvironment
 
+        plugins.find(quiet=True)
         received: set[int] = set()
         # Submitit's own handler would save and requeue in the middle of a step. It is called once the step is over.
         requeue = signal.getsignal(signal.SIGUSR2)

@@ -30,7 +30,7 @@ from harness.execution.jobs import abandon
 from harness.experiments.scales import SCALES
 from harness.planning.task import Task
 from harness.store.runs import Store
-from harness.system import surroundings
+from harness.system import plugins, surroundings
 from harness.system.environment import CHECKOUT
 from harness.system.errors import Mistake
 from harness.system.machine import MEMORY, threads
@@ -160,6 +160,7 @@ def serve(root: Path, tasks: BinaryIO, answers: int) -> None:
     from harness.execution.worker import Place, perform
     from harness.system.machine import this_machine
 
+    plugins.find(quiet=True)
     stop: set[int] = set()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all its processes; the command decides
     signal.signal(signal.SIGUSR1, lambda number, frame: stop.add(number))

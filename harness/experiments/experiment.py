@@ -66,6 +66,13 @@ class Data:
     they are named and counted."""
     background: Literal["white", "gray", "black"] = "white"
     """The colour that transparent pixels show."""
+    flip: bool = True
+    """Whether trainings mirror half of the images left to right."""
+
+    @property
+    def hashed_flip(self) -> str | None:
+        """The part of the keys of trainings that tells `flip`; None by default, so that it is not hashed."""
+        return None if self.flip else "off"
 
     @property
     def limits(self) -> dict[str, int]:

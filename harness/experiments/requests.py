@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from harness.experiments import plugin_metrics
 from harness.experiments.axis import Axis, Number, axis
 from harness.experiments.experiment import Experiment, effective_fields, full_path
 from harness.experiments.fields import differences, flat, with_fields
@@ -77,6 +78,8 @@ class Request(ABC):
         words += ["--seeds", str(self.seeds)] if self.seeds > 1 else []
         for path, value in self.fields:
             words += ["--set", f"{path}={value}"]
+        for place in plugins.places():
+            words += ["--plugins", place]
         return words
 
     def chosen_rows(self) -> list[Row]:
@@ -267,9 +270,11 @@ def stages_of_row(experiment: Experiment) -> tuple[str, ...]:
     """The stages that a row of a table reads; their inputs follow from them."""
     linear = ("pca", *(("linear_gaussian",) if experiment.tokenizer.gaussian.on else ()))
     generator_stages = ("generator_snapshots", "generation") if experiment.generator.on else ()
+    added = ("plugin_metrics",) if plugin_metrics.metrics(generated=False) else ()
+    added += ("plugin_generation",) if generator_stages and plugin_metrics.metrics(generated=True) else ()
     transfer = ("transfer",) if experiment.evaluation.transfer is not None else ()
     trained = () if experiment.tokenizer.outside.on else ("snapshots",)
-    return ("difficulty", *linear, *trained, "evaluation", "pca_active", *transfer, *generator_stages)
+    return ("difficulty", *linear, *trained, "evaluation", "pca_active", *transfer, *generator_stages, *added)
 
 
 ROW = "row"  # the name of the choice between several rows in Optuna

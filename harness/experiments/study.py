@@ -50,7 +50,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Ablation(Study):
-    """A table that mirrors a published one.
+    """A table, which may mirror a published one.
 
     `figure` is the figure of the page that comes first, for a study that mirrors a figure. `hides` names metrics that
     its tables leave out.

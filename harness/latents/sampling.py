@@ -76,7 +76,7 @@ class Source:
         sampling = self.experiment.sampling
         y = self.machine.put(self.labels(indices))
         noise = Noise(self.experiment.seed_of_samples, indices, shape(self.experiment), self.machine.device)
-        if self.experiment.generator.name not in generators.FLOWS:
+        if not generators.is_flow(self.experiment.generator.name):
             with self.machine.autocast():
                 drawn: Tensor = self.network.draw(y, noise.draws, guide.scale, sampling.steps)  # type: ignore[operator]
             return drawn.float().cpu()
@@ -122,7 +122,7 @@ def times_of(sampling: Sampling, flow: Flow = LINEAR) -> list[float]:
 def how(experiment: Experiment, guide: Guide) -> str:
     """The settings that draw the same latents again, in words for protocols."""
     labels = {"balanced": "classes in equal shares", "random": "classes drawn at random"}[experiment.sampling.labels]
-    law = _flow_in_words if experiment.generator.name in generators.FLOWS else _own_law_in_words
+    law = _flow_in_words if generators.is_flow(experiment.generator.name) else _own_law_in_words
     return f"{law(experiment, guide)}, {labels}"
 
 

@@ -95,9 +95,9 @@ def teacher(name: str, patches: int) -> float:
     """A teacher for a grid of `patches` x `patches` image tokens."""
     if name in DINOV2:
         return vit(DINOV2[name], patches**2, DINOV2_PATCH)
-    if name == "pixels":
-        return 0.0
-    return efficientnet_lite(0, 16 * patches, parts=9)
+    if name in ("efficientnet_lite0", "random"):
+        return efficientnet_lite(0, 16 * patches, parts=9)
+    return teachers.teacher(name).flops
 
 
 def perceptual(tokenizer: Tokenizer, image_size: int) -> float:
@@ -225,7 +225,7 @@ def evaluations(sampling: Sampling, guide: Guide = UNGUIDED) -> int:
 def drawing(experiment: Experiment, guide: Guide = UNGUIDED) -> float:
     """Drawing the latents of one image."""
     g, form = experiment.generator, experiment.latents
-    if g.name in generators.FLOWS:
+    if generators.is_flow(g.name):
         return evaluations(experiment.sampling, guide) * of_generator(experiment)
     network, heads = generators.evaluations(g.name, form, experiment.sampling.steps)
     extra = generators.head(g.size, form).flops

@@ -22,6 +22,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -29,6 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness.system.environment import CHECKOUT
 from harness.system.errors import Mistake, Trouble
 from models.config import Outside
 
@@ -217,8 +219,13 @@ def seen(source: str, image_size: int) -> Seen:
 def tried(source: str, image_size: int) -> Seen:
     """Tries the object in a process of its own. Raises `Mistake` with the reason in one line."""
     words = [sys.executable, "-m", "harness.networks.outside", source, str(image_size)]
+    # The working folder comes last: MODULE may lie there, and nothing there hides our packages.
+    paths = [str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")]), os.getcwd()]
+    surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
+        done = subprocess.run(
+            words, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS, env=surroundings
+        )
     except subprocess.TimeoutExpired:
         raise Mistake(f"--tokenizer {source}: two images took longer than {PATIENCE_SECONDS} s") from None
     line = done.stdout.strip().rpartition("\n")[2]

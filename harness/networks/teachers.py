@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.networks.frozen import TEACHER, VITS, efficientnet_lite, vit, weights_file
 from harness.networks.weight_files import DINOV2
+from harness.system import plugins
 from harness.system.errors import unknown
 from harness.system.machine import Machine
 
@@ -25,7 +26,8 @@ class Teacher:
 
     `load(patches, machine)` returns a function from images (B, 3, H, W) in [-1, 1] to the features of a grid of
     `patches` x `patches` image tokens. If `cached`, the features of all training images are computed once and stored;
-    otherwise at every step, because 256 tokens of 1024 values for 1.28 million images would take a terabyte.
+    otherwise at every step, because 256 tokens of 1024 values for 1.28 million images would take a terabyte. `flops` of
+    an image are for plans; those of our networks are in `harness.networks.flops`.
     """
 
     about: str
@@ -34,6 +36,7 @@ class Teacher:
     cached: bool
     load: Callable[[int, Machine], Callable[[Tensor], Features]]
     weights: Callable[[], Path]
+    flops: float = 0.0
 
 
 def _efficientnet_lite0(patches: int, machine: Machine) -> Callable[[Tensor], Features]:
@@ -87,7 +90,7 @@ def _dinov2(name: str, width: int) -> Teacher:
     )
 
 
-TEACHERS = {
+TEACHERS: dict[str, Teacher] = {
     "efficientnet_lite0": Teacher(
         about="EfficientNet-Lite0: patch tokens blocks.4 (stride 16, 112 channels), class token the 1280 pooled "
         "features, semantic score the norms of blocks.4 and blocks.6, standardised and added",
@@ -118,6 +121,11 @@ TEACHERS = {
     "dinov2_vitb14": _dinov2("dinov2_vitb14", 768),
     "dinov2_vitl14": _dinov2("dinov2_vitl14", 1024),
 }
+
+
+def code(name: str | None) -> str | None:
+    """16 digits that stand for the file of a user's teacher, None for ours."""
+    return plugins.code(__name__, name)
 
 
 def teacher(name: str) -> Teacher:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.evaluation.probes import fit
 from harness.experiments.experiment import Experiment
-from harness.networks import flops
+from harness.networks import flops, teachers
 from harness.planning.stage import Outcome, Size, Work
 from harness.store.records import Record
 from harness.training.teacher import needed, online, patches
@@ -41,7 +41,7 @@ def size(experiment: Experiment) -> Size:
 
 def config(experiment: Experiment) -> dict[str, Any]:
     name = online(experiment)
-    teacher = {"teacher": name, "patches": patches(experiment)} if name else {}
+    teacher = {"teacher": name, "teacher_code": teachers.code(name), "patches": patches(experiment)} if name else {}
     return {"probe_images": experiment.evaluation.probe_images, **teacher}
 
 
@@ -152,7 +152,6 @@ def _extractor(work: Work) -> Extractor:
     import torch
 
     from harness.data.tensors import to_tensor
-    from harness.networks import teachers
 
     teacher = teachers.teacher(work.experiment.teacher).load(patches(work.experiment), work.machine)
 

@@ -25,7 +25,7 @@ def size(experiment: Experiment) -> Size:
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    return {"finetuning": experiment.finetuning, "seed": experiment.seed}
+    return {"finetuning": experiment.finetuning, "seed": experiment.seed, "flip": experiment.data.hashed_flip}
 
 
 def run(work: Work) -> Outcome:
@@ -40,7 +40,14 @@ def run(work: Work) -> Outcome:
 
     experiment, machine, training = work.experiment, work.machine, finetuning_schedule(work.experiment)
     folder = work.inputs["data"].checked_folder()
-    images = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "finetuning", machine)
+    images = Batches(
+        open_split(folder, "train").images,
+        training.batch_images,
+        experiment.seed,
+        "finetuning",
+        machine,
+        experiment.data.flip,
+    )
     perceptual, without_heads = Roles(experiment).perceptual(machine), experiment.tokenizer.without_heads
     objective = Objective(without_heads, experiment.data.image_size, perceptual=perceptual).to(machine.device)
     tokenizer = objective.tokenizer

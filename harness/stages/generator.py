@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.experiments.experiment import Experiment
-from harness.networks import flops
+from harness.networks import flops, teachers
 from harness.networks.weights import MOMENTS_OF_GENERATOR, snapshot_steps
 from harness.planning.stage import Outcome, Size, Work
 from harness.system import plugins
@@ -45,7 +45,14 @@ def config(experiment: Experiment) -> dict[str, Any]:
     generator = experiment.generator
     _check(experiment)
     teacher = teaching.online(experiment) if generator.repa.on else None
-    return {"generator": generator, "teacher": teacher, "seed": experiment.seed_of_generator}
+    return {
+        "generator": generator,
+        "code": plugins.code("models.generators", generator.name),
+        "teacher": teacher,
+        "teacher_code": teachers.code(teacher),
+        "seed": experiment.seed_of_generator,
+        "flip": experiment.data.hashed_flip,
+    }
 
 
 def _check(experiment: Experiment) -> None:
@@ -56,13 +63,13 @@ def _check(experiment: Experiment) -> None:
         raise unknown("generator", name, known)
     if generator.qk_norm and name not in generators.QK_NORM:
         raise Mistake(f"generator {name} has no qk_norm; these have it: {', '.join(sorted(generators.QK_NORM))}")
-    if name not in generators.FLOWS and experiment.guidance.on and experiment.guidance.earlier is not None:
+    if not generators.is_flow(name) and experiment.guidance.on and experiment.guidance.earlier is not None:
         raise Mistake(f"generator {name} has a law of its own, without guidance.earlier")
     if name in generators.CODED and not experiment.tokenizer.codes.on:
         raise Mistake(f"generator {name} generates codes, and the latents of this tokenizer are none")
     own = [n for n in ("logit_normal", "direction_weight", "path", "target") if getattr(generator, n)]
     own += ["repa.on"] if generator.repa.on else []
-    if name not in generators.FLOWS and own:
+    if not generators.is_flow(name) and own:
         raise Mistake(f"generator {name} has a law of its own, without generator.{own[0]}")
     several = 2 if experiment.latents.side is None else 4  # dimensions that an angle turns, for each axis
     if name in generators.ROTARY and size.width // size.heads % several:
@@ -92,14 +99,22 @@ def run(work: Work) -> Outcome:
     generator, data = experiment.generator, work.inputs["data"]
     classes = len(data.fact("classes"))
     latents = Latents(work.inputs["latents"], "train", np.load(data.file("train_labels.npy")), machine.device)
-    order = Order(len(latents), training.batch_images, experiment.seed_of_generator, "generator", machine, latents.home)
+    order = Order(
+        len(latents),
+        training.batch_images,
+        experiment.seed_of_generator,
+        "generator",
+        machine,
+        latents.home,
+        experiment.data.flip,
+    )
     teacher = _Teacher(work) if generator.repa.on else None
     with seeded(experiment.seed_of_generator, "generator", "initialisation"):
         network = weights.new_generator(experiment, classes)
         repa = teacher.repa() if teacher else None
     direction = generator.direction_weight is not None
     objective: torch.nn.Module
-    if generator.name in generators.FLOWS:
+    if generators.is_flow(generator.name):
         objective = flow.VelocityObjective(
             network, generator.label_dropout, classes, generator.logit_normal, direction, repa, flow_of(generator)
         )
@@ -143,7 +158,8 @@ class _Teacher:
         self.generator, self.teaching = work.experiment.generator, teaching.TeacherFeatures(work)
         images = open_split(work.inputs["data"].checked_folder(), "train").images
         training, seed = self.generator.training, work.experiment.seed_of_generator
-        self.images = Batches(images, training.batch_images, seed, "generator", work.machine)
+        flip = work.experiment.data.flip
+        self.images = Batches(images, training.batch_images, seed, "generator", work.machine, flip)
 
     def repa(self) -> Repa:
         """The term of the loss that reads the features, with a new head."""
@@ -171,7 +187,7 @@ def _validation(work: Work) -> Any:
     labels = np.load(work.inputs["data"].file("val_labels.npy"))
     latents = Latents(work.inputs["latents"], "val", labels, work.machine.device)
     draws = Draws(work.experiment.seed_of_generator, "generator validation", 0, work.machine.device)
-    path, own = flow_of(work.experiment.generator), work.experiment.generator.name not in generators.FLOWS
+    path, own = flow_of(work.experiment.generator), not generators.is_flow(work.experiment.generator.name)
     indices = torch.arange(min(VALIDATION_IMAGES, len(labels)))
     noise = draws.normal("latents", len(indices), *latents.shape[2:])
     x_0, y = latents.at(indices, torch.zeros_like(indices), noise)

@@ -27,7 +27,7 @@ BATCH = 512
 SHARD = 8192  # images at most: 128 MiB per parameter of the posterior where L Z is 4096
 SHARES = 4  # shards of a split at least, if it has that many batches: several processes can share it
 OVERHEAD_BYTES = 1024  # of a shard, besides its values, about
-VIEWS = {"train": 2, "val": 1}  # the images as they are, and mirrored
+SPLITS = ("train", "val")
 
 
 def inputs(experiment: Experiment) -> tuple[str, ...]:
@@ -36,7 +36,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 def size(experiment: Experiment) -> Size:
     data, tokenizer = experiment.data, experiment.tokenizer
-    images = 2 * data.train_images + data.val_images
+    images = views("train", experiment) * data.train_images + data.val_images
     shards = sum(math.ceil(n / shard_images(n)) for n in (data.train_images, data.val_images))
     values = (2 if tokenizer.gaussian.on else 1) * images * experiment.latents.numbers
     return Size(images, 2 * values + OVERHEAD_BYTES * shards, images * flops.of_encoder(experiment))
@@ -48,15 +48,20 @@ def shard_images(images: int) -> int:
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    return {}
+    return {"flip": experiment.data.hashed_flip}
+
+
+def views(split: str, experiment: Experiment) -> int:
+    """The views of an image: as it is and, if trainings mirror images, its mirror image."""
+    return 2 if split == "train" and experiment.data.flip else 1
 
 
 def run(work: Work) -> Outcome:
     """Writes the shards of each split (`harness.latents.shards.Shard`), and statistics.npz, (Z,) each; of
     latents that are codes also codebook.npy.
 
-    The views are the image as it is and, in `train`, its mirror image. A shard depends on its images alone, so any
-    process may write it, and the shards that were finished before a stop are kept.
+    A shard depends on its images alone, so any process may write it, and the shards that were finished before a stop
+    are kept.
     """
     import numpy as np
 
@@ -68,7 +73,7 @@ def run(work: Work) -> Outcome:
 
     folder, channels = work.inputs["data"].checked_folder(), work.experiment.latents.channels
     network = weights.load_tokenizer(work.experiment, work.inputs["tokenizer"]).to(work.machine.device)
-    splits = {split: open_split(folder, split).images for split in VIEWS}
+    splits = {split: open_split(folder, split).images for split in SPLITS}
     shards = [shard for split, images in splits.items() for shard in _shards(split, len(images))]
     made_from = digest([work.inputs[name].result()["files"] for name in inputs(work.experiment)])
 
@@ -85,13 +90,14 @@ def run(work: Work) -> Outcome:
     if work.processes.first:  # the others wait for it before their first shard
         _remove_all_but(shards, work.shared)
     train = LatentMoments(channels)
-    with work.progress(sum(VIEWS[shard.split] * len(shard) for shard in shards), "image") as bar:
+    images_of = {shard: views(shard.split, work.experiment) * len(shard) for shard in shards}
+    with work.progress(sum(images_of.values()), "image") as bar:
         for shard, sums in zip(shards, work.map(make, shards), strict=True):
             if sums is None:
                 raise Stopped
             if shard.split == "train":
                 train.merge(sums)
-            bar.update(VIEWS[shard.split] * len(shard))
+            bar.update(images_of[shard])
     mean, std = train.statistics()
     np.savez(work.run.folder / STATISTICS, mean=mean.numpy(), std=std.numpy())
     if work.experiment.tokenizer.codes.on:
@@ -132,15 +138,15 @@ def _encoded(
     from harness.latents.shards import PARAMETERS
     from harness.latents.statistics import LatentMoments
 
-    views, form = VIEWS[shard.split], work.experiment.latents
-    sums, shape = LatentMoments(form.channels), (len(shard), views, form.tokens, form.channels)
+    seen, form = views(shard.split, work.experiment), work.experiment.latents
+    sums, shape = LatentMoments(form.channels), (len(shard), seen, form.tokens, form.channels)
     gaussian = work.experiment.tokenizer.gaussian.on
     arrays = {name: np.empty(shape, np.float16) for name in PARAMETERS[: 1 + gaussian]}
     done = 0
     for batch in _batches(images, shard):
         if work.should_stop():
             return None
-        for view in range(views):
+        for view in range(seen):
             posterior = encode(network, batch[:, :, ::-1] if view else batch, work.machine)
             for name, array in arrays.items():
                 array[done : done + len(batch), view] = getattr(posterior, name).numpy()
@@ -166,7 +172,7 @@ def _batches(images: np.ndarray, shard: Shard) -> Iterator[np.ndarray]:
 def _remove_all_but(shards: list[Shard], folder: Path) -> None:
     """Removes files that other code left for the splits: the result would list them."""
     kept = {name for shard in shards for name in shard.names}
-    for path in [path for split in VIEWS for path in folder.glob(f"{split}_*")]:
+    for path in [path for split in SPLITS for path in folder.glob(f"{split}_*")]:
         if path.name not in kept:
             path.unlink()
 

@@ -28,7 +28,8 @@ def size(experiment: Experiment) -> Size:
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    return {"teacher": experiment.teacher, "patches": patches(experiment)}
+    name = experiment.teacher
+    return {"teacher": name, "teacher_code": teachers.code(name), "patches": patches(experiment)}
 
 
 def run(work: Work) -> Outcome:

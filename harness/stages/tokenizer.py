@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.experiments.experiment import Experiment
-from harness.networks import flops
+from harness.networks import flops, teachers
 from harness.networks.weights import snapshot_steps
 from harness.planning.stage import Outcome, Size, Work, tokenizer_batches
+from harness.system import plugins
 from harness.training.teacher import TeacherFeatures, needed, online
 
 if TYPE_CHECKING:
@@ -39,9 +40,18 @@ def size(experiment: Experiment) -> Size:
 def config(experiment: Experiment) -> dict[str, Any]:
     if experiment.tokenizer.outside.on:
         return {"outside": experiment.tokenizer}  # nothing is trained, and no seed counts
-    tokenizer, training = experiment.tokenizer, experiment.training
-    teacher = {"teacher": online(experiment)} if tokenizer.wants_teacher else {}
-    return {"tokenizer": tokenizer, "training": training, "seed": experiment.seed, **teacher}
+    tokenizer, training, flip = experiment.tokenizer, experiment.training, experiment.data.hashed_flip
+    name = online(experiment) if tokenizer.wants_teacher else None
+    teacher = {"teacher": name, "teacher_code": teachers.code(name)}
+    code = plugins.code("models.tokenizers", tokenizer.name)
+    return {
+        "tokenizer": tokenizer,
+        "training": training,
+        "seed": experiment.seed,
+        "flip": flip,
+        "code": code,
+        **teacher,
+    }
 
 
 def run(work: Work) -> Outcome:
@@ -59,7 +69,14 @@ def run(work: Work) -> Outcome:
 
     experiment, machine, training = work.experiment, work.machine, work.experiment.training
     folder = work.inputs["data"].checked_folder()
-    images = Batches(open_split(folder, "train").images, training.batch_images, experiment.seed, "tokenizer", machine)
+    images = Batches(
+        open_split(folder, "train").images,
+        training.batch_images,
+        experiment.seed,
+        "tokenizer",
+        machine,
+        experiment.data.flip,
+    )
     teacher = TeacherFeatures(work) if experiment.tokenizer.wants_teacher else None
     roles = Roles(experiment)
     perceptual = roles.perceptual(machine)  # before seeding: building it draws numbers

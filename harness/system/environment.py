@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from harness import __version__
 from harness.system.machine import Machine
 
 PACKAGES = (
@@ -45,11 +46,14 @@ def environment(machine: Machine) -> dict[str, Any]:
 def code_version() -> dict[str, Any]:
     """{"commit", "uncommitted"}: the commit of this checkout, and the diff and new files on top of it ("" if none).
 
-    A copy of the code stores both for the checkout that it was copied from.
+    A copy of the code stores both for the checkout that it was copied from. An installed package has no commit, but a
+    version; a repository around it is not its own.
     """
     if (CHECKOUT / VERSION).exists():
         stored: dict[str, Any] = json.loads((CHECKOUT / VERSION).read_text(encoding="utf-8"))
         return stored
+    if not (CHECKOUT / ".git").exists():
+        return {"commit": __version__, "uncommitted": ""}
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(CHECKOUT), *words]

@@ -1,21 +1,73 @@
-"""Plugins (studies, stages, metrics, data sets): one file each, whose name is the name of the plugin."""
+"""Plug-ins: one file each, whose name is the name of the plug-in. Ours are in packages, a user's lie anywhere.
+
+A user's files are named by `--plugins`, by the variable TOKENIZER_PLUGINS (files and folders, separated as in PATH), or
+by the entry points `tokenizer_harness.plugins` of an installed package, each the name of a module or of a package. A
+file is a plug-in of every kind of `KINDS` whose first name it defines. A file that is none may serve the others: its
+folder can be imported from. A file that is broken is left out and named in one line.
+
+Jobs and other processes inherit the variable, and import a user's files where they lie.
+"""
 
 from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import importlib
 import importlib.util
+import os
 import pkgutil
+import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any, NamedTuple
 
-from harness.system.errors import unknown
+from harness.system.errors import Mistake, unknown
+
+VARIABLE = "TOKENIZER_PLUGINS"
+GROUP = "tokenizer_harness.plugins"
+
+
+class Kind(NamedTuple):
+    """A kind of plug-in: where ours are, and the names that a user's file has to define; the first tells the kind.
+
+    `value`, MODULE:CLASS, is what the first name holds: one object, or with `several` a dictionary of them by name.
+    `table`, MODULE:NAME, is a dictionary of ours that also gets a user's: these objects, else modules.
+    """
+
+    title: str
+    package: str
+    names: tuple[str, ...]
+    value: str = ""
+    several: bool = False
+    table: str = ""
+
+
+SCORE = ("measure", "protocol", "title", "about", "unit", "better", "digits", "splits")
+TEACHERS = "harness.networks.teachers"
+KINDS = (
+    Kind("study", "ablations", ("study",), "harness.experiments.study:Study"),
+    Kind("metric", "harness.evaluation.metrics", SCORE),
+    Kind("data set", "harness.data.sets", ("build", "recipe", "require", "revision", "about", "attribution")),
+    Kind("tokenizer", "models.tokenizers", ("PARTS", "latents", "cost", "network"), table="models.tokenizers:OUTSIDE"),
+    Kind("generator", "models.generators", ("flow", "cost", "network"), table="models.generators:OUTSIDE"),
+    Kind("variant", "models.variants", ("variants",), "models.variants:Variant", True, "models.variants:VARIANTS"),
+    Kind("teacher", TEACHERS, ("teachers",), f"{TEACHERS}:Teacher", True, f"{TEACHERS}:TEACHERS"),
+)
+USERS: dict[str, dict[str, ModuleType]] = {}  # a user's modules, by package and name of the plug-in
+SEEN: set[Path] = set()  # the files that were looked at
 
 
 @functools.cache  # planning calls it ten thousand times
 def names(package: str) -> list[str]:
-    """The names of the modules of `package`; no module is imported."""
+    """The names of the plug-ins of a package, ours and a user's; ours are not imported."""
+    return sorted({*ours(package), *USERS.get(package, ())})
+
+
+@functools.cache
+def ours(package: str) -> list[str]:
+    """The names of the modules of `package`; none is imported."""
     path = importlib.import_module(package).__path__
     return sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_"))
 
@@ -24,12 +76,157 @@ def load(package: str, name: str, kind: str) -> ModuleType:
     """The module called `name`; raises `Mistake` with the nearest match if there is none."""
     if name not in names(package):
         raise unknown(kind, name, names(package))
-    return importlib.import_module(f"{package}.{name}")
+    return USERS.get(package, {}).get(name) or importlib.import_module(f"{package}.{name}")
 
 
 def summary(package: str, name: str) -> str:
-    """The first line of a module's docstring; the module is not imported."""
-    spec = importlib.util.find_spec(f"{package}.{name}")
-    assert spec is not None and spec.origin is not None
-    text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    """The first line of a module's docstring; a module of ours is not imported."""
+    if (module := USERS.get(package, {}).get(name)) is not None:
+        text = module.__doc__ or ""
+    else:
+        spec = importlib.util.find_spec(f"{package}.{name}")
+        assert spec is not None and spec.origin is not None
+        text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
     return text.partition("\n")[0].rstrip(".")
+
+
+def code(package: str, name: str | None) -> str | None:
+    """16 digits that stand for a user's file, None for ours: keys hold them, so that results follow their code."""
+    module = USERS.get(package, {}).get(name or "")
+    if module is None or module.__file__ is None:
+        return None
+    return hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()[:16]
+
+
+# A user's
+
+
+def places() -> list[str]:
+    """The files and folders in the variable, absolute."""
+    named = os.environ.get(VARIABLE, "").split(os.pathsep)
+    return [str(Path(place).expanduser().absolute()) for place in named if place]
+
+
+def add(place: Path) -> None:
+    """Adds a file or a folder to the variable."""
+    named = str(place.absolute())
+    if os.pathsep in named:
+        raise Mistake(f"{named}: the name of a plug-in cannot hold {os.pathsep}")
+    os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys([*places(), named]))
+
+
+def find(quiet: bool = False, study: Path | None = None) -> None:
+    """Imports a user's plug-ins that were not seen before, and prints which are broken.
+
+    Every process calls it before it looks for a name. Raises `Mistake` for a place that is not there, and if the file
+    `study` has no study.
+    """
+    named = map(Path, places())
+    for file in [file for place in (*_installed(quiet), *named) for file in _files(place)]:
+        if file in SEEN:
+            continue
+        SEEN.add(file)
+        try:
+            _enter(file)
+        except Mistake as broken:
+            if file == study:
+                raise
+            if not quiet:
+                print(f"warning: {broken}; it is left out", file=sys.stderr)
+    names.cache_clear()
+    if study is not None and study.stem not in USERS.get("ablations", ()):
+        raise Mistake(f"{study} has no study: study = Ablation(...) or study = Sweep(...)")
+
+
+@functools.cache
+def _installed(quiet: bool) -> list[Path]:
+    """The places that installed packages name."""
+    found = []
+    for point in entry_points(group=GROUP):
+        try:
+            spec = importlib.util.find_spec(point.value)
+        except ImportError:
+            spec = None
+        if spec is not None:
+            found += map(Path, spec.submodule_search_locations or [str(spec.origin)])
+        elif not quiet:
+            print(f"warning: the plug-in {point.name} = {point.value} cannot be found; it is left out", file=sys.stderr)
+    return found
+
+
+def _files(place: Path) -> list[Path]:
+    """The file, or the files of the folder. Raises `Mistake` if there is neither."""
+    if place.is_dir():
+        return sorted(path for path in place.glob("*.py") if not path.name.startswith(("_", ".")))
+    if place.suffix != ".py" or not place.is_file():
+        raise Mistake(f"plug-ins: {place} is neither a folder nor a Python file")
+    return [place]
+
+
+def _enter(file: Path) -> None:
+    """Imports a file if it is a plug-in, and enters it as what it is. Raises `Mistake` if it is broken."""
+    try:
+        defined = _defined(ast.parse(file.read_text(encoding="utf-8")))
+    except (SyntaxError, ValueError) as error:
+        raise Mistake(f"{file} cannot be read as Python: {error}") from None
+    kinds = [kind for kind in KINDS if kind.names[0] in defined]
+    if not kinds:
+        return
+    module = _imported(file)
+    for kind, entries in [(kind, _entries(kind, module, file)) for kind in kinds]:
+        USERS.setdefault(kind.package, {}).update(dict.fromkeys(entries, module))
+        if kind.table:
+            _object(kind.table).update(entries)
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """The names that a module defines or imports at its top."""
+    found = set()
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {alias.asname or alias.name for alias in node.names}
+    return found
+
+
+def _imported(file: Path) -> ModuleType:
+    """The module of a file; whatever goes wrong in it is a `Mistake`."""
+    spec = importlib.util.spec_from_file_location(f"plugin_{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))  # last: its neighbours hide nothing
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[spec.name]
+        raise Mistake(f"{file} fails: {type(error).__name__}: {' '.join(str(error).split())}") from error
+    return module
+
+
+def _entries(kind: Kind, module: ModuleType, file: Path) -> dict[str, object]:
+    """What a file adds to its kind, by name. Raises `Mistake` for what is lacking, wrong, or there already."""
+    if lacking := [name for name in kind.names if not hasattr(module, name)]:
+        raise Mistake(f"{file}: a {kind.title} also has to define {', '.join(lacking)}")
+    first = getattr(module, kind.names[0])
+    if kind.several and not isinstance(first, dict):
+        raise Mistake(f"{file}: {kind.names[0]} is a {type(first).__name__}, not a dictionary by name")
+    for value in first.values() if kind.several else [first]:
+        if kind.value and not isinstance(value, _object(kind.value)):
+            raise Mistake(f"{file}: {kind.names[0]}: {type(value).__name__} is no {kind.value.partition(':')[2]}")
+    entries: dict[str, object] = first if kind.several else {file.stem: module}
+    known = _object(kind.table) if kind.several else names(kind.package)
+    if twice := [name for name in entries if name in known]:
+        raise Mistake(f"{file}: there is a {kind.title} {twice[0]} already")
+    return entries
+
+
+def _object(place: str) -> Any:
+    """The object MODULE:NAME."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

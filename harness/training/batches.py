@@ -19,12 +19,21 @@ from harness.system.randomness import WHOLE, Draws, Part, generator
 class Order:
     """Which of `total` images a step of a stage sees; epoch after epoch, each in a new random order.
 
-    Indices and flips are on the device `home`, where the images or latents are.
+    Indices and flips are on the device `home`, where the images or latents are. Without `flip` no image is mirrored.
     """
 
-    def __init__(self, total: int, batch_images: int, seed: int, stage: str, machine: Machine, home: str = "cpu"):
+    def __init__(
+        self,
+        total: int,
+        batch_images: int,
+        seed: int,
+        stage: str,
+        machine: Machine,
+        home: str = "cpu",
+        flip: bool = True,
+    ):
         self.total, self.batch_images, self.seed, self.stage, self.machine = total, batch_images, seed, stage, machine
-        self.home, self.orders = home, dict[int, Tensor]()
+        self.home, self.orders, self.share = home, dict[int, Tensor](), 0.5 if flip else 0.0
 
     def draws(self, step: int, part: Part = WHOLE) -> Draws:
         """All random draws of `step` for a part of its batch."""
@@ -42,7 +51,7 @@ class Order:
     def flips(self, step: int, part: Part = WHOLE) -> Tensor:
         """Whether each image in a part of the step's batch is mirrored (B,)."""
         draws = Draws(self.seed, self.stage, step, self.home, part)
-        return draws.uniform("flip", self.batch_images // part.of) < 0.5
+        return draws.uniform("flip", self.batch_images // part.of) < self.share
 
     def _order(self, epoch: int) -> Tensor:
         """The order of an epoch; this and the one before are kept, as a batch may have images of both."""
@@ -67,10 +76,12 @@ class Batches:
 
     AHEAD = 2
 
-    def __init__(self, images: np.ndarray, batch_images: int, seed: int, stage: str, machine: Machine):
+    def __init__(
+        self, images: np.ndarray, batch_images: int, seed: int, stage: str, machine: Machine, flip: bool = True
+    ):
         self.images, self.rows = images, None if isinstance(images, IndexedImages) else Rows(images, machine.device)
         home = self.rows.home if self.rows else "cpu"
-        self.order = Order(len(images), batch_images, seed, stage, machine, home)
+        self.order = Order(len(images), batch_images, seed, stage, machine, home, flip)
         self.pending: dict[tuple[int, Part], Pending] = {}
 
     def draws(self, step: int, part: Part = WHOLE) -> Draws:

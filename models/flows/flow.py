@@ -85,7 +85,10 @@ class VelocityObjective(nn.Module):
         y = dropped(y, self.label_dropout, self.classes, draws)
         eps, t = draws.normal("noise", *x_0.shape), self.times(len(x_0), draws)
         x_t = self.flow.x_at(x_0, eps, t)
-        predicted, hidden = self.network.read(x_t, t, y, self.repa.depth if self.repa else 0)  # type: ignore[operator]
+        if self.repa:
+            predicted, hidden = self.network.read(x_t, t, y, self.repa.depth)  # type: ignore[operator]
+        else:
+            predicted = self.network(x_t, t, y)
         terms = {self.flow.target: self.flow.error(predicted, x_0, eps, t).square().mean()}
         if self.direction:
             v, target = self.flow.velocity(predicted, x_t, t[:, None, None]), self.flow.velocity_at(x_0, eps, t)

@@ -13,7 +13,15 @@ They share path, target, guidance and samplers: `models.flows`. The others have 
 
 Those of `CODED` generate codes: their Network also takes the number of codes, and has them as `book`. This file holds
 the facts about generators that are needed before torch is imported.
+
+A user's generator says in its file what this file says of ours. It offers
+
+    flow: bool                                     whether it is a velocity network, or has a law of its own
+    cost(size, latents, classes) -> Cost           as `cost` below
+    network(size, latents, classes) -> Network     and should import torch there, as planning imports the file
 """
+
+from types import ModuleType
 
 from models import costs
 from models.config import Transformer
@@ -25,11 +33,17 @@ CODED = frozenset({"ar", "masked"})  # generators of codes
 QK_NORM = frozenset({"lightningdit"})  # generators whose Network accepts qk_norm=True
 ROTARY = frozenset({"lightningdit"})  # generators that rotate queries and keys, which needs an even head width
 FREQUENCIES = 256  # width of the sinusoids of t in [0, 1], which is not rescaled, as in the published code
+OUTSIDE: dict[str, ModuleType] = {}  # generators that users add, by name
 HEAD_BLOCKS, HEAD_NOISES, MOST_ROUNDS = (
     3,
     4,
     64,
 )  # of MAR: its head, noises for every token of a step, rounds of drawing
+
+
+def is_flow(name: str) -> bool:
+    """Whether a generator is a velocity network, which shares path, target, guidance and samplers."""
+    return OUTSIDE[name].flow if name in OUTSIDE else name in FLOWS
 
 
 def parameters(name: str, size: Transformer, latents: Latents, classes: int, codes: int) -> int:
@@ -39,6 +53,9 @@ def parameters(name: str, size: Transformer, latents: Latents, classes: int, cod
 
 def cost(name: str, size: Transformer, latents: Latents, classes: int = 0, codes: int = 0) -> Cost:
     """Parameters, and FLOPs of a forward pass for one image: of what one step of drawing evaluates."""
+    if name in OUTSIDE:
+        own: Cost = OUTSIDE[name].cost(size, latents, classes)
+        return own
     d, length, z = size.width, latents.tokens, latents.channels
     if name in FLOWS:
         attention = Cost(0, 4.0 * length**2 * d)
@@ -76,6 +93,8 @@ def head(size: Transformer, latents: Latents) -> Cost:
 
 def evaluations(name: str, latents: Latents, steps: int) -> tuple[int, int]:
     """How often drawing without guidance evaluates the network and, for MAR, the head; flows: see their samplers."""
+    if name in OUTSIDE:
+        return steps, 0
     if name == "ar":
         return latents.tokens, 0
     rounds = min(steps if name == "masked" else MOST_ROUNDS, latents.tokens)

@@ -33,10 +33,17 @@ CHOSEN = (
 )
 
 
+OUTSIDE: dict[str, ModuleType] = {}  # tokenizers that users add, by name
+
+
 @functools.cache
+def _ours() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(__path__)]
+
+
 def names() -> list[str]:
     """The names of all tokenizers."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted({*_ours(), *OUTSIDE})
 
 
 def latents(tokenizer: Tokenizer, image_size: int) -> Latents:
@@ -85,4 +92,4 @@ def _module(tokenizer: Tokenizer) -> ModuleType:
     name = tokenizer.name or DEFAULT
     if name not in (known := names()):
         raise ValueError(f"tokenizer.name {name!r} is none of {', '.join(known)}")
-    return importlib.import_module(f"{__name__}.{name}")
+    return OUTSIDE.get(name) or importlib.import_module(f"{__name__}.{name}")

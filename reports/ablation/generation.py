@@ -16,7 +16,7 @@ from reports.ablation.curves import generator_curves
 from reports.ablation.figures import probe_against_gfd
 from reports.results import Result, protocol_of, rows_of, shared
 from reports.statistics import intervals
-from reports.tables import cell, headers, markdown, printed_only, statuses
+from reports.tables import cell, cells_of_plugins, headers, markdown, printed_only, statuses
 
 METRICS = ("gkid", "gfd", "gfd_infinity", "classifier_score", "precision", "recall")  # with few images KID comes first
 PAPER = {"gfd": ("gfid", "paper gFID"), "classifier_score": ("is", "paper IS")}
@@ -82,6 +82,7 @@ class Generation:
                 if paper and metric in PAPER:
                     column, title = PAPER[metric]
                     line[title] = of_paper.get(column) or "–"
+            line |= cells_of_plugins("generation", seeds, self.results, self.main_set)
             lines.append(line | {"status": statuses(seeds)})
         lines += foils.lines(self.results, heads, "prior") + self._comparison_lines()
         return markdown(lines + printed_only(self.request, dict(PAPER.values())))

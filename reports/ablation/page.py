@@ -34,7 +34,7 @@ from reports.provenance import Provenance
 from reports.results import Result, load, made_from, mixtures, rows_of, shared
 from reports.statistics.intervals import LEVEL
 from reports.statistics.looks import level_of_look
-from reports.tables import bits, cell, headers, markdown, printed_only, seeds_note, statuses
+from reports.tables import bits, cell, cells_of_plugins, headers, markdown, printed_only, seeds_note, statuses
 
 QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # with few images KID comes first
 INFORMATION = (
@@ -251,6 +251,7 @@ class Page:
                 line[heads[metric]] = cell(seeds, metric, split)
                 if paper and metric in PAPER and split == "val":
                     line[name_of_paper(metric)] = of_paper.get(PAPER[metric]) or "–"
+            line |= cells_of_plugins("reconstruction", seeds, self.results, split)
             line["status"] = statuses(seeds)
             lines.append(line)
         columns = {PAPER[m]: name_of_paper(m) for m in QUALITY if m in PAPER} if split == "val" else {}
@@ -269,17 +270,18 @@ class Page:
 
     def information_table(self) -> str:
         """The table of information in the latents, with the KL of a linear-Gaussian model as a reference."""
-        return self._table(INFORMATION)
+        return self._table(INFORMATION, "information")
 
     def latents_table(self) -> str:
         """The table of classifiers on the latents, of their spread, and of the decoder's dependence on them."""
         coded = any(r.experiment.tokenizer.codes.on or r.experiment.tokenizer.soft_codes.on for r in self.results)
-        return self._table(LATENTS + CODES if coded else LATENTS)
+        return self._table(LATENTS + CODES if coded else LATENTS, "latents")
 
-    def _table(self, metrics: Sequence[str]) -> str:
+    def _table(self, metrics: Sequence[str], table: str) -> str:
         lines = []
         for name, seeds in self.rows.items():
             line = {"row": name} | {heading(metric): cell(seeds, metric, "val") for metric in metrics}
+            line |= cells_of_plugins(table, seeds, self.results, "val")
             line["status"] = statuses(seeds)
             lines.append(line)
         return markdown(lines)

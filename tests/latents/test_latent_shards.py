@@ -114,7 +114,8 @@ def alone(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_shards_hold_the_posteriors_of_all_images_and_the_statistics_are_those_of_numpy(alone, finished, tokenizer):
-    for split, views in stage.VIEWS.items():
+    for split in stage.SPLITS:
+        views = stage.views(split, EXPERIMENT)
         images = open_split(finished["data"].folder, split).images
         seen = [autoencode.encode(tokenizer, view, FLOAT32) for view in (images, np.flip(images, axis=2))[:views]]
         for parameter in PARAMETERS:

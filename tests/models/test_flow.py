@@ -128,10 +128,10 @@ class Echo(nn.Module):
         super().__init__()
         self.x_0, self.factor = x_0, factor
 
-    def read(self, x_t: Tensor, t: Tensor, y: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         self.t, self.y = t, y
         target = (x_t - self.x_0) / t[:, None, None]  # eps - x_0, by the path
-        return self.factor * target, x_t
+        return self.factor * target
 
 
 def echoed(factor: Tensor | float) -> Loss:

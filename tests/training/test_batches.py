@@ -71,6 +71,14 @@ def batches(batch_images: int = 4, seed: int = 0, stage: str = "tokenizer", imag
     return Batches(pixels, batch_images, seed, stage, Machine("cpu", "float32", 1))
 
 
+def test_images_are_mirrored_unless_that_is_off():
+    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 2, 2, 3), dtype=np.uint8)
+    never = Batches(pixels, IMAGES, 0, "tokenizer", Machine("cpu", "float32", 1), flip=False)
+    mirrored, batch = batches(IMAGES)(0), never(0)
+    assert mirrored.flips.any() and not batch.flips.any()
+    assert torch.equal(batch.indices, mirrored.indices) and torch.equal(batch.x, to_tensor(pixels[batch.indices]))
+
+
 @pytest.mark.parametrize("batch_images", [1, 4, 10, 25])
 def test_every_epoch_is_a_permutation_of_its_own(batch_images):
     b = batches(batch_images)

@@ -10,6 +10,8 @@
     names: tuple                       optional, for a metric on the network of the experiment's measure. Two names:
                                        one to precede the name of a network other than Lite2, and one for numbers that
                                        meet a protocol of the literature (None if no protocol defines the metric)
+    tables: tuple                      optional, for a metric that a user adds: the tables of a page that it stands in,
+                                       of `harness.experiments.plugin_metrics.TABLES`
     measure(m) -> Value | None         None if it is not defined
     protocol(m) -> str                 everything needed to repeat the measurement
 
