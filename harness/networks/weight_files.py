@@ -33,6 +33,7 @@ class WeightsFile:
 
     `hub` is the repository of the Hugging Face hub that has the weights as model.safetensors. Otherwise `command`
     fetches them, if not empty. `option` is the option of `harness.evaluate` that names the file of a measure.
+    `sha256` has the first digits of the checksum of the published file.
     """
 
     of: str
@@ -41,6 +42,7 @@ class WeightsFile:
     hub: str = ""
     command: str = ""
     option: str = ""
+    sha256: str = ""
 
     def find(self, given: Path | None = None, *more_folders: Path) -> Path:
         """The path `given`, else the first file in the folder of weights or `more_folders`, else in the hub's cache.
@@ -73,6 +75,23 @@ class WeightsFile:
         if self.option:
             remedies.append(f"pass them to harness.evaluate with {self.option} FILE")
         return f"the weights of {self.of} are missing: {problem}; {', or '.join(remedies)}"
+
+    def other(self, path: Path) -> str:
+        """Six digits of the checksum of a file of other weights, whatever its name; "" if they are the published ones.
+
+        A file of the hub is the published one if it lies in the cache of its repository, where files have their
+        checksum as their name.
+        """
+        digits = short_checksum(path)
+        blobs = Path(_hub_cache()) / f"models--{self.hub.replace('/', '--')}" / "blobs"
+        real = path.resolve()
+        published = bool(self.sha256) and digits.startswith(self.sha256)
+        downloaded = bool(self.hub) and real.parent == blobs.resolve() and real.name.startswith(digits)
+        return "" if published or downloaded else digits[:6]
+
+    def described(self, path: Path) -> str:
+        """The weights in a file, for protocols."""
+        return f"{'other ' * bool(self.other(path))}weights {short_checksum(path)}"
 
     def read(self, path: Path) -> dict[str, Tensor]:
         """The named tensors in a file; no code in it is run. Raises `Mistake` if the file holds anything else."""
@@ -109,17 +128,23 @@ class WeightsFile:
         return Mistake(f"{path} is not {self.upstream}, the weights of {self.of}: {why}")
 
 
-def _dinov2(letter: str, size: str) -> WeightsFile:
+def _dinov2(size: str, sha256: str) -> WeightsFile:
+    letter = size[0]
     name, hub = f"dinov2_vit{letter}14", f"timm/vit_{size}_patch14_dinov2.lvd142m"
     return WeightsFile(
         f"DINOv2 ViT-{letter.upper()}/14",
         (f"{name}.safetensors", f"{name}.pth", f"{name}_pretrain.pth"),
         f"{IN_HUB} of {hub} on the Hugging Face hub (or DINOv2's own {name}_pretrain.pth)",
         hub,
+        sha256=sha256,
     )
 
 
-DINOV2 = {f"dinov2_vit{size[0]}14": _dinov2(size[0], size) for size in ("small", "base", "large")}
+DINOV2 = {  # with the checksums of DINOv2's own files
+    "dinov2_vits14": _dinov2("small", "b938bf1bc15c"),
+    "dinov2_vitb14": _dinov2("base", "0b8b82f85de9"),
+    "dinov2_vitl14": _dinov2("large", "d5383ea8f487"),
+}
 DINO = WeightsFile(
     "DINO ViT-S/16",
     ("dino_vits16.safetensors", "dino_vits16.pth", "dino_deitsmall16_pretrain.pth"),
@@ -135,12 +160,14 @@ VGG = WeightsFile(
     "torchvision's vgg16-397923af.pth",
     command="python -c \"from torchvision.models import vgg16; vgg16(weights='IMAGENET1K_V1')\"",
     option="--lpips-weights",
+    sha256="397923af",
 )
 INCEPTION = WeightsFile(
     "Inception-v3 (TensorFlow 2015-12-05)",
     ("weights-inception-2015-12-05-6726825d.pth", "inception.pth"),
     "torch-fidelity's release file weights-inception-2015-12-05-6726825d.pth",
     option="--weights",
+    sha256="6726825d",
 )
 
 
