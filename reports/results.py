@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.lib.npyio import NpzFile
 
 from harness.evaluation import collapse, records
 from harness.evaluation.protocols import network_in
@@ -69,13 +68,12 @@ class Result:
         run = self.done(stage)
         return run.records() if run else []
 
-    def arrays(self, stage: str, name: str) -> NpzFile | None:
+    def arrays(self, stage: str, name: str) -> dict[str, np.ndarray] | None:
         """The arrays of an npz file of `stage`; None if it is not finished or the file is missing."""
         run = self.done(stage)
         if run is None or not (run.folder / name).exists():
             return None
-        stored: NpzFile = np.load(run.file(name))
-        return stored
+        return run.arrays(name)
 
     @property
     def latents_stage(self) -> str:

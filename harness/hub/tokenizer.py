@@ -202,7 +202,7 @@ def require_sizes(config: PretrainedConfig, path: str) -> None:
     A configuration can ask for any size: nothing is built before it is checked. Raises `Trouble` for a damaged file.
     """
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, "pt") as file:  # it compares the sizes in the header with that of the file
             shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         reason = str(error).partition("\n")[0]

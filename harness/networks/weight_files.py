@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
+from harness.networks.tensor_files import read_safetensors, read_state
 from harness.system.errors import Mistake
 
 if TYPE_CHECKING:
@@ -96,22 +97,25 @@ class WeightsFile:
     def read(self, path: Path) -> dict[str, Tensor]:
         """The named tensors in a file; no code in it is run. Raises `Mistake` if the file holds anything else."""
         import torch
-        from safetensors.torch import load_file
 
         named = CHECKSUM_IN_NAME.search(path.stem)
         if named and (begins := short_checksum(path)[: len(named[1])]) != named[1]:
             raise self._unfit(path, f"its SHA-256 begins with {begins}, not with {named[1]} as its name says")
         try:
             if path.suffix == ".safetensors":
-                return load_file(path)
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-        # Readers raise any kind of error for damaged files, and torch's message suggests running code in the file.
-        except Exception as error:
-            raise self._unfit(path, f"it is damaged or holds more than tensors ({type(error).__name__})") from error
+                tensors = read_safetensors(path)
+            else:
+                with path.open("rb") as file:
+                    tensors = read_state(file)
+        except ValueError as error:
+            raise self._unfit(path, str(error)) from error
         if not isinstance(tensors, dict) or not all(
             isinstance(key, str) and torch.is_tensor(value) for key, value in tensors.items()
         ):
             raise self._unfit(path, "it does not hold named tensors")
+        for name, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise self._unfit(path, f"{shorten(name, 50)} has values that are NaN or infinite")
         return tensors
 
     @contextmanager
@@ -122,7 +126,7 @@ class WeightsFile:
         except (RuntimeError, IndexError, ArithmeticError) as error:
             # The first line names a class; the next lines list every tensor that does not fit.
             why = " ".join(str(error).partition("\n")[2].split()) or str(error)
-            raise self._unfit(path, textwrap.shorten(why, 200, placeholder=" ...")) from error
+            raise self._unfit(path, shorten(why, 200, placeholder=" ...")) from error
 
     def _unfit(self, path: Path, why: str) -> Mistake:
         return Mistake(f"{path} is not {self.upstream}, the weights of {self.of}: {why}")

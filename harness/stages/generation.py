@@ -60,7 +60,7 @@ def run(work: Work) -> Outcome:
     }
     for split, stage in {"samples": "samples", "guided": "guided_samples"}.items():
         if stage in work.inputs:
-            z = torch.from_numpy(np.load(work.inputs[stage].file(SAMPLES)))
+            z = torch.from_numpy(work.inputs[stage].array(SAMPLES))
             sets[split] = (z, work.inputs[stage].fact("how"))
     judge = DecodedLatents(work)
     records = []
@@ -77,13 +77,12 @@ def run(work: Work) -> Outcome:
 
 def _encoded(work: Work) -> Tensor:
     """Samples of the posteriors of the first training images, normalised, as many as there are generated images."""
-    import numpy as np
     import torch
 
     from harness.latents.shards import Latents
     from harness.system.randomness import Draws
 
-    labels = np.load(work.inputs["data"].file("train_labels.npy"))
+    labels = work.inputs["data"].array("train_labels.npy")
     latents = Latents(work.inputs["latents"], "train", labels, "cpu")
     indices = torch.arange(min(work.experiment.sampling.images, len(latents)))
     noise = Draws(work.experiment.seed_of_samples, "reconstructions", 0).normal(
