@@ -103,7 +103,7 @@ def require_inception(options: argparse.Namespace, protocol: Protocol) -> None:
 
 def open_both(options: argparse.Namespace, protocol: Protocol) -> tuple[ImageSet, ImageSet]:
     """The images and their reference. Raises `Mistake` if they do not go together."""
-    from harness.data.image_sets import open_images
+    from harness.data.image_sets import open_images, require_pairs
 
     images = open_images(options.images, protocol.side)
     if not len(images):
@@ -112,12 +112,8 @@ def open_both(options: argparse.Namespace, protocol: Protocol) -> tuple[ImageSet
         raise Mistake(f"{options.images}: images of {images.size[1]} x {images.size[0]} px are not square")
     folder = options.reference.is_dir()
     reference = open_images(options.reference, images.size[0], protocol.crop if folder else "none")
-    if protocol.paired and images.names is not None and reference.names is not None and images.names != reference.names:
-        odd = sorted(set(images.names) ^ set(reference.names))
-        difference = f"{odd[0]} is in one of the two folders only" if odd else "the order differs"
-        raise Mistake(f"{options.protocol} compares files with the same names: {difference}")
-    if protocol.paired and len(images) != len(reference):
-        raise Mistake(f"{options.protocol} compares pairs: {len(images)} images and {len(reference)} originals")
+    if protocol.paired:
+        require_pairs(images, reference, options.protocol)
     if not protocol.paired and reference.statistics is not None and protocol.network != "inception":
         raise Mistake(
             f"{options.reference} holds statistics of Inception features: {options.protocol} uses other features"

@@ -191,6 +191,16 @@ def open_images(path: Path, side: int | None = None, crop: Literal["none", "cent
     return _open_npz(path, side)
 
 
+def require_pairs(images: ImageSet, originals: ImageSet, what: str) -> None:
+    """Raises `Mistake` if two sets are not pairs, by name or at least by number; `what` compares them."""
+    if images.names is not None and originals.names is not None and images.names != originals.names:
+        odd = sorted(set(images.names) ^ set(originals.names))
+        difference = f"{odd[0]} is in one of the two folders only" if odd else "the order differs"
+        raise Mistake(f"{what} compares files with the same names: {difference}")
+    if len(images) != len(originals):
+        raise Mistake(f"{what} compares pairs: {len(images)} images and {len(originals)} originals")
+
+
 def _open_folder(path: Path, side: int | None, cropped: bool) -> Folder:
     found = image_files.require(path)
     # By names before suffixes: copies in another format come in the same order. 2 comes before 10, as in an npz.

@@ -7,6 +7,7 @@ from types import ModuleType
 
 from harness.evaluation import protocol_texts, protocols
 from harness.evaluation.generated import Generated
+from harness.evaluation.image_pairs import ImagePairs
 from harness.evaluation.reconstructed import Reconstructed
 from harness.experiments.experiment import DEFAULT_NETWORK
 from harness.experiments.keys import key_of
@@ -36,7 +37,7 @@ def protocol_id(name: str, metric: str, protocol: str, split: str, n: int) -> st
     return f"{name}-{key_of([metric, protocol, split, n])[:8]}"
 
 
-def protocol_of(m: Reconstructed | Generated, metric: ModuleType, n: int) -> str:
+def protocol_of(m: Reconstructed | ImagePairs | Generated, metric: ModuleType, n: int) -> str:
     """The name of the protocol that a number over `n` images meets, or of its network if it meets none.
 
     A network with other weights than the published ones meets none.
@@ -122,7 +123,7 @@ def protocol_in(protocol_id: str) -> str:
     return protocol_id.rpartition("-")[0] or PROTOCOL
 
 
-def records(m: Reconstructed | Generated, names: list[str] | None = None) -> list[Record]:
+def records(m: Reconstructed | ImagePairs | Generated, names: list[str] | None = None) -> list[Record]:
     """The records of the metrics `names` (default: all) that are defined on the split of `m`."""
     measured = []
     for name in names or plugins.names("harness.evaluation.metrics"):
@@ -136,7 +137,7 @@ def records(m: Reconstructed | Generated, names: list[str] | None = None) -> lis
     return measured
 
 
-def _content(m: Reconstructed | Generated) -> str:
+def _content(m: Reconstructed | ImagePairs | Generated) -> str:
     """The content of a data set that its name does not fix: two folders of one size are two protocols."""
     data = m.experiment.data
     if getattr(plugins.load("harness.data.sets", data.name, "data set"), "fixed", False):
