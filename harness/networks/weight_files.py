@@ -80,15 +80,19 @@ class WeightsFile:
     def other(self, path: Path) -> str:
         """Six digits of the checksum of a file of other weights, whatever its name; "" if they are the published ones.
 
-        A file of the hub is the published one if it lies in the cache of its repository, where files have their
-        checksum as their name.
+        These are known by their checksum, or by their place in the hub's cache.
         """
         digits = short_checksum(path)
-        blobs = Path(_hub_cache()) / f"models--{self.hub.replace('/', '--')}" / "blobs"
+        published = self.sha256 and digits.startswith(self.sha256)
+        return "" if published or self._is_cached(path, digits) else digits[:6]
+
+    def _is_cached(self, path: Path, digits: str) -> bool:
+        """Whether a file lies in the hub's cache of its repository, where a file has its checksum as its name."""
+        if not self.hub:
+            return False
+        blobs = Path(_hub_cache(), f"models--{self.hub.replace('/', '--')}", "blobs")
         real = path.resolve()
-        published = bool(self.sha256) and digits.startswith(self.sha256)
-        downloaded = bool(self.hub) and real.parent == blobs.resolve() and real.name.startswith(digits)
-        return "" if published or downloaded else digits[:6]
+        return real.parent == blobs.resolve() and real.name.startswith(digits)
 
     def described(self, path: Path) -> str:
         """The weights in a file, for protocols."""
