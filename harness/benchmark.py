@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     assert isinstance(request, AblationRequest)
     by_row = request.experiments()
     first = next(iter(by_row.values()))[0]
-    pairs = [ImagePairs(*folders, first) for folders in options.pair]
+    pairs = [ImagePairs(originals, images, first) for originals, images in options.pair]
     code = ablate.run(options, request)
     if options.dry_run:
         return code

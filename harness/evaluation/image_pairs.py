@@ -40,8 +40,8 @@ class ImagePairs:
         if len(self) < FEWEST:
             raise Mistake(f"{reconstructions} holds {len(self)} images: at least {FEWEST} are needed")
         self.name = reconstructions.resolve().name
-        own = {"data.name": "folder", "data.argument": str(originals.resolve())}  # the protocol names their content
-        self.experiment = with_fields(experiment, own)
+        # So that protocols name the content of the originals.
+        self.experiment = with_fields(experiment, {"data.name": "folder", "data.argument": str(originals.resolve())})
 
     def __len__(self) -> int:
         return len(self.originals)

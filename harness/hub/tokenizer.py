@@ -162,9 +162,9 @@ class PretrainedTokenizer(
             "picture": PICTURE if self.picture is not None else "",
         }
         card = super().generate_model_card(*args, **defaults | values)
-        card.data.license = self.config.license
+        card.data["license"] = self.config.license
         if origin.records:
-            card.data.model_name, card.data.eval_results = origin.variant, results(origin)
+            card.data["model_name"], card.data["eval_results"] = origin.variant, results(origin)
         return card
 
     @property
