@@ -33,7 +33,7 @@ def _kl(diffusers: Any) -> Any:
 def _dc(diffusers: Any) -> Any:
     blocks = ("ResBlock",) * 3
     return diffusers.AutoencoderDC(
-        latent_channels=6,
+        latent_channels=4,
         encoder_block_types=blocks,
         decoder_block_types=blocks,
         encoder_block_out_channels=(8, 8, 8),
@@ -54,7 +54,7 @@ def _vq(diffusers: Any) -> Any:
     )
 
 
-KINDS = {"AutoencoderKL": (_kl, (64, 4, 8)), "AutoencoderDC": (_dc, (64, 6, 8)), "VQModel": (_vq, (256, 3, 16))}
+KINDS = {"AutoencoderKL": (_kl, (64, 4, 8)), "AutoencoderDC": (_dc, (64, 4, 8)), "VQModel": (_vq, (256, 3, 16))}
 
 
 def saved(kind: str, folder: Path) -> Any:
