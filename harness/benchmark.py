@@ -1,7 +1,9 @@
 """`python -m harness.benchmark TOKENIZER...`: puts tokenizers of anybody's into a league table with our own.
 
 TOKENIZER is FILE.py:NAME or MODULE:NAME of an object with encode and decode (`harness.networks.outside` says what it
-has to be), with =ARGUMENT if it takes one, or a published tokenizer of this project: its folder, or OWNER/NAME.
+has to be), or NAME of an installed package, with =ARGUMENT if it takes one, or a published tokenizer of this project:
+its folder, or OWNER/NAME. Images that a tokenizer reconstructed elsewhere stand in the table with --pair ORIGINALS
+RECONSTRUCTIONS, two folders: only their reconstruction is measured.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ from pathlib import Path
 from statistics import median
 
 from harness import ablate, cli
+from harness.evaluation.image_pairs import METRICS, ImagePairs
 from harness.experiments.experiment import Experiment
 from harness.experiments.requests import AblationRequest
+from harness.networks import outside
 from harness.planning.stage import decoder
 from harness.planning.task import task
 from harness.store.runs import Store
-from harness.system import terminal
+from harness.system import paths, terminal
 from harness.system.errors import Mistake
 
 IMAGES, ROUNDS = 64, 3  # of a measurement of speed
@@ -26,7 +30,16 @@ IMAGES, ROUNDS = 64, 3  # of a measurement of speed
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("benchmark")
     parser.add_argument(
-        "tokenizers", nargs="*", metavar="TOKENIZER", help="FILE.py:NAME, MODULE:NAME, a folder, OWNER/NAME"
+        "tokenizers", nargs="*", metavar="TOKENIZER", help="FILE.py:NAME, MODULE:NAME, NAME, a folder, OWNER/NAME"
+    )
+    parser.add_argument(
+        "--pair",
+        nargs=2,
+        action="append",
+        type=paths.path,
+        default=[],
+        metavar=("ORIGINALS", "RECONSTRUCTIONS"),
+        help="folders of images that a tokenizer reconstructed elsewhere, as a further row; may be given several times",
     )
     cli.add_study(parser, positional=False)
     cli.add_execution(parser)
@@ -37,27 +50,37 @@ def main(arguments: Sequence[str]) -> int:
     options.tokenizer += [source_of(given) for given in options.tokenizers]
     request = cli.request_of(options)
     assert isinstance(request, AblationRequest)
+    by_row = request.experiments()
+    first = next(iter(by_row.values()))[0]
+    pairs = [ImagePairs(originals, images, first) for originals, images in options.pair]
     code = ablate.run(options, request)
     if options.dry_run:
         return code
 
+    from harness.data.splits import open_split
+    from harness.evaluation.records import records
     from reports import league
     from reports.results import load
 
     store = Store(options.runs)
-    by_row = request.experiments()
     speeds = {row.name: speed for row, (e, *_) in by_row.items() if (speed := _speed(e, store)) is not None}
-    print(terminal.fitted(league.write(league.lines(load(by_row, store), speeds), options.out, request.page)))
+    results = load(by_row, store)
+    table = league.lines(results, speeds)
+    for pair in pairs:
+        own = pair.are_of(open_split(task("data", first).run_in(store).folder, "val"))
+        table.append(league.line_of_pair(pair.name, records(pair, METRICS), results, own))
+    print(terminal.fitted(league.write(table, options.out, request.page)))
     return code
 
 
 def source_of(given: str) -> str:
     """The source of a tokenizer that a user names. Raises `Mistake`."""
-    if ":" in given:
+    if ":" in given or given.partition("=")[0] in outside.installed():
         return given
     if Path(given).is_dir() or given.count("/") == 1:
         return f"harness.hub.outside:Pretrained={given}"
-    raise Mistake(f"{given} is no tokenizer: FILE.py:NAME, MODULE:NAME, a folder of a published one, or OWNER/NAME")
+    known = ", ".join(["FILE.py:NAME", "MODULE:NAME", *outside.installed(), "a folder of a published one"])
+    raise Mistake(f"{given} is no tokenizer: {known}, or OWNER/NAME")
 
 
 def _speed(experiment: Experiment, store: Store) -> tuple[float, float] | None:

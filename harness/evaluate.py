@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness import cli
 from harness.data.image_files import shown
-from harness.evaluation.protocols import PROTOCOLS, Protocol, protocol_called
+from harness.evaluation.protocols import OTHER_WEIGHTS, PROTOCOLS, Protocol, protocol_called
 from harness.experiments.experiment import FEWEST
 from harness.system import paths, plugins
 from harness.system.errors import Mistake
@@ -70,12 +70,13 @@ def main(arguments: Sequence[str]) -> int:
     if options.json:
         import dataclasses
 
-        print(json.dumps([dataclasses.asdict(record) for record in records], indent=1))
+        print(json.dumps([dataclasses.asdict(record) for record in records.values()], indent=1))
         return 0
     print(table(protocol, records))
-    print(f"\n{options.protocol}: {protocol.about}.")
+    others = any(OTHER_WEIGHTS in record.protocol_id for record in records.values())
+    print(f"\n{options.protocol}: {'with other weights than the published ones' if others else protocol.about}.")
     print(f"- All: {common}.")
-    for record in records:
+    for record in records.values():
         if own := record.protocol.replace(common, "").rstrip("; "):
             print(f"- {record.metric}: {own}.")
     return 0
@@ -83,17 +84,26 @@ def main(arguments: Sequence[str]) -> int:
 
 def require_outputs(options: argparse.Namespace, protocol: Protocol) -> None:
     """Raises `Mistake` if an output file cannot be written, or cannot be a reference for ADM's evaluator."""
-    if options.save_reference and protocol.network != "inception":
-        raise Mistake(
-            f"--save-reference writes statistics of Inception features: {options.protocol} uses other features"
-        )
+    if options.save_reference:
+        require_inception(options, protocol)
     for path in filter(None, (options.save_npz, options.save_reference)):
         paths.require_new_file(path)
 
 
+def require_inception(options: argparse.Namespace, protocol: Protocol) -> None:
+    """Raises `Mistake` if the features are not those of Inception with its published weights."""
+    statistics = "--save-reference writes statistics of Inception features"
+    if protocol.network != "inception":
+        raise Mistake(f"{statistics}: {options.protocol} uses other features")
+    measure = plugins.load("harness.networks.measures", protocol.network, "measure")
+    weights = measure.weights_file(options.weights)
+    if measure.WEIGHTS.other(weights):
+        raise Mistake(f"{statistics}: {weights} is not {measure.WEIGHTS.upstream}")
+
+
 def open_both(options: argparse.Namespace, protocol: Protocol) -> tuple[ImageSet, ImageSet]:
     """The images and their reference. Raises `Mistake` if they do not go together."""
-    from harness.data.image_sets import open_images
+    from harness.data.image_sets import open_images, require_pairs
 
     images = open_images(options.images, protocol.side)
     if not len(images):
@@ -102,12 +112,8 @@ def open_both(options: argparse.Namespace, protocol: Protocol) -> tuple[ImageSet
         raise Mistake(f"{options.images}: images of {images.size[1]} x {images.size[0]} px are not square")
     folder = options.reference.is_dir()
     reference = open_images(options.reference, images.size[0], protocol.crop if folder else "none")
-    if protocol.paired and images.names is not None and reference.names is not None and images.names != reference.names:
-        odd = sorted(set(images.names) ^ set(reference.names))
-        difference = f"{odd[0]} is in one of the two folders only" if odd else "the order differs"
-        raise Mistake(f"{options.protocol} compares files with the same names: {difference}")
-    if protocol.paired and len(images) != len(reference):
-        raise Mistake(f"{options.protocol} compares pairs: {len(images)} images and {len(reference)} originals")
+    if protocol.paired:
+        require_pairs(images, reference, options.protocol)
     if not protocol.paired and reference.statistics is not None and protocol.network != "inception":
         raise Mistake(
             f"{options.reference} holds statistics of Inception features: {options.protocol} uses other features"

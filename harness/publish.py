@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,19 +23,28 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--run", required=True, metavar="ID", help="key of a run, or its first digits")
     parser.add_argument("--out", required=True, type=paths.path, metavar="DIR", help="folder to write, new or empty")
     parser.add_argument("--push", metavar="OWNER/NAME", help="also upload it to this repository of the Hub")
+    parser.add_argument(
+        "--license",
+        default="apache-2.0",
+        metavar="ID",
+        help="licence of the weights, as the Hub writes it (default: apache-2.0)",
+    )
     options = parser.parse_args(arguments)
     finished_run = cli.chosen_run(options, cli.TOKENIZING)
     out = options.out.resolve()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise Mistake(f"--out {options.out} exists and is not an empty folder")
 
+    from harness.hub.config import LICENSE_ID
     from harness.hub.tokenizer import PretrainedTokenizer, require_hub_id
     from harness.store.runs import Store
 
     if options.push is not None:
         require_hub_id(options.push)
+    if not re.fullmatch(LICENSE_ID, options.license):
+        raise Mistake(f"--license {options.license}: an id of the Hub is needed, such as apache-2.0, mit or cc-by-4.0")
     paths.make_folders(out.parent)
-    tokenizer = PretrainedTokenizer.of_run(Store(options.runs), finished_run.decoder)
+    tokenizer = PretrainedTokenizer.of_run(Store(options.runs), finished_run.decoder, options.license)
     write(tokenizer, out)
     origin = tokenizer.config.origin
     stage, key = finished_run.decoder.stage, finished_run.decoder.key

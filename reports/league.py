@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from harness.evaluation.records import text_of
 from harness.networks import flops
+from harness.store.records import Record
 from harness.system.files import replacing
 from reports.results import Result, rows_of
 from reports.tables import bits, cell, headers, markdown
@@ -36,6 +38,16 @@ def lines(results: Sequence[Result], speeds: Mapping[str, tuple[float, float]]) 
         values = [v.value for r in seeds if (v := r.value("gfd", generation, "generation")) is not None]
         table.append((sum(values) / len(values) if values else math.inf, line))
     return [line for _, line in sorted(table, key=lambda pair: pair[0])]
+
+
+def line_of_pair(name: str, numbers: Sequence[Record], results: Sequence[Result], same: bool) -> dict[str, str]:
+    """The line of images reconstructed elsewhere; `same`: their originals are the images that the rows are measured on.
+
+    Whatever is no number of reconstruction stays empty, and a number on other images says so.
+    """
+    texts = {r.metric: text_of(r) + ("" if same else f" ({r.n} other images)") for r in numbers}
+    heads = headers(RECONSTRUCTION, results)
+    return {"tokenizer": f"{name} (images)"} | {heads[metric]: text for metric, text in texts.items()}
 
 
 def write(table: list[dict[str, str]], out: Path, name: str) -> str:

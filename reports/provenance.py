@@ -9,6 +9,7 @@ from harness.data.image_files import first_of
 from harness.evaluation import protocol_texts, records
 from harness.experiments.experiment import DEFAULT_NETWORK, effective_fields
 from harness.networks.teachers import TEACHERS
+from harness.networks.weight_files import VGG
 from harness.system import plugins
 from harness.system.texts import plain_markdown
 from reports.results import Result, costs, environments, rows_of, shared, total_seconds
@@ -75,7 +76,7 @@ class Provenance:
         """The frozen networks and their roles."""
         experiments = [result.experiment for result in self.results]
         perceptual = experiments[0].tokenizer.perceptual
-        distance = LPIPS if perceptual.lpips else LITE1
+        distance = LPIPS + self._other_vgg() if perceptual.lpips else LITE1
         roles = {
             "teacher": TEACHERS[experiments[0].teacher].about,
             "perceptual distance": f"{distance}, on {100 * perceptual.batch_share:g} % of every batch",
@@ -86,6 +87,12 @@ class Provenance:
             roles["discriminator"] = f"heads on frozen features of {networks}"
         roles["measure"] = LITE2 if self.lite else self.measure
         return [f"{role}: {network}" for role, network in roles.items()]
+
+    def _other_vgg(self) -> str:
+        """The checksum of the weights of LPIPS in the first training if they are not the published ones."""
+        run = shared(self.results, "tokenizer")
+        checksum = run.result()["facts"].get("perceptual_weights", VGG.sha256) if run else VGG.sha256
+        return "" if checksum.startswith(VGG.sha256) else f", other weights {checksum[:6]}"
 
     @property
     def attribution(self) -> str:

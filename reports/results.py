@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.lib.npyio import NpzFile
 
 from harness.evaluation import collapse, records
+from harness.evaluation.protocols import network_in
 from harness.experiments.experiment import Experiment
 from harness.experiments.requests import stages_of_row
 from harness.experiments.study import Row
@@ -77,13 +77,12 @@ class Result:
     def _read(self) -> dict[str, list[Record]]:
         return {}
 
-    def arrays(self, stage: str, name: str) -> NpzFile | None:
+    def arrays(self, stage: str, name: str) -> dict[str, np.ndarray] | None:
         """The arrays of an npz file of `stage`; None if it is not finished or the file is missing."""
         run = self.done(stage)
         if run is None or not (run.folder / name).exists():
             return None
-        stored: NpzFile = np.load(run.file(name))
-        return stored
+        return run.arrays(name)
 
     @property
     def latents_stage(self) -> str:
@@ -184,10 +183,12 @@ def shared(results: Sequence[Result], stage: str) -> Run | None:
 def protocol_of(results: Sequence[Result], metric: str, split: str = "val", stage: str = "evaluation") -> str:
     """The name of the protocol of a metric in all results, or of their network if they have several protocols or none.
 
-    So a column is called FID only if all of its numbers are FID.
+    So a column is called FID only if all of its numbers are FID, and says so if a number is by other weights.
     """
     measured = [r for result in results if (r := result.value(metric, split, stage)) is not None]
     names = {records.protocol_in(r.protocol_id) for r in measured}
+    if others := sorted(name for name in names if network_in(name)[1]):
+        return others[0]
     measures = {result.experiment.evaluation.measure for result in results}
     return names.pop() if len(names) == 1 else (len(measures) == 1 and measures.pop()) or records.PROTOCOL
 

@@ -96,8 +96,8 @@ def add_growth(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="FILE.py:NAME",
-        help="a tokenizer of your own as a further row, an object with encode and decode, or MODULE:NAME; =ARGUMENT if "
-        "it takes one; may be given several times",
+        help="a tokenizer of your own as a further row, an object with encode and decode, or MODULE:NAME, or NAME of "
+        "an installed package; =ARGUMENT if it takes one; may be given several times",
     )
     parser.add_argument("--max-seeds", type=int, metavar="N", help=f"with --until-decided (default: {GROWS_TO})")
     for name, what in (

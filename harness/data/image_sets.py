@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import lzma
 import math
 import os
 import zipfile
@@ -38,6 +39,7 @@ NEEDED = f"{IMAGES}, uint8 (N, H, W, 3), or mu (D,) and sigma (D, D) of a refere
 LOSSY = {"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "GIF"}
 CHUNK_FILES = 64  # most files that the threads of a folder read ahead
 CHUNK_BYTES = 2**20
+SMALL_BYTES, MOST_COMPRESSED = 2**28, 10  # an array in memory may be so large, or so much larger than its file
 ASYMMETRY = 1e-4  # tolerated in a covariance, relative to its largest entry: far above rounding in float32
 
 T = TypeVar("T")
@@ -178,7 +180,7 @@ def open_images(path: Path, side: int | None = None, crop: Literal["none", "cent
     With `side` the images must have side x side pixels; a centre crop (folders only) makes them so. Raises `Mistake`
     for wrong names, headers or statistics now; damaged pixels raise it when they are read.
     """
-    if not path.exists():
+    if not (path.is_dir() or path.is_file()):
         raise Mistake(f"{path} is not there: a folder of image files or an npz file is needed")
     if crop == "center" and side is None:
         raise Mistake(f"a centre crop of {path} needs a side in pixels")
@@ -187,6 +189,16 @@ def open_images(path: Path, side: int | None = None, crop: Literal["none", "cent
     if crop == "center":
         raise Mistake(f"{path} is a file; only folders of image files are cropped: crop the images before you write it")
     return _open_npz(path, side)
+
+
+def require_pairs(images: ImageSet, originals: ImageSet, what: str) -> None:
+    """Raises `Mistake` if two sets are not pairs, by name or at least by number; `what` compares them."""
+    if images.names is not None and originals.names is not None and images.names != originals.names:
+        odd = sorted(set(images.names) ^ set(originals.names))
+        difference = f"{odd[0]} is in one of the two folders only" if odd else "the order differs"
+        raise Mistake(f"{what} compares files with the same names: {difference}")
+    if len(images) != len(originals):
+        raise Mistake(f"{what} compares pairs: {len(images)} images and {len(originals)} originals")
 
 
 def _open_folder(path: Path, side: int | None, cropped: bool) -> Folder:
@@ -272,7 +284,7 @@ def _open(path: Path, name: str) -> Iterator[_Array]:
             if size != math.prod(array.shape) * array.dtype.itemsize:
                 raise EOFError
             yield array
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError, MemoryError) as error:
         raise Mistake(f"{name} of {path} is damaged or cut off: write or copy the file again") from error
 
 
@@ -310,7 +322,15 @@ def _image_shape(path: Path, side: int | None) -> tuple[int, ...]:
         raise Mistake(f"{description} in Fortran order: pass it through np.ascontiguousarray and write it again")
     if side and shape[1:3] != (side, side):
         raise Mistake(f"{description}, but {side} px are needed: write the images at that size")
+    _require_memory(path, IMAGES, min(shape[0], CHUNK_FILES) * math.prod(shape[1:]))
     return shape[:3]
+
+
+def _require_memory(path: Path, name: str, needed: int) -> None:
+    """Raises `Mistake` if an array takes much more memory than its file has bytes, as compressed zeros would."""
+    size = path.stat().st_size
+    if needed > max(SMALL_BYTES, MOST_COMPRESSED * size):
+        raise Mistake(f"{name} of {path} takes {needed:,} bytes of memory, and the file has {size:,}: write it again")
 
 
 def _read_statistic(path: Path, name: str) -> np.ndarray:
@@ -319,6 +339,7 @@ def _read_statistic(path: Path, name: str) -> np.ndarray:
     with _open(path, name) as array:
         if array.dtype.kind != "f":
             raise Mistake(f"{name} of {path} is {array.dtype} {array.shape}: floating point is needed")
+        _require_memory(path, name, math.prod(array.shape) * array.dtype.itemsize)
         values = np.frombuffer(array.file.read(), array.dtype)
         return values.reshape(array.shape, order="F" if array.fortran else "C").astype(np.float64)
 

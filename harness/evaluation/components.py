@@ -41,10 +41,9 @@ class Components(NamedTuple):
 
 def load(run: Run) -> Components:
     """The components in the folder of a finished run."""
-    import numpy as np
     import torch
 
-    stored = np.load(run.file(COMPONENTS))
+    stored = run.arrays(COMPONENTS)
     mean, vectors, eigenvalues = (torch.from_numpy(stored[name]) for name in ("mean", "vectors", "eigenvalues"))
     return Components(mean, vectors, eigenvalues, int(stored["images"]))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,7 +72,7 @@ def latent_sets(work: Work) -> Iterator[tuple[Tensor, OfSet]]:
     }
     for split, stage in {"samples": "samples", "guided": "guided_samples"}.items():
         if stage in work.inputs:
-            z = torch.from_numpy(np.load(work.inputs[stage].file(SAMPLES)))
+            z = torch.from_numpy(work.inputs[stage].array(SAMPLES))
             sets[split] = (z, work.inputs[stage].fact("how"))
     for split, (z, how) in sets.items():
         compared = LatentSets(statistics.normalise(z), encoded)
@@ -82,7 +81,7 @@ def latent_sets(work: Work) -> Iterator[tuple[Tensor, OfSet]]:
 
 def _encoded(work: Work) -> Tensor:
     """Samples of the posteriors of the first training images, normalised, as many as there are generated images."""
-    labels = np.load(work.inputs["data"].file("train_labels.npy"))
+    labels = work.inputs["data"].array("train_labels.npy")
     latents = Latents(work.inputs["latents"], "train", labels, "cpu")
     indices = torch.arange(min(work.experiment.sampling.images, len(latents)))
     noise = Draws(work.experiment.seed_of_samples, "reconstructions", 0).normal(

@@ -23,7 +23,16 @@ from harness.evaluation.frechet import FeatureMoments, moments
 from harness.experiments.keys import key_of
 from harness.store.runs import FEATURES
 from harness.system.errors import Mistake
-from harness.system.files import create, entries, fingerprint, read_json, replacing, write_json
+from harness.system.files import (
+    create,
+    entries,
+    fingerprint,
+    read_array,
+    read_arrays,
+    read_json,
+    replacing,
+    write_json,
+)
 from harness.system.paths import make_folders
 
 if TYPE_CHECKING:
@@ -61,13 +70,13 @@ class SeenImages:
         path = self.folder / "spatial.npz"
         if not path.exists():
             return None
-        stored = np.load(path)
+        stored = read_arrays(path)
         return FeatureMoments(int(stored["n"]), torch.from_numpy(stored["mean"]), torch.from_numpy(stored["scatter"]))
 
 
 def _mapped(path: Path) -> Tensor:
     """An array mapped copy-on-write: torch wants writable memory, but no write reaches the file."""
-    return torch.from_numpy(np.load(path, mmap_mode="c"))
+    return torch.from_numpy(read_array(path, "c"))
 
 
 def look(
@@ -97,10 +106,14 @@ def look(
 
 
 def _whole(folder: Path) -> bool:
-    """Whether every file is as it was written."""
+    """Whether every file is as it was written and can be read."""
     try:
         files = read_json(folder / ABOUT)["files"]
-        return bool(files) and all(fingerprint(folder / name) == written for name, written in files.items())
+        for name, written in files.items():
+            if fingerprint(folder / name) != written:
+                return False
+            (read_arrays if name.endswith(".npz") else read_array)(folder / name)
+        return bool(files)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

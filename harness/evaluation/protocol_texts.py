@@ -7,7 +7,6 @@ from types import ModuleType
 from harness.evaluation.generated import Generated
 from harness.evaluation.reconstructed import Reconstructed
 from harness.experiments.experiment import Evaluation, Experiment
-from harness.networks.weight_files import short_checksum
 from harness.system import plugins
 
 
@@ -79,7 +78,13 @@ def measure_of(experiment: Experiment) -> ModuleType:
 def weights(experiment: Experiment) -> str:
     """The checksum of the weights of the experiment's network."""
     network = measure_of(experiment)
-    return f"weights {short_checksum(network.weights_file())}"
+    return str(network.WEIGHTS.described(network.weights_file()))
+
+
+def other_weights(experiment: Experiment) -> str:
+    """Six digits of the checksum of the weights of the experiment's network; "" if they are the published ones."""
+    network = measure_of(experiment)
+    return str(network.WEIGHTS.other(network.weights_file()))
 
 
 def resizing(experiment: Experiment) -> str:

@@ -1,7 +1,7 @@
 """Protocols of evaluation, by name: what has to agree so that numbers of two papers are comparable.
 
 Every protocol has its own names for the metrics. Only numbers on Inception features by the protocol of ADM are called
-FID, sFID and IS.
+FID, sFID and IS, and only if the network has its published weights.
 """
 
 from __future__ import annotations
@@ -13,6 +13,15 @@ from typing import Literal
 
 from harness.system.errors import unknown
 
+ALONE = {  # names of metrics that say nothing of their network
+    "fd": "FD",
+    "sfd": "sFD",
+    "score": "classifier score",
+    "precision": "precision",
+    "recall": "recall",
+    "kd": "KD",
+    "lpips": "LPIPS",
+}
 IMAGENET_TRAIN = 1_281_167  # images
 IMAGENET_VAL = re.compile(r"(.*/)?ILSVRC2012_val_[0-9]{8}(\.\w+)?")  # names of files
 SMALL = 10_000  # with fewer images the kernel distance leads, and the Fréchet distance is extrapolated
@@ -118,6 +127,20 @@ def met(network: str, paired: bool, side: int, crop: str, images: int, reference
         if p.reference_images and facts == (p.network, p.paired, p.side, p.crop, p.images, p.reference_images):
             return name
     return None
+
+
+OTHER_WEIGHTS = "-other-weights-"
+
+
+def other_weights(digits: str) -> str:
+    """The end of a protocol's name if the network has other weights than the published ones."""
+    return OTHER_WEIGHTS + digits if digits else ""
+
+
+def network_in(name: str) -> tuple[str, str]:
+    """The network in the name of a protocol that is called by it, and the digits of its weights if they are others."""
+    network, _, digits = name.partition(OTHER_WEIGHTS)
+    return network, digits
 
 
 def are_of_imagenet_val(names: Sequence[str]) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import ModuleType
 
-from harness.evaluation import protocols
+from harness.evaluation import protocol_texts, protocols
 from harness.evaluation.generated import Generated
+from harness.evaluation.image_pairs import ImagePairs
 from harness.evaluation.reconstructed import Reconstructed
 from harness.experiments import plugin_metrics
 from harness.experiments.experiment import DEFAULT_NETWORK
@@ -38,11 +39,16 @@ def protocol_id(name: str, metric: str, protocol: str, split: str, n: int) -> st
     return f"{name}-{key_of([metric, protocol, split, n])[:8]}"
 
 
-def protocol_of(m: Reconstructed | Generated, metric: ModuleType, n: int) -> str:
-    """The name of the protocol that a number over `n` images meets, or of its network if it meets none."""
+def protocol_of(m: Reconstructed | ImagePairs | Generated, metric: ModuleType, n: int) -> str:
+    """The name of the protocol that a number over `n` images meets, or of its network if it meets none.
+
+    A network with other weights than the published ones meets none.
+    """
     network = m.experiment.evaluation.network
     if network == DEFAULT_NETWORK or not hasattr(metric, "names"):
         return PROTOCOL
+    if digits := protocol_texts.other_weights(m.experiment):
+        return network + protocols.other_weights(digits)
     data, published = m.experiment.data, metric.names[1]
     met = protocols.met(network, m.paired, data.image_size, data.crop, n, m.reference_images) if published else None
     if met and m.paired and not protocols.are_of_imagenet_val(m.names):
@@ -62,10 +68,15 @@ def full_title(name: str, protocol: str) -> str:
     if not hasattr(metric, "names"):
         return str(metric.title)
     alone, published = metric.names
-    measure = DEFAULT_NETWORK if protocol == PROTOCOL else protocol
-    if measure not in plugins.names("harness.networks.measures"):
+    network, digits = protocols.network_in(DEFAULT_NETWORK if protocol == PROTOCOL else protocol)
+    if network not in plugins.names("harness.networks.measures"):
         return str(published)
-    return f"{alone} ({plugins.load('harness.networks.measures', measure, 'measure').short})"
+    return f"{alone} ({seen_by(plugins.load('harness.networks.measures', network, 'measure').short, digits)})"
+
+
+def seen_by(network: str, digits: str) -> str:
+    """A network in titles: its short name, and `digits` of the checksum of its weights if they are not published."""
+    return f"{network}, other weights {digits}" if digits else network
 
 
 def heading(name: str, protocol: str = PROTOCOL) -> str:
@@ -85,7 +96,8 @@ def digits_of(name: str, protocol: str = PROTOCOL) -> int:
     digits: int | str = plugins.load("harness.evaluation.metrics", name, "metric").digits
     if isinstance(digits, int):
         return digits
-    network = protocols.PROTOCOLS[protocol].network if protocol in protocols.PROTOCOLS else protocol
+    known = protocols.PROTOCOLS.get(protocol)
+    network = known.network if known else protocols.network_in(protocol)[0]
     return int(getattr(plugins.load("harness.networks.measures", network, "measure"), digits))
 
 
@@ -113,7 +125,7 @@ def protocol_in(protocol_id: str) -> str:
     return protocol_id.rpartition("-")[0] or PROTOCOL
 
 
-def records(m: Reconstructed | Generated, names: list[str] | None = None) -> list[Record]:
+def records(m: Reconstructed | ImagePairs | Generated, names: list[str] | None = None) -> list[Record]:
     """The records of the metrics `names` (default: all of ours) that are defined on the split of `m`."""
     measured = []
     for name in names or plugins.ours("harness.evaluation.metrics"):
@@ -139,7 +151,7 @@ def records_of_plugins(m: Reconstructed | Generated, generated: bool) -> list[Re
     return measured
 
 
-def _content(m: Reconstructed | Generated) -> str:
+def _content(m: Reconstructed | ImagePairs | Generated) -> str:
     """The content of a data set that its name does not fix: two folders of one size are two protocols."""
     data = m.experiment.data
     if getattr(plugins.load("harness.data.sets", data.name, "data set"), "fixed", False):

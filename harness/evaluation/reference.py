@@ -42,15 +42,14 @@ def save(run: Run, reference: TrainingFeatures) -> None:
 
 def load(run: Run) -> TrainingFeatures:
     """The features in the folder of a finished run."""
-    import numpy as np
     import torch
 
     from harness.evaluation.frechet import FeatureMoments
 
-    features, result = torch.from_numpy(np.load(run.file(FEATURES))), run.result()
+    features, result = torch.from_numpy(run.array(FEATURES)), run.result()
     content = str(result["facts"].get("content", ""))
     if MOMENTS not in result["files"]:
         return TrainingFeatures(features, content=content)
-    stored = np.load(run.file(MOMENTS))
+    stored = run.arrays(MOMENTS)
     mean, scatter = (torch.from_numpy(stored[name]) for name in ("mean", "scatter"))
     return TrainingFeatures(features, FeatureMoments(int(stored["n"]), mean, scatter), content)

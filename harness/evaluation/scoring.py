@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ from harness.evaluation import fidelity, frechet, protocol_texts
 from harness.evaluation.feature_cache import SeenImages, look, pairs
 from harness.evaluation.frechet import Gaussian
 from harness.evaluation.pixels import psnr, ssim
-from harness.evaluation.protocols import SMALL, Protocol, are_of_imagenet_val
-from harness.evaluation.records import Value, number, protocol_id
+from harness.evaluation.protocols import ALONE, SMALL, Protocol, are_of_imagenet_val, other_weights
+from harness.evaluation.records import Value, number, protocol_id, seen_by
 from harness.networks import lpips as lpips_distance
 from harness.networks.weight_files import short_checksum
 from harness.store.records import Record
@@ -36,10 +37,53 @@ DISTANCES = {  # to the attribute of a measure with their digits
 }
 
 
+@dataclass(frozen=True)
+class Naming:
+    """How the numbers of an evaluation over `n` images are called.
+
+    `other_images`: the images are not those that the protocol names. `weights` and `vgg` are digits of the checksums of
+    the weights of the network and of LPIPS if these are not the published ones, else "".
+    """
+
+    name: str
+    protocol: Protocol
+    n: int
+    other_images: bool
+    weights: str
+    vgg: str
+
+    def title(self, metric: str) -> str:
+        """The protocol's title if images, their number and weights are the protocol's; else it says what is not."""
+        alone, infinity, _ = metric.partition("_infinity")
+        title = self.protocol.titles[alone]
+        if digits := self._digits(metric):
+            network = "VGG-16" if metric == "lpips" else self.measure.short
+            paired = "r" if self.protocol.paired and alone in ("fd", "kd") else ""
+            title = f"{paired}{ALONE[alone]} ({seen_by(network, digits)})"
+        title += "∞" if infinity else ""
+        if self.protocol.images not in (None, self.n):
+            return f"{title} (N = {self.n:,})"
+        return f"{title} (other images)" if self.other_images else title
+
+    def protocol_name(self, metric: str) -> str:
+        """The name of the protocol in the id of a number."""
+        number = "" if self.protocol.images in (None, self.n) else f"-at-{self.n}"
+        images = "-other-images" if self.other_images else ""
+        return f"{self.name}{number}{images}{other_weights(self._digits(metric))}"
+
+    def _digits(self, metric: str) -> str:
+        return {"psnr": "", "ssim": "", "lpips": self.vgg}.get(metric, self.weights)
+
+    @property
+    def measure(self) -> ModuleType:
+        """The network that sees the images."""
+        return plugins.load("harness.networks.measures", self.protocol.network, "measure")
+
+
 def score(
     options: argparse.Namespace, protocol: Protocol, images: ImageSet, reference: ImageSet
-) -> tuple[list[Record], str]:
-    """The records of all numbers of the protocol, each with its own text and id, and the common end of the texts."""
+) -> tuple[dict[str, Record], str]:
+    """The records of all numbers of the protocol by metric, each with its text and id; the common end of the texts."""
     measure = plugins.load("harness.networks.measures", protocol.network, "measure")
     weights = measure.weights_file(options.weights)
     vgg = lpips_distance.weights_file(options.lpips_weights) if "lpips" in protocol.titles else None
@@ -62,21 +106,26 @@ def score(
     save(options, images, seen)
     px = protocol.px or measure.default_px
     common = (
-        f"{measure.title}, weights {short_checksum(weights)}, {px} px {measure.resizing}, 8-bit; {images.kind}; "
+        f"{measure.title}, {measure.WEIGHTS.described(weights)}, {px} px {measure.resizing}, 8-bit; {images.kind}; "
         f"reference: {reference.about}, content {digests[1][:12]}; {options.how}"
     )
     if protocol.paired and (images.names is None or reference.names is None):
         common += "; paired by position"
-    other = "-other-images" if protocol.paired and not are_of_imagenet_val(reference.names or ()) else ""
-    of_lpips = f"{lpips_distance.title}, weights {short_checksum(vgg)}; " if vgg else ""
-    records = []
+    naming = Naming(
+        options.protocol,
+        protocol,
+        len(images),
+        other_images=protocol.paired and not are_of_imagenet_val(reference.names or ()),
+        weights=measure.WEIGHTS.other(weights),
+        vgg=lpips_distance.WEIGHTS.other(vgg) if vgg else "",
+    )
+    of_lpips = f"{lpips_distance.title}, {lpips_distance.WEIGHTS.described(vgg)}; " if vgg else ""
+    records = {}
     for name, value in values.items():
         text = f"{of_lpips if name == 'lpips' else ''}{_way(name, protocol, value.n)}{common}"
-        heading, error = title(name, protocol, value.n, other), (value.deviation, value.interval)
-        complete = protocol.images in (None, value.n)
-        protocol_name = options.protocol if complete else f"{options.protocol}-at-{value.n}"
-        digest = protocol_id(protocol_name + other, name, text, "images", value.n)
-        records.append(Record(heading, value.value, value.n, 0, "images", text, *error, digest))
+        digest = protocol_id(naming.protocol_name(name), name, text, "images", value.n)
+        error = value.deviation, value.interval
+        records[name] = Record(naming.title(name), value.value, value.n, 0, "images", text, *error, digest)
     return records, common
 
 
@@ -95,17 +144,6 @@ def _way(name: str, protocol: Protocol, n: int) -> str:
         "ssim": "scikit-image, Gaussian window 11 px sigma 1.5, 8-bit RGB, mean over channels and images; ",
     }
     return ways.get(name, "")
-
-
-def title(name: str, protocol: Protocol, n: int, other: str = "") -> str:
-    """The title of a number: that of the protocol, followed by N if the protocol takes another number of images.
-
-    `other` is not empty if the images are not those that the protocol names.
-    """
-    full = protocol.titles["fd"] + "∞" if name == "fd_infinity" else protocol.titles[name]
-    if protocol.images not in (None, n):
-        return f"{full} (N = {n:,})"
-    return f"{full} (other images)" if other else full
 
 
 def warn_of_order(images: ImageSet, originals: ImageSet, seen: SeenImages, seen_originals: SeenImages | None) -> None:
@@ -129,24 +167,18 @@ def warn_of_order(images: ImageSet, originals: ImageSet, seen: SeenImages, seen_
         )
 
 
-def table(protocol: Protocol, records: Sequence[Record]) -> str:
-    """A table of the numbers with their errors, N and protocol id."""
+def table(protocol: Protocol, records: Mapping[str, Record]) -> str:
+    """A table of the numbers by metric, with their errors, N and protocol id."""
     from tabulate import tabulate
 
     measure = plugins.load("harness.networks.measures", protocol.network, "measure")
-    names = {
-        title(name, protocol, records[0].n, other): name
-        for name in (*protocol.titles, "fd_infinity")
-        for other in ("", "other")
-    }
     lines = []
-    for r in records:
-        name = names[r.metric]
+    for name, r in records.items():
         digits = getattr(measure, DISTANCES[name]) if name in DISTANCES else DIGITS.get(name, 2)
         value = number(r.value, digits, r.deviation, r.interval)
         lines.append((f"{r.metric} {BETTER.get(name, '↑')}", value, f"{r.n:,}", r.protocol_id))
     text = tabulate(lines, headers=("metric", "value", "N", "protocol"), disable_numparse=True)
-    if records[0].n < SMALL and "kd" in {names[record.metric] for record in records}:
+    if "kd" in records and records["kd"].n < SMALL:
         text += f"\n\nBelow {SMALL:,} images the kernel distance comes first, as it has no bias."
     return text
 

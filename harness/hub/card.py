@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from huggingface_hub import EvalResult
+
 from harness.evaluation.records import full_title, protocol_in, text_of
+from harness.hub.config import Origin
 from harness.store.records import Record
 from harness.system import plugins
 
@@ -20,6 +23,24 @@ def number(record: Record) -> dict[str, str]:
 
 def _title(record: Record) -> str:
     return full_title(record.metric, protocol_in(record.protocol_id))
+
+
+def results(origin: Origin) -> list[EvalResult]:
+    """The numbers as metadata that hubs read, every one with its protocol."""
+    data_set, _, _ = origin.data.partition(":")
+    return [
+        EvalResult(
+            task_type="image-to-image",
+            dataset_type=data_set.partition(" ")[0],
+            dataset_name=data_set,
+            dataset_split=record.split,
+            metric_type=record.metric,
+            metric_name=_title(record),
+            metric_value=record.value,
+            metric_args={"protocol": record.protocol_id, "images": record.n},
+        )
+        for record in origin.records
+    ]
 
 
 def protocols(records: tuple[Record, ...]) -> dict[str, list[str]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from huggingface_hub.constants import CONFIG_NAME
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from harness.store.records import Record
@@ -14,6 +14,9 @@ from harness.system.errors import Mistake
 from models import config, tokenizers
 from models.config import STRICT, Positive
 from models.forms import Latents
+
+LICENSE = "apache-2.0"  # of this project
+LICENSE_ID = r"^[a-z0-9.-]+$"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -48,7 +51,7 @@ class PretrainedConfig:
     """The content of config.json.
 
     `latent_mean` and `latent_std` are the statistics of every latent channel (Z,) over the training images, tokens and
-    posterior samples; None if they were not measured.
+    posterior samples; None if they were not measured. `license` is that of the weights, as the Hub writes it.
     """
 
     image_size: Positive
@@ -56,6 +59,7 @@ class PretrainedConfig:
     origin: Origin
     latent_mean: tuple[float, ...] | None = None
     latent_std: tuple[float, ...] | None = None
+    license: Annotated[str, Field(pattern=LICENSE_ID)] = LICENSE
 
     @property
     def latents(self) -> Latents:

@@ -33,13 +33,13 @@ class Pretrained:
 
 
 class Diffusers:
-    """An autoencoder in a folder of diffusers: AutoencoderKL, AutoencoderDC or VQModel (an extra: diffusers)."""
+    """An autoencoder in a folder of diffusers: AutoencoderKL, AutoencoderDC or VQModel."""
 
     def __init__(self, folder: str):
         try:
-            import diffusers  # type: ignore[import-not-found]
+            import diffusers
         except ImportError:
-            raise Trouble("its package is not installed: pip install diffusers") from None
+            raise Trouble("diffusers is not installed: install the extra, `pip install .[diffusers]`") from None
         config = diffusers.ConfigMixin.load_config(folder)
         kind = getattr(diffusers, str(config["_class_name"]))
         self.network: Any = kind.from_pretrained(folder, use_safetensors=True).eval()

@@ -3,6 +3,7 @@
 config.json         `PretrainedConfig`: how to rebuild the tokenizer, the statistics of its latents, its origin
 model.safetensors   the weights
 README.md           the model card, made from config.json and the weights
+reconstructions.png  validation images and their reconstructions, if the data set states its licence
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
@@ -23,10 +25,12 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from harness.data.splits import open_split
 from harness.experiments.scales import scale
-from harness.hub.card import CARD, number, protocols
-from harness.hub.config import PretrainedConfig, checked
+from harness.hub.card import CARD, number, protocols, results
+from harness.hub.config import LICENSE, PretrainedConfig, checked
 from harness.hub.origin import origin_of
+from harness.hub.pictures import PICTURE, SHOWN, draw
 from harness.latents.statistics import LatentStatistics
 from harness.networks import weights
 from harness.planning.task import experiment_of
@@ -40,6 +44,7 @@ class PretrainedTokenizer(
     nn.Module,
     PyTorchModelHubMixin,
     library_name="tokenizer-harness",
+    pipeline_tag="image-to-image",
     tags=["image-tokenizer", "1d-tokenizer", "autoencoder"],
     paper_url="https://arxiv.org/abs/2603.29634",
     model_card_template=CARD.read_text(encoding="utf-8"),
@@ -50,6 +55,8 @@ class PretrainedTokenizer(
     caller disables them. `save_pretrained(DIR)` and `push_to_hub(OWNER/NAME)` write all three files.
     """
 
+    picture: bytes | None = None  # the content of reconstructions.png
+
     def __init__(self, config: PretrainedConfig | Mapping[str, Any]):
         super().__init__()
         self.config = self._hub_mixin_config = checked(config)
@@ -57,7 +64,7 @@ class PretrainedTokenizer(
         self.requires_grad_(False).eval()
 
     @classmethod
-    def of_run(cls, store: Store, run: Run) -> PretrainedTokenizer:
+    def of_run(cls, store: Store, run: Run, license: str = LICENSE) -> PretrainedTokenizer:
         """The tokenizer that `run` of the stage tokenizer or finetuning trained; raises `Damaged`.
 
         Its config holds all numbers of the store that were measured with exactly these weights.
@@ -67,8 +74,12 @@ class PretrainedTokenizer(
             raise Mistake(f"{run.key} is a tokenizer from outside: its own file is what can be published")
         origin, statistics = origin_of(store, run)
         mean, std = (tuple(part.tolist()) for part in statistics) if statistics else (None, None)
-        pretrained = cls(PretrainedConfig(experiment.data.image_size, experiment.tokenizer, origin, mean, std))
+        config = PretrainedConfig(experiment.data.image_size, experiment.tokenizer, origin, mean, std, license)
+        pretrained = cls(config)
         pretrained.tokenizer.load_state_dict(weights.load_tokenizer(experiment, run).state_dict())
+        if origin.attribution:
+            val = open_split(store.lineage(run)["data"].folder, "val")
+            pretrained.picture = draw(pretrained, np.asarray(val.images[:SHOWN]))
         return pretrained
 
     @classmethod
@@ -122,10 +133,18 @@ class PretrainedTokenizer(
             loaded = cls._load_as_safetensor(pretrained, path, map_location, strict=True)
             if not all(values.isfinite().all() for values in loaded.state_dict().values()):
                 raise Trouble(f"{path} has weights that are NaN or infinite")
+            shown = Path(model_id) / PICTURE
+            loaded.picture = shown.read_bytes() if shown.is_file() else None
             return loaded
         except (SafetensorError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise Trouble(f"{path} is damaged or does not fit its {CONFIG_NAME}: {reason}") from None
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Called by the mixin."""
+        super()._save_pretrained(save_directory)
+        if self.picture is not None:
+            (save_directory / PICTURE).write_bytes(self.picture)
 
     def generate_model_card(self, *args: Any, **values: Any) -> ModelCard:
         """The model card; `values` override the default values of the template."""
@@ -140,8 +159,13 @@ class PretrainedTokenizer(
             "numbers": [(record, number(record)) for record in origin.records],
             "protocols": protocols(origin.records),
             "latents": list(zip(self.config.latent_mean or (), self.config.latent_std or (), strict=True)),
+            "picture": PICTURE if self.picture is not None else "",
         }
-        return super().generate_model_card(*args, **defaults | values)
+        card = super().generate_model_card(*args, **defaults | values)
+        card.data["license"] = self.config.license
+        if origin.records:
+            card.data["model_name"], card.data["eval_results"] = origin.variant, results(origin)
+        return card
 
     @property
     def statistics(self) -> LatentStatistics | None:
@@ -202,7 +226,7 @@ def require_sizes(config: PretrainedConfig, path: str) -> None:
     A configuration can ask for any size: nothing is built before it is checked. Raises `Trouble` for a damaged file.
     """
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, "pt") as file:  # it compares the sizes in the header with that of the file
             shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         reason = str(error).partition("\n")[0]

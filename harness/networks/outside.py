@@ -8,8 +8,10 @@ The object has two methods, for batches of images (B, 3, S, S), float32 in [-1, 
 Both get torch tensors on the machine's device and may return torch tensors or NumPy arrays. The object is not trained,
 and random draws are its own affair: equal images should have equal latents. It is named FILE.py:NAME or MODULE:NAME,
 where NAME is the object or something that makes it when it is called, with =ARGUMENT if it takes one (a text, such as a
-file of weights). It may have `files`, a list of files that decide what it does, and `weights`, their number of
-parameters. Its key is the hash of its Python file, of these files, and of ARGUMENT if that is a file or a folder.
+file of weights). An installed package gives its objects names of their own by entry points of the group
+tokenizer_harness.tokenizers. An object may have `files`, a list of files that decide what it does, and `weights`, their
+number of parameters. Its key is the hash of its Python file, of these files, and of ARGUMENT if that is a file or a
+folder.
 
 `python -m harness.networks.outside SOURCE SIDE` tries an object and prints what it saw, as JSON: a request does so in a
 process of its own, so that whatever the object does ends there.
@@ -27,6 +29,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
     from models.autoencoders.tokenizer import Tokenizer
 
+ENTRY_POINTS = "tokenizer_harness.tokenizers"  # their group
 TRIED = 2  # images
 PATIENCE_SECONDS = 600
 
@@ -59,25 +63,34 @@ class _Parts(NamedTuple):
     argument: str | None
 
 
+def installed() -> dict[str, str]:
+    """The objects that installed packages offer, MODULE:NAME by the name of their entry point."""
+    return {point.name: f"{point.module}:{point.attr}" for point in entry_points(group=ENTRY_POINTS)}
+
+
 def _parts(source: str) -> _Parts:
-    """The parts of FILE.py:NAME=ARGUMENT. Raises `Mistake`."""
+    """The parts of FILE.py:NAME=ARGUMENT, or of what an entry point stands for. Raises `Mistake`."""
     named, equals, argument = source.partition("=")
-    place, colon, name = named.rpartition(":")
+    offered = installed()
+    place, colon, name = offered.get(named, named).rpartition(":")
     if not (colon and place and name.isidentifier()):
-        raise Mistake(f"--tokenizer {source}: FILE.py:NAME or MODULE:NAME is needed, with =ARGUMENT if NAME takes one")
+        names = f" or a name of an installed package ({', '.join(offered)})" if offered else ""
+        needed = f"FILE.py:NAME or MODULE:NAME{names} is needed, with =ARGUMENT if NAME takes one"
+        raise Mistake(f"--tokenizer {source}: {needed}")
     return _Parts(place, name, argument if equals else None)
 
 
 def absolute(source: str) -> str:
     """The source with its file as an absolute path, and ARGUMENT too if there is such a file. Raises `Mistake`."""
     place, name, argument = _parts(source)
+    named = source.partition("=")[0]
     if place.endswith(".py"):
         if not Path(place).expanduser().is_file():
             raise Mistake(f"--tokenizer {source}: there is no file {place}")
-        place = str(Path(place).expanduser().absolute())
+        named = f"{Path(place).expanduser().absolute()}:{name}"
     if argument and Path(argument).expanduser().exists():
         argument = str(Path(argument).expanduser().absolute())
-    return f"{place}:{name}" + (f"={argument}" if argument is not None else "")
+    return named + (f"={argument}" if argument is not None else "")
 
 
 def load(source: str) -> tuple[Any, str]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
+from harness.networks.tensor_files import read_safetensors, read_state
 from harness.system.errors import Mistake
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class WeightsFile:
 
     `hub` is the repository of the Hugging Face hub that has the weights as model.safetensors. Otherwise `command`
     fetches them, if not empty. `option` is the option of `harness.evaluate` that names the file of a measure.
+    `sha256` has the first digits of the checksum of the published file.
     """
 
     of: str
@@ -41,6 +43,7 @@ class WeightsFile:
     hub: str = ""
     command: str = ""
     option: str = ""
+    sha256: str = ""
 
     def find(self, given: Path | None = None, *more_folders: Path) -> Path:
         """The path `given`, else the first file in the folder of weights or `more_folders`, else in the hub's cache.
@@ -74,25 +77,49 @@ class WeightsFile:
             remedies.append(f"pass them to harness.evaluate with {self.option} FILE")
         return f"the weights of {self.of} are missing: {problem}; {', or '.join(remedies)}"
 
+    def other(self, path: Path) -> str:
+        """Six digits of the checksum of a file of other weights, whatever its name; "" if they are the published ones.
+
+        These are known by their checksum, or by their place in the hub's cache.
+        """
+        digits = short_checksum(path)
+        published = self.sha256 and digits.startswith(self.sha256)
+        return "" if published or self._is_cached(path, digits) else digits[:6]
+
+    def _is_cached(self, path: Path, digits: str) -> bool:
+        """Whether a file lies in the hub's cache of its repository, where a file has its checksum as its name."""
+        if not self.hub:
+            return False
+        blobs = Path(_hub_cache(), f"models--{self.hub.replace('/', '--')}", "blobs")
+        real = path.resolve()
+        return real.parent == blobs.resolve() and real.name.startswith(digits)
+
+    def described(self, path: Path) -> str:
+        """The weights in a file, for protocols."""
+        return f"{'other ' * bool(self.other(path))}weights {short_checksum(path)}"
+
     def read(self, path: Path) -> dict[str, Tensor]:
         """The named tensors in a file; no code in it is run. Raises `Mistake` if the file holds anything else."""
         import torch
-        from safetensors.torch import load_file
 
         named = CHECKSUM_IN_NAME.search(path.stem)
         if named and (begins := short_checksum(path)[: len(named[1])]) != named[1]:
             raise self._unfit(path, f"its SHA-256 begins with {begins}, not with {named[1]} as its name says")
         try:
             if path.suffix == ".safetensors":
-                return load_file(path)
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-        # Readers raise any kind of error for damaged files, and torch's message suggests running code in the file.
-        except Exception as error:
-            raise self._unfit(path, f"it is damaged or holds more than tensors ({type(error).__name__})") from error
+                tensors = read_safetensors(path)
+            else:
+                with path.open("rb") as file:
+                    tensors = read_state(file)
+        except ValueError as error:
+            raise self._unfit(path, str(error)) from error
         if not isinstance(tensors, dict) or not all(
             isinstance(key, str) and torch.is_tensor(value) for key, value in tensors.items()
         ):
             raise self._unfit(path, "it does not hold named tensors")
+        for name, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise self._unfit(path, f"{shorten(name, 50)} has values that are NaN or infinite")
         return tensors
 
     @contextmanager
@@ -103,23 +130,29 @@ class WeightsFile:
         except (RuntimeError, IndexError, ArithmeticError) as error:
             # The first line names a class; the next lines list every tensor that does not fit.
             why = " ".join(str(error).partition("\n")[2].split()) or str(error)
-            raise self._unfit(path, textwrap.shorten(why, 200, placeholder=" ...")) from error
+            raise self._unfit(path, shorten(why, 200, placeholder=" ...")) from error
 
     def _unfit(self, path: Path, why: str) -> Mistake:
         return Mistake(f"{path} is not {self.upstream}, the weights of {self.of}: {why}")
 
 
-def _dinov2(letter: str, size: str) -> WeightsFile:
+def _dinov2(size: str, sha256: str) -> WeightsFile:
+    letter = size[0]
     name, hub = f"dinov2_vit{letter}14", f"timm/vit_{size}_patch14_dinov2.lvd142m"
     return WeightsFile(
         f"DINOv2 ViT-{letter.upper()}/14",
         (f"{name}.safetensors", f"{name}.pth", f"{name}_pretrain.pth"),
         f"{IN_HUB} of {hub} on the Hugging Face hub (or DINOv2's own {name}_pretrain.pth)",
         hub,
+        sha256=sha256,
     )
 
 
-DINOV2 = {f"dinov2_vit{size[0]}14": _dinov2(size[0], size) for size in ("small", "base", "large")}
+DINOV2 = {  # with the checksums of DINOv2's own files
+    "dinov2_vits14": _dinov2("small", "b938bf1bc15c"),
+    "dinov2_vitb14": _dinov2("base", "0b8b82f85de9"),
+    "dinov2_vitl14": _dinov2("large", "d5383ea8f487"),
+}
 DINO = WeightsFile(
     "DINO ViT-S/16",
     ("dino_vits16.safetensors", "dino_vits16.pth", "dino_deitsmall16_pretrain.pth"),
@@ -135,12 +168,14 @@ VGG = WeightsFile(
     "torchvision's vgg16-397923af.pth",
     command="python -c \"from torchvision.models import vgg16; vgg16(weights='IMAGENET1K_V1')\"",
     option="--lpips-weights",
+    sha256="397923af",
 )
 INCEPTION = WeightsFile(
     "Inception-v3 (TensorFlow 2015-12-05)",
     ("weights-inception-2015-12-05-6726825d.pth", "inception.pth"),
     "torch-fidelity's release file weights-inception-2015-12-05-6726825d.pth",
     option="--weights",
+    sha256="6726825d",
 )
 
 

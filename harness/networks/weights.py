@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from harness.experiments.experiment import Experiment
-from harness.store.runs import Run
+from harness.networks.tensor_files import read_safetensors
+from harness.store.runs import Damaged, Run
 from harness.system import plugins
 from harness.system.files import replacing
 from models import generators
@@ -28,6 +29,17 @@ def save(run: Run, name: str, module: nn.Module) -> None:
     (run.folder / name).parent.mkdir(exist_ok=True)
     with replacing(run.folder / name) as temporary:
         temporary.write_bytes(serialised({key: value.contiguous() for key, value in module.state_dict().items()}))
+
+
+def load(run: Run, name: str, module: nn.Module) -> None:
+    """Loads file `name` of `run` into `module`; raises `Damaged` if its weights do not fit or are not finite."""
+    try:
+        state = read_safetensors(run.file(name))
+        module.load_state_dict(state)
+    except (ValueError, RuntimeError):
+        raise Damaged(run, name, "is damaged or does not fit its network") from None
+    if not all(tensor.isfinite().all() for tensor in state.values()):
+        raise Damaged(run, name, "has values that are NaN or infinite")
 
 
 def snapshot_steps(steps: int, moments: int = MOMENTS) -> list[int]:
@@ -53,15 +65,13 @@ def keep_snapshots(run: Run, steps: int) -> Callable[[int, nn.Module], None]:
 
 def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tokenizer:
     """The tokenizer of `experiment`, in evaluation mode, with the weights in file `name` of `run`."""
-    from safetensors.torch import load_file
-
     from harness.networks import outside
     from models import tokenizers
 
     if experiment.tokenizer.outside.on:
         return outside.wrapped(experiment.tokenizer.outside).eval()
     tokenizer = tokenizers.network(experiment.tokenizer, experiment.data.image_size)
-    tokenizer.load_state_dict(load_file(run.file(name)))
+    load(run, name, tokenizer)
     return tokenizer.eval()
 
 
@@ -79,8 +89,6 @@ def new_generator(experiment: Experiment, classes: int) -> nn.Module:
 
 def load_generator(experiment: Experiment, classes: int, run: Run, name: str = WEIGHTS) -> nn.Module:
     """The generator of `experiment`, in evaluation mode, with the weights in file `name` of `run`."""
-    from safetensors.torch import load_file
-
     generator = new_generator(experiment, classes)
-    generator.load_state_dict(load_file(run.file(name)))
+    load(run, name, generator)
     return generator.eval()

@@ -143,7 +143,7 @@ def _train_features(work: Work, train: Split, count: int, extract: Extractor) ->
 
     if not needed(work.experiment):
         return extract(train, count)
-    c, s = (np.load(work.inputs["teacher_features"].file(f"{name}.npy"), mmap_mode="r")[:, 0] for name in ("c", "s"))
+    c, s = (array[:, 0] for array in work.inputs["teacher_features"].mapped(["c.npy", "s.npy"]))
     return c[:count].astype(np.float32), s
 
 

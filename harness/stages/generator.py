@@ -84,7 +84,6 @@ def batches(experiment: Experiment) -> tuple[int, ...]:
 
 
 def run(work: Work) -> Outcome:
-    import numpy as np
 
     from harness.latents.sampling import flow_of
     from harness.latents.shards import Latents
@@ -98,7 +97,7 @@ def run(work: Work) -> Outcome:
     experiment, machine, training = work.experiment, work.machine, work.experiment.generator.training
     generator, data = experiment.generator, work.inputs["data"]
     classes = len(data.fact("classes"))
-    latents = Latents(work.inputs["latents"], "train", np.load(data.file("train_labels.npy")), machine.device)
+    latents = Latents(work.inputs["latents"], "train", data.array("train_labels.npy"), machine.device)
     order = Order(
         len(latents),
         training.batch_images,
@@ -176,7 +175,6 @@ class _Teacher:
 
 def _validation(work: Work) -> Any:
     """Measures the error of the velocity on the latents of val, at fixed times and noises."""
-    import numpy as np
     import torch
 
     from harness.latents.sampling import flow_of
@@ -184,7 +182,7 @@ def _validation(work: Work) -> Any:
     from harness.system.randomness import Draws
     from models.flows import flow
 
-    labels = np.load(work.inputs["data"].file("val_labels.npy"))
+    labels = work.inputs["data"].array("val_labels.npy")
     latents = Latents(work.inputs["latents"], "val", labels, work.machine.device)
     draws = Draws(work.experiment.seed_of_generator, "generator validation", 0, work.machine.device)
     path, own = flow_of(work.experiment.generator), not generators.is_flow(work.experiment.generator.name)

@@ -22,10 +22,10 @@ import dataclasses
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -33,7 +33,12 @@ from harness.store import schema
 from harness.store.curves import CURVES, Curves
 from harness.store.records import Record, record_from
 from harness.system.errors import Mistake, Trouble
-from harness.system.files import entries, fingerprints, read_json, write_json
+from harness.system.files import entries, fingerprints, read_array, read_arrays, read_json, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+T = TypeVar("T")
 
 FINAL = ("done", "diverged")  # a diverged run would diverge again, so it is final too
 # Files that no result lists.
@@ -230,13 +235,31 @@ class Run:
         """The paths of several files, checked in the same way and in parallel; raises `Damaged`."""
         listed = self.result()["files"]
         for name in names:
-            if name not in listed or not (self.folder / name).exists():
+            if name not in listed or not (self.folder / name).is_file():
                 raise Damaged(self, name, "is gone")
         paths = [self.folder / name for name in names]
         for name, fingerprint in zip(names, fingerprints(paths), strict=True):
             if fingerprint != listed[name]:
                 raise Damaged(self, name, "is damaged")
         return paths
+
+    def array(self, name: str) -> np.ndarray:
+        """The array in a .npy file of the result; raises `Damaged`."""
+        return self.mapped([name])[0].copy()
+
+    def mapped(self, names: Sequence[str]) -> list[np.ndarray]:
+        """The arrays in .npy files, mapped into memory, read-only; the files are checked in parallel."""
+        return [self._whole(read_array, path) for path in self.files(names)]
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays in an .npz file of the result; raises `Damaged`."""
+        return self._whole(read_arrays, self.file(name))
+
+    def _whole(self, read: Callable[[Path], T], path: Path) -> T:
+        try:
+            return read(path)
+        except ValueError:
+            raise Damaged(self, path.name, "is damaged") from None
 
     def checked_folder(self) -> Path:
         """The folder, after checking every file of the result; raises `Damaged`."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +36,36 @@ def create(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
         path.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from None
     return array
+
+
+def read_array(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray:
+    """The array in a .npy file, mapped into memory: read-only, or writable without effect on the file ("c").
+
+    Raises ValueError if the file is damaged, shorter than its header says, or holds Python objects.
+    """
+    import numpy as np
+
+    try:
+        return np.lib.format.open_memmap(path, mode)
+    except Exception as error:  # the header of a damaged file raises any kind of error
+        raise ValueError(f"{path} is damaged ({type(error).__name__})") from error
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays in an .npz file that is not compressed, by name.
+
+    Raises ValueError if the file is damaged, would unpack to more than its size, or holds Python objects.
+    """
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+                raise zipfile.BadZipFile
+        with np.load(path) as stored:
+            return dict(stored)
+    except Exception as error:  # a damaged file raises any kind of error
+        raise ValueError(f"{path} is damaged ({type(error).__name__})") from error
 
 
 def read_json(path: Path) -> Any:
@@ -87,7 +119,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """SHA-256 of a file's bytes, in hexadecimal. Raises OSError for what has no end, such as a link to a device."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no regular file", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

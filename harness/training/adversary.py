@@ -168,8 +168,7 @@ def adversary(work: Work, tokenizer: Tokenizer, training: Training, steps_before
     """
     import dataclasses
 
-    from safetensors.torch import load_file
-
+    from harness.networks import weights
     from harness.networks.roles import Roles
     from harness.system.randomness import seeded
     from models.objectives.discriminator import Discriminator
@@ -181,6 +180,6 @@ def adversary(work: Work, tokenizer: Tokenizer, training: Training, steps_before
     with seeded(work.experiment.seed, "tokenizer", "discriminator"):
         discriminator = Discriminator(features).to(work.machine.device)
     if "tokenizer" in work.inputs:
-        discriminator.load_state_dict(load_file(work.inputs["tokenizer"].file(DISCRIMINATOR)))
+        weights.load(work.inputs["tokenizer"], DISCRIMINATOR, discriminator)
     config = dataclasses.replace(config, start_step=max(0, config.start_step - steps_before))
     return Adversary(config, discriminator, training, work.machine, tokenizer.last_layer)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import torch
 from torch import nn
 
+from harness.networks.tensor_files import read_state
 from harness.planning.stage import Work
 from harness.store.runs import Damaged, Run
 from harness.system.files import replacing
@@ -90,7 +91,7 @@ def restore(work: Work, state: TrainingState) -> int:
 def _saved(run: Run) -> dict[str, Any] | None:
     """The checkpoint, if there is one. A damaged one is reported; training starts again, with the same result."""
     path = run.folder / "checkpoint.pt"
-    if not path.exists():
+    if not path.is_file():
         return None
     try:
         state = read_checkpoint(path)
@@ -131,8 +132,5 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     digest, content = stored[:32], stored[32:]
     if hashlib.sha256(content).digest() != digest:
         raise ValueError(f"{path} is damaged")
-    try:
-        state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-    except Exception:  # readers raise any kind of error
-        raise ValueError(f"{path} does not hold a state") from None
+    state: dict[str, Any] = read_state(io.BytesIO(content))
     return state

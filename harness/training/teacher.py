@@ -52,13 +52,11 @@ class TeacherFeatures:
 
 def _cached(work: Work) -> Callable[[Batch], Features]:
     """Reads features by image and view from the arrays of stage teacher_features, which are memory-mapped."""
-    import numpy as np
-
     from harness.data.rows import Rows
     from models.objectives.alignment import Features
 
     run = work.inputs["teacher_features"]
-    arrays = [Rows(np.load(run.file(f"{name}.npy"), mmap_mode="r"), work.machine.device) for name in ("c", "p", "s")]
+    arrays = [Rows(array, work.machine.device) for array in run.mapped(["c.npy", "p.npy", "s.npy"])]
 
     def features(batch: Batch) -> Features:
         return Features(*(array[batch.indices, batch.flips.long()].float() for array in arrays))

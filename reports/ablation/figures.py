@@ -70,7 +70,7 @@ def of_evaluation(results: Sequence[Result], file: str) -> dict[str, Any]:
 
 def kl_maps(results: Sequence[Result], path: Path) -> bool:
     """Draws the KL divergence by token and channel, one panel per row that has it, with one colour scale."""
-    maps = {name: a["kl"] for name, a in of_evaluation(results, "pictures.npz").items() if "kl" in a.files}
+    maps = {name: a["kl"] for name, a in of_evaluation(results, "pictures.npz").items() if "kl" in a}
     if not maps:
         return False
     drawing, axes = panel_figure(len(maps), 2.7, 2.6, 0.2)

@@ -376,7 +376,7 @@ class Page:
         titles: dict[int, str] = {}
         for name, seeds in self.rows.items():
             if (stored := seeds[0].arrays("evaluation", "reconstructions.npz")) is not None:
-                splits = [split for split in SPLITS if split in stored.files]
+                splits = [split for split in SPLITS if split in stored]
                 titles = {SHOWN * index: split for index, split in enumerate(splits)}
                 originals = [stored[f"{split} originals"][:SHOWN] for split in splits]
                 lines.setdefault("original", np.concatenate(originals))

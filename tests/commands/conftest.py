@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from harness.data.splits import open_split
 from harness.evaluation.protocols import PROTOCOLS
 from harness.networks import lpips
+from harness.networks.measures import dinov2, inception
 from harness.store.runs import Store
 from tests.commands.evaluated import MEASURES, SIDE, SPATIAL, D, M, N, Quick, crops, difference, npz, saved
 from tests.commands.pictured import run_of
@@ -54,10 +56,20 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "here"
 
 
+def digits(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> Quick:
-    """`Quick` takes the place of every network, and the mean difference of pixels that of LPIPS."""
+    """`Quick` takes the place of every network, and the mean difference of pixels that of LPIPS.
+
+    `weights.pth` and `vgg.pth` of `sets` stand for the published weights.
+    """
     network = Quick()
+    for measure in (inception, dinov2):
+        monkeypatch.setattr(measure, "WEIGHTS", dataclasses.replace(measure.WEIGHTS, sha256=digits("weights.pth")))
+    monkeypatch.setattr(lpips, "WEIGHTS", dataclasses.replace(lpips.WEIGHTS, sha256=digits("vgg.pth")))
     for measure in MEASURES.values():
         monkeypatch.setattr(measure, "load", lambda machine, side=None, weights=None, **_: network)
         monkeypatch.setattr(measure, "features", D)

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from harness import benchmark
+from harness.data.splits import open_split
+from harness.experiments.scales import scale
+from harness.planning.task import task
+from harness.store.runs import Store
 from harness.system.errors import Mistake
+from tests.commands.evaluated import crops, saved
 from tests.hub.tokenizers import fresh
+from tests.stages.few_images import run
+
+
+def saved_originals(folder: Path) -> np.ndarray:
+    """The images that the rows are measured on, as files, from a store that holds the data alone."""
+    e = scale("smoke").experiment
+    store = Store(folder.with_name("data"))
+    run(store, e, "data")
+    images = np.asarray(open_split(task("data", e).run_in(store).folder, "val").images)
+    saved(folder, images)
+    return images
+
 
 MINE = Path(__file__).parents[1] / "networks/mine.py"
 
@@ -20,18 +38,34 @@ def test_a_league_of_ours_a_published_one_and_a_users(tmp_path, capsys):
     fresh("titok").save_pretrained(folder)
     words = [f"{MINE}:Pooled", str(folder), "--rows", "KL-VAE,mine.py:Pooled,published", "--scale", "smoke", "--quiet"]
     words += ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    originals, others = saved_originals(tmp_path / "originals"), crops(20, 32)
+    saved(tmp_path / "theirs", originals // 2 + 60)
+    saved(tmp_path / "others", others)
+    saved(tmp_path / "theirs of others", others // 2 + 60)
+    for pair in (("originals", "theirs"), ("others", "theirs of others")):
+        words += ["--pair", *(str(tmp_path / folder) for folder in pair)]
     assert benchmark.main(words) == 0
     (csv,) = (tmp_path / "out").glob("*-league.csv")
     table = pd.read_csv(csv)
-    assert set(table["tokenizer"]) == {"KL-VAE", "mine.py:Pooled", "published"}
+    pairs = ["theirs (images)", "theirs of others (images)"]
+    assert set(table["tokenizer"][:3]) == {"KL-VAE", "mine.py:Pooled", "published"}
+    assert list(table["tokenizer"][3:]) == pairs
     by_row = table.set_index("tokenizer")
+    reconstruction = [head for head in table if head.startswith(("rFD", "PSNR", "SSIM"))]
+    assert len(reconstruction) == 3
+    for head in table.columns.drop("tokenizer"):
+        for pair, ending in zip(pairs, ("", " (20 other images)"), strict=True):
+            assert (by_row.loc[pair, head] == "–") == (head not in reconstruction), head
+            assert str(by_row.loc[pair, head]).endswith(ending) or head not in reconstruction
+    by_row = by_row.drop(pairs)
+    table = table[:3]
     assert by_row.loc["mine.py:Pooled", "latents"] == "4 x 4 x 3"
     assert float(by_row.loc["mine.py:Pooled", "PSNR (dB) ↑"]) > 15  # pooling, without any training
     assert all(float(str(value).split()[0]) > 0 for value in table["gFD ↓"])
     assert list(table["gFD ↓"].astype(str).str.split().str[0].astype(float)) == sorted(
         table["gFD ↓"].astype(str).str.split().str[0].astype(float)
     )
-    assert (by_row["encoded images/s"] > 0).all()
+    assert (by_row["encoded images/s"].astype(float) > 0).all()
     assert csv.with_suffix(".html").read_text().startswith("<table") and csv.with_suffix(".md").exists()
     capsys.readouterr()
     assert benchmark.main(words) == 0  # nothing is made again

@@ -46,7 +46,7 @@ def test_every_metric_that_a_protocol_names_is_scored_and_no_other(name, quick, 
     npz(tmp_path / "images.npz", noise[:20])
     npz(tmp_path / "originals.npz", noise[22 : 42 if paired else 44])
     for weights in ("weights.pth", "vgg.pth"):
-        (tmp_path / weights).touch()
+        (tmp_path / weights).write_text(weights)
     found = scored(capsys, *asking(tmp_path, name), *["--fewer"] * (PROTOCOLS[name].images is not None))
     ending = " (N = 20)" if PROTOCOLS[name].images else ""
     titles = PROTOCOLS[name].titles
@@ -185,12 +185,43 @@ def test_fid_by_the_protocol_of_adm_is_that_of_torch_fidelity(weights, tmp_path,
         save_cpu_ram=True,  # no worker processes
         cache=False,
     )
-    assert list(found) == ["KID (N = 8)", "FID (N = 8)", "FID∞ (N = 8)"]
-    assert found["FID (N = 8)"]["value"] == pytest.approx(expected["frechet_inception_distance"], rel=1e-4)
-    assert found["KID (N = 8)"]["value"] == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-4)
-    text = found["FID (N = 8)"]["protocol"]
-    for part in (inception.title, short_checksum(weights["inception"]), "299 px", "TensorFlow", "8 images"):
+    digits = short_checksum(weights["inception"])
+    network = f"(Inception, other weights {digits[:6]})"
+    assert list(found) == [f"KD {network} (N = 8)", f"FD {network} (N = 8)", f"FD {network}∞ (N = 8)"]
+    kernel, distance, _ = found.values()
+    assert distance["value"] == pytest.approx(expected["frechet_inception_distance"], rel=1e-4)
+    assert kernel["value"] == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-4)
+    assert distance["protocol_id"].startswith(f"adm256-at-8-other-weights-{digits[:6]}-")
+    text = distance["protocol"]
+    for part in (inception.title, f"other weights {digits}", "299 px", "TensorFlow", "8 images"):
         assert part in text
+
+
+@pytest.mark.parametrize("name", [name for name, protocol in PROTOCOLS.items() if protocol.network != "lite2"])
+def test_no_number_by_other_weights_has_a_published_name(name, sets, quick, small, capsys):
+    """Whatever the file is called, and also where no metric needs another number of images."""
+    published = {"reference": "images.npz"} if PROTOCOLS[name].paired else {}
+    words = [*map(str, asking(sets, name, **published)), "--fewer"]
+    known = scored(capsys, *words)
+    other, vgg = (short_checksum(sets / file)[:6] for file in ("other.pth", "weights.pth"))
+    words[words.index("--weights") + 1] = str(sets / "other.pth")
+    if "--lpips-weights" in words:
+        words[words.index("--lpips-weights") + 1] = str(sets / "weights.pth")
+    found = scored(capsys, *words)
+    assert list(values(found).values()) == list(values(known).values())
+    for (title, before), (now, record) in zip(known.items(), found.items(), strict=True):
+        digits = {"PSNR": "", "SSIM": "", "LPIPS": vgg}.get(title.partition(" ")[0], other)
+        assert (f", other weights {digits})" in now) == bool(digits), now
+        assert not re.search(r"FID|\bIS\b|KID", now)
+        ending = f"-other-weights-{digits}" if digits else ""
+        assert record["protocol_id"][:-9] == before["protocol_id"][:-9] + ending
+        assert "other weights " in record["protocol"]
+        assert "other weights" not in before["protocol"]
+    assert evaluate.main([*words, "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    assert all(now in printed for now in found)
+    assert not re.search(r"FID|\bIS\b|KID", printed)
+    assert f"{name}: with other weights than the published ones." in printed
 
 
 def test_no_name_says_50_000_images_where_there_are_fewer(sets, quick, small, capsys):
@@ -273,11 +304,12 @@ def test_lpips_is_that_of_its_authors(sets, weights, quick, reconstructions, ori
     monkeypatch.setattr(lpips, "load", LPIPS)
     words = asking(sets, "rfid-val50k", reconstructions, "originals")
     words[words.index("--lpips-weights") + 1] = weights["lpips"]
-    found = scored(capsys, *words, "--fewer")[f"LPIPS (N = {M})"]
+    digits = short_checksum(weights["lpips"])
+    found = scored(capsys, *words, "--fewer")[f"LPIPS (VGG-16, other weights {digits[:6]}) (N = {M})"]
     images = np.load(reconstructions.with_suffix(".npz"))["arr_0"]
     assert found["value"] == pytest.approx(lpips_by_hand(tensor(images), tensor(originals), weights["lpips"]), rel=1e-4)
     assert found["value"] > 1e-3
-    assert found["protocol"].startswith(f"{lpips.title}, weights {short_checksum(weights['lpips'])}; ")
+    assert found["protocol"].startswith(f"{lpips.title}, other weights {digits}; ")
 
 
 @pytest.mark.parametrize("what", ["name", "fewer", "more"])

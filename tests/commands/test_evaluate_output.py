@@ -72,8 +72,9 @@ def test_of_many_images_the_kernel_distance_does_not_lead_and_nothing_is_extrapo
 # Identities
 
 
-def identities(found: Numbers) -> dict[str, str]:
-    return {re.sub(r" \(N = .*\)", "", name): record["protocol_id"] for name, record in found.items()}
+def identities(found: Numbers) -> dict[int, str]:
+    """The ids, by their place in the table."""
+    return {place: record["protocol_id"] for place, record in enumerate(found.values())}
 
 
 def test_numbers_of_the_same_protocol_share_its_id_whatever_the_images(sets, quick, small, capsys, tmp_path, images):
@@ -183,6 +184,15 @@ def test_statistics_count_more_than_the_images_beside_them(sets, quick, small, c
     without = scored(capsys, *asking(sets, "adm256"), "--fewer")
     for name in ("KID", "precision", "recall"):
         assert found[f"{name} (N = {N})"]["value"] == without[f"{name} (N = {N})"]["value"]
+
+
+def test_features_by_other_weights_are_no_reference_for_adms_evaluator(sets, quick, small, capsys, monkeypatch):
+    words = [*asking(sets, "adm256"), "--fewer", "--save-reference", "reference.npz"]
+    words[words.index("--weights") + 1] = sets / "other.pth"
+    line = refused(monkeypatch, capsys, *words)
+    assert line.startswith("--save-reference writes statistics of Inception features: ")
+    assert f"{sets / 'other.pth'} is not {inception.WEIGHTS.upstream}" in line
+    assert quick.shown == []
 
 
 @pytest.mark.parametrize("option", ["--save-npz", "--save-reference"])

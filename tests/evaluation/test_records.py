@@ -29,6 +29,7 @@ def record(metric: str, protocol: str, value: float, **error: object) -> Record:
         ("gfd", "adm256", 1.437, "1.44"),
         ("rfd", "rfid-val50k", 0.4313, "0.43"),
         ("rfd_infinity", "inception", 0.4313, "0.43"),
+        ("gkid", "inception-other-weights-012345", 0.0283, "0.02830"),
         ("psnr", "inception", 25.0789, "25.08"),
     ],
 )

@@ -11,6 +11,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from harness import publish
 from harness.data.sets import embedded
@@ -18,11 +19,12 @@ from harness.data.splits import open_split
 from harness.data.tensors import to_tensor
 from harness.evaluation import records as metrics
 from harness.hub import origin
+from harness.hub.pictures import SHOWN
 from harness.hub.tokenizer import PretrainedTokenizer
 from harness.latents.statistics import load_statistics
 from harness.store.runs import Store
 from harness.system.errors import Mistake, Trouble
-from tests.conftest import experiment, images
+from tests.conftest import SIDE, experiment, images
 from tests.hub.tokenizers import EXPERIMENT, FILES, fresh, run_of
 
 # The card
@@ -111,9 +113,54 @@ def test_a_tokenizer_that_nobody_measured_says_so(store, tmp_path):
     assert "The statistics of the latents were not measured." in card
 
 
-def test_data_without_a_licence_is_told(tmp_path):
+def test_data_without_a_licence_is_told_and_not_shown(tmp_path):
     fresh().save_pretrained(tmp_path)
     assert "states no licence" in card_of(tmp_path)
+    assert "![" not in card_of(tmp_path)
+    assert not (tmp_path / "reconstructions.png").exists()
+
+
+def test_hubs_read_the_licence_and_the_numbers_with_their_protocols(store, published):
+    data = huggingface_hub.ModelCard.load(published / "README.md").data
+    assert (data.license, data.pipeline_tag, data.model_name) == ("apache-2.0", "image-to-image", "mactok")
+    found = {(r.metric_type, r.dataset_split, r.metric_args["protocol"]): r for r in data.eval_results}
+    records = run_of(store, "evaluation").records()
+    assert found.keys() == {(r.metric, r.split, r.protocol_id) for r in records}
+    for r in records:
+        result = found[r.metric, r.split, r.protocol_id]
+        assert (result.metric_value, result.metric_args["images"]) == (r.value, r.n)
+        assert result.metric_name == metrics.full_title(r.metric, metrics.protocol_in(r.protocol_id))
+        assert (result.dataset_type, result.dataset_name) == ("embedded", "embedded at 32 px")
+
+
+def test_the_picture_shows_images_of_val_above_their_reconstructions(store, published, pretrained):
+    (shown,) = re.findall(r"^!\[.*\]\((.*)\)$", card_of(published), re.MULTILINE)
+    with Image.open(published / shown) as image:
+        pixels = np.asarray(image).astype(int)
+    val = np.asarray(open_split(run_of(store, "data").folder, "val").images[:SHOWN])
+    assert pixels.shape == (2 * SIDE, SHOWN * SIDE, 3)
+    above, below = (np.stack(np.split(line, SHOWN, axis=1)) for line in np.split(pixels, 2))
+    assert np.array_equal(above, val)
+    errors = ((below - val) / 127.5) ** 2
+    expected = ((pretrained.reconstruct(to_tensor(val)) - to_tensor(val)) ** 2).mean().item()
+    assert errors.mean() == pytest.approx(expected, rel=0.02)
+    text = card_of(published).partition(f"({shown})")[2].partition("##")[0]
+    assert embedded.attribution in text
+
+
+def test_the_install_line_is_that_of_a_checkout(store, published):
+    commit = run_of(store, "finetuning").status()["attempts"][-1]["environment"]["commit"]
+    assert f"commit `{commit[:12]}`:\n\n```sh\npip install .\n```" in card_of(published)
+    assert (Path(publish.__file__).parents[1] / "pyproject.toml").exists()
+
+
+def test_another_licence_is_kept(store, tmp_path):
+    words = ["--run", run_of(store, "finetuning").key, "--runs", str(store.root), "--out", str(tmp_path / "out")]
+    assert publish.main([*words, "--license", "cc-by-sa-4.0"]) == 0
+    PretrainedTokenizer.from_pretrained(tmp_path / "out").save_pretrained(tmp_path / "again")
+    for folder in ("out", "again"):
+        assert huggingface_hub.ModelCard.load(tmp_path / folder / "README.md").data.license == "cc-by-sa-4.0"
+        assert "The weights: cc-by-sa-4.0." in card_of(tmp_path / folder)
 
 
 def test_what_differs_from_a_variant_is_named():
@@ -204,6 +251,10 @@ def test_a_folder_that_holds_something_is_left_alone(store, tmp_path):
 @pytest.mark.parametrize("name", ["name", "a/b/c", "./x"])
 def test_a_repository_has_to_be_named_as_one(name, store, tmp_path):
     assert "which is written OWNER/NAME" in refused(store, tmp_path / "out", "finetuning", "--push", name)
+
+
+def test_a_licence_is_an_id(store, tmp_path):
+    assert "an id of the Hub is needed" in refused(store, tmp_path / "out", "finetuning", "--license", "Do what: you")
 
 
 def test_an_empty_folder_is_filled(store, tmp_path):

@@ -12,7 +12,7 @@ from harness.store.runs import Run, Store
 from tests.conftest import SIDE, experiment
 
 EXPERIMENT = experiment("mactok")
-FILES = ["README.md", "config.json", "model.safetensors"]
+FILES = ["README.md", "config.json", "model.safetensors", "reconstructions.png"]
 RECORD = Record("psnr", 21.5, 64, 40, "val", "in words", None, (20.0, 23.0), "lite-0123")
 ORIGIN = Origin("mactok", "smoke", "40 steps", "embedded", "", (Source("tokenizer", "ab12", "cd34", False),), (RECORD,))
 

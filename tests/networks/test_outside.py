@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -89,6 +90,45 @@ def test_what_it_prints_does_not_matter():
 def test_a_source_that_is_none_is_refused(source, words):
     with pytest.raises(Mistake, match=words):
         outside.absolute(source)
+
+
+# Installed packages
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package that offers two objects, for this process and those that it starts."""
+    shutil.copy(MINE, tmp_path / "their_tokenizers.py")
+    about = tmp_path / "theirs-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    points = "pooled = their_tokenizers:Pooled\nfirst = their_tokenizers:First\n"
+    (about / "entry_points.txt").write_text(f"[{outside.ENTRY_POINTS}]\n{points}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+
+
+def test_an_installed_package_offers_tokenizers_by_name(package, tmp_path):
+    assert outside.installed() == {"pooled": "their_tokenizers:Pooled", "first": "their_tokenizers:First"}
+    assert outside.absolute("pooled") == "pooled"
+    assert outside.absolute("first=3") == "first=3"
+    assert outside.absolute(f"first={MINE}") == f"first={MINE}"
+    found = outside.tried("pooled", 32)
+    assert found[:3] == (16, 3, 4)
+    assert found == outside.tried("their_tokenizers:Pooled", 32)  # with the same key
+    assert outside.tried("first=3", 32)[:3] == (6, 3, None)
+    assert outside.seen("pooled", 32) == found
+
+
+def test_an_installed_tokenizer_is_a_row_of_its_name(package):
+    row = OutsideRow("pooled", *outside.tried("pooled", 32))
+    assert row.row.name == "pooled"
+    assert OutsideRow("first=3", *outside.tried("first=3", 32)).row.name == "first=3"
+
+
+def test_an_unknown_name_is_told_with_those_that_are_installed(package):
+    with pytest.raises(Mistake, match=r"a name of an installed package \(pooled, first\) is needed"):
+        outside.absolute("poled")
 
 
 # Keys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import pickle
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.networks import lpips
+from harness.networks import lpips, weight_files
 from harness.networks.measures import dinov2, inception
 from harness.networks.weight_files import short_checksum
 from harness.system.errors import Mistake
@@ -150,6 +151,40 @@ def test_a_checksum_is_that_of_the_file_as_it_is_now(tmp_path, monkeypatch):
         assert short_checksum(path) == hashlib.sha256(b"one").hexdigest()[:12]  # read once
     path.write_bytes(b"another")
     assert short_checksum(path) == hashlib.sha256(b"another").hexdigest()[:12]
+
+
+@pytest.mark.parametrize("name", FROM_FILES)
+def test_weights_are_the_published_ones_by_their_checksum_and_not_by_their_name(name, tmp_path):
+    published = FROM_FILES[name].WEIGHTS
+    assert len(published.sha256) >= 8
+    path = tmp_path / published.names[0]
+    path.write_text("random")
+    digits = hashlib.sha256(b"random").hexdigest()
+    assert published.other(path) == digits[:6]
+    assert published.described(path) == f"other weights {digits[:12]}"
+    known = dataclasses.replace(published, sha256=digits[:8])
+    renamed = path.rename(tmp_path / "whatever.pth")
+    assert known.other(renamed) == ""
+    assert known.described(renamed) == f"weights {digits[:12]}"
+
+
+def test_what_was_downloaded_from_the_hub_is_published(tmp_path, monkeypatch):
+    """The hub names files by their checksums, so a file with another content is told."""
+    monkeypatch.setattr(weight_files, "_hub_cache", lambda: str(tmp_path))
+    digits = hashlib.sha256(b"downloaded").hexdigest()
+    cached = tmp_path / "models--timm--vit_large_patch14_dinov2.lvd142m"
+    (cached / "blobs").mkdir(parents=True)
+    (cached / "snapshots/0123").mkdir(parents=True)
+    (cached / "blobs" / digits).write_text("downloaded")
+    link = cached / "snapshots/0123/model.safetensors"
+    link.symlink_to(cached / "blobs" / digits)
+    assert dinov2.WEIGHTS.other(link) == ""
+    assert inception.WEIGHTS.other(link) == digits[:6]
+    (cached / "blobs" / digits).write_text("replaced")
+    assert dinov2.WEIGHTS.other(link) == hashlib.sha256(b"replaced").hexdigest()[:6]
+    elsewhere = tmp_path / digits
+    elsewhere.write_text("downloaded")
+    assert dinov2.WEIGHTS.other(elsewhere) == digits[:6]
 
 
 def test_a_checksum_in_a_name_is_that_of_the_content(files, tmp_path):

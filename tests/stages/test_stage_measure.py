@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -107,15 +109,27 @@ def everything(store: Store, measure: str) -> list[Record]:
 # Records
 
 
+def file_of(store: Store, measure: str) -> Path:
+    """Its random weights."""
+    names = {"inception": INCEPTION.names[-1], "dinov2": "dinov2_vitl14.safetensors"}
+    return store.root.parent / names[measure]
+
+
 @pytest.mark.parametrize("measure", ["inception", "dinov2"])
 def test_stages_measure_by_the_network_that_is_asked_for(measure, store):
+    digits = short_checksum(file_of(store, measure))[:6]
     found, title = everything(store, measure), plugins.load("harness.networks.measures", measure, "measure").title
     assert all(isfinite(r.value) for r in found)
     by_network = [r for r in found if r.metric in SEES]
     assert {r.metric for r in by_network} == set(SEES) - ({"classifier_score"} if measure == "dinov2" else set())
     for r in found:
         assert (title in r.protocol) == (r.metric in SEES), r
-        assert r.protocol_id.startswith(f"{measure}-" if r.metric in SEES else "lite-"), r
+        seen_by = f"{measure}-other-weights-{digits}-" if r.metric in SEES else "lite-"
+        assert r.protocol_id.startswith(seen_by), r
+        if r.metric in SEES:
+            name = metrics.title(r.metric, metrics.protocol_in(r.protocol_id))
+            assert name.endswith(f", other weights {digits})"), r
+            assert not re.search(r"FID|\bIS\b", name), r
     for r in by_network:
         for other in ("Lite2", "bicubic, 8-bit", " 32 px"):
             assert other not in r.protocol.replace("`embedded` at 32 px", ""), r
@@ -123,8 +137,7 @@ def test_stages_measure_by_the_network_that_is_asked_for(measure, store):
     module = plugins.load("harness.networks.measures", measure, "measure")
     for part in (f"{module.default_px} px {module.resizing}", "crop center", "the 24 training images", "no guidance"):
         assert part in text
-    file = {"inception": INCEPTION.names[-1], "dinov2": "dinov2_vitl14.safetensors"}[measure]
-    assert short_checksum(store.root.parent / file) in text
+    assert f"other weights {short_checksum(file_of(store, measure))}" in text
 
 
 def test_what_no_network_sees_does_not_depend_on_the_measure(store):
@@ -224,6 +237,27 @@ OF_LITE2 = {
 }
 
 
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of these tests stands for the published weights of every network."""
+    for module in (inception, dinov2):
+        monkeypatch.setattr(module, "weights_file", lambda given=None: Path(__file__))
+        known = replace(module.WEIGHTS, sha256=short_checksum(Path(__file__)))
+        monkeypatch.setattr(module, "WEIGHTS", known)
+
+
+def test_numbers_by_other_weights_are_called_by_them(monkeypatch):
+    for module in (inception, dinov2):
+        monkeypatch.setattr(module, "weights_file", lambda given=None: Path(__file__))
+    digits = short_checksum(Path(__file__))[:6]
+    for measure, network in (("inception", "Inception"), ("dinov2", "DINOv2")):
+        found = {metric: name_of(metric, evaluation__measure=measure) for metric in SEES}
+        assert all(name.endswith(f" ({network}, other weights {digits})") for name in found.values())
+        assert not any(word in name for name in found.values() for word in ("FID", "IS"))
+    assert name_of("psnr") == "PSNR"
+
+
+@pytest.mark.usefixtures("published")
 def test_numbers_of_the_published_protocols_are_called_as_published():
     assert {metric: name_of(metric) for metric in SEES} == PUBLISHED
     assert name_of("gfd", data__image_size=512) == "gFID"
@@ -239,6 +273,7 @@ def test_numbers_of_the_published_protocols_are_called_as_published():
         ({"evaluation__measure": "dinov2"}, "DINOv2"),
     ],
 )
+@pytest.mark.usefixtures("published")
 def test_numbers_of_no_published_protocol_are_called_by_their_network(facts, network):
     found = {metric: name_of(metric, **facts) for metric in SEES}
     assert all(name.endswith(f" ({network})") for name in found.values())
@@ -248,21 +283,24 @@ def test_numbers_of_no_published_protocol_are_called_by_their_network(facts, net
 
 
 @pytest.mark.parametrize("names", [(), ("00001.png",), (*VAL, "ILSVRC2012_val_1.JPEG")], ids=str)
+@pytest.mark.usefixtures("published")
 def test_only_imagenets_validation_set_has_an_rfid(names):
     assert name_of("rfd", names=names) == "rFD (Inception)"
 
 
+@pytest.mark.usefixtures("published")
 def test_a_part_of_the_training_set_is_no_reference_of_fid():
     assert name_of("gfd", reference_images=50_000) == "gFD (Inception)"
 
 
+@pytest.mark.usefixtures("published")
 def test_lite2_and_what_no_network_sees_keep_their_names():
     assert {metric: name_of(metric, evaluation__measure="lite2") for metric in SEES} == OF_LITE2
     assert name_of("psnr") == name_of("psnr", n=10) == "PSNR"
 
 
-def test_every_protocol_that_is_met_can_be_met_and_the_id_is_called_by_it(monkeypatch):
-    monkeypatch.setattr(inception, "weights_file", lambda given=None: Path(__file__))
+@pytest.mark.usefixtures("published")
+def test_every_protocol_that_is_met_can_be_met_and_the_id_is_called_by_it():
     asked = experiment("mactok", **PAPER)
     features = torch.from_numpy(np.random.default_rng(0).normal(size=(50_000, 4)).astype(np.float32))
     moments = FeatureMoments(1_281_167, torch.zeros(4).double(), torch.eye(4).double())
@@ -288,6 +326,8 @@ def test_a_column_is_called_fid_only_where_all_of_it_is():
     assert of([result_of(whole), result_of({})]) == "adm256"  # a row that is not done says nothing
     assert of([result_of(whole), result_of(part)]) == of([result_of({})]) == "inception"
     assert of([result_of({}, "lite2")]) == "lite"
+    other = {"samples": "inception-other-weights-012345-12345678"}
+    assert of([result_of(whole), result_of(other)]) == "inception-other-weights-012345"
     assert tables.headers(["gfd"], [result_of(whole)], "samples", "generation") == {"gfd": "gFID ↓"}
     assert tables.headers(["gfd"], [result_of(part)], "samples", "generation") == {"gfd": "gFD (Inception) ↓"}
 
@@ -301,7 +341,7 @@ def test_a_page_names_the_network_and_calls_nothing_fid(store, tmp_path):
     write(asked, store, tmp_path)
     page = next(tmp_path.glob("*-*.md")).read_text()
     for name in ("rFD", "rFD∞", "gFD", "KID", "gKID", "precision", "classifier score"):
-        assert f"| {name} (Inception) " in page
+        assert f"| {name} (Inception, other weights {short_checksum(file_of(store, 'inception'))[:6]}) " in page
     assert f"measure: {inception.title}" in page
     heads = [line for line in page.splitlines() if line.startswith("| row")]
     assert not any("FID" in head.replace("paper rFID", "").replace("paper gFID", "") for head in heads)

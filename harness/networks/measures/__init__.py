@@ -12,6 +12,7 @@ A measure module offers
     frechet_digits, kernel_digits: int
                                        decimals of Fréchet and kernel distances on its features in tables
     classes: int | None                width C of the logits; None if it has none
+    WEIGHTS: WeightsFile               describes the file of its weights, knows which one is published
     weights_file(given) -> Path        the path of its weights: `given`, or the file that is found; raises `Mistake`
     load(machine, side, weights, logits=True) -> (Tensor -> Outputs)
                                        the network, a function of uint8 images (n, 3, H, W) of any size. It takes all

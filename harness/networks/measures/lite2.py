@@ -29,6 +29,8 @@ classes = 1000
 frechet_digits = 1
 kernel_digits = 1
 
+WEIGHTS = frozen.LITE[frozen.MEASURE]
+
 
 def weights_file(given: Path | None = None) -> Path:
     """The file inside the package. Raises `Trouble` if the package is not installed, `Mistake` for any `given`."""
