@@ -35,7 +35,8 @@ class Tokenizer:
     `name` is its file in `models.tokenizers`; None is `vit_1d`, a ViT encoder over [x; z] and a ViT decoder. `tokens`
     is L, `channels` is Z, `patch_size` is P in pixels; a tokenizer whose latents lie on a grid has L x Z numbers too.
     `rotary`: every attention also rotates image tokens by row and column. `dinov2_encoder`: the encoder starts from the
-    weights of the DINOv2 of its size.
+    weights of the DINOv2 of its size. `released_positions`: `maetok` also has learned positions, and `detok` turns the
+    two members of a pair by two angles, as in the released weights of these two.
     """
 
     patch_size: Positive
@@ -63,6 +64,7 @@ class Tokenizer:
     adversarial: Adversarial = Adversarial()
     rotary: bool = False
     dinov2_encoder: bool = False
+    released_positions: bool = False
 
     def __post_init__(self) -> None:
         for size in (self.encoder, self.decoder) if self.rotary else ():
