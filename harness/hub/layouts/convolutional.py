@@ -60,9 +60,10 @@ def _tensors(released: Checkpoint, name: str, layer: nn.Module) -> dict[str, Ten
         state |= under("proj", released.linear(f"{name}.proj_out", width, width))
         return {key: tensor[..., None, None] if tensor.ndim == 2 else tensor for key, tensor in state.items()}
     if isinstance(layer, Residual):
-        names = {"norm1": "norm1", "conv1": "conv1", "norm2": "norm2", "conv2": "conv2", "shortcut": "nin_shortcut"}
-        parts = {ours: _tensors(released, f"{name}.{names[ours]}", part) for ours, part in layer.named_children()}
-        return {key: tensor for ours, part in parts.items() for key, tensor in under(ours, part).items()}
+        state = {}
+        for ours, part in layer.named_children():
+            state |= under(ours, _tensors(released, f"{name}.{'nin_shortcut' if ours == 'shortcut' else ours}", part))
+        return state
     weight = getattr(layer, "weight", None)
     return {} if weight is None else released.layer(name, *weight.shape)
 
