@@ -44,6 +44,7 @@ from harness.system.texts import printable
 
 INTERRUPTED = 130
 MANY_SEEDS = 100
+LAYOUTS = "harness.hub.released"
 GROWS_TO = 8  # seeds, unless --max-seeds says otherwise
 TOKENIZING = ("generation", "evaluation", "finetuning", "tokenizer")  # stages whose runs stand for a tokenizer
 
@@ -443,6 +444,7 @@ def listing() -> str:
         "variants": {name: variant.about for name, variant in VARIANTS.items()},
         "tokenizers": {name: plugins.summary("models.tokenizers", name) for name in plugins.names("models.tokenizers")},
         "generators": {name: plugins.summary("models.generators", name) for name in plugins.names("models.generators")},
+        "layouts of released checkpoints": {name: plugins.summary(LAYOUTS, name) for name in plugins.names(LAYOUTS)},
         "data sets": _abouts("harness.data.sets", "data set"),
         "metrics": _abouts("harness.evaluation.metrics", "metric"),
         "stages": _abouts("harness.stages", "stage"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness import cli
-from harness.hub import folders, released
+from harness.hub import folders
 from harness.system import paths, plugins
 from harness.system.errors import Mistake
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
         dest="layout",
         required=True,
         metavar="NAME",
-        help=f"its layout: {', '.join(plugins.names(released.__name__))}",
+        help=f"its layout: {', '.join(plugins.names(cli.LAYOUTS))}",
     )
     parser.add_argument("--to", required=True, type=paths.path, metavar="FOLDER", help="folder to write, new or empty")
     parser.add_argument(

@@ -25,9 +25,9 @@ SHOWN = 3  # names in a message
 class Checkpoint:
     """The tensors of a released checkpoint, by name; every one that is read is ticked off.
 
-    `about` begins every message.
     A tensor that is missing or has another shape is noted, and zeros take its place: `require_fit` then names them all
-    in one line, with those that nobody read and whose names do not begin with a prefix in `ignored`.
+    in one line, with those that nobody read and whose names do not begin with a prefix in `ignored`. `about` begins
+    every message.
     """
 
     def __init__(self, about: str, tensors: Mapping[str, Tensor], ignored: Sequence[str] = ()):

@@ -17,6 +17,13 @@ from harness.system.errors import Mistake
 from harness.system.files import checksum
 
 
+def tokenizer_in(path: Path, name: str, image_size: int | None) -> PretrainedTokenizer:
+    """The tokenizer in a checkpoint whose layout is one of tokenizers."""
+    model = converted(path, name, image_size)
+    assert isinstance(model, PretrainedTokenizer)
+    return model
+
+
 def converted(path: Path, name: str, image_size: int | None = None) -> PretrainedTokenizer | PretrainedGenerator:
     """The model in the checkpoint `path`, a file or a folder, whose layout is called `name`.
 

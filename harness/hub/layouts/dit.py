@@ -15,7 +15,7 @@ from models.layers.transformer import phases
 
 def configured(released: Checkpoint, name: str, qk_norm: bool = False) -> GeneratorConfig:
     """The configuration that the shapes tell. Latents are tokens in a line if a linear layer embeds them."""
-    (_, read, width) = released.shape("pos_embed", 1, None, None)
+    _, read, width = released.shape("pos_embed", 1, None, None)
     size = Transformer(width, released.count("blocks.{}.attn.qkv.weight"), heads(width))
     classes = released.shape("y_embedder.embedding_table.weight", None, width)[0] - 1
     if "x_embedder.weight" in released:
@@ -83,5 +83,4 @@ def _velocity(released: Checkpoint, config: GeneratorConfig, backwards: bool) ->
     learned = 2 if outputs == 2 * config.read.channels else 1
     layer = released.linear("final_layer.linear", learned * config.read.channels, width)
     sign = -1 if backwards else 1
-    kept = {kind: channels_first(t, patch)[: config.read.channels] for kind, t in layer.items()}
-    return {kind: sign * tensor for kind, tensor in kept.items()}
+    return {kind: sign * channels_first(tensor, patch)[: config.read.channels] for kind, tensor in layer.items()}

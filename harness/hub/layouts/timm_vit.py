@@ -24,7 +24,8 @@ IGNORED = (  # read in training alone, or by nobody
 
 def configured(released: Checkpoint, name: str, **parts: Any) -> tuple[int, Tokenizer]:
     """The side of the grid of image tokens, and the tokenizer called `name` with these `parts` of its configuration."""
-    side, (_, length, width) = _side(released), released.shape("encoder.latent_tokens", 1, None, None)
+    side = grid_side(released, "encoder.model.pos_embed", 1)
+    _, length, width = released.shape("encoder.latent_tokens", 1, None, None)
     patch = released.shape("encoder.model.patch_embed.proj.weight", width, 3, None, None)[-1]
     encoder = _size(released, "encoder", width)
     decoder = _size(released, "decoder", released.shape("decoder.mask_token", 1, 1, None)[-1])
@@ -111,7 +112,3 @@ def layers(released: Checkpoint, name: str, width: int) -> dict[str, Tensor]:
 
 def _size(released: Checkpoint, half: str, width: int) -> Transformer:
     return Transformer(width, released.count(f"{half}.model.blocks.{{}}.attn.qkv.weight"), heads(width))
-
-
-def _side(released: Checkpoint) -> int:
-    return grid_side(released, "encoder.model.pos_embed", 1)
