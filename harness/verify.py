@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     identity = short_checksum(weights)
     folder = options.out / f"verify-{options.name}-{identity}"
     reconstruct(tokenizer, images, folder, options.quiet)
-    how = f"reconstructions by {options.name}, weights {identity}, from the posterior's mode"
+    how = f"reconstructions by {options.name}, weights {identity}, from the posterior's mode, float32"
     record, common = measured(folder, options, how)
     print(beside(options.name, chosen, record))
     print(f"\n{PROTOCOL}: {common}.\nTolerance: {REASON}.")
@@ -80,7 +81,7 @@ def require_networks(protocol: Protocol) -> None:
 
 
 def reconstruct(tokenizer: PretrainedTokenizer, images: dict[str, Path], folder: Path, quiet: bool) -> None:
-    """Writes a reconstruction of every image into `folder`, under its name, unless it is there already.
+    """Writes a reconstruction of every image into `folder`, under its name, unless it is there already, in float32.
 
     Raises `Trouble` for an image that does not open.
     """
@@ -92,7 +93,7 @@ def reconstruct(tokenizer: PretrainedTokenizer, images: dict[str, Path], folder:
     from harness.system.files import replacing
     from harness.system.machine import this_machine
 
-    machine = this_machine()
+    machine = dataclasses.replace(this_machine(), dtype="float32")
     network = tokenizer.tokenizer.to(machine.device)
     missing = {path: folder / f"{name}.png" for name, path in images.items()}
     missing = {path: made for path, made in missing.items() if not made.exists()}

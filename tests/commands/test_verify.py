@@ -102,18 +102,19 @@ def test_the_number_is_that_of_reconstructions_and_originals(quick, capsys, monk
     assert float(row[-1]) == systems.TOLERANCE
 
 
-def test_the_same_command_goes_on_and_keeps_what_is_there(capsys):
+def test_the_same_command_goes_on_and_keeps_what_is_there():
     write_weights("va-vae")
     run("va-vae")
     made = sorted(Path("reports/out").rglob("*.png"))
     assert len(made) == IMAGES
-    first = capsys.readouterr().out
+    before = {path: path.stat().st_mtime_ns for path in made}
+    gone = np.asarray(Image.open(made[3]), np.int16)
     made[3].unlink()
-    before = {path: path.stat().st_mtime_ns for path in made if path.exists()}
     run("va-vae")
-    assert capsys.readouterr().out == first
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert made[3].exists()
+    assert {path: path.stat().st_mtime_ns for path in made if path != made[3]} == {
+        path: before[path] for path in made if path != made[3]
+    }
+    assert np.abs(np.asarray(Image.open(made[3]), np.int16) - gone).max() <= 1  # a batch of another size
 
 
 def test_other_numbers_of_images_are_not_compared(capsys):
