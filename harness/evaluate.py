@@ -17,12 +17,34 @@ from harness.system.errors import Mistake
 
 if TYPE_CHECKING:
     from harness.data.image_sets import FeatureStatistics, ImageSet
+    from harness.store.records import Record
 
 
 UNSAID = "how the images were made was not said"
 
 
 def main(arguments: Sequence[str]) -> int:
+    options = parsed(arguments)
+    protocol, records, common = scored(options)
+    if options.json:
+        import dataclasses
+
+        print(json.dumps([dataclasses.asdict(record) for record in records.values()], indent=1))
+        return 0
+    from harness.evaluation.scoring import table
+
+    print(table(protocol, records))
+    others = any(OTHER_WEIGHTS in record.protocol_id for record in records.values())
+    print(f"\n{options.protocol}: {'with other weights than the published ones' if others else protocol.about}.")
+    print(f"- All: {common}.")
+    for record in records.values():
+        if own := record.protocol.replace(common, "").rstrip("; "):
+            print(f"- {record.metric}: {own}.")
+    return 0
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of the command."""
     parser = cli.parser("evaluate", "scores images from any source by a named protocol")
     cli.add_store(parser)
     parser.add_argument("images", type=paths.path, help="folder of image files, or npz with arr_0 as in ADM")
@@ -57,29 +79,20 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="print no progress")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def scored(options: argparse.Namespace) -> tuple[Protocol, dict[str, Record], str]:
+    """The protocol, all its numbers, and what their protocols have in common, in words. Raises `Mistake`."""
     protocol = protocol_called(options.protocol)
     require_outputs(options, protocol)
     images, reference = open_both(options, protocol)
     require_number(options, protocol, images, reference)
     report_files(options, images, reference)
 
-    from harness.evaluation.scoring import score, table
+    from harness.evaluation.scoring import score
 
-    records, common = score(options, protocol, images, reference)
-    if options.json:
-        import dataclasses
-
-        print(json.dumps([dataclasses.asdict(record) for record in records.values()], indent=1))
-        return 0
-    print(table(protocol, records))
-    others = any(OTHER_WEIGHTS in record.protocol_id for record in records.values())
-    print(f"\n{options.protocol}: {'with other weights than the published ones' if others else protocol.about}.")
-    print(f"- All: {common}.")
-    for record in records.values():
-        if own := record.protocol.replace(common, "").rstrip("; "):
-            print(f"- {record.metric}: {own}.")
-    return 0
+    return protocol, *score(options, protocol, images, reference)
 
 
 def require_outputs(options: argparse.Namespace, protocol: Protocol) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import cli
+from harness.hub import folders
 from harness.system import paths
 from harness.system.errors import Mistake, Trouble
 
@@ -32,8 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     finished_run = cli.chosen_run(options, cli.TOKENIZING)
     out = options.out.resolve()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise Mistake(f"--out {options.out} exists and is not an empty folder")
+    folders.require_new(out, f"--out {options.out}")
 
     from harness.hub.config import LICENSE_ID
     from harness.hub.tokenizer import PretrainedTokenizer, require_hub_id
@@ -45,25 +43,14 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake(f"--license {options.license}: an id of the Hub is needed, such as apache-2.0, mit or cc-by-4.0")
     paths.make_folders(out.parent)
     tokenizer = PretrainedTokenizer.of_run(Store(options.runs), finished_run.decoder, options.license)
-    write(tokenizer, out)
+    folders.write(tokenizer, out)
     origin = tokenizer.config.origin
     stage, key = finished_run.decoder.stage, finished_run.decoder.key
     print(f"{stage} {key}, {origin.variant}, with {len(origin.records)} numbers:")
-    for path in sorted(out.iterdir()):
-        print(f"  {options.out / path.name}  {path.stat().st_size:,} bytes")
+    folders.show(out, options.out)
     if options.push is not None:
         print(pushed(tokenizer, options.push, options.out))
     return 0
-
-
-def write(tokenizer: PretrainedTokenizer, out: Path) -> None:
-    """Writes the folder `out`, which is new or empty, completely or not at all."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        tokenizer.save_pretrained(temporary)
-        temporary.rename(out)  # an empty folder is replaced
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def pushed(tokenizer: PretrainedTokenizer, repository: str, written: Path) -> str:

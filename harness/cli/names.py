@@ -45,6 +45,7 @@ def names() -> dict[str, Mapping[str, str]]:
         "variants": {name: variant.about for name, variant in VARIANTS.items()},
         "tokenizers": _summaries("models.tokenizers"),
         "generators": _summaries("models.generators"),
+        "layouts": _summaries("harness.hub.released"),
         "teachers": {name: teacher.about for name, teacher in TEACHERS.items()},
         "data sets": _abouts("harness.data.sets", "data set"),
         "metrics": _abouts("harness.evaluation.metrics", "metric"),

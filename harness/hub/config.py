@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from huggingface_hub.constants import CONFIG_NAME
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from safetensors import SafetensorError, safe_open
 
 from harness.store.records import Record
-from harness.system.errors import Mistake
+from harness.system.errors import Mistake, Trouble
 from models import config, tokenizers
 from models.config import STRICT, Positive
 from models.forms import Latents
 
+Config = TypeVar("Config")
 LICENSE = "apache-2.0"  # of this project
 LICENSE_ID = r"^[a-z0-9.-]+$"
 
@@ -33,7 +36,8 @@ class Source:
 class Origin:
     """Where a tokenizer comes from, and its metrics, every number with its protocol.
 
-    `variant` names the nearest variant and the fields that differ from it; `trained` and `data` are in words.
+    `variant` names the nearest variant and the fields that differ from it, or the layout of a released checkpoint,
+    which has no `scale` here; `trained` and `data` are in words.
     `attribution` comes from the data set; it is "" if the data set states none.
     """
 
@@ -76,13 +80,29 @@ class PretrainedConfig:
                 raise ValueError(f"{name} has {len(values)} values for {self.latents.channels} channels")
 
 
-def checked(given: PretrainedConfig | Mapping[str, Any]) -> PretrainedConfig:
+def checked(kind: type[Config], given: Config | Mapping[str, Any]) -> Config:
     """The config; raises `Mistake` for a field that does not exist, is missing or has a value out of range."""
     try:
-        return TypeAdapter(PretrainedConfig).validate_python(given)
+        return TypeAdapter(kind).validate_python(given)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         unknown = first["type"] == "unexpected_keyword_argument"
         what = "unknown field" if unknown else first["msg"].removeprefix("Value error, ")
         raise Mistake(f"{CONFIG_NAME}: {field + ': ' if field else ''}{what}") from None
+
+
+def require_sizes(needed: int, path: str) -> None:
+    """Raises `Mistake` if a configuration needs many more weights than the file has by its header.
+
+    It can ask for any size: nothing is built before it is checked. Raises `Trouble` for a damaged file.
+    """
+    try:
+        with safe_open(path, "pt") as file:  # it compares the sizes in the header with that of the file
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise Trouble(f"{path} is damaged or does not fit its {CONFIG_NAME}: {reason}") from None
+    stored = sum(map(math.prod, shapes))
+    if needed > 2 * stored:  # a smaller difference is damage, which loading tells with its names
+        raise Mistake(f"{CONFIG_NAME} asks for {needed:,} weights, and {path} has {stored:,}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,13 +21,13 @@ from huggingface_hub import ModelCard, PyTorchModelHubMixin, get_hf_file_metadat
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.utils import validate_repo_id
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from harness.data.splits import open_split
 from harness.experiments.scales import scale
 from harness.hub.card import CARD, number, protocols, results
-from harness.hub.config import LICENSE, PretrainedConfig, checked
+from harness.hub.config import LICENSE, PretrainedConfig, checked, require_sizes
 from harness.hub.origin import origin_of
 from harness.hub.pictures import PICTURE, SHOWN, draw
 from harness.latents.statistics import LatentStatistics
@@ -59,7 +58,7 @@ class PretrainedTokenizer(
 
     def __init__(self, config: PretrainedConfig | Mapping[str, Any]):
         super().__init__()
-        self.config = self._hub_mixin_config = checked(config)
+        self.config = self._hub_mixin_config = checked(PretrainedConfig, config)
         self.tokenizer = tokenizers.network(self.config.tokenizer, self.config.image_size)
         self.requires_grad_(False).eval()
 
@@ -124,10 +123,10 @@ class PretrainedTokenizer(
         """Called by the mixin. Every weight has to be in the file, and nothing is unpickled."""
         if config is None:
             raise Mistake(f"{model_id} of the Hub is no pretrained tokenizer: it has no {CONFIG_NAME}")
-        known = checked(config)
+        known = checked(PretrainedConfig, config)
         local = Path(model_id) / SAFETENSORS_SINGLE_FILE
         path = str(local) if local.exists() else hf_hub_download(model_id, SAFETENSORS_SINGLE_FILE, **download)
-        require_sizes(known, path)
+        require_sizes(tokenizers.parameters(known.tokenizer, known.image_size), path)
         pretrained = cls(known)
         try:
             loaded = cls._load_as_safetensor(pretrained, path, map_location, strict=True)
@@ -155,7 +154,7 @@ class PretrainedTokenizer(
             "origin": origin,
             "parameters": tokenizers.parameters(tokenizer, self.config.image_size),
             "weights_sha256": self.weights_sha256,
-            "scale_about": scale(origin.scale).about,
+            "scale_about": scale(origin.scale).about if origin.scale else "",
             "numbers": [(record, number(record)) for record in origin.records],
             "protocols": protocols(origin.records),
             "latents": list(zip(self.config.latent_mean or (), self.config.latent_std or (), strict=True)),
@@ -218,22 +217,6 @@ class PretrainedTokenizer(
     def reconstruct(self, x: Tensor) -> Tensor:
         """Encodes images x (B, 3, S, S) in [-1, 1] and decodes the posterior's mode; raises ValueError for others."""
         return self.decode(self.encode(x))
-
-
-def require_sizes(config: PretrainedConfig, path: str) -> None:
-    """Raises `Mistake` if the tokenizer of `config` needs many more weights than the file has by its header.
-
-    A configuration can ask for any size: nothing is built before it is checked. Raises `Trouble` for a damaged file.
-    """
-    try:
-        with safe_open(path, "pt") as file:  # it compares the sizes in the header with that of the file
-            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise Trouble(f"{path} is damaged or does not fit its {CONFIG_NAME}: {reason}") from None
-    stored, needed = sum(map(math.prod, shapes)), tokenizers.parameters(config.tokenizer, config.image_size)
-    if needed > 2 * stored:  # a smaller difference is damage, which loading tells with its names
-        raise Mistake(f"{CONFIG_NAME} asks for {needed:,} weights, and {path} has {stored:,}")
 
 
 def require_hub_id(name: str) -> None:

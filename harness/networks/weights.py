@@ -77,14 +77,14 @@ def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tok
 
 def new_generator(experiment: Experiment, classes: int) -> nn.Module:
     """The generator of `experiment` for `classes` classes, with random weights."""
-    module = plugins.load("models.generators", experiment.generator.name, "generator")
-    network = module.network if experiment.generator.name in generators.OUTSIDE else module.Network
+    plugin = plugins.load("models.generators", experiment.generator.name, "generator")
+    network = plugin.network if experiment.generator.name in generators.OUTSIDE else plugin.Network
     generator = experiment.generator
     options: dict[str, Any] = {"qk_norm": True} if generator.qk_norm else {}  # not every generator has this option
     if generator.name in generators.CODED:
         options["codes"] = experiment.tokenizer.codes.codes
-    module: nn.Module = network(generator.size, experiment.latents, classes, **options)
-    return module
+    made: nn.Module = network(generator.size, experiment.latents, classes, **options)
+    return made
 
 
 def load_generator(experiment: Experiment, classes: int, run: Run, name: str = WEIGHTS) -> nn.Module:

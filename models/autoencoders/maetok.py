@@ -1,4 +1,4 @@
-"""The network of MAETok: no absolute positions, mixed rotary ones, a modulated decoder (Chen et al. 2025)."""
+"""The network of MAETok: mixed rotary positions, a modulated decoder (Chen et al. 2025)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class MaeTok(ViT1D):
     def __init__(self, tokenizer: config.Tokenizer, image_size: int):
         decoder = ModulatedBlocks(tokenizer.decoder, tokenizer.channels)
         halves = iter((Blocks, lambda size: decoder))
-        super().__init__(tokenizer, image_size, lambda size: next(halves)(size), CLASS_TOKENS, absolute=False)
+        learned = tokenizer.released_positions
+        super().__init__(tokenizer, image_size, lambda size: next(halves)(size), CLASS_TOKENS, absolute=learned)
         before, after = int(CLASS_TOKENS[0]), self.tokens
         self.encoder_rotary = MixedRotary(tokenizer.encoder, self.side, before, after)
         self.decoder_rotary = MixedRotary(tokenizer.decoder, self.side, int(CLASS_TOKENS[1]), after)

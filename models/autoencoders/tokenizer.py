@@ -89,7 +89,7 @@ def patches(x: Tensor, side: int) -> Tensor:
     return x.view(b, c, side, p, side, p).permute(0, 2, 4, 1, 3, 5).reshape(b, side * side, c * p * p)
 
 
-def unpatches(tokens: Tensor, side: int) -> Tensor:
-    """The inverse of `patches`, for 3 channels."""
-    b, p = len(tokens), round((tokens.shape[2] / 3) ** 0.5)
-    return tokens.view(b, side, side, 3, p, p).permute(0, 3, 1, 4, 2, 5).reshape(b, 3, side * p, side * p)
+def unpatches(tokens: Tensor, side: int, channels: int = 3) -> Tensor:
+    """The inverse of `patches`."""
+    b, c, p = len(tokens), channels, round((tokens.shape[2] / channels) ** 0.5)
+    return tokens.view(b, side, side, c, p, p).permute(0, 3, 1, 4, 2, 5).reshape(b, c, side * p, side * p)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from models import config
 from models.autoencoders.posterior import Posterior
 from models.autoencoders.tokenizer import Tokenizer, learned, patches, unpatches
-from models.layers.transformer import NormedBlocks, RMSNorm, SwiGLU, angles_2d, positions_2d
+from models.layers.transformer import NormedBlocks, RMSNorm, SwiGLU, angles_2d, positions_2d, uneven_angles_2d
 
 
 class ViTGrid(Tokenizer):
@@ -39,8 +39,9 @@ class ViTGrid(Tokenizer):
         self.add_bottleneck(tokenizer, channels, lambda: nn.Linear(tokenizer.encoder.width, channels))
         if tokenizer.masking.on:
             self.mask_token = learned(width)
+        angles = uneven_angles_2d if tokenizer.released_positions else angles_2d
         for half, size in (("encoder", tokenizer.encoder), ("decoder", tokenizer.decoder)):
-            self.register_buffer(f"{half}_angles", angles_2d(self.side, size.width // size.heads), persistent=False)
+            self.register_buffer(f"{half}_angles", angles(self.side, size.width // size.heads), persistent=False)
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Posterior:
         tokens = self.embed(patches(x, self.side)).to(self.encoder_positions.dtype) + self.encoder_positions

@@ -64,6 +64,9 @@ class Tokenizer:
     """Every attention also rotates image tokens by row and column."""
     dinov2_encoder: bool = False
     """The encoder starts from the weights of the DINOv2 of its size."""
+    released_positions: bool = False
+    """`maetok` also has learned positions, and `detok` turns the two members of a pair by two angles, as in the
+    released weights of these two."""
 
     def __post_init__(self) -> None:
         for size in (self.encoder, self.decoder) if self.rotary else ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -79,8 +80,8 @@ def self_attention(
 ) -> Tensor:
     """Multi-head self-attention of tokens x (B, T, D) with two linear layers, D -> 3 D and D -> D.
 
-    In every head, the two `norms` normalise queries and keys; then the `angles` (T, d/2) of the tokens, or (heads, T,
-    d/2), rotate them. The result has the tokens in `read`, which attend to all that are not `hidden` (B, T).
+    In every head, the two `norms` normalise queries and keys; then the `angles` of the tokens, (T, d/2), (T, d) or
+    (heads, T, d/2), turn them. The result has the tokens in `read`, which attend to all that are not `hidden` (B, T).
     """
     width = x.shape[-1]
     if read == ALL:
@@ -206,10 +207,12 @@ def rotated(x: Tensor, angles: Tensor) -> Tensor:
     """Queries or keys x (B, heads, T, d), each pair (x_2i, x_2i+1) of a token rotated by its angle i (Su et al. 2021).
 
     `angles` are (T, d/2), in radians. The product of a query and a key then depends on the difference of their angles.
+    Angles (T, d) turn the two members of a pair by two angles, which is no rotation (`uneven_angles_2d`).
     """
     a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = angles.cos(), angles.sin()
-    return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2).to(x.dtype)
+    cos, sin = (part.unflatten(-1, (a.shape[-1], -1)) for part in (angles.cos(), angles.sin()))  # one or two of a pair
+    turned = [a * cos[..., 0] - b * sin[..., 0], a * sin[..., -1] + b * cos[..., -1]]
+    return torch.stack(turned, dim=-1).flatten(-2).to(x.dtype)
 
 
 def angles_1d(length: int, head_width: int) -> Tensor:
@@ -220,3 +223,13 @@ def angles_1d(length: int, head_width: int) -> Tensor:
 def angles_2d(side: int, head_width: int) -> Tensor:
     """Angles (side², d/2) of a grid in row order, for d a multiple of 4: half of a head by rows, half by columns."""
     return on_grid(angles_1d(side, head_width // 2))
+
+
+def uneven_angles_2d(side: int, head_width: int) -> Tensor:
+    """Angles (side², d) of a grid in row order, as in the released code of l-DeTok: coordinates from 0 to 1.
+
+    A half of a head has its d/4 frequencies, which fall from 7 to 7e-4 turns, twice in a row. As neighbours make a
+    pair, its members turn by two angles: norms and products depend on places, not on their differences alone.
+    """
+    frequencies = 2 * math.pi * 7 * 1e4 ** torch.linspace(0, -1, head_width // 4)
+    return on_grid(torch.linspace(0, 1, side)[:, None] * frequencies.repeat(2))

@@ -10,7 +10,7 @@ from models.config import Tokenizer
 if TYPE_CHECKING:
     from models.autoencoders.vit_grid import ViTGrid
 
-PARTS = frozenset({"gaussian", "masking", "foundation"})
+PARTS = frozenset({"gaussian", "masking", "foundation", "released_positions"})
 
 
 def latents(tokenizer: Tokenizer, image_size: int) -> forms.Latents:

@@ -10,7 +10,7 @@ from models.config import Tokenizer
 if TYPE_CHECKING:
     from models.autoencoders.maetok import MaeTok
 
-PARTS = frozenset({"masking", "auxiliary"})
+PARTS = frozenset({"masking", "auxiliary", "released_positions"})
 CLASS_TOKENS = (True, False)
 
 
@@ -26,12 +26,13 @@ def cost(tokenizer: Tokenizer, image_size: int) -> costs.Halves:
     """The cost of `network`. The decoder's last block computes all tokens, and no norm of it has parameters."""
     n, length, z = tokenizer.image_tokens(image_size), tokenizer.tokens, tokenizer.channels
     pixels, d = 3 * tokenizer.patch_size**2, tokenizer.decoder
-    encoder, _ = costs.vit_1d(tokenizer, image_size, CLASS_TOKENS, absolute=False)
+    learned = tokenizer.released_positions
+    encoder, _ = costs.vit_1d(tokenizer, image_size, CLASS_TOKENS, absolute=learned)
     encoder += costs.learned(tokenizer.encoder.depth, tokenizer.encoder.width)
 
     decoder = costs.linear(length, z, d.width) + costs.blocks(d, n + length, norm=0)
     decoder += costs.linear(length, z, 4 * d.width).times(d.depth)
-    decoder += costs.linear(n, d.width, pixels) + costs.learned(1 + d.depth, d.width)
+    decoder += costs.linear(n, d.width, pixels) + costs.learned((n + length if learned else 1) + d.depth, d.width)
     return costs.Halves(encoder, decoder)
 
 

@@ -1,4 +1,4 @@
-"""SoftVQ-VAE: latent tokens that are means of codes, aligned with a teacher (Chen et al. 2025)."""
+"""SoftVQ-VAE: latent tokens that are means of codes, or Gaussian, or free (Chen et al. 2025)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.config import Tokenizer
 if TYPE_CHECKING:
     from models.autoencoders.vit_1d import ViT1D
 
-PARTS = frozenset({"soft_codes", "masking", "rotary", "dinov2_encoder"})
+PARTS = frozenset({"soft_codes", "gaussian", "masking", "rotary", "dinov2_encoder"})
 CLASS_TOKENS = (True, True)
 latents = forms.on_line
 cost = functools.partial(costs.vit_1d, class_tokens=CLASS_TOKENS)

@@ -76,6 +76,7 @@ def test_everything_that_can_be_named_is_listed():
         "harness.stages",
         "models.generators",
         "models.tokenizers",
+        "harness.hub.released",
     ):
         for name in plugins.names(package):
             assert f"  {name} " in done.stdout, name

@@ -46,6 +46,8 @@ WORDS = {
     "claims": ["table5", "--scale", "smoke"],
     "generate": ["--run", "0123"],
     "reconstruct": ["absent", "--run", "0123"],
+    "verify": ["va-vae", "--images", "absent"],
+    "convert": ["absent", "--from", "kl", "--to", "converted"],
     "publish": ["--run", "0123", "--out", "published"],
     "tokenize": ["absent", "--tokenizer", "0123"],
     "compare": ["0123", "4567"],
@@ -96,7 +98,7 @@ def test_hostile_values(command: str, store: Path, tmp_path: Path, monkeypatch: 
             if command == "report" and action.dest == "out" and dice.random() < 0.8:
                 continue  # a page takes seconds
             words = list(WORDS[command])
-            if command != "bench" and action.dest != "runs":
+            if command not in ("bench", "convert") and action.dest != "runs":
                 words += ["--runs", str(store)]
             if action.option_strings:
                 words.append(f"{action.option_strings[0]}={value}")

@@ -112,12 +112,27 @@ def test_every_field_that_has_an_influence_changes_some_key_but_the_label():
         "sampling.diffusion": "twice_sigma",
         "sampling.last_step": 0.04,
     }
-    skipped = {"tokenizer.name", "scale", "data.argument", "data.name", "data.crop", "data.unreadable", "teacher"}
+    skipped = {
+        "tokenizer.name",
+        "tokenizer.released_positions",
+        "scale",
+        "data.argument",
+        "data.name",
+        "data.crop",
+        "data.unreadable",
+        "teacher",
+    }
     for path, value in flat(before, active_only=True).items():
         if path in skipped or isinstance(value, str):
             continue
         changed = with_fields(before, {path: absent[path] if value is None else other[type(value)](value)})
         assert {t.key for t in tasks([changed])} != keys, path
+
+
+@pytest.mark.parametrize("variant", ["maetok", "detok"])
+def test_released_positions_change_the_key_of_a_tokenizer_that_has_them(variant):
+    released = experiment(variant, tokenizer__released_positions=True)
+    assert task("tokenizer", released).key != task("tokenizer", experiment(variant)).key
 
 
 def test_measuring_otherwise_retrains_nothing():

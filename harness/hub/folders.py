@@ -1,0 +1,39 @@
+"""Folders of pretrained models: new, and written as a whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Protocol
+
+from harness.system.errors import Mistake
+
+
+class Pretrained(Protocol):
+    """A model that writes its files into a folder."""
+
+    def save_pretrained(self, save_directory: Path) -> object:
+        """Makes the folder and writes all files."""
+
+
+def require_new(out: Path, named: str) -> None:
+    """Raises `Mistake` if the folder `out`, which the user `named` so, is there and not empty."""
+    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+        raise Mistake(f"{named} exists and is not an empty folder")
+
+
+def write(model: Pretrained, out: Path) -> None:
+    """Writes the folder `out`, which is new or empty, completely or not at all."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        model.save_pretrained(temporary)
+        temporary.rename(out)  # an empty folder is replaced
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def show(out: Path, named: Path) -> None:
+    """Prints the files in the folder `out` with their sizes; the user `named` it so."""
+    for path in sorted(out.iterdir()):
+        print(f"  {named / path.name}  {path.stat().st_size:,} bytes")
