@@ -48,7 +48,7 @@ def test_a_field_has_a_meaning_and_its_class_too(group, field):
         (Scales, "number from 1, or several separated by commas"),
         (Intervals, "LOW:HIGH, each a number from 0 to 1, or several separated by commas"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_types_and_ranges(annotation, expected):
     assert takes(annotation) == expected
