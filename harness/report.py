@@ -1,8 +1,13 @@
-"""`python -m harness.report STUDY`: rebuilds a report from the store, without running anything."""
+"""`python -m harness.report STUDY`: rebuilds a report from the store, without running anything.
+
+`--index` alone lists all pages that are there.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness import cli
 from harness.experiments.requests import AblationRequest, SweepRequest
@@ -17,7 +22,13 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_growth(parser)
     cli.add_sweep(parser)
     cli.add_storage(parser)
+    parser.add_argument("--index", action="store_true", help="only list all pages below --out in index.md")
+    parser.add_argument("--html", action="store_true", help="also write all pages below --out as a site, index.html")
+    parser.add_argument("--latex", action="store_true", help="also write the tables of the page, for booktabs")
+    parser.add_argument("--csv", action="store_true", help="also write the tables of the page as CSV")
     options = parser.parse_args(arguments)
+    if options.index:
+        return _index(options)
     plan, store = cli.plan_from(options), Store(options.runs)
     request = plan.request
     # Without its tokenizer nothing of a row has run: other studies may have the data, and all that is measured on it.
@@ -38,8 +49,31 @@ def main(arguments: Sequence[str]) -> int:
             if study is None:
                 raise Mistake(f"no study {request.page!r} at {location}; next: {cli.command_of(request, options)}")
             print(terminal.fitted(write_sweep(request, study, location, store, options.out)))
+    for path in _other_forms(options, options.out / f"{request.page}.md"):
+        print(path)
     print(f"next: {cli.next_of(request, options)}")
     return 0
+
+
+def _index(options: argparse.Namespace) -> int:
+    """Lists the pages. Raises `Mistake` if there are none, or if a page is named."""
+    from reports import index, site
+
+    if options.study is not None:
+        raise Mistake(f"--index lists all pages: leave out {options.study}")
+    if not index.pages(options.out):
+        raise Mistake(f"{options.out} has no pages: harness.ablate and harness.sweep write them")
+    print(site.write_site(options.out) if options.html else index.write(options.out))
+    return 0
+
+
+def _other_forms(options: argparse.Namespace, page: Path) -> list[Path]:
+    """Writes the page in the other forms that the user wants; returns the paths, or the folder of many."""
+    from reports import site
+
+    written = [site.write_site(options.out)] if options.html else []
+    tables = (site.write_latex(page) if options.latex else []) + (site.write_csv(page) if options.csv else [])
+    return written + sorted({path.parent for path in tables})
 
 
 if __name__ == "__main__":

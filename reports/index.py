@@ -10,12 +10,15 @@ from reports.pages import answer_of, title_of
 INDEX = "index.md"
 
 
+def pages(out: Path) -> dict[Path, str]:
+    """The pages in the folder `out` with their texts. Other Markdown files, which a user may have there, are none."""
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(out.glob("*.md")) if path.name != INDEX}
+    return {path: text for path, text in texts.items() if answer_of(text)}
+
+
 def write(out: Path) -> Path:
     """Writes index.md, with a line for every page in the folder `out`; returns its path."""
-    lines = ["# All pages", ""]
-    for path in sorted(out.glob("*.md")):
-        if path.name != INDEX and (answer := answer_of(text := path.read_text(encoding="utf-8"))):
-            lines.append(f"- [{title_of(text)}]({path.name}): {answer}")
+    lines = [f"- [{title_of(text)}]({path.name}): {answer_of(text)}" for path, text in pages(out).items()]
     with replacing(out / INDEX) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        temporary.write_text("\n".join(["# All pages", "", *lines, ""]), encoding="utf-8")
     return out / INDEX

@@ -14,6 +14,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.system.files import replacing
+from reports import index
 from reports.pages import anchor, title_of
 
 if TYPE_CHECKING:
@@ -25,11 +26,18 @@ SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasc
 SPECIAL |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
 
 
+def write_site(out: Path) -> Path:
+    """Writes the index of the folder `out` and all of its pages in HTML; returns the path of the index."""
+    for page in index.pages(out):
+        write_html(page)
+    return write_html(index.write(out))
+
+
 def write_html(page: Path) -> Path:
     """Writes the page NAME.md as NAME.html beside it; returns the path."""
     text = page.read_text(encoding="utf-8")
     templates = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, autoescape=True)
-    html = templates.get_template("site.html.j2").render(title=title_of(text), body=_body(text), top=page.stem)
+    html = templates.get_template("site.html.j2").render(title=title_of(text), body=_body(text))
     return _written(page.with_suffix(".html"), html)
 
 

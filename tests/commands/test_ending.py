@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -57,13 +58,34 @@ def test_a_report_ends_with_answer_page_and_next(columns, runs: Path, tmp_path, 
     text = capsys.readouterr().out
     request = request_of()
     answer, page, following = last_lines(text)
-    assert answer == Page(request, load(request.experiments(), Store(runs))).answer
+    assert answer == Page(request, load(request.experiments(), Store(runs))).answer[0].replace("**", "")
     assert Path(page) == tmp_path / f"{request.page}.md" and Path(page).exists()
     assert following == f"next: python -m harness.ablate {' '.join(ROW)} --seeds 3 --runs {runs} --out {tmp_path}"
     if columns:
         tables = [block for block in text.split("\n\n") if "---" in block]
-        assert len(tables) == 4
+        assert len(tables) == 1
         assert max(len(line) for block in tables for line in block.splitlines()) <= int(columns)
+
+
+def test_a_page_has_other_forms(runs: Path, tmp_path, capsys):
+    words = ["--runs", str(runs), "--out", str(tmp_path)]
+    assert report.main([*ROW, *words, "--html", "--latex", "--csv"]) == 0
+    page = request_of().page
+    printed = capsys.readouterr().out
+    assert {path.name for path in tmp_path.glob("*.html")} == {"index.html", f"{page}.html"}
+    assert str(tmp_path / "index.html") in printed
+    assert str(tmp_path / page / "tables") in printed
+    tables = {path.stem for path in (tmp_path / page / "tables").glob("*.csv")}
+    assert "results" in tables
+    assert tables == {path.stem for path in (tmp_path / page / "tables").glob("*.tex")}
+    for path in tmp_path.glob("*.html"):
+        for target in re.findall(r'(?:href|src)="([^"#]+)"', path.read_text()):
+            assert (tmp_path / target).exists(), target
+    (tmp_path / "index.md").unlink()
+    assert report.main(["--index", *words]) == 0
+    assert page in (tmp_path / "index.md").read_text()
+    assert cli.code_of(report.main, ["--index", "--out", str(tmp_path / "none")]) == 2
+    assert cli.code_of(report.main, ["table5", "--index", *words]) == 2
 
 
 def test_a_plan_ends_with_the_command_that_runs_it(tmp_path, capsys):
