@@ -262,8 +262,8 @@ def stages_of_row(experiment: Experiment) -> tuple[str, ...]:
     """The stages that a row of a table reads; their inputs follow from them."""
     linear = ("pca", *(("linear_gaussian",) if experiment.tokenizer.gaussian.on else ()))
     generator_stages = ("generator_snapshots", "generation") if experiment.generator.on else ()
-    added = ("plugin_metrics",) if plugin_metrics.metrics(generated=False) else ()
-    added += ("plugin_generation",) if generator_stages and plugin_metrics.metrics(generated=True) else ()
+    added = ["plugin_metrics"] if plugin_metrics.metrics(generated=False) else []
+    added += ["plugin_generation"] if generator_stages and plugin_metrics.metrics(generated=True) else []
     transfer = ("transfer",) if experiment.evaluation.transfer is not None else ()
     trained = () if experiment.tokenizer.outside.on else ("snapshots",)
     return ("difficulty", *linear, *trained, "evaluation", "pca_active", *transfer, *generator_stages, *added)

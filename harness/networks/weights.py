@@ -67,9 +67,9 @@ def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tok
 
 def new_generator(experiment: Experiment, classes: int) -> nn.Module:
     """The generator of `experiment` for `classes` classes, with random weights."""
-    module = plugins.load("models.generators", experiment.generator.name, "generator")
-    network = module.network if experiment.generator.name in generators.OUTSIDE else module.Network
     generator = experiment.generator
+    file = plugins.load("models.generators", generator.name, "generator")
+    network = file.network if generator.name in generators.OUTSIDE else file.Network
     options: dict[str, Any] = {"qk_norm": True} if generator.qk_norm else {}  # not every generator has this option
     if generator.name in generators.CODED:
         options["codes"] = experiment.tokenizer.codes.codes

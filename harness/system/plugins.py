@@ -141,7 +141,7 @@ def find(quiet: bool = False, study: Path | None = None) -> None:
 @functools.cache
 def _installed(quiet: bool) -> list[Path]:
     """The places that installed packages name."""
-    found = []
+    found: list[Path] = []
     for point in entry_points(group=GROUP):
         try:
             spec = importlib.util.find_spec(point.value)
