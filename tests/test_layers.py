@@ -27,7 +27,7 @@ LAYERS = (
     ("harness.api",),
 )
 RANKS = {package: rank for rank, line in enumerate(LAYERS) for package in line}
-WIDEST, WIDEST_OF_ALL = 20, 35  # entries in a folder; in `harness/`, where every command is one
+WIDEST, WIDEST_OF_ALL = 20, 36  # entries in a folder; in `harness/`, where every command is one
 HEAVY = {
     *("torch", "timm", "matplotlib", "pandas", "sklearn", "skimage", "torch_fidelity", "scipy", "safetensors"),
     "optuna",
