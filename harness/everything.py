@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
     words = [word for word in arguments if word != "all"]
     failed = [*refused, *(study.name for study in studies if _runs(study, words) != 0)]
-    from reports import index
+    from reports.pages import index
 
     for name in failed:
         print(f"{name}: not all of it is done, see above", file=sys.stderr)

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _index(options: argparse.Namespace) -> int:
     """Lists the pages. Raises `Mistake` if there are none, or if a page is named."""
-    from reports import index, site
+    from reports.pages import index, site
 
     if options.study is not None:
         raise Mistake(f"--index lists all pages: leave out {options.study}")
@@ -69,7 +69,7 @@ def _index(options: argparse.Namespace) -> int:
 
 def _other_forms(options: argparse.Namespace, page: Path) -> list[Path]:
     """Writes the page in the other forms that the user wants; returns the paths, or the folder of many."""
-    from reports import site
+    from reports.pages import site
 
     written = [site.write_site(options.out)] if options.html else []
     tables = (site.write_latex(page) if options.latex else []) + (site.write_csv(page) if options.csv else [])

@@ -20,7 +20,7 @@ from harness.experiments.study import Ablation
 from harness.networks import flops
 from harness.store.runs import Store
 from models.variants import VARIANTS
-from reports import departures, figures, foils, index
+from reports import departures, figures, foils
 from reports.ablation import answer, curves, embeddings
 from reports.ablation import figures as panels
 from reports.ablation.differences import LEGEND, Differences
@@ -29,7 +29,8 @@ from reports.ablation.noise import Noise, draw_power
 from reports.claims import table
 from reports.claims.verdicts import Ruling, judge_study, summary
 from reports.gates import Gate, gates, note
-from reports.pages import write_page
+from reports.pages import index
+from reports.pages.rendering import write_page
 from reports.provenance import Provenance
 from reports.results import Result, load, made_from, mixtures, rows_of, shared
 from reports.statistics.intervals import LEVEL

@@ -17,9 +17,10 @@ from harness.search.storage import without_password
 from harness.search.trials import state_of
 from harness.store.runs import Store
 from harness.system.texts import plain_markdown
-from reports import departures, foils, index
+from reports import departures, foils
 from reports.gates import Gate, gates, note
-from reports.pages import write_page
+from reports.pages import index
+from reports.pages.rendering import write_page
 from reports.provenance import Provenance
 from reports.results import Result, mixtures
 from reports.statistics import intervals

@@ -75,7 +75,7 @@ def test_an_index_has_a_line_for_every_page(tmp_path: Path, runs: Path):
     from harness.experiments.requests import AblationRequest, study_called
     from harness.experiments.scales import scale
     from harness.store.runs import Store
-    from reports import index
+    from reports.pages import index
 
     made = [AblationRequest(name, study_called(name), scale("smoke")) for name in ("table5", "generators")]
     for request in made:

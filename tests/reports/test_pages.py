@@ -13,8 +13,9 @@ import pytest
 from harness.experiments.requests import AblationRequest, study_called
 from harness.experiments.scales import scale
 from models.variants import VARIANTS
-from reports import figures, index, pages, site, styles
+from reports import figures, styles
 from reports.ablation.page import Page
+from reports.pages import index, rendering, site
 from reports.tables import NO_BREAK, markdown
 
 NAMES = (
@@ -52,7 +53,7 @@ def test_a_number_does_not_break_before_its_interval():
 
 def test_contents_link_to_every_heading(tmp_path):
     request = AblationRequest("table5", study_called("table5"), scale("smoke"))
-    path = pages.write_page(
+    path = rendering.write_page(
         "ablation/page.md.j2",
         tmp_path / "page.md",
         page=Page(request, _not_run(request, tmp_path)),
@@ -60,12 +61,12 @@ def test_contents_link_to_every_heading(tmp_path):
         drawn=_Nothing(),
     )
     text = path.read_text()
-    headings = pages.HEADING.findall(text)
+    headings = rendering.HEADING.findall(text)
     links = re.findall(r"\[([^]]+)\]\(#([^)]+)\)", text)
     assert [name for name, _ in links] == headings
-    assert [to for _, to in links] == [pages.anchor(heading) for heading in headings]
-    assert headings[0] == pages.ANSWER
-    assert pages.answer_of(text)
+    assert [to for _, to in links] == [rendering.anchor(heading) for heading in headings]
+    assert headings[0] == rendering.ANSWER
+    assert rendering.answer_of(text)
     assert "mean nothing" in text
     assert "\n\n\n" not in text
 

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.system.files import replacing
 
+TEMPLATES = Path(__file__).parent.parent
 ANSWER = "The answer"  # the heading below which a page has it, as a list
 CONTENTS = "<!-- contents -->"  # where a template wants the links to its headings
 HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
@@ -17,7 +18,7 @@ HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 def write_page(template: str, path: Path, **values: object) -> Path:
     """Renders a template with `values`, writes the page to `path` atomically, and returns the path."""
     templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     text = re.sub(r"\n{3,}", "\n\n", templates.get_template(template).render(**values))
     links = " · ".join(f"[{heading}](#{anchor(heading)})" for heading in HEADING.findall(text))

@@ -14,8 +14,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.system.files import replacing
-from reports import index
-from reports.pages import anchor, title_of
+from reports.pages import index
+from reports.pages.rendering import anchor, title_of
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

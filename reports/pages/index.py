@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.system.files import replacing
-from reports.pages import answer_of, title_of
+from reports.pages.rendering import answer_of, title_of
 
 INDEX = "index.md"
 

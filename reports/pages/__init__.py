@@ -1,0 +1,1 @@
+"""Pages as files: their rendering, their index, and the site that they become."""
