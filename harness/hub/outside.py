@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.system.errors import Trouble
@@ -40,7 +42,7 @@ class Diffusers:
             import diffusers
         except ImportError:
             raise Trouble("diffusers is not installed: install the extra, `pip install .[diffusers]`") from None
-        config = diffusers.ConfigMixin.load_config(folder)
+        config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
         kind = getattr(diffusers, str(config["_class_name"]))
         self.network: Any = kind.from_pretrained(folder, use_safetensors=True).eval()
         self.weights = sum(p.numel() for p in self.network.parameters())
