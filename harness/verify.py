@@ -116,8 +116,8 @@ def measured(folder: Path, options: argparse.Namespace, how: str) -> tuple[Recor
     """The rFID of the reconstructions in `folder`, and its protocol in words."""
     words = [str(folder), "--reference", str(options.images), "--protocol", PROTOCOL, "--runs", str(options.runs)]
     flags = [f"--{name}" for name in ("fewer", "quiet") if getattr(options, name)]
-    protocol, records, common = evaluate.scored(evaluate.parsed([*words, "--how", how, *flags]))
-    return next(record for record in records.values() if record.metric.startswith(protocol.titles["fd"])), common
+    _, records, common = evaluate.scored(evaluate.parsed([*words, "--how", how, *flags]))
+    return records["fd"], common
 
 
 def beside(name: str, chosen: System, record: Record) -> str:

@@ -24,11 +24,32 @@ from torch import Tensor, nn
 from harness.experiments.experiment import Experiment
 from harness.experiments.fields import with_fields
 from harness.experiments.scales import scale, with_variant
+from harness.planning.task import task
+from harness.system import plugins
 from harness.system.machine import Machine
 from harness.system.randomness import Draws
 from models.frozen.efficientnet import EfficientNet
 from tests import toy
 from tests.slurm import Slurm
+
+
+@pytest.fixture(autouse=True)
+def no_plugins_are_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The plug-ins that a test finds are forgotten again."""
+    monkeypatch.setenv(plugins.VARIABLE, "")
+    path, tables = [*sys.path], [plugins._object(kind.table) for kind in plugins.KINDS if kind.table]
+    before = [dict(table) for table in tables]
+    yield
+    if plugins.SEEN:
+        for table, content in zip(tables, before, strict=True):
+            table.clear()
+            table.update(content)
+        sys.path[:] = path
+        plugins.USERS.clear()
+        plugins.SEEN.clear()
+        plugins.names.cache_clear()
+        task.cache_clear()
+
 
 ROW = ["table5", "--scale", "smoke", "--rows", "mactok", "--quiet"]
 # A checkpoint after every step, so that a killed training has something to go on from.

@@ -108,8 +108,9 @@ def places() -> list[str]:
 
 
 def add(place: Path) -> None:
-    """Adds a file or a folder to the variable."""
+    """Adds a file or a folder to the variable. Raises `Mistake` if it is not there."""
     named = str(place.absolute())
+    _files(place.absolute())
     if os.pathsep in named:
         raise Mistake(f"{named}: the name of a plug-in cannot hold {os.pathsep}")
     os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys([*places(), named]))

@@ -73,7 +73,7 @@ def test_a_league_of_ours_a_published_one_and_a_users(tmp_path, capsys):
 
 
 def test_the_dry_run_needs_no_training(tmp_path, capsys):
-    words = [f"{MINE}:Pooled", "--dry-run", "--runs", str(tmp_path / "runs")]
+    words = [f"{MINE}:Pooled", "--dry-run", "--details", "--runs", str(tmp_path / "runs")]
     assert benchmark.main(words) == 0
     assert "mine.py:Pooled" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())

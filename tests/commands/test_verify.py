@@ -39,8 +39,8 @@ def rehearsal(quick: Quick, empty_folder: Path, monkeypatch: pytest.MonkeyPatch)
         Image.fromarray(image).save(f"val/{'deep/' * (number % 2)}ILSVRC2012_val_{number:08d}.png")
     Path("weights").mkdir()
     monkeypatch.setenv("TOKENIZER_WEIGHTS", "weights")
-    for file in (INCEPTION, VGG):
-        Path("weights", file.names[-1]).write_text("random")
+    for file, content in ((INCEPTION, "weights.pth"), (VGG, "vgg.pth")):  # which `quick` takes for published ones
+        Path("weights", file.names[-1]).write_text(content)
 
 
 def write_weights(name: str) -> Path:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,22 +36,6 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs/plugins"
 METRICS = EXAMPLES / "sharpness.py"
 OF_PLUGINS = {"plugin_metrics", "plugin_generation"}
-
-
-@pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test finds is forgotten again."""
-    monkeypatch.setenv(plugins.VARIABLE, "")
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    tables = [plugins._object(kind.table) for kind in plugins.KINDS if kind.table] + [plugins.USERS]
-    before = [dict(table) for table in tables]
-    yield
-    for table, content in zip(tables, before, strict=True):
-        table.clear()
-        table.update(content)
-    plugins.SEEN.clear()
-    plugins.names.cache_clear()
-    task.cache_clear()
 
 
 def found(*places: Path) -> None:
@@ -258,11 +241,12 @@ def test_the_variable_and_installed_packages_name_plug_ins_too(tmp_path):
     )
     shutil.copytree(EXAMPLES, site / "mine_plugins")
     path = os.pathsep.join([str(ROOT), str(site)])
-    done = ablate("first_study", "--scale", "smoke", "--dry-run", cwd=tmp_path, PYTHONPATH=path)
+    words = ("--scale", "smoke", "--dry-run", "--details")
+    done = ablate("first_study", *words, cwd=tmp_path, PYTHONPATH=path)
     assert "plugin_generation" in done.stdout
     assert done.stderr == "warning: the plug-in lost = no_such_package cannot be found; it is left out\n"
     named = {plugins.VARIABLE: str(EXAMPLES)}
-    assert "plugin_metrics" in ablate("first_study", "--scale", "smoke", "--dry-run", cwd=tmp_path, **named).stdout
+    assert "plugin_metrics" in ablate("first_study", *words, cwd=tmp_path, **named).stdout
 
 
 def test_claims_leave_out_a_study_that_cannot_be(tmp_path):
@@ -274,7 +258,7 @@ def test_claims_leave_out_a_study_that_cannot_be(tmp_path):
     words = [sys.executable, "-m", "harness.claims", "--scale", "smoke", "--plugins", "draft.py"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "table5 at smoke" in done.stdout
+    assert done.returncode == 0 and "runs has no results" in done.stdout
     assert done.stderr.startswith("warning: draft is left out: unknown variant") and done.stderr.count("\n") == 1
 
 
