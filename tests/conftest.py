@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from harness.experiments.experiment import Experiment
 from harness.experiments.fields import with_fields
 from harness.experiments.scales import scale, with_variant
+from harness.planning.task import task
+from harness.system import plugins
 from harness.system.machine import Machine
 from harness.system.randomness import Draws
 from models.frozen.efficientnet import EfficientNet
@@ -126,6 +128,22 @@ class Counter:
     def __init__(self, module: nn.Module):
         self.calls: list[Tensor] = []
         module.register_forward_pre_hook(lambda _, args: self.calls.append(args[0].detach()))
+
+
+@pytest.fixture
+def own_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The plug-ins that a test finds are forgotten again."""
+    monkeypatch.setenv(plugins.VARIABLE, "")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    tables = [plugins._object(kind.table) for kind in plugins.KINDS if kind.table] + [plugins.USERS]
+    before = [dict(table) for table in tables]
+    yield
+    for table, content in zip(tables, before, strict=True):
+        table.clear()
+        table.update(content)
+    plugins.SEEN.clear()
+    plugins.names.cache_clear()
+    task.cache_clear()
 
 
 @pytest.fixture(scope="module")
