@@ -137,7 +137,9 @@ def own_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "path", [*sys.path])
     tables = [plugins._object(kind.table) for kind in plugins.KINDS if kind.table] + [plugins.USERS]
     before = [dict(table) for table in tables]
+    sys.modules.pop("ablations.own", None)  # it reads the variants when it is imported
     yield
+    sys.modules.pop("ablations.own", None)
     for table, content in zip(tables, before, strict=True):
         table.clear()
         table.update(content)

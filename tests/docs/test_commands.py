@@ -130,11 +130,14 @@ def run(module: str, words: list[str], runs: Path, out: Path) -> int:
 def test_every_plan_can_be_made(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     module, words = parsed(command)
-    if any(re.search(r"(^|:)(PATH|ORIGINALS)$", word) for word in words):
+    if any(word.endswith(":PATH") for word in words):
         for name in ("cats", "dogs"):
             save_class(tmp_path / "pets" / name, IMAGES)
-    pair = dict.fromkeys(("ORIGINALS", "RECONSTRUCTIONS"), str(tmp_path / "pets/cats"))
-    words = given(words, PATH=str(tmp_path / "pets"), **pair)
+    if "ORIGINALS" in words:
+        for name in ("originals", "reconstructions"):
+            save_pictures(tmp_path / name)
+    values = {name.upper(): str(tmp_path / name) for name in ("originals", "reconstructions")}
+    words = given(words, PATH=str(tmp_path / "pets"), **values)
     dry = [] if "--dry-run" in words else ["--dry-run"]
     assert run(module, [*words, *dry], tmp_path / "runs", tmp_path / "out") == 0, capsys.readouterr().err
     assert not (tmp_path / "runs").exists() and not (tmp_path / "out").exists()
@@ -150,16 +153,20 @@ def test_the_tutorial_counts_stages(tmp_path, capsys):
     assert len(counts) == 2 and all(count in tutorial for count in counts)
 
 
+def save_pictures(folder: Path) -> None:
+    """Pictures of noise, of the size of `smoke`."""
+    folder.mkdir()
+    for i, picture in enumerate(np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8)):
+        Image.fromarray(picture).save(folder / f"{i}.png")
+
+
 @pytest.fixture(scope="module")
 def place(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a store, which has a trained row and results of others, with pictures, and with a page."""
     folder = tmp_path_factory.mktemp("place")
     shutil.copytree(runs, folder / "runs")
     take([RESULTS], Store(folder / "runs"))
-    pictures = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8)
-    (folder / "pictures").mkdir()
-    for i, picture in enumerate(pictures):
-        Image.fromarray(picture).save(folder / f"pictures/{i}.png")
+    save_pictures(folder / "pictures")
     (folder / "out").mkdir()
     (folder / "out/page.md").write_text("# A page\n\n## The answer\n\n- Yes.\n")
     return folder
