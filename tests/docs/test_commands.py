@@ -18,7 +18,6 @@ from harness import cli
 from harness.planning.request_log import remembered_requests
 from harness.store.exchange import take
 from harness.store.runs import Store
-from harness.system import plugins
 from tests import toy
 from tests.commands.stores import filled, request_of
 from tests.conftest import save_class
@@ -26,11 +25,12 @@ from tests.docs.pages import blocks, documents, text
 
 # What a comment says of a command that no test runs.
 NEEDS = ("needs a GPU", "needs a cluster", "needs weights", "needs an account", "takes minutes", "takes hours")
-INLINE = re.compile(r"`(python -m harness[^`]*)`")
+INLINE = re.compile(r"`((?:python -m harness|tokenizer-harness )[^`]*)`")
 PLANNED = ("harness.ablate", "harness.benchmark", "harness.everything", "harness.sweep")  # they take --dry-run
 OF_STUDIES = (*PLANNED, "harness.cancel", "harness.report", "harness.status")  # they take --scale
 WITHOUT_STORE = ("harness.__main__", "harness.bench", "harness.evaluate")
 SCRIPTS = sorted((toy.ROOT / "docs/examples/python").glob("*.py"))
+STUDY = toy.ROOT / "docs/examples/plugins/mask_kinds.py"
 IMAGES = 80  # of a class: every tenth is held out, and metrics at `smoke` take 16
 RESULTS = toy.ROOT / "reports/examples/table5-tiny/seed-0.jsonl"
 
@@ -49,6 +49,8 @@ def words_of(line: str) -> list[str]:
 def parsed(command: str) -> tuple[str, list[str]]:
     """The module and the arguments of a command; the module is empty if it is none of the project."""
     words = shlex.split(command)
+    if words[0] == "tokenizer-harness":
+        return "harness.__main__", words[1:]
     at = words.index("-m") + 1 if "-m" in words else 0
     module = {"harness": "harness.__main__"}.get(words[at], words[at])
     return (module if module.startswith("harness.") else ""), words[at + 1 :]
@@ -76,18 +78,6 @@ class Parsed(Exception):
     pass
 
 
-@pytest.fixture(autouse=True)
-def examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The study and the data set of `docs/examples`, as if they were copied where the pages say."""
-    for package in ("ablations", "harness.data.sets"):
-        folder = toy.ROOT / "docs/examples" / package.rpartition(".")[2]
-        path = [*importlib.import_module(package).__path__, str(folder)]
-        monkeypatch.setattr(sys.modules[package], "__path__", path)
-    plugins.names.cache_clear()
-    yield
-    plugins.names.cache_clear()
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_parser_takes_every_command(command, monkeypatch):
     def parse(parser, arguments):
@@ -97,8 +87,9 @@ def test_the_parser_takes_every_command(command, monkeypatch):
 
     monkeypatch.setattr(cli.Parser, "parse_args", parse)
     module, arguments = parsed(command)
-    with pytest.raises(Parsed):
-        importlib.import_module(module).main(arguments)
+    with pytest.raises((Parsed, SystemExit)) as end:  # --list and --version end the command
+        importlib.import_module(module).main(given(arguments))
+    assert end.type is Parsed or end.value.code in (None, 0)
 
 
 def test_lines_are_those_of_the_project_or_of_known_programs():
@@ -126,7 +117,10 @@ def run(module: str, words: list[str], runs: Path, out: Path) -> int:
         words = [*words, "--runs", str(runs)]
     if module in OF_STUDIES and module != "harness.cancel":
         words = [*words, "--out", str(out)]
-    return cli.code_of(importlib.import_module(module).main, words)
+    try:
+        return cli.code_of(importlib.import_module(module).main, words)
+    except SystemExit as end:  # --list and --version
+        return int(end.code or 0)
 
 
 @pytest.mark.parametrize("command", PLANS)
@@ -136,8 +130,11 @@ def test_every_plan_can_be_made(command, tmp_path, monkeypatch, capsys):
     if any(word.endswith(":PATH") for word in words):
         for name in ("cats", "dogs"):
             save_class(tmp_path / "pets" / name, IMAGES)
-        words = given(words, PATH=str(tmp_path / "pets"))
-    words = given(words)
+    if "ORIGINALS" in words:
+        for name in ("originals", "reconstructions"):
+            save_pictures(tmp_path / name)
+    values = {name.upper(): str(tmp_path / name) for name in ("originals", "reconstructions")}
+    words = given(words, PATH=str(tmp_path / "pets"), **values)
     dry = [] if "--dry-run" in words else ["--dry-run"]
     assert run(module, [*words, *dry], tmp_path / "runs", tmp_path / "out") == 0, capsys.readouterr().err
     assert not (tmp_path / "runs").exists() and not (tmp_path / "out").exists()
@@ -148,21 +145,27 @@ def test_the_tutorial_counts_stages(tmp_path, capsys):
     words = ["table5", "--rows", "KL-VAE,mactok", "--dry-run"]
     assert run("harness.ablate", words, tmp_path / "none", tmp_path) == 0
     filled(tmp_path / "runs", request_of(("KL-VAE", "mactok")))
-    assert run("harness.ablate", ["mask_kinds", "--dry-run"], tmp_path / "runs", tmp_path) == 0
+    assert run("harness.ablate", ["--study", str(STUDY), "--dry-run"], tmp_path / "runs", tmp_path) == 0
     counts = re.findall(r"\d+ of \d+ stages to run", capsys.readouterr().out)
     assert len(counts) == 2 and all(count in tutorial for count in counts)
 
 
+def save_pictures(folder: Path) -> None:
+    """Pictures of noise, of the size of `smoke`."""
+    folder.mkdir()
+    for i, picture in enumerate(np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8)):
+        Image.fromarray(picture).save(folder / f"{i}.png")
+
+
 @pytest.fixture(scope="module")
 def place(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a store, which has a trained row and results of others, and with pictures."""
+    """A folder with a store, which has a trained row and results of others, with pictures, and with a page."""
     folder = tmp_path_factory.mktemp("place")
     shutil.copytree(runs, folder / "runs")
     take([RESULTS], Store(folder / "runs"))
-    pictures = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8)
-    (folder / "pictures").mkdir()
-    for i, picture in enumerate(pictures):
-        Image.fromarray(picture).save(folder / f"pictures/{i}.png")
+    save_pictures(folder / "pictures")
+    (folder / "out").mkdir()
+    (folder / "out/page.md").write_text("# A page\n\n## The answer\n\n- Yes.\n")
     return folder
 
 
@@ -189,15 +192,9 @@ def test_every_other_command_runs(command, place, values, monkeypatch, capsys):
     assert code == 0 and captured.out, captured.out + captured.err
 
 
-@pytest.mark.parametrize(
-    "example", sorted((toy.ROOT / "docs/examples/python").glob("*.py")), ids=lambda path: path.stem
-)
-def test_every_script_runs(example, place, values):
-    folder = place / "published"
-    if not folder.exists():
-        words = ["--run", values["ID"], "--out", str(folder), "--runs", str(place / "runs")]
-        assert cli.code_of(importlib.import_module("harness.publish").main, words) == 0
-    of = {"read_store": place / "runs", "read_text": RESULTS, "use_tokenizer": folder}[example.stem]
+@pytest.mark.parametrize("example", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_runs(example, place):
+    of = RESULTS if example.stem == "read_text" else place / "runs"
     words = [sys.executable, str(example), str(of)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=toy.environment(toy.ROOT))
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=toy.environment(toy.ROOT), cwd=place)
     assert done.returncode == 0 and done.stdout, done.stderr

@@ -1,9 +1,14 @@
-"""Patchwise: the latents of every patch are a linear map of its pixels, and so are the pixels of the latents."""
+"""A tokenizer: the latents of every patch are a linear map of its pixels, and so are the pixels of the latents."""
 
 from models import costs, forms
 from models.config import Tokenizer
+from models.variants import Variant
 
 PARTS = frozenset({"gaussian"})  # the chosen parts of the configuration that it can have
+
+# A variant makes it a row. The rung `grid` of the scale's ladder `form` has the fields of latents on a grid.
+FIELDS = {"name": "patchwise", "dinov2_encoder": False}
+variants = {"patchwise": Variant("linear latents of single patches", "kl_vae", FIELDS, {"form": "grid"})}
 
 
 def latents(tokenizer: Tokenizer, image_size: int) -> forms.Latents:

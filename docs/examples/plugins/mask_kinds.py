@@ -6,7 +6,6 @@ from harness.experiments.study import Ablation, Row
 study = Ablation(
     title="Kinds of masks",
     question="Which patches should be hidden in training?",
-    published_table="",  # no table of the paper stands beside it
     rungs={"kl": "alive"},  # the KL weight at which the plain KL-VAE keeps its information
     rows=(
         Row("no mask", "kl_vae"),
