@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from harness import cli
@@ -24,7 +25,9 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_storage(parser)
     parser.add_argument("--index", action="store_true", help="only list all pages below --out in index.md")
     parser.add_argument("--html", action="store_true", help="also write all pages below --out as a site, index.html")
-    parser.add_argument("--latex", action="store_true", help="also write the tables of the page, for booktabs")
+    parser.add_argument(
+        "--latex", action="store_true", help="also write the tables of the page for booktabs, and its figures as PDF"
+    )
     parser.add_argument("--csv", action="store_true", help="also write the tables of the page as CSV")
     options = parser.parse_args(arguments)
     if options.index:
@@ -38,7 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     if isinstance(request, AblationRequest):
         from reports.ablation.page import write
 
-        print(terminal.fitted(write(request, store, options.out)))
+        with _figures(options):
+            print(terminal.fitted(write(request, store, options.out)))
     if isinstance(request, SweepRequest):
         from harness.search.storage import default_storage, known_study, trouble_of
         from reports.sweep.page import write as write_sweep
@@ -48,11 +52,19 @@ def main(arguments: Sequence[str]) -> int:
             study = known_study(request, location, store)
             if study is None:
                 raise Mistake(f"no study {request.page!r} at {location}; next: {cli.command_of(request, options)}")
-            print(terminal.fitted(write_sweep(request, study, location, store, options.out)))
+            with _figures(options):
+                print(terminal.fitted(write_sweep(request, study, location, store, options.out)))
     for path in _other_forms(options, options.out / f"{request.page}.md"):
         print(path)
     print(f"next: {cli.next_of(request, options)}")
     return 0
+
+
+def _figures(options: argparse.Namespace) -> AbstractContextManager[None]:
+    """LaTeX also wants the figures as PDF."""
+    from reports import figures
+
+    return figures.also_as(".pdf") if options.latex else nullcontext()
 
 
 def _index(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ KEPT = ".drawn.json"  # in a folder of figures: what they were made from
 COLOURS = ("#000000", "#D55E00", "#E69F00", "#56B4E9", "#0072B2", "#CC79A7", "#009E73", "#999933")
 DASHES = ("-", "--", ":", "-", "--", "-.", "-", ":")
 INCHES = 0.78  # of an image in a strip, with the gap beside it
+NAMES_BELOW = 1.0  # inches
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*", "<", ">")
 
 
@@ -80,6 +81,19 @@ def legend(drawing: Figure, handles: Mapping[str, Any]) -> None:
         drawn.remove()
 
 
+suffixes = [".png"]  # of the files that `save` writes
+
+
+@contextlib.contextmanager
+def also_as(suffix: str) -> Iterator[None]:
+    """Every figure that is saved within is also written with this suffix."""
+    suffixes.append(suffix)
+    try:
+        yield
+    finally:
+        suffixes.remove(suffix)
+
+
 def save(drawing: Figure, path: Path) -> None:
     """Writes the figure at 90 dots per inch; a dollar sign in a text is a dollar sign."""
     from matplotlib.text import Text
@@ -87,7 +101,8 @@ def save(drawing: Figure, path: Path) -> None:
     for text in drawing.findobj(Text):
         text.set_parse_math(False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawing.savefig(path, dpi=90)
+    for suffix in suffixes:
+        drawing.savefig(path.with_suffix(suffix), dpi=90)
 
 
 def kept(folder: Path, made_from: str | None, draw: Callable[[], dict[str, bool]]) -> dict[str, bool]:
@@ -97,7 +112,7 @@ def kept(folder: Path, made_from: str | None, draw: Callable[[], dict[str, bool]
     None stands for results that may still change.
     """
     stamp, code = folder / KEPT, [path.read_text(encoding="utf-8") for path in sorted(HERE.rglob("*.py"))]
-    inputs = None if made_from is None else digest([made_from, *code])
+    inputs = None if made_from is None else digest([made_from, *suffixes, *code])
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         found = read_json(stamp)
         if inputs is not None and found["made_from"] == inputs and found["files"] == _fingerprints(folder):
@@ -113,8 +128,12 @@ def _fingerprints(folder: Path) -> dict[str, str]:
     return dict(zip((path.name for path in paths), checksums(paths), strict=True))
 
 
-def strips(lines: dict[str, np.ndarray], path: Path, titles: dict[int, str] | None = None) -> bool:
-    """Draws lines of images (n, H, W, 3), names at the left, `titles` above columns; False if there are none.
+def strips(
+    lines: dict[str, np.ndarray], path: Path, titles: dict[int, str] | None = None, below: Sequence[str] = ()
+) -> bool:
+    """Draws lines of images (n, H, W, 3), names at the left; False if there are none.
+
+    `titles` stand above columns, by their number, and the names `below` are those of all columns.
 
     All images are one array on one pair of axes: axes for each of them take a hundred times as long.
     """
@@ -127,7 +146,7 @@ def strips(lines: dict[str, np.ndarray], path: Path, titles: dict[int, str] | No
     for row, images in enumerate(lines.values()):
         for column, image in enumerate(images):
             canvas[row * down : row * down + height, column * right : column * right + width] = image
-    drawing, axis = figure(1.9 + INCHES * count, 0.25 + INCHES * len(lines))
+    drawing, axis = figure(1.9 + INCHES * count, 0.25 + INCHES * len(lines) + (NAMES_BELOW if below else 0))
     axis.imshow(canvas, interpolation="nearest")
     axis.set_frame_on(False)
     axis.tick_params(length=0, labelsize=9)
@@ -135,5 +154,12 @@ def strips(lines: dict[str, np.ndarray], path: Path, titles: dict[int, str] | No
     axis.set_yticks([row * down + height / 2 for row in range(len(lines))], [label(name) for name in lines])
     named = titles or {}
     axis.set_xticks([column * right for column in named], list(named.values()), ha="left")
+    if below:
+        under = axis.secondary_xaxis("bottom")
+        under.set_xticks(
+            [column * right + width / 2 for column in range(count)], [label(n) for n in below], rotation=90
+        )
+        under.tick_params(length=0, labelsize=8)
+        under.spines["bottom"].set_visible(False)
     save(drawing, path)
     return True

@@ -48,10 +48,12 @@ def pca(x: np.ndarray) -> tuple[np.ndarray, str]:
 def tsne(x: np.ndarray) -> tuple[np.ndarray, str]:
     """The first of latents (n, D) by t-SNE (N, 2), with a fixed seed, started from the principal components."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     x = x[:EMBEDDED_IMAGES]
     perplexity = min(30.0, (len(x) - 1) / 3)  # 30 is the standard; few images allow less
-    return _embedded(x, lambda: TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(x))
+    with threadpool_limits(1):  # its threads wait for each other: beside other work they take thirty times as long
+        return _embedded(x, lambda: TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(x))
 
 
 def umap(x: np.ndarray) -> tuple[np.ndarray, str]:

@@ -196,4 +196,8 @@ class Generation:
         for name, seeds in self.rows.items():
             if (stored := seeds[0].arrays("generation", "shown.npz")) is not None:
                 lines[name] = np.concatenate([stored[split][:shown] for split in sets])
-        return figures.strips(lines, path, {shown * index: NAMES[split] for index, split in enumerate(sets)})
+        titles = {shown * index: NAMES[split] for index, split in enumerate(sets)}
+        data = shared(list(self.results), "data")
+        classes = data.fact("classes") if data else []
+        below = [classes[i % len(classes)] for _ in sets for i in range(shown)] if classes else []
+        return figures.strips(lines, path, titles, below)

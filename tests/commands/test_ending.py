@@ -75,11 +75,13 @@ def test_a_page_has_other_forms(runs: Path, tmp_path, capsys):
     assert {path.name for path in tmp_path.glob("*.html")} == {"index.html", f"{page}.html"}
     assert str(tmp_path / "index.html") in printed
     assert str(tmp_path / page / "tables") in printed
+    pictures = {path.stem for path in (tmp_path / page).glob("*.png")}
+    assert pictures == {path.stem for path in (tmp_path / page).glob("*.pdf")} != set()
     tables = {path.stem for path in (tmp_path / page / "tables").glob("*.csv")}
     assert "results" in tables
     assert tables == {path.stem for path in (tmp_path / page / "tables").glob("*.tex")}
     for path in tmp_path.glob("*.html"):
-        for target in re.findall(r'(?:href|src)="([^"#]+)"', path.read_text()):
+        for target in re.findall(r'(?:href|src)="(?!https:)([^"#]+)"', path.read_text()):
             assert (tmp_path / target).exists(), target
     (tmp_path / "index.md").unlink()
     assert report.main(["--index", *words]) == 0
