@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from harness.data.splits import open_split
 from harness.evaluation import records
 from harness.experiments.experiment import Guide
 from harness.experiments.requests import AblationRequest
@@ -28,6 +30,7 @@ COMPARISON_SETS = {
 }
 NAMES = {"samples": "without guidance", "guided": "with guidance"}
 SHOWN = 8  # images of every set in the figure
+REAL = "images of val"
 
 
 @dataclass(frozen=True)
@@ -190,14 +193,31 @@ class Generation:
         }
 
     def _draw_samples(self, path: Path) -> bool:
-        lines: dict[str, np.ndarray] = {}
+        """Draws the first images of every row, below real ones of the same classes."""
         sets = ("guided", "samples") if self.guided else ("samples",)
         shown = SHOWN if self.guided else 2 * SHOWN
+        lines: dict[str, np.ndarray] = {}
         for name, seeds in self.rows.items():
             if (stored := seeds[0].arrays("generation", "shown.npz")) is not None:
                 lines[name] = np.concatenate([stored[split][:shown] for split in sets])
-        titles = {shown * index: NAMES[split] for index, split in enumerate(sets)}
+        if not lines:
+            return False
         data = shared(list(self.results), "data")
-        classes = data.fact("classes") if data else []
-        below = [classes[i % len(classes)] for _ in sets for i in range(shown)] if classes else []
-        return figures.strips(lines, path, titles, below)
+        names = data.fact("classes") if data else []
+        labels = [i % len(names) for _ in sets for i in range(shown)] if names else []  # as they are drawn
+        titles = {shown * index: NAMES[split] for index, split in enumerate(sets)}
+        real = _images_of(data.folder, labels) if data else {}
+        return figures.strips(real | lines, path, titles, [names[label] for label in labels])
+
+
+def _images_of(data: Path, labels: Sequence[int]) -> dict[str, np.ndarray]:
+    """Images of `val` with these labels, by the name of their line; none if they are not here."""
+    try:
+        val, seen = open_split(data, "val"), Counter[int]()
+        places = []
+        for label in labels:
+            places.append(np.flatnonzero(val.labels == label)[seen[label]])
+            seen[label] += 1
+        return {REAL: np.stack([val.images[place] for place in places])} if places else {}
+    except (OSError, IndexError):  # results that were read from text have no images; a class may have few
+        return {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import textwrap
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from reports.styles import styles
 if TYPE_CHECKING:
     import optuna
     from matplotlib.axes import Axes
+    from optuna.trial import FrozenTrial
 
     from reports.sweep.answer import Answer
     from reports.sweep.points import TriedPoint, TriedPoints
@@ -70,8 +72,9 @@ def latents(points: TriedPoints, path: Path) -> bool:
         quantities.title(SHARE): lambda point: point.quantities(SHARE),
         quantities.title(KEPT): lambda point: point.quantities(KEPT),
     }
-    for axis, (title, values_of) in zip(axes.flat, panels.items(), strict=True):
-        _over_axis(axis, points, values_of)
+    largest = (math.inf, 100.0, math.inf, 1.0)  # a KL may be larger than that of a linear-Gaussian model
+    for axis, (title, values_of), most in zip(axes.flat, panels.items(), largest, strict=True):
+        _over_axis(axis, points, values_of, bounds=(0.0, most))
         axis.set_title(textwrap.fill(title, TITLE), fontsize=10, loc="left")
         axis.set_ylim(bottom=0)
         if (inside := axis.get_legend()) is not None:
@@ -88,16 +91,26 @@ def latents(points: TriedPoints, path: Path) -> bool:
 
 
 def _over_axis(
-    axis: Axes, points: TriedPoints, values_of: Callable[[TriedPoint], Sequence[float]], noise: float | None = None
+    axis: Axes,
+    points: TriedPoints,
+    values_of: Callable[[TriedPoint], Sequence[float]],
+    noise: float | None = None,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> None:
-    """Draws means over seeds with their intervals, one line per row; with `noise` also its band and a dot per seed."""
+    """Draws means over seeds with their intervals, one line per row; with `noise` also its band and a dot per seed.
+
+    Intervals end at the `bounds` of what is possible.
+    """
     looks = styles({row.name: row.variant for row in points.request.chosen_rows()})
     for row, of_row in points.by_row.items():
         measured = [(point.coordinate, values) for point in of_row if (values := values_of(point))]
         x, means = [at for at, _ in measured], np.array([np.mean(values) for _, values in measured])
-        halves = [intervals.half_width(values) or 0.0 for _, values in measured]
+        halves = np.array([intervals.half_width(values) or 0.0 for _, values in measured])
+        arms = np.minimum(halves, means - bounds[0]), np.minimum(halves, bounds[1] - means)
         style = looks[row]
-        axis.errorbar(x, means, yerr=halves, marker=style.marker, markersize=5, capsize=3, label=row, **style.line)
+        axis.errorbar(
+            x, means, yerr=np.maximum(arms, 0.0), marker=style.marker, markersize=5, capsize=3, label=row, **style.line
+        )
         if noise is not None:
             axis.fill_between(x, means - noise, means + noise, color=style.colour, alpha=0.15, linewidth=0)
             for at, values in measured:
@@ -141,53 +154,93 @@ def title_of(o: Objective) -> str:
     return f"{o.title}{f' ({unit})' if unit else ''}"
 
 
-def of_optuna(study: optuna.Study, objectives: Sequence[Objective], folder: Path) -> dict[str, bool]:
-    """Draws Optuna's figures: history and, for several parameters, importances, slices and parallel coordinates.
+def of_search(study: optuna.Study, objectives: Sequence[Objective], folder: Path) -> dict[str, bool]:
+    """Draws the search: history and, for several parameters, importances and slices; the front of several objectives.
 
-    A grid has the Pareto front alone: its order says nothing, and the figures above have all of its points.
+    A grid has the front alone: its order says nothing, and the figures above have all of its points.
     """
     done = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
-    drawn = dict.fromkeys(("history", "importances", "slices", "parallel", "front"), False)
+    drawn = dict.fromkeys(("history", "importances", "slices", "front"), False)
     if not done:
         return drawn
     gridded = all("fixed_params" in t.system_attrs for t in done)
-    from optuna.importance import FanovaImportanceEvaluator
-    from optuna.visualization import matplotlib as plots
-
-    several = len({name for t in done for name in t.params}) > 1 and len(done) > 3
-    first = objectives[0]
-    target: dict[str, Any] = {"target_name": title_of(first)}
-    if len(objectives) > 1:
-        target["target"] = lambda t: t.values[0]
-    plotters: dict[str, Callable[[], Any]] = {}
+    names = sorted({name for t in done for name in t.params})
     if not gridded:
-        plotters["history"] = lambda: plots.plot_optimization_history(study, **target)
-    if several and not gridded:
-        plotters["slices"] = lambda: plots.plot_slice(study, **target)
-        plotters["parallel"] = lambda: plots.plot_parallel_coordinate(study, **target)
+        drawn["history"] = _history(done, objectives[0], folder / "history.png")
+    if not gridded and len(names) > 1 and len(done) > 3:
+        drawn["slices"] = _slices(done, names, objectives[0], folder / "slices.png")
         if len({t.values[0] for t in done}) > 1:
-            fanova = FanovaImportanceEvaluator(seed=0)  # the default uses only the best tenth
-            plotters["importances"] = lambda: plots.plot_param_importances(study, evaluator=fanova, **target)
-    if len(objectives) in (2, 3):
-        plotters["front"] = lambda: plots.plot_pareto_front(study, target_names=[title_of(o) for o in objectives])
-    for name, plot in plotters.items():
-        drawn[name] = _save_plot(plot, folder / f"{name}.png")
+            drawn["importances"] = _importances(study, objectives[0], folder / "importances.png")
+    if len(objectives) > 1:
+        drawn["front"] = _front(study, done, objectives, folder / "front.png")
     return drawn
 
 
-def _save_plot(plot: Callable[[], Any], path: Path) -> bool:
-    """Saves a figure that Optuna draws with pyplot, without a window."""
-    import matplotlib
-    import optuna
+def _history(done: Sequence[FrozenTrial], first: Objective, path: Path) -> bool:
+    """The first objective by trial, and the best one so far."""
+    drawing, axis = figure(6.2, 3.6)
+    numbers, values = [t.number for t in done], np.array([t.values[0] for t in done])
+    best = np.minimum.accumulate(values) if first.better == "lower" else np.maximum.accumulate(values)
+    axis.scatter(numbers, values, color=COLOURS[4], s=18, label="trial")
+    axis.step(numbers, best, where="post", color=COLOURS[1], linewidth=1.6, label="best so far")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set_xlabel("trial")
+    axis.set_ylabel(title_of(first))
+    axis.grid(alpha=0.3)
+    legend(drawing, dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True)))
+    save(drawing, path)
+    return True
 
-    with matplotlib.rc_context({"backend": "Agg"}), warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        warnings.simplefilter("ignore", UserWarning)
-        import matplotlib.pyplot as plt
 
-        drawing = np.ravel(plot())[0].figure
-        drawing.set_size_inches(9, 4)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        drawing.savefig(path, dpi=90, bbox_inches="tight")
-        plt.close(drawing)
+def _slices(done: Sequence[FrozenTrial], names: Sequence[str], first: Objective, path: Path) -> bool:
+    """The first objective over each parameter; later trials are lighter."""
+    drawing, axes = figure(3.4 * len(names) + 0.8, 3.3, ncols=len(names), sharey=True, squeeze=False)
+    for axis, name in zip(axes.flat, names, strict=True):
+        of_name = [t for t in done if name in t.params]
+        x, y = [t.params[name] for t in of_name], [t.values[0] for t in of_name]
+        dots = axis.scatter(x, y, c=[t.number for t in of_name], cmap="viridis", s=18)
+        if getattr(of_name[0].distributions[name], "log", False):
+            axis.set_xscale("log")
+            plain(axis.xaxis)
+        axis.set_xlabel(name)
+        axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel(title_of(first))
+    drawing.colorbar(dots, ax=axes, label="trial")
+    save(drawing, path)
+    return True
+
+
+def _importances(study: optuna.Study, first: Objective, path: Path) -> bool:
+    """The share of each parameter in the variance of the first objective, by fANOVA."""
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    several = len(study.directions) > 1
+    target = (lambda t: float(t.values[0])) if several else None
+    # The default evaluator uses only the best tenth.
+    shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), target=target)
+    drawing, axis = figure(6.2, 0.8 + 0.4 * len(shares))
+    axis.barh(list(shares), list(shares.values()), color=COLOURS[4])
+    axis.invert_yaxis()
+    axis.set_xlim(0, 1)
+    axis.set_xlabel(f"importance for {first.title}")
+    axis.grid(alpha=0.3, axis="x")
+    save(drawing, path)
+    return True
+
+
+def _front(study: optuna.Study, done: Sequence[FrozenTrial], objectives: Sequence[Objective], path: Path) -> bool:
+    """Every pair of objectives, with the trials that no other one beats in all of them."""
+    pairs = list(itertools.combinations(range(len(objectives)), 2))
+    drawing, axes = figure(4.6 * len(pairs), 3.8, ncols=len(pairs), squeeze=False)
+    front = {t.number for t in study.best_trials}
+    for axis, (i, j) in zip(axes.flat, pairs, strict=True):
+        for name, colour, inside in (("other trials", COLOURS[3], False), ("Pareto front", COLOURS[1], True)):
+            values = [(t.values[i], t.values[j]) for t in done if (t.number in front) == inside]
+            if values:
+                axis.scatter(*zip(*values, strict=True), color=colour, s=24, label=name)
+        axis.set_xlabel(title_of(objectives[i]))
+        axis.set_ylabel(title_of(objectives[j]))
+        axis.grid(alpha=0.3)
+    legend(drawing, dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True)))
+    save(drawing, path)
     return True

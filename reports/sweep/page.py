@@ -203,5 +203,5 @@ class Page:
         return {
             "objective": figures.objective(self.points, self.answer, folder / "objective.png"),
             "latents": figures.latents(self.points, folder / "latents.png"),
-            **figures.of_optuna(self.points.study, self.request.objectives, folder),
+            **figures.of_search(self.points.study, self.request.objectives, folder),
         }

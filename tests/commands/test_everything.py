@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -69,23 +67,6 @@ def test_the_defaults_of_sweeps_are_those_of_their_command(monkeypatch):
     with pytest.raises(Mistake, match="enough"):
         sweep.main(["mask_ratio"])
     assert {name: getattr(seen[0], name) for name in sweep.DEFAULTS} == sweep.DEFAULTS
-
-
-def test_an_index_has_a_line_for_every_page(tmp_path: Path, runs: Path):
-    from harness.experiments.requests import AblationRequest, study_called
-    from harness.experiments.scales import scale
-    from harness.store.runs import Store
-    from reports.pages import index
-
-    made = [AblationRequest(name, study_called(name), scale("smoke")) for name in ("table5", "generators")]
-    for request in made:
-        (tmp_path / f"{request.page}.md").touch()
-    absent = SimpleNamespace(page="not-there", study=study_called("table4"))
-    path = Path(index.write([*made, absent], Store(runs), tmp_path))
-    lines = path.read_text().splitlines()
-    assert sum(line.startswith("| [") for line in lines) == 2
-    assert any("](generators-smoke.md)" in line and "no row is finished" in line for line in lines)
-    assert any("claims" in line for line in lines if "table5-smoke.md" in line), lines
 
 
 def test_what_one_study_cannot_have_keeps_no_other(tmp_path, capsys):

@@ -7,15 +7,19 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
+from optuna.samplers import RandomSampler
 
+from harness.experiments.objectives import objectives
 from harness.experiments.requests import AblationRequest, study_called
 from harness.experiments.scales import scale
 from models.variants import VARIANTS
 from reports import figures, styles
 from reports.ablation.page import Page
 from reports.pages import index, rendering, site
+from reports.sweep import figures as sweep_figures
 from reports.tables import NO_BREAK, markdown
 
 NAMES = (
@@ -211,3 +215,21 @@ def test_seeds_are_a_mean_with_their_range():
     (band,) = axis.collections
     assert band.get_paths()[0].get_extents().bounds == (0, 1.0, 100, 2.0)
     assert not styles.draw_seeds(axis, [pd.Series(dtype=float)], style, "empty")
+
+
+@pytest.mark.parametrize(("gridded", "several"), [(False, False), (False, True), (True, True)])
+def test_a_search_is_drawn_and_of_a_grid_its_front_alone(gridded, several, tmp_path):
+    wanted = objectives("rfd,kl" if several else "rfd")
+    study = optuna.create_study(directions=[o.direction for o in wanted], sampler=RandomSampler(seed=0))
+    for k in range(5 if gridded else 0):
+        study.enqueue_trial({"M": k / 5, "share": 0.5})
+
+    def measure(trial: optuna.Trial) -> list[float]:
+        m, share = trial.suggest_float("M", 0, 1), trial.suggest_float("share", 1e-3, 1, log=True)
+        return [(m - 0.4) ** 2 + share, m][: len(wanted)]
+
+    study.optimize(measure, n_trials=5)
+    drawn = sweep_figures.of_search(study, wanted, tmp_path)
+    expected = set() if gridded else {"history", "slices", "importances"}
+    assert {name for name, there in drawn.items() if there} == expected | ({"front"} if several else set())
+    assert {path.stem for path in tmp_path.glob("*.png")} == {name for name, there in drawn.items() if there}
