@@ -42,11 +42,12 @@ def styles_of(results: Sequence[Result]) -> dict[str, Style]:
 
 
 def styles(variants: Mapping[str, str]) -> dict[str, Style]:
-    """The style of rows by their variants. Rows of one variant have shades, in their order."""
+    """The style of rows by their variants. The first row of a variant has its colour, further ones a map of colours."""
     found = {}
     for number, (name, variant) in enumerate(variants.items()):
         alike = [other for other, of in variants.items() if of == variant]
-        colour = _of_variant(variant) if len(alike) == 1 else _shade(alike.index(name) / (len(alike) - 1))
+        place = alike.index(name)
+        colour = _of_variant(variant) if place == 0 else _of_map("viridis", 0.9 * place / (len(alike) - 1))
         found[name] = Style(colour, DASHES[number % len(DASHES)], MARKERS[number % len(MARKERS)])
     return found
 
@@ -54,19 +55,17 @@ def styles(variants: Mapping[str, str]) -> dict[str, Style]:
 def _of_variant(variant: str) -> str:
     if variant in FIRST:
         return COLOURS[FIRST.index(variant)]
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
     others = [name for name in VARIANTS if name not in FIRST]
     place = others.index(variant) if variant in others else len(others)
-    return to_hex(colormaps["tab20b"](place % 20))
+    return _of_map("tab20b", place % 20)
 
 
-def _shade(place: float) -> str:
+def _of_map(name: str, place: float) -> str:
+    """A colour of a map of matplotlib: by its number, or by its place from 0.0 to 1.0."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    return to_hex(colormaps["viridis"](0.9 * place))
+    return to_hex(colormaps[name](place))
 
 
 def draw_seeds(axis: Axes, curves: Sequence[pd.Series], style: Style, name: str) -> bool:

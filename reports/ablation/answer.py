@@ -25,7 +25,8 @@ def sentences(rulings: Sequence[Ruling], gates: Sequence[Gate], results: Sequenc
     Without claims the first one names the best rows; `split` is the main set of generated images, or "".
     """
     tested = [r for r in rulings if r.family != DESCRIPTIVE] or list(rulings)
-    lines = [_decided(tested, verdict) for verdict in DECISIONS] + [_open(tested)]
+    seeds = len({r.experiment.seed for r in results})
+    lines = [_decided(tested, verdict) for verdict in DECISIONS] + [_open(tested, seeds)]
     if not rulings:
         lines = [
             _best(results, "rfd", "val", "evaluation"),
@@ -44,11 +45,12 @@ def _decided(rulings: Sequence[Ruling], verdict: str) -> str:
     return f"{DECISIONS[verdict]}: {'; '.join(told)}." if told else ""
 
 
-def _open(rulings: Sequence[Ruling]) -> str:
+def _open(rulings: Sequence[Ruling], seeds: int) -> str:
     told = []
     for verdict, text in OTHERS.items():
         if claims := [r.claim.says for r in rulings if r.verdict == verdict]:
-            told.append(f"{text}: {'; '.join(claims)}.")
+            by = f" over {seeds} seeds" if seeds > 1 else ", as one seed has no interval"
+            told.append(f"{text}{by if verdict == 'undecided' else ''}: {'; '.join(claims)}.")
     return " ".join(told)
 
 

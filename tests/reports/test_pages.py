@@ -186,9 +186,10 @@ def test_a_variant_has_one_colour_on_every_page():
     assert styles.styles({"mine": "a variant of a user's"})["mine"].colour not in alone.values()
 
 
-def test_rows_of_one_variant_have_shades():
+def test_rows_of_one_variant_have_colours_of_their_own():
     colours = [style.colour for style in styles.styles({f"M = {k}": "image_masking" for k in range(6)}).values()]
     assert len(set(colours)) == 6
+    assert colours[0] == styles.styles({"alone": "image_masking"})["alone"].colour
 
 
 @pytest.mark.parametrize(
