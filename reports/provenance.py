@@ -16,7 +16,7 @@ from reports.results import Result, costs, environments, rows_of, shared, total_
 
 MEASURING = (
     *("diagnosis", "evaluation", "snapshots", "generation", "generator_snapshots", "guidance", "reference"),
-    *("pca", "linear_gaussian", "pca_active", "plugin_metrics", "plugin_generation"),
+    *("pca", "linear_gaussian", "pca_active", "transfer", "plugin_metrics", "plugin_generation"),
 )
 MOMENT = {
     "snapshots": " at the snapshots",
@@ -25,6 +25,7 @@ MOMENT = {
     "pca": " by principal components",
     "linear_gaussian": " by the linear-Gaussian optimum",
     "pca_active": " by as many principal components as units are active",
+    "transfer": " of the other data set",
 }
 LITE1 = "EfficientNet-Lite1, blocks.0 and blocks.1 (strides 2 and 4), channel-normalised"
 LITE2 = "EfficientNet-Lite2, blocks.4 (stride 16), averaged over positions"
