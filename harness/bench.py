@@ -23,7 +23,7 @@ from harness.experiments.scales import SCALES, scale
 from harness.system import paths
 from harness.system.environment import environment
 from harness.system.errors import Mistake, unknown
-from harness.system.files import replacing
+from harness.system.files import write_text
 from harness.system.machine import Machine, this_machine
 
 SIDE_BY_SIDE = ("tokenizer step", "generator step")
@@ -144,8 +144,7 @@ def _save(result: dict[str, Any], folder: Path) -> None:
     about = result["about"]
     name = "-".join(str(about[word]) for word in ("date", "scale", "variant", "against") if about[word])
     for suffix, text in (("json", json.dumps(result, indent=1)), ("md", markdown(result))):
-        with replacing(folder / f"{name}.{suffix}") as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_text(folder / f"{name}.{suffix}", text + "\n")
 
 
 if __name__ == "__main__":

@@ -33,13 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="FOLDER",
         help="ImageNet's 50,000 validation images under their own names",
     )
-    parser.add_argument(
-        "--out",
-        type=paths.folder,
-        default=Path("reports/out"),
-        metavar="DIR",
-        help="folder for the reconstructions, which are kept (default: reports/out)",
-    )
+    cli.add_out(parser, "the reconstructions, which are kept")
     parser.add_argument("--fewer", action="store_true", help="take fewer images, and name their number")
     parser.add_argument("--quiet", action="store_true", help="print no progress")
     options = parser.parse_args(arguments)

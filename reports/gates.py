@@ -44,9 +44,10 @@ class Gate:
         return text if self.passed else f"{text}. Without it, {self.otherwise}"
 
 
-def note(found: Sequence[Gate]) -> str:
-    """How many gates are passed, in a few words."""
-    return f"{sum(gate.passed is True for gate in found)} of {len(found)} gates passed"
+def note(found: Sequence[Gate], printed: bool) -> str:
+    """What a page folds: how many gates are passed and, beside published numbers, the settings that depart."""
+    passed = f"{sum(gate.passed is True for gate in found)} of {len(found)} gates passed"
+    return passed + ("; settings that differ from the paper's" if printed else "")
 
 
 def gates(results: Sequence[Result]) -> list[Gate]:

@@ -11,7 +11,7 @@ import pandas as pd
 from harness.evaluation.records import text_of
 from harness.networks import flops
 from harness.store.records import Record
-from harness.system.files import replacing
+from harness.system.files import write_text
 from reports.results import Result, rows_of
 from reports.tables import bits, cell, headers, markdown
 
@@ -55,6 +55,5 @@ def write(table: list[dict[str, str]], out: Path, name: str) -> str:
     frame, text = pd.DataFrame(table).fillna("–"), markdown(table)
     forms = {"md": text + "\n", "html": frame.to_html(index=False), "csv": frame.to_csv(index=False)}
     for suffix, content in forms.items():
-        with replacing(out / f"{name}-league.{suffix}") as temporary:
-            temporary.write_text(content, encoding="utf-8")
+        write_text(out / f"{name}-league.{suffix}", content)
     return f"{text}\n\n{out / f'{name}-league'}.md, .html, .csv"

@@ -32,7 +32,8 @@ def add_store(parser: Parser) -> None:
     )
 
 
-def _add_out(parser: Parser, what: str) -> None:
+def add_out(parser: Parser, what: str) -> None:
+    """The option for the folder of `what` a command makes."""
     parser.add_argument(
         "--out",
         type=paths.folder,
@@ -81,7 +82,7 @@ def add_study(parser: Parser, positional: bool = True) -> None:
         metavar="FIELD=VALUE",
         help="set a field of every experiment; may be given several times; --fields lists the fields",
     )
-    _add_out(parser, "reports")
+    add_out(parser, "reports")
 
 
 def add_growth(parser: Parser) -> None:
@@ -139,7 +140,7 @@ def add_run(parser: Parser) -> None:
     """A run of the store, and the folder for pictures."""
     add_store(parser)
     parser.add_argument("--run", required=True, metavar="ID", help="key of a run of a row, or its first digits")
-    _add_out(parser, "pictures")
+    add_out(parser, "pictures")
 
 
 def existing_store(options: argparse.Namespace) -> Store:

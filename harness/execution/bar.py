@@ -10,7 +10,7 @@ from tqdm import tqdm
 from harness.execution.demand import Backlog
 from harness.planning.durations import Durations
 from harness.planning.task import Task
-from harness.system.progress import duration, progress_of, say
+from harness.system.progress import duration, progress_of, rate_of, say
 
 REFRESH_SECONDS = 0.5
 NAMED = 3  # running stages in the bar
@@ -88,8 +88,7 @@ class StagesBar:
     def _left_of(self, task: Task) -> float | None:
         """The seconds that a running stage still takes, by its rate or else by earlier runs."""
         progress = progress_of(task.run_in(self.backlog.store).folder)
-        if progress is not None and progress["done"] > progress["begun"]:
-            rate = (progress["done"] - progress["begun"]) / max(1e-9, progress["at"] - progress["began"])
+        if progress is not None and (rate := rate_of(progress)) is not None:
             return float((progress["total"] - progress["done"]) / rate)
         whole = self._durations.seconds(task)
         return None if whole is None else max(0.0, whole - (time.monotonic() - self._running[task]))

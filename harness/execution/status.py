@@ -9,7 +9,7 @@ from harness.execution import jobs
 from harness.store.runs import Run
 from harness.system import terminal
 from harness.system.errors import Trouble
-from harness.system.progress import duration, progress_of
+from harness.system.progress import duration, progress_of, rate_of
 
 SHOWN = ("train/loss", "val/velocity", "val/psnr", "val/active_units")  # metrics that are shown, if the run has them
 
@@ -64,9 +64,8 @@ def _line(run: Run, rows: str, scheduler: str) -> Line:
     progress = progress_of(run.folder)
     if progress is not None and state != "done":
         line.done, line.total, line.unit = progress["done"], progress["total"], progress["unit"]
-        seconds = progress["at"] - progress["began"]
-        if state == "running" and seconds > 0 and progress["done"] > progress["begun"]:
-            line.rate = (progress["done"] - progress["begun"]) / seconds
+        if state == "running" and (rate := rate_of(progress)) is not None:
+            line.rate = rate
             line.left_seconds = (progress["total"] - progress["done"]) / line.rate
     return line
 

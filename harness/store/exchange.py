@@ -22,7 +22,7 @@ from harness.store.runs import Run, Store
 from harness.store.schema import EXPORTED_RUN
 from harness.system import plugins
 from harness.system.errors import Mistake
-from harness.system.files import digest, replacing, write_json
+from harness.system.files import digest, write_json, write_text
 
 JSON = ("config", "experiment", "status", "result")
 
@@ -42,8 +42,7 @@ def export(by_seed: dict[int, list[Run]], folder: Path) -> dict[Path, int]:
             raise Mistake(f"{path} exists with other results: choose another folder, or remove it; nothing was written")
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text)
     return {path: len(finished[path]) for path in texts}
 
 

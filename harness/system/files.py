@@ -81,7 +81,11 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, content: Any) -> None:
     """Atomically replaces `path` with `content` and its checksum."""
-    text = json.dumps({"sha256": digest(content), "content": content}, indent=1)
+    write_text(path, json.dumps({"sha256": digest(content), "content": content}, indent=1))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Atomically replaces `path` with a text."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -27,6 +27,12 @@ def progress_of(folder: Path) -> dict[str, Any] | None:
         return None
 
 
+def rate_of(progress: dict[str, Any]) -> float | None:
+    """Units per second of this attempt; None if it has done none yet."""
+    units, seconds = progress["done"] - progress["begun"], progress["at"] - progress["began"]
+    return units / seconds if units > 0 and seconds > 0 else None
+
+
 def say(text: str) -> None:
     """Prints a line on standard error, above the bar if there is one, be it of this process or of its parent."""
     if sys.stderr.isatty():

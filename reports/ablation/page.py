@@ -134,7 +134,7 @@ class Page:
     def answer(self) -> list[str]:
         """The answer in a few sentences."""
         split = self.generation.main_set if self.generation else ""
-        return answer.sentences(self.rulings, self.gates(), self.results, split)
+        return answer.sentences(self.rulings, self.gates, self.results, split)
 
     def main_table(self) -> str:
         """The table of at most seven columns: distances and PSNR, with the paper's distances, and the status.
@@ -156,9 +156,9 @@ class Page:
             lines.append(line | {"status": statuses(seeds)})
         return markdown(lines + printed_only(self.request, dict(MAIN_PAPER.values())))
 
+    @property
     def gates_note(self) -> str:
-        """What is folded below: the gates, and the settings that depart from the paper's."""
-        return note(self.gates()) + ("; settings that differ from the paper's" if self.request.printed else "")
+        return note(self.gates, bool(self.request.printed))
 
     @property
     def legends(self) -> dict[str, str]:
@@ -170,12 +170,9 @@ class Page:
         """What the seeds do to the page's main numbers."""
         return Noise(self.results, [column for column in self.differences.metrics if column[0] != "active_units"])
 
+    @cached_property
     def gates(self) -> list[Gate]:
         """The conditions on which the page can tell its rows apart."""
-        return self._gates
-
-    @cached_property
-    def _gates(self) -> list[Gate]:
         return gates(self.results)
 
     def departures(self) -> str:

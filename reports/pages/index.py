@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.system.files import replacing
+from harness.system.files import write_text
 from reports.pages.rendering import answer_of, title_of
 
 INDEX = "index.md"
@@ -19,6 +19,5 @@ def pages(out: Path) -> dict[Path, str]:
 def write(out: Path) -> Path:
     """Writes index.md, with a line for every page in the folder `out`; returns its path."""
     lines = [f"- [{title_of(text)}]({path.name}): {answer_of(text)}" for path, text in pages(out).items()]
-    with replacing(out / INDEX) as temporary:
-        temporary.write_text("\n".join(["# All pages", "", *lines, ""]), encoding="utf-8")
+    write_text(out / INDEX, "\n".join(["# All pages", "", *lines, ""]))
     return out / INDEX

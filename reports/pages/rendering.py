@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from harness.system.files import replacing
+from harness.system.files import write_text
 
 TEMPLATES = Path(__file__).parent.parent
 ANSWER = "The answer"  # the heading below which a page has it, as a list
@@ -23,8 +23,7 @@ def write_page(template: str, path: Path, **values: object) -> Path:
     text = re.sub(r"\n{3,}", "\n\n", templates.get_template(template).render(**values))
     links = " · ".join(f"[{heading}](#{anchor(heading)})" for heading in HEADING.findall(text))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(text.replace(CONTENTS, links, 1), encoding="utf-8")
+    write_text(path, text.replace(CONTENTS, links, 1))
     return path
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from harness.system.files import replacing
+from harness.system.files import write_text
 from reports.pages import index
 from reports.pages.rendering import anchor, title_of
 
@@ -121,6 +121,5 @@ def _escaped(text: str) -> str:
 
 def _written(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path

@@ -83,13 +83,14 @@ class Page:
     def seeds_note(self) -> str:
         return seeds_note(self.request.seeds)
 
+    @cached_property
     def gates(self) -> list[Gate]:
         """The conditions on which the page can tell its points apart."""
         return gates(self.points.results) if self.points.results else []
 
+    @property
     def gates_note(self) -> str:
-        """What is folded below: the gates, and the settings that depart from the paper's."""
-        return note(self.gates()) + ("; settings that differ from the paper's" if self.request.printed else "")
+        return note(self.gates, bool(self.request.printed))
 
     def departures(self) -> str:
         """The table of the settings that differ from the paper's, of the last row; empty without published numbers."""
