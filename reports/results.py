@@ -26,6 +26,7 @@ from harness.store.runs import FINAL, Run, Store
 from harness.system.files import digest
 from harness.system.texts import plain_markdown
 
+PICTURES = "reconstructions.npz"  # of the evaluation: where it is, the other arrays are
 SHARED = "shared by rows"  # the line of costs for runs of several rows
 OF_GENERATOR = (
     *("generator", "generator_snapshots", "samples", "guidance", "guided_samples", "generation"),
@@ -79,10 +80,12 @@ class Result:
 
     def arrays(self, stage: str, name: str) -> dict[str, np.ndarray] | None:
         """The arrays of an npz file of `stage`; None if it is not finished or the file is missing."""
+        return self.runs[stage].arrays(name) if self.has(stage, name) else None
+
+    def has(self, stage: str, name: str) -> bool:
+        """Whether `stage` is finished and its file is here: results that were read from text have no arrays."""
         run = self.done(stage)
-        if run is None or not (run.folder / name).exists():
-            return None
-        return run.arrays(name)
+        return run is not None and (run.folder / name).exists()
 
     @property
     def latents_stage(self) -> str:
@@ -165,8 +168,8 @@ def load(
 
 
 def made_from(results: Sequence[Result]) -> str | None:
-    """The digest of all runs and results; None if any of them may still change."""
-    content: list[Any] = []
+    """The digest of all runs, results and what pictures show; None if any of them may still change."""
+    content: list[Any] = [[r.has("evaluation", PICTURES) for r in results]]
     for r in results:
         for run in r.all_runs:
             if run.state not in FINAL:
@@ -199,6 +202,13 @@ def rows_of(results: Sequence[Result]) -> dict[str, list[Result]]:
     for result in results:
         rows.setdefault(result.row.name, []).append(result)
     return rows
+
+
+def pictured(results: Sequence[Result]) -> list[Result]:
+    """The results that pictures show: those of the first seed with images in the store, or of the first seed."""
+    with_images = (r for r in results if r.has("evaluation", PICTURES))
+    shown = min((r.experiment.seed for r in with_images), default=results[0].experiment.seed)
+    return [r for r in results if r.experiment.seed == shown]
 
 
 def by_row_and_seed(results: Sequence[Result], of: Callable[[Result], float | None]) -> dict[str, dict[int, float]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.evaluation import records
 from reports.figures import figure, legend, save, strips
-from reports.results import Result, protocol_of, rows_of
+from reports.results import Result, pictured, protocol_of, rows_of
 from reports.styles import styles_of
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def panel_figure(count: int, width: float, height: float, below: float) -> tuple
 
 
 def of_evaluation(results: Sequence[Result], file: str) -> dict[str, Any]:
-    """The arrays in `file` of the evaluation by row, from the first seed; rows without the file are left out."""
-    arrays = {name: seeds[0].arrays("evaluation", file) for name, seeds in rows_of(results).items()}
+    """The arrays in `file` of the evaluation by row, of one seed; rows without the file are left out."""
+    arrays = {r.row.name: r.arrays("evaluation", file) for r in pictured(results)}
     return {name: stored for name, stored in arrays.items() if stored is not None}
 
 

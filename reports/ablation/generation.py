@@ -16,7 +16,7 @@ from harness.experiments.requests import AblationRequest
 from reports import figures, foils
 from reports.ablation.curves import generator_curves
 from reports.ablation.figures import probe_against_gfd
-from reports.results import Result, protocol_of, rows_of, shared
+from reports.results import Result, pictured, protocol_of, rows_of, shared
 from reports.statistics import intervals
 from reports.tables import cell, cells_of_plugins, headers, markdown, printed_only, statuses
 
@@ -197,9 +197,9 @@ class Generation:
         sets = ("guided", "samples") if self.guided else ("samples",)
         shown = SHOWN if self.guided else 2 * SHOWN
         lines: dict[str, np.ndarray] = {}
-        for name, seeds in self.rows.items():
-            if (stored := seeds[0].arrays("generation", "shown.npz")) is not None:
-                lines[name] = np.concatenate([stored[split][:shown] for split in sets])
+        for r in pictured(self.results):
+            if (stored := r.arrays("generation", "shown.npz")) is not None:
+                lines[r.row.name] = np.concatenate([stored[split][:shown] for split in sets])
         if not lines:
             return False
         data = shared(list(self.results), "data")

@@ -32,7 +32,7 @@ from reports.gates import Gate, gates, note
 from reports.pages import index
 from reports.pages.rendering import write_page
 from reports.provenance import Provenance
-from reports.results import Result, load, made_from, mixtures, rows_of, shared
+from reports.results import Result, load, made_from, mixtures, pictured, rows_of, shared
 from reports.statistics.intervals import LEVEL
 from reports.statistics.looks import level_of_look
 from reports.tables import bits, cell, cells_of_plugins, headers, markdown, printed_only, seeds_note, statuses
@@ -345,6 +345,11 @@ class Page:
         """Whether the optional package for UMAP is installed."""
         return find_spec("umap") is not None
 
+    @property
+    def pictured_seed(self) -> int:
+        """The seed of the pictures."""
+        return pictured(self.results)[0].experiment.seed
+
     def status_rules(self) -> str:
         return collapse.RULES
 
@@ -372,24 +377,24 @@ class Page:
     def _draw_reconstructions(self, path: Path) -> bool:
         lines: dict[str, np.ndarray] = {}
         titles: dict[int, str] = {}
-        for name, seeds in self.rows.items():
-            if (stored := seeds[0].arrays("evaluation", "reconstructions.npz")) is not None:
+        for r in pictured(self.results):
+            if (stored := r.arrays("evaluation", "reconstructions.npz")) is not None:
                 splits = [split for split in SPLITS if split in stored]
                 titles = {SHOWN * index: split for index, split in enumerate(splits)}
                 originals = [stored[f"{split} originals"][:SHOWN] for split in splits]
                 lines.setdefault("original", np.concatenate(originals))
-                lines[name] = np.concatenate([stored[split][:SHOWN] for split in splits])
+                lines[r.row.name] = np.concatenate([stored[split][:SHOWN] for split in splits])
         return figures.strips(lines, path, titles)
 
     def _draw_masks(self, path: Path) -> bool:
         lines: dict[str, np.ndarray] = {}
         kinds: set[str] = set()
-        for name, seeds in self.rows.items():
-            masking = seeds[0].experiment.tokenizer.masking
+        for r in pictured(self.results):
+            masking = r.experiment.tokenizer.masking
             kind = {0.0: "random", 1.0: "semantic"}.get(masking.semantic_share, "random and semantic")
-            stored = seeds[0].arrays("tokenizer", "masks.npz") if masking.on else None
+            stored = r.arrays("tokenizer", "masks.npz") if masking.on else None
             if stored is not None and kind not in kinds:
                 kinds.add(kind)
                 lines.setdefault("image", stored["images"])
-                lines[f"{kind} ({name})"] = panels.with_hidden_patches(stored["images"], stored["masks"])
+                lines[f"{kind} ({r.row.name})"] = panels.with_hidden_patches(stored["images"], stored["masks"])
         return figures.strips(lines, path)
