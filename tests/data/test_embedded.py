@@ -89,6 +89,18 @@ def test_embedded_object_lies_in_the_middle_of_its_cell() -> None:
     assert len(places) == 9 + 4  # of 2 x 2 squares, and of 3 x 3
 
 
+def test_embedded_shades_round_as_single_operations_do() -> None:
+    """So every processor draws the same images. A matrix product rounds as its library likes."""
+    one, colours = np.float32, np.random.default_rng(0).uniform(0, 255, (3, 200, 3)).astype(np.float32)
+    r, g, b = (one(share) for share in embedded.LUMINANCE)
+    shaded = embedded.shades(colours, (0.2, 0.9, 0.6))
+    for colour, found in zip(colours.reshape(-1, 3), shaded.reshape(-1, 3), strict=True):
+        light = (colour[0] * r + colour[1] * g + colour[2] * b) / one(255)
+        for of, value in zip((one(0.2), one(0.9), one(0.6)), found, strict=True):
+            dark, bright = one(2) * light * of, of + (one(2) * light - one(1)) * (one(1) - of)
+            assert value == one(255) * (dark if light < one(0.5) else bright)
+
+
 def test_embedded_shades_keep_the_luminance_order() -> None:
     """Black stays black, white stays white, and a lighter colour stays lighter in every channel."""
     ramp = np.linspace(0, 255, 9, dtype=np.float32)[None, :, None].repeat(3, 2)

@@ -241,7 +241,8 @@ def shades(colours: np.ndarray, of: tuple[float, float, float]) -> np.ndarray:
     """Colours (H, W, 3) in [0, 255] as shades `of` one colour: by their luminance from black over it to white."""
     import numpy as np
 
-    light = (colours @ np.array(LUMINANCE, np.float32) / 255)[..., None]
+    red, green, blue = (colours[..., k, None] * np.float32(share) for k, share in enumerate(LUMINANCE))
+    light = (red + green + blue) / 255  # not a matrix product, whose order and rounding are those of the processor
     colour = np.array(of, np.float32)
     return 255 * np.where(light < 0.5, 2 * light * colour, colour + (2 * light - 1) * (1 - colour))
 
