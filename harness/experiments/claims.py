@@ -121,7 +121,8 @@ class Wider(Standing):
 
     @property
     def says(self) -> str:
-        return f"{self.row} keeps its latents active at more values of {self.field} than {self.than}"
+        name = self.field.rpartition(".")[2]
+        return f"{self.row} keeps its latents active at more values of {name} than {self.than}"
 
 
 Claim = Difference | AlmostEqual | Level | Correlated | Faster | Best | Wider

@@ -84,11 +84,11 @@ class Answer:
         """A sentence on the values at which the latents of a row are active in most seeds, and on the others."""
         places: dict[str, list[str]] = {}
         for point in sorted(points, key=lambda point: point.coordinate):
-            state, _ = Counter(r.status for r in point.results).most_common(1)[0]
-            places.setdefault(state, []).append(f"{point.coordinate:.6g}")
-        of_most = " (in most seeds)" if self.seeds > 1 else ""
+            (state, count), *others = Counter(r.status for r in point.results).most_common()
+            of_most = f" ({count} of {len(point.results)} seeds)" if others else ""
+            places.setdefault(state, []).append(f"{point.coordinate:.6g}{of_most}")
         told = [f"{state} at {', '.join(values)}" for state, values in places.items()]
-        return f"**{row}** is {'; '.join(told)}{of_most}."
+        return f"**{row}** is {'; '.join(told)}."
 
     def _digits(self, objective: Objective, point: TriedPoint) -> int:
         split = objective.split(point.results[0].experiment)

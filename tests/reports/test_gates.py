@@ -19,7 +19,7 @@ from reports.results import load
 from tests.conftest import experiment
 from tests.reports.claimed import Given, Place, given, measured
 
-COMPONENTS, ROOM, PRIOR, PRECISE, LOSE = range(5)
+COMPONENTS, ROOM, PRIOR, PRECISE, LOSE = 0, 1, 2, 3, -1
 STUDIES = {name: study_called(name) for name in plugins.names("ablations")}
 ABLATIONS = [name for name, study in STUDIES.items() if isinstance(study, Ablation)]
 BASE, OTHER = Row("base", "image_masking"), Row("+ one", "mactok", base="base")
@@ -273,10 +273,15 @@ def test_the_plain_kl_vae_has_lost_information_that_it_could_have(kl, optimum, p
 
 def test_one_place_of_the_plain_kl_vae_with_a_collapse_is_enough():
     """A sweep over its weight ends in one, and begins without one."""
-    places = [spent(29.0, 30.0, row=dataclasses.replace(PLAIN, name="1e-4")), spent(2.0, 15.0), spent(2.0, 15.0, 1)]
+    places = [spent(29.0, 30.0, row=dataclasses.replace(PLAIN, name="1e-4")), spent(2.0, 15.0), spent(4.0, 15.0, 1)]
     found = gate(places, LOSE)
-    assert (found.passed, found.measured) == (True, "29.0 of 30.0 nats; 2.0 of 15.0 nats")
+    assert (found.passed, found.measured) == (True, "1e-4: 29.0 of 30.0 nats; KL-VAE: 3.0 of 15.0 nats")
     assert gate(places[:1], LOSE).passed is False
+
+
+def test_latents_alone_have_no_other_gate():
+    found = gates([spent(20.0, 30.0, stage="diagnosis"), spent(20.0, 30.0, 1, stage="diagnosis")])
+    assert [one.condition for one in found] == [gate([spent(20.0, 30.0)], LOSE).condition]
 
 
 def test_the_loss_of_other_rows_does_not_count():
