@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -70,8 +71,9 @@ def seeds_note(seeds: int) -> str:
 
 
 def statuses(seeds: Sequence[Result]) -> str:
-    """The status of a row, or the statuses of its seeds if they differ."""
-    return ", ".join(dict.fromkeys(r.status for r in seeds))
+    """The status of a row, or the statuses of its seeds with their counts if they differ."""
+    counts = Counter(r.status for r in seeds).most_common()
+    return counts[0][0] if len(counts) == 1 else ", ".join(f"{status} ({count})" for status, count in counts)
 
 
 def markdown(lines: list[dict[str, str]]) -> str:

@@ -156,7 +156,7 @@ class Answer:
     def _width(self, points: Sequence[TriedPoint]) -> str:
         """The distance from the smallest to the largest value at which latents are active, with its 95 % t interval.
 
-        On a logarithmic axis it is a factor, and the interval is that of its logarithm.
+        On a logarithmic axis it is a factor, and the interval is that of its logarithm. No width exceeds the grid's.
         """
         axis, active = self.points.axes[0], dict[int, list[Number]]()
         for point in points:
@@ -167,10 +167,15 @@ class Answer:
         place = (lambda value: math.log(value)) if axis.log else float
         widths = [place(max(values)) - place(min(values)) if values else 0.0 for values in active.values()]
         mean, half = sum(widths) / len(widths), intervals.half_width(widths)
-        text = (lambda width: f"{math.exp(width):.3g}") if axis.log else (lambda width: f"{width:.3g}")
-        between = "" if half is None else f" [{text(max(0.0, mean - half))}, {text(mean + half)}]"
-        ends = {p.coordinate for p in points} & {v for values in active.values() for v in values}
-        bounded = max(p.coordinate for p in points) in ends
+
+        def text(width: float) -> str:
+            size = math.exp(width) if axis.log else width
+            return f"{size:.3g}" if size < 999.5 else f"{size:,.0f}"
+
+        last = max(p.coordinate for p in points)
+        most = place(last) - place(min(p.coordinate for p in points))
+        between = "" if half is None else f" [{text(max(0.0, mean - half))}, {text(min(most, mean + half))}]"
+        bounded = last in {v for values in active.values() for v in values}
         return (
             f"{'a factor of ' if axis.log else ''}{text(mean)}{between}{', to the end of the grid' if bounded else ''}"
         )
