@@ -6,6 +6,7 @@ line of JSON for each: the file, the reader, the error, and by how many MiB the 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import io
@@ -16,6 +17,7 @@ import resource
 import struct
 import sys
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +25,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from harness import convert
 from harness.data.image_sets import open_images
 from harness.evaluation import components, reference
 from harness.evaluation.feature_cache import ABOUT, SeenImages, look
@@ -36,12 +39,16 @@ from harness.store.runs import Run
 from harness.system.errors import Mistake, Trouble
 from harness.system.files import fingerprint, read_json, write_json
 from harness.training import checkpoints
+from tests.hub.released import sit_on_a_line
 from tests.hub.tokenizers import EXPERIMENT, fresh
 
 MIB = 2**20
 BOMB = 512 * MIB  # what a bomb unpacks to
 GIGABYTES = 4 * 2**30
 RAN = "ran"  # the folder that code in a file makes
+MADE = "made"  # the folder that `harness.convert` is to write
+MANY = 10_000
+EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}  # in a header of safetensors
 
 
 class Code:
@@ -59,6 +66,25 @@ class Array:
 
     def __reduce__(self) -> tuple[Callable, tuple[int]]:
         return bytearray, (GIGABYTES,)
+
+
+class Copy:
+    """Unpickled, it copies a list that is stored once."""
+
+    def __init__(self, pairs: list):
+        self.pairs = pairs
+
+    def __reduce__(self) -> tuple[Callable, tuple[list]]:
+        return OrderedDict, (self.pairs,)
+
+
+class Longer:
+    """Unpickled, it is a tensor that is longer than what is stored for it."""
+
+    def __reduce__(self) -> tuple[Callable, tuple]:
+        stored = torch.ones(3)
+        storage = torch.storage.TypedStorage(wrap_storage=stored.untyped_storage(), dtype=stored.dtype, _internal=True)
+        return torch._utils._rebuild_tensor_v2, (storage, 0, (GIGABYTES,), (1,), False, OrderedDict())
 
 
 # Files
@@ -96,6 +122,44 @@ def _torch_bomb() -> bytes:
     return _bomb(packed.getvalue(), "data/0")
 
 
+def _torch_values(pickled: bytes) -> bytes:
+    """A file of torch that holds what is pickled, in the protocol 2."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(_torch({}))) as old, zipfile.ZipFile(packed, "w") as new:
+        for member in old.infolist():
+            pickle = member.filename.endswith("data.pkl")
+            new.writestr(member.filename, b"\x80\x02" + pickled if pickle else old.read(member))
+    return packed.getvalue()
+
+
+def _namespaces() -> list[argparse.Namespace]:
+    """Objects that share what they hold, in memory and in a pickle, but not when they are unpickled."""
+    shared, objects = {str(k): None for k in range(MANY)}, [argparse.Namespace() for _ in range(MANY)]
+    for made in objects:
+        made.__dict__ = shared
+    return objects
+
+
+def _released(width: int, depth: int, block: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The tensors of a SiT that tell its sizes, with a tensor for every block."""
+    sizes = {
+        "pos_embed": (1, 1, width),
+        "x_embedder.weight": (width, 1),
+        "y_embedder.embedding_table.weight": (2, width),
+        "final_layer.linear.weight": (1, width),
+    }
+    blocks = {f"blocks.{k}.attn.qkv.weight": block.clone() for k in range(depth)}
+    return {name: torch.zeros(shape) for name, shape in sizes.items()} | blocks
+
+
+def _shared(depth: int = 100) -> dict[str, torch.Tensor]:
+    """A whole SiT whose blocks are the same in its file."""
+    state = sit_on_a_line().state
+    first = {name: tensor for name, tensor in state.items() if name.startswith("blocks.0.")}
+    again = ({name.replace(".0.", f".{k}.", 1): tensor for name, tensor in first.items()} for k in range(depth))
+    return {name: tensor for block in again for name, tensor in block.items()} | state
+
+
 def _header(header: bytes, content: bytes = b"", length: int | None = None) -> bytes:
     return struct.pack("<Q", len(header) if length is None else length) + header + content
 
@@ -127,6 +191,9 @@ def make(place: Path) -> None:
     harm = Code(place / RAN)
     objects = _npy((1,), pickle.dumps([harm]), "|O")
     images = _npy((16, 2**12, 2**12, 3), b"", "|u1")
+    pairs = [(k, None) for k in range(MANY)]
+    wide, deep = _released(256_000, 1, torch.zeros(3)), _released(128, MANY, torch.zeros(1))
+    lengthy = {"w" * MIB: torch.zeros(3)}
     files = {
         "pt/code": _torch({"w": harm}),
         "pt/code in the old format": _torch({"w": harm}, old=True),
@@ -136,7 +203,11 @@ def make(place: Path) -> None:
         "pt/a view of gigabytes": _torch({"w": torch.ones(1).expand(GIGABYTES)}),
         "pt/a view of gigabytes in the old format": _torch({"w": torch.ones(1).expand(GIGABYTES)}, old=True),
         "pt/a storage of gigabytes": _torch({"w": torch.ones(3)}, old=True).replace(b"K\x03N", b"J\xff\xff\xff\x7fN"),
-        "pt/one tensor by many names": _torch(dict.fromkeys(map(str, range(2**12)), torch.ones(2**12))),
+        "pt/a tensor longer than what is stored": _torch({"w": Longer()}),
+        "pt/a list that many objects copy": _torch([Copy(pairs) for _ in pairs]),
+        "pt/a dictionary that many settings copy": _torch(_namespaces()),
+        "pt/plain values alone": _torch_values(b"(" + 4 * MIB * b"}" + b"t."),
+        "pt/a key that is nested too deep": _torch_values(b"})" + MIB * b"\x85" + b"Ns."),
         "pt/a string of gigabytes": b"\x80\x02\x8d" + struct.pack("<Q", 2**40),
         "weights.pt/NaN": _torch({"w": torch.tensor([float("nan")])}),
         "safetensors/a header longer than the file": _header(b"{}", length=2**62),
@@ -144,9 +215,17 @@ def make(place: Path) -> None:
         "safetensors/a gigantic shape": _header(_shape([GIGABYTES], 16), bytes(16)),
         "safetensors/a gigantic shape and length": _header(_shape([GIGABYTES], 4 * GIGABYTES), bytes(16)),
         "safetensors/a shape that overflows": _header(_shape([2**62, 2**62], 16), bytes(16)),
+        "safetensors/names alone": _header(json.dumps(dict.fromkeys(map(str, range(30 * MANY)), EMPTY)).encode()),
         "safetensors/a header nested too deep": _header(b"[" * 10_000),
         "safetensors/torch's format": _torch({"w": harm}),
         "safetensors/NaN": save({"w": torch.tensor([float("nan")])}),
+        "released.pt/a width that asks for gigabytes": _torch(wide),
+        "released.pt/layers without end": _torch(deep),
+        "released.pt/layers that share their tensors": _torch(_shared()),
+        "released.pt/a long name": _torch(lengthy),
+        "released.safetensors/a width that asks for gigabytes": save(wide),
+        "released.safetensors/layers without end": save(deep),
+        "released.safetensors/a long name": save(sit_on_a_line().state | lengthy),
         "npy/an array longer than its file": _npy((GIGABYTES,)),
         "npy/objects": objects,
         "npy/a pickle": pickle.dumps(harm),
@@ -224,6 +303,18 @@ def _file(read: Callable[[Path], object], suffix: str) -> Reader:
     return lambda place, content: void(read(_written(place / f"file{suffix}", content)))
 
 
+def _convert(name: str, path: str = "", linked: bool = False) -> Reader:
+    """`harness.convert` on a file called `name`, or on the `path` that leads to it."""
+
+    def read(place: Path, content: bytes) -> None:
+        file = _written(place / ("elsewhere" if linked else name), content)
+        if linked:
+            (place / name).symlink_to(file)
+        convert.main([str(place / (path or name)), "--from", "sit", "--to", str(place / MADE)])
+
+    return read
+
+
 def _of_run(read: Callable[[Run], object], name: str) -> Reader:
     return lambda place, content: void(read(_run(place, name, content)))
 
@@ -238,15 +329,29 @@ def _weights_files(suffix: str) -> dict[str, Reader]:
 
 
 Reader = Callable[[Path, bytes], None]
+CONVERT = {
+    ".pt": {
+        **{f"convert {suffix}": _convert(f"model{suffix}") for suffix in (".pt", ".pth", ".ckpt", ".bin")},
+        "convert a folder": _convert("hub/pytorch_model.bin", "hub"),
+        "convert a link": _convert("link.pt", linked=True),
+    },
+    ".safetensors": {
+        "convert": _convert("model.safetensors"),
+        "convert a folder": _convert("hub/model.safetensors", "hub"),
+        "convert a link": _convert("link.safetensors", linked=True),
+    },
+}
 READERS: dict[str, dict[str, Reader]] = {
-    "pt": {**_weights_files(".pth"), "a checkpoint": _checkpoint},
+    "pt": {**_weights_files(".pth"), **CONVERT[".pt"], "a checkpoint": _checkpoint},
     "weights.pt": _weights_files(".pth"),
     "safetensors": {
         **_weights_files(".safetensors"),
+        **CONVERT[".safetensors"],
         "a pretrained tokenizer": _pretrained,
         "a tokenizer": _of_run(lambda run: weights.load_tokenizer(EXPERIMENT, run), weights.WEIGHTS),
         "a generator": _of_run(lambda run: weights.load_generator(EXPERIMENT, 4, run), weights.WEIGHTS),
     },
+    **{f"released{suffix}": readers for suffix, readers in CONVERT.items()},
     "npy": {
         "latents": _of_run(lambda run: Latents(run, "train", np.zeros(1), "cpu"), "train_mean.npy"),
         "features of training images": _of_run(reference.load, reference.FEATURES),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from harness.networks.tensor_files import SETTINGS, TENSORS, read_safetensors, read_state
 from harness.system.errors import Mistake
 from models.config import Tokenizer
 
@@ -20,6 +19,8 @@ SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 PARTS = ("ema", "model_ema", "ema_state_dict", "state_dict", "model")  # of a checkpoint, the first of them is read
 WRAPPERS = ("module.", "_orig_mod.")  # of parallel and of compiled modules
 SHOWN = 3  # names in a message
+LONGEST = 100  # characters of a name in a message
+MOST = 100  # layers that are counted, more than any released network has
 
 
 class Checkpoint:
@@ -27,7 +28,7 @@ class Checkpoint:
 
     A tensor that is missing or has another shape is noted, and zeros take its place: `require_fit` then names them all
     in one line, with those that nobody read and whose names do not begin with a prefix in `ignored`. `about` begins
-    every message.
+    every message. Tensors on the device meta have shapes alone: their values are not checked.
     """
 
     def __init__(self, about: str, tensors: Mapping[str, Tensor], ignored: Sequence[str] = ()):
@@ -56,18 +57,23 @@ class Checkpoint:
         Raises `Mistake` at once, as nothing can be read without sizes.
         """
         shape = tuple(self._required(name).shape)
-        if len(shape) != len(of) or any(n not in (None, m) for n, m in zip(of, shape, strict=True)):
+        if len(shape) != len(of) or 0 in shape or any(n not in (None, m) for n, m in zip(of, shape, strict=True)):
             wanted = ", ".join("any" if n is None else str(n) for n in of)
-            raise Mistake(f"{self.about}: {self._stored[name]} is {shape}, not ({wanted})")
+            raise Mistake(f"{self.about}: {_short(self._stored[name])} is {shape}, not ({wanted})")
         return shape
 
     def count(self, name: str) -> int:
-        """How many tensors are called `name`, with 0, 1, ... in the place of {}; raises `Mistake` if there is none."""
+        """How many tensors are called `name`, with 0, 1, ... in the place of {}.
+
+        Raises `Mistake` if there is none, or if they are more than a network has.
+        """
         number = 0
         while name.format(number) in self:
             number += 1
         if not number:
             self._required(name.format(0))
+        if number > MOST:
+            raise Mistake(f"{self.about}: it has {number:,} layers like {name.format(0)}: at most {MOST}")
         return number
 
     def take(self, name: str, *shape: int) -> Tensor:
@@ -78,7 +84,7 @@ class Checkpoint:
             self._missing.append(name)
         elif tuple(tensor.shape) != shape:
             self._wrong.append(f"{self._stored[name]} is {tuple(tensor.shape)}, not {shape}")
-        elif not tensor.isfinite().all():
+        elif not tensor.is_meta and not tensor.float().isfinite().all():
             self._wrong.append(f"{self._stored[name]} has values that are NaN or infinite")
         else:
             return tensor.float()
@@ -88,7 +94,8 @@ class Checkpoint:
         """Notes a tensor that is not equal to `values`, which are not among the weights here."""
         faults = len(self._missing) + len(self._wrong)
         found = self.take(name, *values.shape)
-        if faults == len(self._missing) + len(self._wrong) and not torch.allclose(found, values, atol=1e-3):
+        fits = faults == len(self._missing) + len(self._wrong) and not found.is_meta
+        if fits and not torch.allclose(found, values, atol=1e-3):
             self._wrong.append(f"{self._stored[name]} has other values")
 
     def layer(self, name: str, *shape: int) -> dict[str, Tensor]:
@@ -161,7 +168,8 @@ def read(file: Path) -> dict[str, Tensor]:
     for stored, tensor in _state(file, _content(file)).items():
         name = _unwrapped(stored)
         if name in tensors and not torch.equal(tensors[name], tensor):
-            raise Mistake(f"{file} has two different tensors called {name}, with and without the prefix of a wrapper")
+            two = f"two different tensors called {_short(name)}"
+            raise Mistake(f"{file} has {two}, with and without the prefix of a wrapper")
         tensors[name] = tensor
     return tensors
 
@@ -172,7 +180,7 @@ def file_in(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise Mistake(f"{path} is neither a file nor a folder: give a checkpoint")
-    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
     files = [file for file in files if file.suffix == SUFFIXES[0]] or files
     if len(files) != 1:
         names = ", ".join(file.name for file in files) or "none"
@@ -181,26 +189,28 @@ def file_in(path: Path) -> Path:
 
 
 def _content(file: Path) -> Any:
-    """What a file holds. Settings that training scripts keep beside the tensors are read as plain values."""
+    """What a file holds; settings that training scripts keep beside the tensors are among it."""
     try:
         if file.suffix == SUFFIXES[0]:
-            return load_file(file)
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return read_safetensors(file)
+        with file.open("rb") as opened:
+            return read_state(opened, TENSORS | SETTINGS)
     except OSError as error:
         raise Mistake(f"{file} cannot be read: {error.strerror or error}") from None
-    # Readers raise any kind of error for damaged files, and torch's message suggests running code in the file.
-    except Exception as error:
-        raise Mistake(f"{file} is damaged or holds code, which is not run ({type(error).__name__})") from error
+    except ValueError as error:
+        raise Mistake(f"{file} is no checkpoint: {error}") from error
 
 
 def _state(file: Path, content: Any) -> dict[str, Tensor]:
     """The named tensors in the content of a checkpoint; the moving average if there is one."""
-    while isinstance(content, dict) and (part := next((p for p in PARTS if isinstance(content.get(p), dict)), None)):
-        content = content[part]
+    for _ in PARTS:  # a part may have parts; one that holds itself has no end
+        if not isinstance(content, dict):
+            break
+        content = next((content[part] for part in PARTS if isinstance(content.get(part), dict)), content)
     if not isinstance(content, dict) or not content:
         raise Mistake(f"{file} does not hold named tensors")
-    if other := [str(name) for name, value in content.items() if not isinstance(value, Tensor)]:
+    named = {name: isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()}
+    if other := [str(name) for name, fits in named.items() if not fits]:
         raise Mistake(f"{file} does not hold named tensors alone: {_shortened(other)} are none")
     return content
 
@@ -213,4 +223,8 @@ def _unwrapped(name: str) -> str:
 
 def _shortened(names: Sequence[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return ", ".join(map(_short, names[:SHOWN])) + more
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]} ..."

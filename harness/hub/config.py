@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from huggingface_hub.constants import CONFIG_NAME
@@ -11,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 
+from harness.networks.tensor_files import require_short_header
 from harness.store.records import Record
 from harness.system.errors import Mistake, Trouble
 from models import config, tokenizers
@@ -98,9 +100,10 @@ def require_sizes(needed: int, path: str) -> None:
     It can ask for any size: nothing is built before it is checked. Raises `Trouble` for a damaged file.
     """
     try:
+        require_short_header(Path(path))
         with safe_open(path, "pt") as file:  # it compares the sizes in the header with that of the file
             shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise Trouble(f"{path} is damaged or does not fit its {CONFIG_NAME}: {reason}") from None
     stored = sum(map(math.prod, shapes))

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from pydantic import AfterValidator, TypeAdapter
 from pydantic.dataclasses import dataclass
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness.hub.config import checked, require_sizes
+from harness.networks.tensor_files import read_safetensors
 from harness.system import plugins
 from harness.system.errors import Mistake, Trouble
 from models import generators
@@ -113,9 +113,9 @@ class PretrainedGenerator(nn.Module):
         require_sizes(generators.parameters(config.name, config.size, config.read, config.classes, 0), str(weights))
         generator = cls(config)
         try:
-            state = load_file(weights)
+            state = read_safetensors(weights)
             generator.network.load_state_dict(state)
-        except (SafetensorError, RuntimeError, OSError) as error:
+        except (ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise Trouble(f"{weights} is damaged or does not fit its {CONFIG_NAME}: {reason}") from None
         if not all(tensor.isfinite().all() for tensor in state.values()):

@@ -155,13 +155,22 @@ def two_files(folder: Path, state: dict[str, Tensor]) -> Path:
     return written(folder, state, "b.pt").parent
 
 
+def endless(folder: Path, state: dict[str, Tensor]) -> Path:
+    """A checkpoint whose part is itself."""
+    content: dict[str, Any] = {}
+    content["model"] = content
+    return written(folder, content)
+
+
 BROKEN: dict[str, tuple[Callable[[Path, dict[str, Tensor]], Path], str]] = {
     "absent": (lambda f, s: f / "absent.pt", "neither a file nor a folder"),
     "empty folder": (lambda f, s: f, "has to have one file of weights .*, and has: none"),
     "two files": (two_files, "has: a.pt, b.pt"),
-    "code": (lambda f, s: written(f, s | {"code": Code()}), "is damaged or holds code, which is not run"),
+    "code": (lambda f, s: written(f, s | {"code": Code()}), r"is no checkpoint: it is damaged or holds more than tensors \(it names \S+ getattr"),
     "no tensors": (lambda f, s: written(f, [1, 2]), "does not hold named tensors"),
     "nothing": (lambda f, s: written(f, {}), "does not hold named tensors"),
+    "numbers as names": (lambda f, s: written(f, {0: torch.zeros(2)}), "tensors alone: 0 are none"),
+    "endless": (endless, "does not hold named tensors alone: model are none"),
     "settings": (lambda f, s: written(f, s | {"width": 7}), "does not hold named tensors alone: width are none"),
     "differing": (
         lambda f, s: written(f, s | {"module.quant_conv.bias": s["quant_conv.bias"] + 1}),
