@@ -1,25 +1,33 @@
-"""`python -m harness.verify NAME --images FOLDER`: measures a released tokenizer beside its published rFID."""
+"""`python -m harness.verify NAME --reference IMAGES`: measures a released model beside its published FID.
+
+NAME is a tokenizer, whose reconstructions of the reference are measured, or a generator, whose samples are.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness import cli, evaluate
 from harness.data.image_files import require, shown
 from harness.evaluation.protocols import Protocol, protocol_called
-from harness.hub.systems import PROTOCOL, REASON, SYSTEMS, TOLERANCE, System, system
-from harness.networks.weight_files import short_checksum
+from harness.hub.systems import SYSTEMS, GeneratorSystem, System, TokenizerSystem, system
+from harness.networks.weight_files import WeightsFile, short_checksum
 from harness.system import paths, plugins
 from harness.system.errors import Mistake, Trouble
 from harness.tokenize import batches
 
 if TYPE_CHECKING:
-    from harness.hub.tokenizer import PretrainedTokenizer
+    import numpy as np
+
     from harness.store.records import Record
+    from harness.system.machine import Machine
+
+PART = 10  # --fewer draws one in so many samples
+Made = tuple[Callable[[list[Any]], "Iterator[np.ndarray]"], str]  # images of a list of items, and how they are made
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,43 +35,49 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_store(parser)
     parser.add_argument("name", metavar="NAME", help=", ".join(SYSTEMS))
     parser.add_argument(
-        "--images",
+        "--reference",
         required=True,
         type=paths.path,
-        metavar="FOLDER",
-        help="ImageNet's 50,000 validation images under their own names",
+        metavar="IMAGES",
+        help="for a tokenizer, a folder of ImageNet's 50,000 validation images under their own names; for a generator, "
+        "ADM's statistics of its train set, VIRTUAL_imagenet256_labeled.npz",
     )
-    cli.add_out(parser, "the reconstructions, which are kept")
-    parser.add_argument("--fewer", action="store_true", help="take fewer images, and name their number")
+    cli.add_out(parser, "the images, which are kept")
+    parser.add_argument(
+        "--fewer",
+        action="store_true",
+        help=f"take the images of a smaller folder, or draw one in {PART} samples, and name their number",
+    )
     parser.add_argument("--quiet", action="store_true", help="print no progress")
     options = parser.parse_args(arguments)
-    chosen, protocol = system(options.name), protocol_called(PROTOCOL)
-    images = images_in(options.images, protocol, options.fewer)
-    weights = chosen.weights.find()
+    chosen = system(options.name)
+    protocol = protocol_called(chosen.protocol)
+    items_of, prepare = STEPS[type(chosen)]
+    items = items_of(options, protocol)
+    at = found(chosen.files)
     require_networks(protocol)
-
-    from harness.hub.conversion import tokenizer_in
-
-    tokenizer = tokenizer_in(weights, chosen.layout, protocol.side)
-    identity = short_checksum(weights)
+    identity = "-".join(map(short_checksum, at.values()))
     folder = options.out / f"verify-{options.name}-{identity}"
-    reconstruct(tokenizer, images, folder, options.quiet)
-    how = f"reconstructions by {options.name}, weights {identity}, from the posterior's mode, float32"
-    record, common = measured(folder, options, how)
+    make, how = prepare(chosen, at, protocol)
+    write(items, make, folder, options.quiet)
+    record, common = measured(chosen, folder, options, f"{options.name}, weights {identity}, {how}, float32")
     print(beside(options.name, chosen, record))
-    print(f"\n{PROTOCOL}: {common}.\nTolerance: {REASON}.")
-    return int(is_exact(record) and abs(record.value - chosen.rfid) > TOLERANCE)
+    print(f"\n{chosen.protocol}: {common}.\nTolerance: {chosen.published.reason}.")
+    off = abs(record.value - chosen.published.value) > chosen.published.tolerance
+    return int(is_exact(chosen, record) and off)
 
 
-def images_in(folder: Path, protocol: Protocol, fewer: bool) -> dict[str, Path]:
-    """The images of a folder by name, without suffix. Raises `Mistake` if the protocol takes another number."""
-    if not folder.is_dir():
-        raise Mistake(f"{shown(folder)} is not a folder: give ImageNet's validation images")
-    names = require(folder).images
-    if len(names) != protocol.images and not fewer:
-        takes = f"{PROTOCOL} takes {protocol.images:,} images, {shown(folder)} holds {len(names):,}"
-        raise Mistake(f"{takes}; --fewer measures them and names their number")
-    return {name.rpartition(".")[0]: folder / name for name in names}
+def found(files: Sequence[WeightsFile]) -> dict[WeightsFile, Path]:
+    """Where files of weights are. Raises `Mistake` with all that are missing, and where they go."""
+    at, missing = dict[WeightsFile, Path](), []
+    for file in files:
+        try:
+            at[file] = file.find()
+        except Mistake as error:
+            missing.append(str(error))
+    if missing:
+        raise Mistake("; ".join(missing))
+    return at
 
 
 def require_networks(protocol: Protocol) -> None:
@@ -71,46 +85,110 @@ def require_networks(protocol: Protocol) -> None:
     from harness.networks import lpips
 
     plugins.load("harness.networks.measures", protocol.network, "measure").weights_file(None)
-    lpips.weights_file()
+    if "lpips" in protocol.titles:
+        lpips.weights_file()
 
 
-def reconstruct(tokenizer: PretrainedTokenizer, images: dict[str, Path], folder: Path, quiet: bool) -> None:
-    """Writes a reconstruction of every image into `folder`, under its name, unless it is there already, in float32.
-
-    Raises `Trouble` for an image that does not open.
-    """
-    import numpy as np
-    from PIL import Image
-    from tqdm import tqdm
-
-    from harness.latents import autoencode
-    from harness.system.files import replacing
+def machine() -> Machine:
+    """The machine at hand, in float32."""
     from harness.system.machine import this_machine
 
-    machine = dataclasses.replace(this_machine(), dtype="float32")
-    network = tokenizer.tokenizer.to(machine.device)
-    missing = {path: folder / f"{name}.png" for name, path in images.items()}
-    missing = {path: made for path, made in missing.items() if not made.exists()}
-    with tqdm(total=len(missing), unit="image", disable=quiet or None) as bar:
-        for chunk, opened in batches(list(missing), tokenizer.config.image_size):
+    return dataclasses.replace(this_machine(), dtype="float32")
+
+
+# Tokenizers
+
+
+def originals(options: argparse.Namespace, protocol: Protocol) -> dict[str, Path]:
+    """The images of a folder by name, without suffix. Raises `Mistake` if the protocol takes another number."""
+    folder: Path = options.reference
+    if not folder.is_dir():
+        raise Mistake(f"{shown(folder)} is not a folder: give ImageNet's validation images")
+    names = require(folder).images
+    if len(names) != protocol.images and not options.fewer:
+        takes = f"the protocol takes {protocol.images:,} images, {shown(folder)} holds {len(names):,}"
+        raise Mistake(f"{takes}; --fewer measures them and names their number")
+    return {name.rpartition(".")[0]: folder / name for name in names}
+
+
+def reconstructing(chosen: TokenizerSystem, at: dict[WeightsFile, Path], protocol: Protocol) -> Made:
+    """What reconstructs images in float32. It raises `Trouble` for one that does not open."""
+    import numpy as np
+
+    from harness.hub.conversion import tokenizer_in
+    from harness.latents import autoencode
+
+    tokenizer = tokenizer_in(at[chosen.tokenizer.file], chosen.tokenizer.layout, protocol.side)
+    here = machine()
+    network = tokenizer.tokenizer.to(here.device)
+
+    def images(files: list[Path]) -> Iterator[np.ndarray]:
+        for chunk, opened in batches(files, tokenizer.config.image_size):
             pixels = list(opened)
             for path, image in zip(chunk, pixels, strict=True):
                 if isinstance(image, str):
                     raise Trouble(f"{shown(path)} does not open as an image: {image}")
-            z = autoencode.encode(network, np.stack(pixels), machine).mean
-            decoded = autoencode.decode(network, z, machine).permute(0, 2, 3, 1).numpy()
-            for path, image in zip(chunk, decoded, strict=True):
-                paths.make_folders(missing[path].parent)
-                with replacing(missing[path]) as temporary:
-                    Image.fromarray(image).save(temporary, "png")
-            bar.update(len(chunk))
+            z = autoencode.encode(network, np.stack(pixels), here).mean
+            yield from autoencode.decode(network, z, here).permute(0, 2, 3, 1).numpy()
+
+    return images, "reconstructions from the posterior's mode"
 
 
-def measured(folder: Path, options: argparse.Namespace, how: str) -> tuple[Record, str]:
-    """The rFID of the reconstructions in `folder`, and its protocol in words."""
-    words = [str(folder), "--reference", str(options.images), "--protocol", PROTOCOL, "--runs", str(options.runs)]
+# Generators
+
+
+def indices(options: argparse.Namespace, protocol: Protocol) -> dict[str, int]:
+    """The indices of samples by name. Raises `Mistake` if the reference has no statistics."""
+    from harness.data.image_sets import open_images
+
+    if options.reference.is_dir() or open_images(options.reference, protocol.side).statistics is None:
+        raise Mistake(f"{shown(options.reference)} has no statistics: give ADM's VIRTUAL_imagenet256_labeled.npz")
+    assert protocol.images
+    return {f"{i:06d}": i for i in range(protocol.images // (PART if options.fewer else 1))}
+
+
+def drawing(chosen: GeneratorSystem, at: dict[WeightsFile, Path], protocol: Protocol) -> Made:
+    """What draws samples by the published settings, in float32."""
+    from harness.hub.conversion import generator_in, tokenizer_in
+    from harness.hub.drawing import Drawing, how
+
+    generator = generator_in(at[chosen.generator.file], chosen.generator.layout)
+    tokenizer = tokenizer_in(at[chosen.tokenizer.file], chosen.tokenizer.layout, protocol.side)
+    statistics = chosen.latents.statistics(at, generator.config.channels)
+    return Drawing(chosen, generator, tokenizer, statistics, machine()).images, f"samples by {how(chosen)}"
+
+
+STEPS: dict[type[System], tuple[Callable[..., dict[str, Any]], Callable[..., Made]]] = {
+    TokenizerSystem: (originals, reconstructing),
+    GeneratorSystem: (indices, drawing),
+}
+
+
+def write(items: dict[str, Any], make: Callable[[list[Any]], Iterator[np.ndarray]], folder: Path, quiet: bool) -> None:
+    """Writes the image of every item into `folder` under its name, unless it is there already."""
+    from PIL import Image
+    from tqdm import tqdm
+
+    from harness.system.files import replacing
+
+    missing = {item: folder / f"{name}.png" for name, item in items.items()}
+    missing = {item: path for item, path in missing.items() if not path.exists()}
+    with tqdm(total=len(missing), unit="image", disable=quiet or None) as bar:
+        for path, image in zip(missing.values(), make(list(missing)), strict=True):
+            paths.make_folders(path.parent)
+            with replacing(path) as temporary:
+                Image.fromarray(image).save(temporary, "png")
+            bar.update()
+
+
+# The number
+
+
+def measured(chosen: System, folder: Path, options: argparse.Namespace, how: str) -> tuple[Record, str]:
+    """The FID of the images in `folder`, and its protocol in words."""
+    words = [str(folder), "--reference", str(options.reference), "--protocol", chosen.protocol]
     flags = [f"--{name}" for name in ("fewer", "quiet") if getattr(options, name)]
-    _, records, common = evaluate.scored(evaluate.parsed([*words, "--how", how, *flags]))
+    _, records, common = evaluate.scored(evaluate.parsed([*words, "--runs", str(options.runs), "--how", how, *flags]))
     return records["fd"], common
 
 
@@ -120,18 +198,19 @@ def beside(name: str, chosen: System, record: Record) -> str:
 
     from harness.evaluation.records import number
 
-    row = [name, number(record.value, 2, record.deviation, record.interval), f"{chosen.rfid:.2f}"]
-    if is_exact(record):
-        row += [f"{record.value - chosen.rfid:+.2f}", f"{TOLERANCE:.2f}"]
+    published = chosen.published
+    row = [name, number(record.value, 2, record.deviation, record.interval), f"{published.value:.2f}"]
+    if is_exact(chosen, record):
+        row += [f"{record.value - published.value:+.2f}", f"{published.tolerance:.2f}"]
     else:
         row += ["not comparable", ""]
-    headers = ["tokenizer", record.metric, f"published ({chosen.source})", "difference", "tolerance"]
+    headers = ["system", record.metric, f"published ({published.source})", "difference", "tolerance"]
     return tabulate([row], headers=headers, disable_numparse=True)
 
 
-def is_exact(record: Record) -> bool:
+def is_exact(chosen: System, record: Record) -> bool:
     """Whether a number is of the images that the protocol names, all of them."""
-    return record.metric == protocol_called(PROTOCOL).titles["fd"]
+    return record.metric == protocol_called(chosen.protocol).titles["fd"]
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from models.flows.paths import Flow
 from models.flows.samplers import SAMPLERS, Sde, times
 
 BATCH = 256
+LABELS = {"balanced": "classes in equal shares", "random": "classes drawn at random"}  # in words
 PART = 1024  # images in a file; a multiple of BATCH, so that the batches do not depend on it
 Map = Callable[[Callable[[Sequence[int]], Tensor], Iterable[Sequence[int]]], Iterable[Tensor]]
 
@@ -87,13 +88,16 @@ class Source:
             return SAMPLERS[sampling.sampler](velocity, noise(), times_of(sampling, flow), noise, sde).cpu()
 
     def labels(self, indices: Sequence[int]) -> Tensor:
-        """The classes (n,) of images: i mod C, or drawn from (seed, i)."""
-        if self.experiment.sampling.labels == "balanced":
-            return torch.tensor(indices) % self.classes
-        drawn = Draws(self.experiment.seed_of_samples, "sampling", 0, part=Chosen(indices)).uniform(
-            "label", len(indices)
-        )
-        return (drawn.double() * self.classes).long()
+        """The classes (n,) of images."""
+        return labels(self.experiment.sampling, self.experiment.seed_of_samples, indices, self.classes)
+
+
+def labels(sampling: Sampling, seed: int, indices: Sequence[int], classes: int) -> Tensor:
+    """The classes (n,) of images: i mod C, or drawn from (seed, i)."""
+    if sampling.labels == "balanced":
+        return torch.tensor(indices) % classes
+    drawn = Draws(seed, "sampling", 0, part=Chosen(indices)).uniform("label", len(indices))
+    return (drawn.double() * classes).long()
 
 
 def load(experiment: Experiment, runs: dict[str, Run], machine: Machine, name: str = weights.WEIGHTS) -> Source:
@@ -121,9 +125,8 @@ def times_of(sampling: Sampling, flow: Flow = LINEAR) -> list[float]:
 
 def how(experiment: Experiment, guide: Guide) -> str:
     """The settings that draw the same latents again, in words for protocols."""
-    labels = {"balanced": "classes in equal shares", "random": "classes drawn at random"}[experiment.sampling.labels]
     law = _flow_in_words if generators.is_flow(experiment.generator.name) else _own_law_in_words
-    return f"{law(experiment, guide)}, {labels}"
+    return f"{law(experiment, guide)}, {LABELS[experiment.sampling.labels]}"
 
 
 def _own_law_in_words(experiment: Experiment, guide: Guide) -> str:
@@ -132,8 +135,8 @@ def _own_law_in_words(experiment: Experiment, guide: Guide) -> str:
     return f"generator {name}{steps}, {f'guidance {guide.scale:g}' if guide.scale != 1 else 'no guidance'}"
 
 
-def _flow_in_words(experiment: Experiment, guide: Guide) -> str:
-    sampling, generator = experiment.sampling, experiment.generator
+def sampler_in_words(sampling: Sampling) -> str:
+    """The sampler of a flow, in words for protocols."""
     text, law = f"{sampling.sampler}, {sampling.steps} steps", sampling.law
     if sampling.time_shift is not None:
         text += f" of time shift {sampling.time_shift:g}"
@@ -141,6 +144,11 @@ def _flow_in_words(experiment: Experiment, guide: Guide) -> str:
         text += f", diffusion {law['diffusion'].replace('_', ' ')}"
     if law["last_step"] is not None:
         text += f", a last step of {law['last_step']:g} along the drift"
+    return text
+
+
+def _flow_in_words(experiment: Experiment, guide: Guide) -> str:
+    text, generator = sampler_in_words(experiment.sampling), experiment.generator
     if generator.path is not None or generator.target is not None:
         text += f", {generator.path or 'linear'} path, network of the {generator.target or 'velocity'}"
     if guide.scale == 1:

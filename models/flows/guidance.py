@@ -17,11 +17,13 @@ def guided(
     interval: tuple[float, float],
     flow: Flow = LINEAR,
     worse: Network | None = None,
+    channels: int | None = None,
 ) -> Velocity:
-    """Classifier-free guidance on all channels (Ho & Salimans 2022): v_0 + w (v_y - v_0), v_0 without a class.
+    """Classifier-free guidance (Ho & Salimans 2022): v_0 + w (v_y - v_0), v_0 without a class.
 
     Applies only for t in `interval` (Kynkäänniemi et al. 2024). For other t, and for w = 1, only v_y is computed. With
-    a `worse` network, v_0 is its velocity for the class (autoguidance: Karras et al. 2024).
+    a `worse` network, v_0 is its velocity for the class (autoguidance: Karras et al. 2024). It guides all channels or,
+    as the released code of DiT, SiT and LightningDiT does, the first `channels`; the others have v_y.
     """
     low, high = interval
 
@@ -42,6 +44,7 @@ def guided(
         else:
             both = network(x_t.repeat(2, 1, 1), times.repeat(2), torch.cat([y, torch.full_like(y, classes)]))
             v_y, v_0 = both.chunk(2)
-        return v_0 + w * (v_y - v_0)
+        v = v_0 + w * (v_y - v_0)
+        return v if channels is None else torch.cat([v[..., :channels], v_y[..., channels:]], dim=-1)
 
     return velocity

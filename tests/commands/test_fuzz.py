@@ -46,7 +46,7 @@ WORDS = {
     "claims": ["table5", "--scale", "smoke"],
     "generate": ["--run", "0123"],
     "reconstruct": ["absent", "--run", "0123"],
-    "verify": ["va-vae", "--images", "absent"],
+    "verify": ["va-vae", "--reference", "absent"],
     "convert": ["absent", "--from", "kl", "--to", "converted"],
     "publish": ["--run", "0123", "--out", "published"],
     "tokenize": ["absent", "--tokenizer", "0123"],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import re
 from pathlib import Path
 
@@ -16,24 +18,35 @@ from harness import cli, verify
 from harness.evaluation import frechet
 from harness.evaluation.frechet import Gaussian
 from harness.evaluation.protocols import PROTOCOLS
+from harness.experiments.experiment import Guide
 from harness.experiments.published import published
-from harness.hub import released, systems
+from harness.hub import drawing, released, systems
 from harness.hub.conversion import tokenizer_in
-from harness.networks.weight_files import INCEPTION, VGG
+from harness.hub.systems import GeneratorSystem, TokenizerSystem, Weights
+from harness.latents.sampling import Noise
+from harness.networks.weight_files import INCEPTION, VGG, WeightsFile
 from harness.system import plugins
+from harness.system.errors import Mistake
 from tests.commands.evaluated import Quick, crops, tensor
-from tests.hub.released import CASES, PATCH
+from tests.hub.released import CASES, CHANNELS, CLASSES, PATCH
 from tests.hub.released import SIDE as GRID
 
 IMAGES, SIDE = 24, GRID * PATCH  # number and side in pixels
+TOKENIZERS = [name for name, system in systems.SYSTEMS.items() if isinstance(system, TokenizerSystem)]
+GENERATORS = [name for name, system in systems.SYSTEMS.items() if isinstance(system, GeneratorSystem)]
+SAMPLED = {"sit-xl": 16, "lightningdit-xl": 8}  # sides of images whose latents the small generators make
+STEPS = 5
 pytestmark = pytest.mark.usefixtures("rehearsal")
+
+
+def small(monkeypatch: pytest.MonkeyPatch, name: str, side: int) -> None:
+    monkeypatch.setitem(PROTOCOLS, name, dataclasses.replace(PROTOCOLS[name], images=IMAGES, side=side))
 
 
 @pytest.fixture
 def rehearsal(quick: Quick, empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few small images by names of ImageNet's, which the protocol takes, and weights of the networks that measure."""
-    protocol = dataclasses.replace(PROTOCOLS[systems.PROTOCOL], images=IMAGES, side=SIDE)
-    monkeypatch.setitem(PROTOCOLS, systems.PROTOCOL, protocol)
+    small(monkeypatch, TokenizerSystem.protocol, SIDE)
     for number, image in enumerate(crops(IMAGES, SIDE)):
         Path("val/deep").mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(f"val/{'deep/' * (number % 2)}ILSVRC2012_val_{number:08d}.png")
@@ -43,41 +56,75 @@ def rehearsal(quick: Quick, empty_folder: Path, monkeypatch: pytest.MonkeyPatch)
         Path("weights", file.names[-1]).write_text(content)
 
 
-def write_weights(name: str) -> Path:
-    system = systems.SYSTEMS[name]
-    path = Path("weights", system.weights.names[0])
-    state = {key: value.contiguous() for key, value in CASES[system.layout]().state.items()}
+@pytest.fixture(params=GENERATORS)
+def drawn(request: pytest.FixtureRequest, quick: Quick, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a generator that draws in few steps; `reference.npz` has statistics of images of the same size."""
+    name, side = request.param, SAMPLED[request.param]
+    small(monkeypatch, GeneratorSystem.protocol, side)
+    whole = systems.SYSTEMS[name]
+    few = dataclasses.replace(whole, sampling=dataclasses.replace(whole.sampling, steps=STEPS))
+    monkeypatch.setitem(systems.SYSTEMS, name, few)
+    seen = {key: value.double() for key, value in quick.see(tensor(crops(IMAGES, side))).items()}
+    arrays = {f"mu{end}": seen[of].mean(0).numpy() for end, of in (("", "features"), ("_s", "spatial"))}
+    arrays |= {f"sigma{end}": seen[of].mT.cov().numpy() for end, of in (("", "features"), ("_s", "spatial"))}
+    np.savez("reference.npz", **arrays)
+    return name
+
+
+def put(weights: Weights) -> Path:
+    path = Path("weights", weights.file.names[0])
+    state = {key: value.contiguous() for key, value in CASES[weights.layout]().state.items()}
     save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
     return path
 
 
-def run(*words: str) -> int:
-    return cli.code_of(verify.main, [*words, "--images", "val", "--quiet"])
+def write_weights(name: str) -> Path:
+    """Writes all files that a system needs; the path of its tokenizer's."""
+    system = systems.SYSTEMS[name]
+    if isinstance(system, GeneratorSystem):
+        put(system.generator)
+        for file in system.latents.files:
+            write_statistics(file)
+    return put(system.tokenizer)
 
 
-@pytest.mark.parametrize("name", systems.SYSTEMS)
-def test_every_system_is_measured_beside_its_published_number(name, capsys):
+def write_statistics(file: WeightsFile, channels: int = CHANNELS) -> None:
+    ramp = torch.linspace(0.5, 1.5, channels).view(1, -1, 1, 1)
+    torch.save({"mean": ramp - 1, "std": ramp}, Path("weights", file.names[0]))
+
+
+def run(*words: str, reference: str = "val") -> int:
+    return cli.code_of(verify.main, [*words, "--reference", reference, "--quiet"])
+
+
+def says_all(name: str, said: str) -> None:
+    published = systems.SYSTEMS[name].published
+    for words in (f"{published.value:.2f}", published.source, f"{published.tolerance:.2f}", published.reason):
+        assert words in said
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_every_tokenizer_is_measured_beside_its_published_number(name, capsys):
     write_weights(name)
     assert run(name) == 1  # random weights are far from every published number
-    said = capsys.readouterr().out
-    assert f"{systems.SYSTEMS[name].rfid:.2f}" in said
-    assert systems.SYSTEMS[name].source in said
-    assert systems.REASON in said
-    assert systems.SYSTEMS[name].layout in plugins.names(released.__name__)
+    says_all(name, capsys.readouterr().out)
+    assert systems.SYSTEMS[name].tokenizer.layout in plugins.names(released.__name__)
 
 
-TABLE_7 = {  # rows of MacTok's table that have these tokenizers
-    "maetok-b-128": "MAETok + SiT-XL",
-    "softvq-b-64": "SoftVQ-VAE + SiT-XL",
-    "va-vae": "LightningDiT-XL + VA-VAE",
-    "sd-vae": "SiT-XL/2",
+TABLE_7 = {  # rows and columns of MacTok's table that have these systems
+    "maetok-b-128": ("MAETok + SiT-XL", "rfid"),
+    "softvq-b-64": ("SoftVQ-VAE + SiT-XL", "rfid"),
+    "va-vae": ("LightningDiT-XL + VA-VAE", "rfid"),
+    "sd-vae": ("SiT-XL/2", "rfid"),
+    "sit-xl": ("SiT-XL/2", "gfid_cfg"),
+    "lightningdit-xl": ("LightningDiT-XL + VA-VAE", "gfid_cfg"),
 }
 
 
 @pytest.mark.parametrize("name", TABLE_7)
 def test_numbers_in_two_places_agree(name):
-    row = published("7")[TABLE_7[name]]
-    assert float(row["rfid"]) == systems.SYSTEMS[name].rfid
+    row, column = TABLE_7[name]
+    assert float(published("7")[row][column]) == systems.SYSTEMS[name].published.value
 
 
 def test_the_number_is_that_of_reconstructions_and_originals(quick, capsys, monkeypatch):
@@ -92,8 +139,9 @@ def test_the_number_is_that_of_reconstructions_and_originals(quick, capsys, monk
         return Gaussian(seen.mean(0), seen.mT.cov())
 
     expected = frechet.distance(gaussian(rebuilt), gaussian(originals))
-    near = dataclasses.replace(systems.SYSTEMS["softvq-b-64"], rfid=expected + systems.TOLERANCE / 2)
-    monkeypatch.setitem(systems.SYSTEMS, "softvq-b-64", near)
+    near = systems.Published(expected + systems.TOLERANCE / 2, "us")
+    chosen = dataclasses.replace(systems.SYSTEMS["softvq-b-64"], published=near)
+    monkeypatch.setitem(systems.SYSTEMS, "softvq-b-64", chosen)
     assert run("softvq-b-64") == 0
     row = capsys.readouterr().out.splitlines()[2].split()
     assert row[0] == "softvq-b-64"
@@ -126,14 +174,18 @@ def test_other_numbers_of_images_are_not_compared(capsys):
     assert re.search(rf"rFID \(N = {IMAGES - 1}\).*not comparable", capsys.readouterr().out, re.DOTALL)
 
 
-@pytest.mark.parametrize("name", systems.SYSTEMS)
+def tells_missing(name: str, said: str) -> None:
+    assert said.startswith(f"error: the weights of {name} are missing: no ") and said.count("\n") == 1
+    for file in systems.SYSTEMS[name].files:
+        assert f"the weights of {file.of} are missing: no {' or '.join(file.names)}" in said
+        assert file.upstream in said
+    assert not Path("reports").exists()
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
 def test_weights_that_are_missing_are_told_with_their_place(name, capsys):
     assert run(name) == 2
-    said = capsys.readouterr().err
-    weights = systems.SYSTEMS[name].weights
-    assert said.startswith(f"error: the weights of {name} are missing: no {weights.names[0]}")
-    assert weights.upstream in said and said.count("\n") == 1
-    assert not Path("reports").exists()
+    tells_missing(name, capsys.readouterr().err)
 
 
 def test_weights_of_networks_that_measure_are_needed_before_the_work(capsys):
@@ -154,3 +206,102 @@ def test_an_image_that_does_not_open_is_told(capsys):
 def test_an_unknown_name_is_told(capsys):
     assert run("softvq-l64") == 2
     assert "unknown system 'softvq-l64'. Did you mean 'softvq-l-64'?" in capsys.readouterr().err
+
+
+# Generators
+
+
+def test_every_generator_is_measured_beside_its_published_number(drawn, capsys):
+    write_weights(drawn)
+    assert run(drawn, reference="reference.npz") == 1
+    said = capsys.readouterr().out
+    says_all(drawn, said)
+    for words in (
+        f"{STEPS} steps",
+        "on the first 3 channels",
+        "classes drawn at random",
+        "content",
+        "of reference.npz",
+    ):
+        assert words in said
+    assert len(list(Path("reports/out").rglob("*.png"))) == IMAGES
+    assert run(drawn, "--fewer", reference="reference.npz") == 2  # fewer than any number is of
+    assert "at least 16 are needed" in capsys.readouterr().err
+
+
+def test_all_files_of_a_generator_that_are_missing_are_told(drawn, capsys):
+    assert run(drawn, reference="reference.npz") == 2
+    tells_missing(drawn, capsys.readouterr().err)
+
+
+def test_a_generator_needs_statistics_of_its_reference(drawn, capsys):
+    write_weights(drawn)
+    np.savez("images.npz", crops(IMAGES, SAMPLED[drawn]))
+    for reference in ("val", "images.npz"):
+        assert run(drawn, reference=reference) == 2
+        assert f"{reference} has no statistics: give ADM's" in capsys.readouterr().err
+
+
+def test_samples_are_those_of_the_released_code(drawn):
+    """Its loop in its own time s = 1 - t, with the released networks; the noise alone is drawn as here."""
+    write_weights(drawn)
+    system, side = systems.SYSTEMS[drawn], SAMPLED[drawn]
+    generator, tokenizer = CASES[system.generator.layout](), CASES[system.tokenizer.layout]()
+    shape = generator.state["pos_embed"].shape[1] * (4 if drawn == "sit-xl" else 1), CHANNELS
+    picked = [0, 3, 5]
+    noise = Noise(drawing.SEED, picked, shape)
+    y = drawing.sampling.labels(system.sampling, drawing.SEED, picked, CLASSES)
+
+    def u(x: torch.Tensor, s: float) -> torch.Tensor:
+        t = torch.full((len(x),), 1 - s)
+        conditional = -generator.velocity(x, t, y)
+        if drawn == "lightningdit-xl" and s < 0.125:
+            return conditional
+        none = -generator.velocity(x, t, torch.full_like(y, CLASSES))
+        v = none + system.guide.scale * (conditional - none)
+        return torch.cat([v[..., :3], conditional[..., 3:]], -1)
+
+    x = noise()
+    if drawn == "lightningdit-xl":
+        times = [0.3 * s / (1 - 0.7 * s) for s in np.linspace(0, 1, STEPS + 1)]
+        for s, after in itertools.pairwise(times):
+            x = x + (after - s) * u(x, s)
+        stored = torch.load(Path("weights", system.latents.file.names[0]))
+        z = x * stored["std"].flatten() + stored["mean"].flatten()
+    else:
+        times = np.linspace(0, 0.96, STEPS)
+        for s in times:
+            w, v = 2 * (1 - s), u(x, s)  # of the released code, whose noise is sqrt(w)
+            score = (s * v - x) / (1 - s)
+            drift, h = v + w / 2 * score, times[1]
+            x = x + 0.04 * drift if s == times[-1] else x + h * drift + math.sqrt(w * h) * noise()
+        z = x / 0.18215
+    expected = (tokenizer.decode(z).clamp(-1, 1) * 127.5 + 127.5).round()
+    at = verify.found(system.files)
+    make, _ = verify.drawing(system, at, PROTOCOLS[system.protocol])
+    images = torch.from_numpy(np.stack(list(make(picked)))).permute(0, 3, 1, 2)
+    assert images.shape == (len(picked), 3, side, side)
+    assert expected.std() > 5
+    assert (images - expected).abs().max() <= 1
+
+
+def test_a_generator_and_a_tokenizer_of_other_latents_are_told(drawn, capsys, monkeypatch):
+    write_weights(drawn)
+    small(monkeypatch, GeneratorSystem.protocol, 2 * SAMPLED[drawn])
+    assert run(drawn, reference="reference.npz") == 2
+    assert "and the tokenizer has" in capsys.readouterr().err
+
+
+def test_statistics_of_other_latents_are_told(capsys, monkeypatch):
+    system = systems.SYSTEMS["lightningdit-xl"]
+    write_weights("lightningdit-xl")
+    write_statistics(system.latents.file, CHANNELS + 1)
+    with pytest.raises(Mistake, match=f"it has to hold mean and std of {CHANNELS} channels"):
+        system.latents.statistics(verify.found(system.files), CHANNELS)
+
+
+def test_the_settings_are_those_that_were_published():
+    sit, lightningdit = (systems.SYSTEMS[name] for name in GENERATORS)
+    assert (sit.guide, sit.sampling.steps) == (Guide(1.5), 250)
+    assert (lightningdit.guide, lightningdit.sampling.steps) == (Guide(6.7, high=0.875), 249)
+    assert {system.sampling.images for system in (sit, lightningdit)} == {50_000}

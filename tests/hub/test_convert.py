@@ -166,7 +166,10 @@ BROKEN: dict[str, tuple[Callable[[Path, dict[str, Tensor]], Path], str]] = {
     "absent": (lambda f, s: f / "absent.pt", "neither a file nor a folder"),
     "empty folder": (lambda f, s: f, "has to have one file of weights .*, and has: none"),
     "two files": (two_files, "has: a.pt, b.pt"),
-    "code": (lambda f, s: written(f, s | {"code": Code()}), r"is no checkpoint: it is damaged or holds more than tensors \(it names \S+ getattr"),
+    "code": (
+        lambda f, s: written(f, s | {"code": Code()}),
+        r"is no checkpoint: it is damaged or holds more than tensors \(it names \S+ getattr",
+    ),
     "no tensors": (lambda f, s: written(f, [1, 2]), "does not hold named tensors"),
     "nothing": (lambda f, s: written(f, {}), "does not hold named tensors"),
     "numbers as names": (lambda f, s: written(f, {0: torch.zeros(2)}), "tensors alone: 0 are none"),
