@@ -22,7 +22,7 @@ from harness.experiments.scales import Scale
 from harness.experiments.seeds import looks, with_seeds
 from harness.experiments.study import Ablation, Row, Study
 from harness.experiments.sweep import Sweep
-from harness.system import plugins
+from harness.system import paths, plugins
 from harness.system.errors import Mistake, unknown
 
 COUNTS = {"max_seeds": 0, "generator_seeds": 1, "sampling_seeds": 1}  # of seeds, by default, of a table
@@ -174,6 +174,13 @@ class OutsideRow(NamedTuple):
     weights: int
 
     @property
+    def from_here(self) -> str:
+        """The source as a command in the working folder names it: FILE.py:NAME=ARGUMENT with paths from there."""
+        named, equals, argument = self.source.partition("=")
+        place, colon, name = named.rpartition(":")
+        return f"{paths.from_here(place)}{colon}{name}{equals}{paths.from_here(argument)}"
+
+    @property
     def row(self) -> Row:
         """The row: nothing of it is trained but its generator."""
         off = ("perceptual.on", "adversarial.on", "dinov2_encoder")
@@ -223,7 +230,7 @@ class AblationRequest(Request):
         words += ["--generator-seeds", str(self.generator_seeds)] if self.generator_seeds > 1 else []
         words += ["--sampling-seeds", str(self.sampling_seeds)] if self.sampling_seeds > 1 else []
         for tokenizer in self.tokenizers:
-            words += ["--tokenizer", tokenizer.source]
+            words += ["--tokenizer", tokenizer.from_here]
         return words
 
     def to_json(self) -> dict[str, Any]:

@@ -7,11 +7,29 @@ from pathlib import Path
 from huggingface_hub import EvalResult
 
 from harness.evaluation.records import full_title, protocol_in, text_of
-from harness.hub.config import Origin
+from harness.hub.config import Origin, PretrainedConfig
 from harness.store.records import Record
 from harness.system import plugins
 
 CARD = Path(__file__).with_name("model_card.md.j2")
+
+
+def bottleneck(config: PretrainedConfig) -> str:
+    """The bottleneck in words. The KL weight is known of tokenizers that were trained here."""
+    tokenizer, weight = config.tokenizer, f", KL weight {config.tokenizer.gaussian.kl_weight:g}"
+    kinds = {
+        f"{tokenizer.codes.codes:,} codes": tokenizer.codes.on,
+        f"means of {tokenizer.soft_codes.codebooks} x {tokenizer.soft_codes.codes:,} codes": tokenizer.soft_codes.on,
+        f"Gaussian{weight if config.origin.scale else ''}": tokenizer.gaussian.on,
+    }
+    return next((kind for kind, on in kinds.items() if on), "deterministic")
+
+
+def averaged(config: PretrainedConfig) -> str:
+    """What the statistics of the latents are over, in words."""
+    mirror, samples = ["their mirror images"] * config.mirrored, ["posterior samples"] * config.tokenizer.gaussian.on
+    *parts, last = ["the training images", *mirror, "tokens", *samples]
+    return f"{', '.join(parts)} and {last}"
 
 
 def number(record: Record) -> dict[str, str]:

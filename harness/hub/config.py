@@ -21,6 +21,7 @@ from models.forms import Latents
 
 Config = TypeVar("Config")
 LICENSE = "apache-2.0"  # of this project
+UNKNOWN = "unknown"  # licence of weights that were trained elsewhere, as the Hub writes it
 LICENSE_ID = r"^[a-z0-9.-]+$"
 
 
@@ -56,8 +57,9 @@ class Origin:
 class PretrainedConfig:
     """The content of config.json.
 
-    `latent_mean` and `latent_std` are the statistics of every latent channel (Z,) over the training images, tokens and
-    posterior samples; None if they were not measured. `license` is that of the weights, as the Hub writes it.
+    `latent_mean` and `latent_std` are the statistics of every latent channel (Z,) over the training images, their
+    mirror images if it was trained on these too (`mirrored`), tokens and posterior samples; None if they were not
+    measured. `license` is that of the weights, as the Hub writes it.
     """
 
     image_size: Positive
@@ -66,6 +68,7 @@ class PretrainedConfig:
     latent_mean: tuple[float, ...] | None = None
     latent_std: tuple[float, ...] | None = None
     license: Annotated[str, Field(pattern=LICENSE_ID)] = LICENSE
+    mirrored: bool = True
 
     @property
     def latents(self) -> Latents:

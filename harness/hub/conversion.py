@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.hub import released as layouts
 from harness.hub.checkpoint import Checkpoint, Converted, file_in, read
-from harness.hub.config import Origin, PretrainedConfig
+from harness.hub.config import UNKNOWN, Origin, PretrainedConfig
 from harness.hub.generator import GeneratorConfig, PretrainedGenerator
 from harness.hub.tokenizer import PretrainedTokenizer
 from harness.networks.tensor_files import stored_numbers
@@ -86,6 +86,6 @@ def _generator(config: GeneratorConfig, state: dict[str, Tensor], origin: str) -
 
 
 def _tokenizer(made: Converted, origin: Origin) -> PretrainedTokenizer:
-    tokenizer = PretrainedTokenizer(PretrainedConfig(made.image_size, made.tokenizer, origin))
+    tokenizer = PretrainedTokenizer(PretrainedConfig(made.image_size, made.tokenizer, origin, license=UNKNOWN))
     tokenizer.tokenizer.load_state_dict(made.state)
     return tokenizer

@@ -85,6 +85,7 @@ def _variant(experiment: Experiment) -> str:
 def _trained(experiment: Experiment, stage: str) -> str:
     training = experiment.training
     text = f"{training.steps} steps of {training.batch_images} images"
+    text += "" if experiment.data.flip else ", none of them mirrored"
     if stage == "finetuning":
         text += f", then the decoder alone for {finetuning_schedule(experiment).steps}"
     teacher = f", teacher {experiment.teacher}" if experiment.tokenizer.wants_teacher else ""

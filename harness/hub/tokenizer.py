@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from harness.data.splits import open_split
 from harness.experiments.scales import scale
-from harness.hub.card import CARD, number, protocols, results
+from harness.hub.card import CARD, averaged, bottleneck, number, protocols, results
 from harness.hub.config import LICENSE, PretrainedConfig, checked, require_sizes
 from harness.hub.origin import origin_of
 from harness.hub.pictures import PICTURE, SHOWN, draw
@@ -73,7 +73,8 @@ class PretrainedTokenizer(
             raise Mistake(f"{run.key} is a tokenizer from outside: its own file is what can be published")
         origin, statistics = origin_of(store, run)
         mean, std = (tuple(part.tolist()) for part in statistics) if statistics else (None, None)
-        config = PretrainedConfig(experiment.data.image_size, experiment.tokenizer, origin, mean, std, license)
+        image_size, mirrored = experiment.data.image_size, experiment.data.flip
+        config = PretrainedConfig(image_size, experiment.tokenizer, origin, mean, std, license, mirrored)
         pretrained = cls(config)
         pretrained.tokenizer.load_state_dict(weights.load_tokenizer(experiment, run).state_dict())
         if origin.attribution:
@@ -151,6 +152,8 @@ class PretrainedTokenizer(
         defaults = {
             "config": self.config,
             "tokenizer": tokenizer,
+            "bottleneck": bottleneck(self.config),
+            "averaged": averaged(self.config),
             "origin": origin,
             "parameters": tokenizers.parameters(tokenizer, self.config.image_size),
             "weights_sha256": self.weights_sha256,

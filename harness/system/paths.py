@@ -16,6 +16,12 @@ def path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def from_here(text: str) -> str:
+    """A path as a command in the working folder names it: without that folder if it lies in it; other text as it is."""
+    here = Path.cwd()
+    return str(Path(text).relative_to(here)) if Path(text).is_relative_to(here) else text
+
+
 def store_path(text: str) -> Path:
     """The type of `--runs`; the name is written into job scripts."""
     if not text.isprintable():

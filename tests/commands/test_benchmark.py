@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ import pytest
 
 from harness import benchmark
 from harness.data.splits import open_split
+from harness.experiments.requests import AblationRequest, OutsideRow, study_called
 from harness.experiments.scales import scale
+from harness.networks import outside
 from harness.planning.task import task
 from harness.store.runs import Store
 from harness.system.errors import Mistake
@@ -87,3 +91,21 @@ def test_what_is_no_tokenizer_is_one_line(given, words, tmp_path):
     with pytest.raises(Mistake, match=words) as error:
         benchmark.main([given, "--dry-run", "--runs", str(tmp_path)])
     assert "\n" not in str(error.value)
+
+
+def test_the_command_names_files_from_the_working_folder(tmp_path, monkeypatch):
+    here, elsewhere = tmp_path / "here", tmp_path / "here elsewhere"
+    for folder in (here, elsewhere):
+        folder.mkdir()
+        shutil.copy(MINE, folder)
+        fresh("titok").save_pretrained(folder / "published")
+    monkeypatch.chdir(here)
+    names = ["mine.py:Pooled", "mine.py:Pooled=published", f"{elsewhere}/mine.py:Pooled", "published"]
+    shown = [*names[:3], "harness.hub.outside:Pretrained=published"]
+    for given, named in zip(names, shown, strict=True):
+        source = outside.absolute(benchmark.source_of(given))
+        row = OutsideRow(source, 4, 3, None, "0" * 64, 0)
+        assert row.from_here == named
+        request = AblationRequest("league", study_called("league"), scale("smoke"), tokenizers=(row,))
+        assert shlex.join(["--tokenizer", named]) in request.command
+        assert row.row.fields["tokenizer.outside.source"] == source
