@@ -39,7 +39,7 @@ from harness.store.runs import Run
 from harness.system.errors import Mistake, Trouble
 from harness.system.files import fingerprint, read_json, write_json
 from harness.training import checkpoints
-from tests.hub.released import sit_on_a_line
+from tests.hub.released.sit import sit_on_a_line
 from tests.hub.tokenizers import EXPERIMENT, fresh
 
 MIB = 2**20

@@ -28,8 +28,10 @@ from harness.networks.weight_files import INCEPTION, VGG, WeightsFile
 from harness.system import plugins
 from harness.system.errors import Mistake
 from tests.commands.evaluated import Quick, crops, tensor
-from tests.hub.released import CASES, CHANNELS, CLASSES, PATCH
-from tests.hub.released import SIDE as GRID
+from tests.hub.layouts.dit import CLASSES
+from tests.hub.layouts.writer import CHANNELS, PATCH
+from tests.hub.layouts.writer import SIDE as GRID
+from tests.hub.released import CASES
 
 IMAGES, SIDE = 24, GRID * PATCH  # number and side in pixels
 TOKENIZERS = [name for name, system in systems.SYSTEMS.items() if isinstance(system, TokenizerSystem)]

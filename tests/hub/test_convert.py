@@ -21,7 +21,9 @@ from harness.hub.conversion import converted
 from harness.system import plugins
 from harness.system.errors import Mistake, Trouble
 from models import generators, tokenizers
-from tests.hub.released import CASES, CLASSES, Case, images, latents
+from tests.hub.layouts.dit import CLASSES
+from tests.hub.layouts.writer import Case, images, latents
+from tests.hub.released import CASES
 
 CLOSE = 1e-4
 TOKENIZERS = [name for name in CASES if hasattr(plugins.load(released.__name__, name.split()[0], ""), "tokenizer")]
