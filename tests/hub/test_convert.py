@@ -105,6 +105,14 @@ def test_the_card_says_nothing_of_scales_and_runs(tmp_path):
     assert not re.search(r"scale|## Runs|2603\.29634 \|", card)
 
 
+def test_the_card_claims_nothing_that_a_file_does_not_say(tmp_path):
+    loaded("kl", tmp_path)
+    card = (tmp_path / "model/README.md").read_text()
+    assert "| bottleneck | Gaussian |" in card
+    assert "The weights were trained elsewhere: their licence" in card
+    assert "license: unknown" in card and "apache" not in card
+
+
 # What files hold
 
 

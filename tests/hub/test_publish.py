@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ from harness.data.sets import embedded
 from harness.data.splits import open_split
 from harness.data.tensors import to_tensor
 from harness.evaluation import records as metrics
+from harness.experiments.fields import with_fields
 from harness.hub import origin
 from harness.hub.pictures import SHOWN
 from harness.hub.tokenizer import PretrainedTokenizer
@@ -118,6 +120,34 @@ def test_data_without_a_licence_is_told_and_not_shown(tmp_path):
     assert "states no licence" in card_of(tmp_path)
     assert "![" not in card_of(tmp_path)
     assert not (tmp_path / "reconstructions.png").exists()
+
+
+SENTENCES = {  # of cards: variant, whether it was trained on mirror images too; what statistics are over, bottleneck
+    ("mactok", True): ("the training images, their mirror images, tokens and posterior samples", "Gaussian, KL weight"),
+    ("mactok", False): ("the training images, tokens and posterior samples", "Gaussian, KL weight"),
+    ("maetok", True): ("the training images, their mirror images and tokens", "deterministic"),
+    ("maetok", False): ("the training images and tokens", "deterministic"),
+    ("titok", True): ("the training images, their mirror images and tokens", r"[\d,]+ codes"),
+    ("softvq", True): ("the training images, their mirror images and tokens", r"means of \d+ x [\d,]+ codes"),
+}
+
+
+@pytest.mark.parametrize(("variant", "mirrored"), SENTENCES)
+def test_the_card_says_what_the_configuration_says(variant, mirrored):
+    averaged, bottleneck = SENTENCES[variant, mirrored]
+    config = fresh(variant).config
+    ones = (1.0,) * config.latents.channels
+    config = dataclasses.replace(config, latent_mean=ones, latent_std=ones, mirrored=mirrored)
+    card = str(PretrainedTokenizer(config).generate_model_card())
+    assert f"The statistics are over {averaged}. Train" in card
+    assert re.search(rf"^\| bottleneck \| {bottleneck}", card, re.MULTILINE)
+    assert ("the posterior's mode" in card) == config.tokenizer.gaussian.on
+
+
+@pytest.mark.parametrize("flip", ["true", "false"])
+def test_the_card_says_whether_images_were_mirrored(flip):
+    words = origin._trained(with_fields(EXPERIMENT, {"data.flip": flip}), "tokenizer")
+    assert ("none of them mirrored" in words) == (flip == "false")
 
 
 def test_hubs_read_the_licence_and_the_numbers_with_their_protocols(store, published):
