@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     at = found(chosen.files)
     require_networks(protocol)
     identity = "-".join(map(short_checksum, at.values()))
-    folder = options.out / f"verify-{options.name}-{identity}"
+    folder = options.out / f"verify-{options.name}-{identity}-{len(items)}"
     make, how = prepare(chosen, at, protocol)
     write(items, make, folder, options.quiet)
     record, common = measured(chosen, folder, options, f"{options.name}, weights {identity}, {how}, float32")
