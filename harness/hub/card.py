@@ -27,8 +27,13 @@ def bottleneck(config: PretrainedConfig) -> str:
 
 def averaged(config: PretrainedConfig) -> str:
     """What the statistics of the latents are over, in words."""
-    mirror, samples = ["their mirror images"] * config.mirrored, ["posterior samples"] * config.tokenizer.gaussian.on
-    *parts, last = ["the training images", *mirror, "tokens", *samples]
+    over = {
+        "the training images": True,
+        "their mirror images": config.mirrored,
+        "tokens": True,
+        "posterior samples": config.tokenizer.gaussian.on,
+    }
+    *parts, last = [words for words, is_so in over.items() if is_so]
     return f"{', '.join(parts)} and {last}"
 
 
