@@ -218,6 +218,8 @@ def make(place: Path) -> None:
         "safetensors/names alone": _header(json.dumps(dict.fromkeys(map(str, range(30 * MANY)), EMPTY)).encode()),
         "safetensors/a header nested too deep": _header(b"[" * 10_000),
         "safetensors/torch's format": _torch({"w": harm}),
+        "safetensors/numbers of eight bits": save({"w": torch.ones(3).to(torch.float8_e4m3fn)}),
+        "safetensors/complex numbers": save({"w": torch.ones(3) + 1j}),
         "safetensors/NaN": save({"w": torch.tensor([float("nan")])}),
         "released.pt/a width that asks for gigabytes": _torch(wide),
         "released.pt/layers without end": _torch(deep),

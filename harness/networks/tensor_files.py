@@ -20,16 +20,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 if TYPE_CHECKING:
     from torch import Tensor
 
+NUMBERS = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")  # of these numbers
 TENSORS = {  # what a pickle of tensors names; torch alone would also make arrays of any length
     "collections OrderedDict",
     *(f"torch._utils _rebuild_{what}" for what in ("tensor", "tensor_v2", "parameter")),
-    *(f"torch {kind}Storage" for kind in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char")),
-    *(f"torch {kind}Storage" for kind in ("Byte", "Bool")),
+    *(f"torch {kind}Storage" for kind in STORAGES),
 }
 SETTINGS = {  # what training scripts keep beside tensors
     "argparse Namespace",
     *("torch Size", "torch device"),
-    *(f"torch {dtype}" for dtype in ("float16", "bfloat16", "float32", "float64")),
+    *(f"torch {number}" for number in NUMBERS),
 }
 NAMING = {"INST", "OBJ", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"}  # other opcodes that name code; torch writes none
 PICKLES = 5  # at the front of a file in torch's old format: three of its version, the object, the names of its storages
@@ -49,6 +50,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"it is damaged ({_line(error)})") from error
+    if others := {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()} - set(NUMBERS):
+        raise ValueError(f"it holds {', '.join(sorted(others))}; numbers are {', '.join(NUMBERS)}")
     return tensors
 
 
