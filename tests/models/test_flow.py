@@ -321,6 +321,15 @@ def test_every_channel_of_every_token_is_guided(w):
     torch.testing.assert_close(found, none + w * (network.offsets[y] - network.offsets[CLASSES]))
 
 
+@pytest.mark.parametrize("channels", [1, SHAPE[2]])
+def test_the_other_channels_have_the_velocity_of_the_class(channels):
+    network, x, y, everywhere = guide(2.3, (0.0, 1.0))
+    found = guided(network, y, CLASSES, 2.3, (0.0, 1.0), channels=channels)(x, 0.4)
+    assert torch.equal(found[..., :channels], everywhere(x, 0.4)[..., :channels])
+    plain = network(x, torch.full((len(x),), 0.4), y)
+    torch.testing.assert_close(found[..., channels:], plain[..., channels:])
+
+
 def test_a_velocity_that_knows_no_class_is_not_changed_by_guidance():
     x = DRAWS.normal("x", *SHAPE)
     velocity = guided(lambda x_t, t, y: x_t.cos(), torch.arange(6), CLASSES, 4.0, (0.0, 1.0))
