@@ -37,6 +37,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--take", type=paths.path, nargs="+", metavar="FILE", help="add the runs in files of --export to the store"
     )
+    parser.add_argument(
+        "--tensorboard",
+        type=paths.folder,
+        metavar="DIR",
+        help="write curves and numbers of STUDY for TensorBoard; again, it writes what is new",
+    )
+    parser.add_argument(
+        "--wandb", metavar="PROJECT", help="log curves and numbers of STUDY to this project of Weights & Biases"
+    )
     options = parser.parse_args(arguments)
     if options.take:
         paths.make_folders(options.runs)
@@ -56,6 +65,9 @@ def main(arguments: Sequence[str]) -> int:
     if options.export:
         for path, count in exported(options, requests, store).items():
             print(f"{path}: {count} runs")
+        return 0
+    if options.tensorboard or options.wandb is not None:
+        track(options, requests, store)
         return 0
     every = store.runs()
     held = {run.folder: usage(run.folder) for run in every}
@@ -95,6 +107,29 @@ def exported(options: argparse.Namespace, requests: list[RememberedRequest], sto
     if not written:
         raise Mistake(f"nothing of {requests[0].page} is done in {store.root}")
     return written
+
+
+def track(options: argparse.Namespace, requests: list[RememberedRequest], store: Store) -> None:
+    """Writes curves and numbers for trackers. Raises `Mistake` if they cannot be told, or a package is missing."""
+    from reports.trackers import tensorboard, wandb
+    from reports.trackers.tracked import tracked_runs
+
+    if not options.study:
+        raise Mistake("--tensorboard and --wandb take a study or a page: " + ", ".join(r.page for r in requests))
+    if options.wandb is not None and not options.wandb.strip():
+        raise Mistake("--wandb names no project")
+    for tracker in (*([tensorboard] if options.tensorboard else ()), *([wandb] if options.wandb else ())):
+        tracker.require()
+    for request in requests:
+        if request.plan is None:
+            raise Mistake(f"{request.page}: its runs are unknown: {request.trouble}")
+    for runs, page in [(tracked_runs(r.plan, store), r.page) for r in requests if r.plan is not None]:
+        if options.tensorboard:
+            changed = tensorboard.write(runs, options.tensorboard)
+            print(f"{options.tensorboard / page}: {len(runs)} rows and seeds, {changed} of them new or changed")
+        if options.wandb:
+            wandb.write(runs, options.wandb)
+            print(f"{page}: {len(runs)} rows and seeds logged to the project {options.wandb}")
 
 
 def lines(plan: Plan, store: Store, held: dict[Path, Usage]) -> list[dict[str, Any]]:

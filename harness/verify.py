@@ -13,7 +13,7 @@ from harness.data.image_files import require, shown
 from harness.evaluation.protocols import Protocol, protocol_called
 from harness.hub.systems import PROTOCOL, REASON, SYSTEMS, TOLERANCE, System, system
 from harness.networks.weight_files import short_checksum
-from harness.system import paths, plugins
+from harness.system import paths, plugins, terminal
 from harness.system.errors import Mistake, Trouble
 from harness.tokenize import batches
 
@@ -116,8 +116,6 @@ def measured(folder: Path, options: argparse.Namespace, how: str) -> tuple[Recor
 
 def beside(name: str, chosen: System, record: Record) -> str:
     """Our number beside the published one, with their difference if both are of the same images."""
-    from tabulate import tabulate
-
     from harness.evaluation.records import number
 
     row = [name, number(record.value, 2, record.deviation, record.interval), f"{chosen.rfid:.2f}"]
@@ -126,7 +124,7 @@ def beside(name: str, chosen: System, record: Record) -> str:
     else:
         row += ["not comparable", ""]
     headers = ["tokenizer", record.metric, f"published ({chosen.source})", "difference", "tolerance"]
-    return tabulate([row], headers=headers, disable_numparse=True)
+    return terminal.table([row], headers)
 
 
 def is_exact(record: Record) -> bool:
