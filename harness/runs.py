@@ -96,14 +96,19 @@ def named(name: str, requests: list[RememberedRequest], store: Store) -> list[Re
     return matches
 
 
+def plan_of(request: RememberedRequest) -> Plan:
+    """The plan of a request. Raises `Mistake` if there is none any more."""
+    if request.plan is None:
+        raise Mistake(f"{request.page}: its runs are unknown: {request.trouble}")
+    return request.plan
+
+
 def exported(options: argparse.Namespace, requests: list[RememberedRequest], store: Store) -> dict[Path, int]:
     """Writes the results of the chosen request. Raises `Mistake` if the options choose none or several."""
     if not options.study or len(requests) != 1:
         pages = ", ".join(request.page for request in requests)
         raise Mistake(f"--export takes one page: {pages}")
-    if requests[0].plan is None:
-        raise Mistake(f"{requests[0].page}: its runs are unknown: {requests[0].trouble}")
-    written = export(requests[0].plan.runs_by_seed(store), options.export)
+    written = export(plan_of(requests[0]).runs_by_seed(store), options.export)
     if not written:
         raise Mistake(f"nothing of {requests[0].page} is done in {store.root}")
     return written
@@ -120,10 +125,7 @@ def track(options: argparse.Namespace, requests: list[RememberedRequest], store:
         raise Mistake("--wandb names no project")
     for tracker in (*([tensorboard] if options.tensorboard else ()), *([wandb] if options.wandb else ())):
         tracker.require()
-    for request in requests:
-        if request.plan is None:
-            raise Mistake(f"{request.page}: its runs are unknown: {request.trouble}")
-    for runs, page in [(tracked_runs(r.plan, store), r.page) for r in requests if r.plan is not None]:
+    for page, runs in [(request.page, tracked_runs(plan_of(request), store)) for request in requests]:
         if options.tensorboard:
             changed = tensorboard.write(runs, options.tensorboard)
             print(f"{options.tensorboard / page}: {len(runs)} rows and seeds, {changed} of them new or changed")
