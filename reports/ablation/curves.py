@@ -105,7 +105,7 @@ def _differences(rows: Mapping[str, list[Result]], title: str, of: Curves) -> It
         on = (first for first in groups if (mean - means[first]).abs().max() < LINE * height)
         groups.setdefault(next(on, name), []).append(name)
     for first, alike in groups.items():
-        if any((means[name] != means[first]).any() for name in alike):
+        if any((means[name] - means[first]).any() for name in alike):
             firsts = {r.experiment.seed: of(r) for r in rows[first]}
             members = {r.row.name for name in alike for r in rows[name]}
             short = textwrap.shorten(first, LETTERS, placeholder=" ...")

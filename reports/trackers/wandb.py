@@ -10,6 +10,18 @@ from typing import Any
 from harness.system.errors import Mistake, Trouble
 from reports.trackers.tracked import TrackedRun
 
+# What it would record by itself is of this process, and not of the one that trained.
+SETTINGS: dict[str, Any] = {
+    "silent": True,
+    "console": "off",
+    "disable_code": True,
+    "disable_git": True,
+    "x_disable_stats": True,
+    "x_disable_meta": True,
+    "x_disable_machine_info": True,
+    "x_save_requirements": False,
+}
+
 
 def require() -> None:
     """Raises `Mistake` if the package is not installed."""
@@ -37,16 +49,14 @@ def write(runs: Sequence[TrackedRun], project: str) -> None:
 def _write(run: TrackedRun, project: str) -> None:
     import wandb
 
-    # What it would record by itself is of this process, not of the one that trained.
-    settings = wandb.Settings(
-        **{"silent": True, "console": "off", "disable_code": True, "disable_git": True},
-        **{"x_disable_stats": True, "x_disable_meta": True, "x_disable_machine_info": True},
-        x_save_requirements=False,
-    )
     with wandb.init(
-        **{"project": project, "group": run.page, "name": run.name, "id": run.id, "resume": "allow"},
+        project=project,
+        group=run.page,
+        name=run.name,
+        id=run.id,
+        resume="allow",
         config={"page": run.page, "row": run.result.row.name, **run.fields},
-        settings=settings,
+        settings=wandb.Settings(**SETTINGS),
     ) as made:
         _log(run, made)
     if made.offline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 import sys
 from pathlib import Path
@@ -21,7 +22,6 @@ from harness.planning.task import Task
 from harness.store.records import Record
 from harness.store.runs import Run, Store
 from harness.system.files import write_json
-from reports.trackers import tensorboard, wandb
 from reports.trackers.tracked import TrackedRun, tracked_runs
 from tests.commands.stores import ENVIRONMENT, MACTOK, request_of
 from tests.commands.test_cli import command
@@ -165,7 +165,8 @@ def test_a_mistake_writes_nothing(words, said, store, tmp_path, monkeypatch, cap
 
 def scalars(reader: Any) -> dict[str, list[tuple[int, float]]]:
     reader.Reload()
-    return {tag: [(e.step, e.value) for e in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
+    tags = reader.PluginTagToContent("scalars")
+    return {tag: [(e.step, *e.tensor_proto.float_val) for e in reader.Tensors(tag)] for tag in tags}
 
 
 def same(read: dict[str, list[tuple[int, float]]], run: TrackedRun) -> bool:
@@ -180,7 +181,7 @@ def same(read: dict[str, list[tuple[int, float]]], run: TrackedRun) -> bool:
 
 def test_events_are_read_back_and_written_again_only_where_they_changed(store, request_made, tmp_path, capsys):
     pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     def files() -> dict[Path, bytes]:
@@ -196,7 +197,10 @@ def test_events_are_read_back_and_written_again_only_where_they_changed(store, r
     about = readers[0].SummaryMetadata("final/evaluation/val/rfd")
     assert about.summary_description == "how rfd is measured"
     (text,) = readers[0].Tensors("numbers")
-    assert b"| final/evaluation/val/psnr | 20.25 | 128 | lite-psnr | how psnr is measured |" in text.tensor_proto.string_val[0]
+    assert (
+        b"| final/evaluation/val/psnr | 20.25 | 128 | lite-psnr | how psnr is measured |"
+        in text.tensor_proto.string_val[0]
+    )
     content = readers[0].SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     stored = HParamsPluginData.FromString(content).session_start_info.hparams
     assert set(stored) == set(before[0].fields)
@@ -208,11 +212,17 @@ def test_events_are_read_back_and_written_again_only_where_they_changed(store, r
     go_on(store, request_made)
     assert write(store, "--tensorboard", tmp_path / "events") == 0
     assert "1 of them new or changed" in capsys.readouterr().out
-    assert len(files()) == len(first) == 2 and len(set(files()) & set(first)) == 1
+    assert set(first) < set(files()) and len(files()) == 1 + len(first) == 3
     after = tracked(store, request_made)
     assert all(same(scalars(readers[seed]), run) for seed, run in after.items())  # which have read the earlier files
     folder = tmp_path / "events" / request_made.page / after[1].name
     assert same(scalars(EventAccumulator(str(folder))), after[1])
+    tokenizer(store, request_made).set_state("failed", "disk full")
+    assert write(store, "--tensorboard", tmp_path / "events") == 0
+    assert len(files()) == 3 and set(files()) & set(first) < set(first)  # not all that ever was
+    failed = tracked(store, request_made)[1]
+    assert failed.result.state == "tokenizer failed: disk full"
+    assert all(same(scalars(reader), failed) for reader in (readers[1], EventAccumulator(str(folder))))
 
 
 # Weights & Biases
@@ -223,8 +233,9 @@ class Service:
 
     def __init__(self) -> None:
         self.runs: dict[str, SimpleNamespace] = {}
-        self.module = ModuleType("wandb")
-        self.module.init, self.module.Settings, self.module.errors = self.init, SimpleNamespace, SimpleNamespace(Error=OSError)  # type: ignore[attr-defined]
+        self.module: Any = ModuleType("wandb")
+        self.module.init, self.module.Settings = self.init, SimpleNamespace
+        self.module.errors = SimpleNamespace(Error=OSError)
 
     def init(self, id: str, config: dict[str, Any], resume: str, settings: SimpleNamespace, **names: str) -> Any:
         assert resume == "allow" and settings.silent
@@ -315,8 +326,6 @@ def records_of(path: Path) -> list[Any]:
 
 def test_offline_the_package_keeps_the_same(store, request_made, tmp_path):
     pytest.importorskip("wandb", reason="the extra wandb is not installed")
-    import os
-
     words = ["harness.runs", "table5", "--runs", str(store.root), "--wandb", "project"]
     for _ in range(2):
         done = command(*words, env={**os.environ, "WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path)})
