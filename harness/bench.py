@@ -20,7 +20,7 @@ from harness import cli
 from harness.benchmarks import breakdown, choices, judging, loading, machinery, measure, scoring, servers, works
 from harness.benchmarks.servers import Case
 from harness.experiments.scales import SCALES, scale
-from harness.system import paths
+from harness.system import paths, terminal
 from harness.system.environment import environment
 from harness.system.errors import Mistake, unknown
 from harness.system.files import write_text
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         for line in lines:
             result["sections"][title].append(line)
             print(f"{title}: {line.get('work') or next(iter(line.values()))}", file=sys.stderr, flush=True)
-    print(json.dumps(result, indent=1) if options.json else markdown(result))
+    print(json.dumps(result, indent=1) if options.json else terminal.fitted(markdown(result)))
     if options.save is not None:
         _save(result, options.save)
     return 0

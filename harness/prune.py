@@ -14,7 +14,6 @@ from pathlib import Path
 
 import psutil
 from filelock import Timeout
-from tabulate import tabulate
 
 from harness import cli
 from harness.execution import jobs
@@ -22,6 +21,7 @@ from harness.planning.request_log import RememberedRequest, remembered_requests
 from harness.store.runs import FEATURES, Damaged, Run, Store
 from harness.store.schema import KEY
 from harness.store.usage import GIB, MIB, Usage, age, usage
+from harness.system import terminal
 from harness.system.errors import Mistake, unknown
 from harness.system.files import TEMPORARY, entries
 
@@ -56,6 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     for request in forgotten:
         print(f"forget {request.page}, made {age(request.at)} ago: {request.command or request.trouble}")
     print(shown(runs, held, in_use))
+    for request in (request for request in requests.values() if request.missing_plugins):
+        print(f"{request.page} {made_with(request)}: its numbers by metrics of plug-ins stay")
     if not (forgotten or held):
         return 0
     if not options.yes and not cli.agreed(question(forgotten, runs, others, held)):
@@ -78,8 +80,9 @@ def removable(store: Store, requests: list[RememberedRequest]) -> tuple[list[Run
     wanted: set[Path] = set()
     for request in requests:
         if request.plan is None:
+            plugins = f"It {made_with(request)}. " if request.missing_plugins else ""
             raise Mistake(
-                f"the runs of {request.page} are unknown: {request.trouble}. Nothing is removed until that is "
+                f"the runs of {request.page} are unknown: {request.trouble}. {plugins}Nothing is removed until that is "
                 f"mended or the request is forgotten: --forget {request.page}"
             )
         wanted |= {run.folder for run in request.runs(store)}
@@ -93,6 +96,11 @@ def removable(store: Store, requests: list[RememberedRequest]) -> tuple[list[Run
     leftovers = [path for path in sorted(store.root.glob(f"*/.*{LEFT}")) if path.is_dir()]
     others = [*leftovers, *temporaries(store), *unused_code(store, kept, bool(busy))]
     return unused, others, [run for run in unwanted if run.folder in in_use]
+
+
+def made_with(request: RememberedRequest) -> str:
+    """The plug-ins that a request was made with and that this command was not given, in words."""
+    return f"was made with plug-ins that are not given: {' '.join(f'--plugins {p}' for p in request.missing_plugins)}"
 
 
 def temporaries(store: Store) -> list[Path]:
@@ -155,8 +163,7 @@ def shown(runs: list[Run], held: dict[Path, Usage], in_use: list[Run]) -> str:
     ]
     parts = []
     if table:
-        align = ("left", "left", "left", "right", "right")
-        parts.append(tabulate(table, ("stage", "key", "state", "MiB", "age"), disable_numparse=True, colalign=align))
+        parts.append(terminal.table(table, ("stage", "key", "state", "MiB", "age"), right=("MiB", "age")))
     if in_use:
         parts.append(
             f"{len(in_use)} runs that no request wants stay: they run, wait in a queue, or are inputs of such runs."

@@ -37,6 +37,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--take", type=paths.path, nargs="+", metavar="FILE", help="add the runs in files of --export to the store"
     )
+    parser.add_argument(
+        "--tensorboard",
+        type=paths.folder,
+        metavar="DIR",
+        help="write curves and numbers of STUDY for TensorBoard; again, it writes what is new",
+    )
+    parser.add_argument(
+        "--wandb", metavar="PROJECT", help="log curves and numbers of STUDY to this project of Weights & Biases"
+    )
     options = parser.parse_args(arguments)
     if options.take:
         paths.make_folders(options.runs)
@@ -56,6 +65,9 @@ def main(arguments: Sequence[str]) -> int:
     if options.export:
         for path, count in exported(options, requests, store).items():
             print(f"{path}: {count} runs")
+        return 0
+    if options.tensorboard or options.wandb is not None:
+        track(options, requests, store)
         return 0
     every = store.runs()
     held = {run.folder: usage(run.folder) for run in every}
@@ -84,17 +96,42 @@ def named(name: str, requests: list[RememberedRequest], store: Store) -> list[Re
     return matches
 
 
+def plan_of(request: RememberedRequest) -> Plan:
+    """The plan of a request. Raises `Mistake` if there is none any more."""
+    if request.plan is None:
+        raise Mistake(f"{request.page}: its runs are unknown: {request.trouble}")
+    return request.plan
+
+
 def exported(options: argparse.Namespace, requests: list[RememberedRequest], store: Store) -> dict[Path, int]:
     """Writes the results of the chosen request. Raises `Mistake` if the options choose none or several."""
     if not options.study or len(requests) != 1:
         pages = ", ".join(request.page for request in requests)
         raise Mistake(f"--export takes one page: {pages}")
-    if requests[0].plan is None:
-        raise Mistake(f"{requests[0].page}: its runs are unknown: {requests[0].trouble}")
-    written = export(requests[0].plan.runs_by_seed(store), options.export)
+    written = export(plan_of(requests[0]).runs_by_seed(store), options.export)
     if not written:
         raise Mistake(f"nothing of {requests[0].page} is done in {store.root}")
     return written
+
+
+def track(options: argparse.Namespace, requests: list[RememberedRequest], store: Store) -> None:
+    """Writes curves and numbers for trackers. Raises `Mistake` if they cannot be told, or a package is missing."""
+    from reports.trackers import tensorboard, wandb
+    from reports.trackers.tracked import tracked_runs
+
+    if not options.study:
+        raise Mistake("--tensorboard and --wandb take a study or a page: " + ", ".join(r.page for r in requests))
+    if options.wandb is not None and not options.wandb.strip():
+        raise Mistake("--wandb names no project")
+    for tracker in (*([tensorboard] if options.tensorboard else ()), *([wandb] if options.wandb else ())):
+        tracker.require()
+    for page, runs in [(request.page, tracked_runs(plan_of(request), store)) for request in requests]:
+        if options.tensorboard:
+            changed = tensorboard.write(runs, options.tensorboard)
+            print(f"{options.tensorboard / page}: {len(runs)} rows and seeds, {changed} of them new or changed")
+        if options.wandb:
+            wandb.write(runs, options.wandb)
+            print(f"{page}: {len(runs)} rows and seeds logged to the project {options.wandb}")
 
 
 def lines(plan: Plan, store: Store, held: dict[Path, Usage]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from harness.data.image_files import require, shown
 from harness.evaluation.protocols import Protocol, protocol_called
 from harness.hub.systems import SYSTEMS, GeneratorSystem, System, TokenizerSystem, system
 from harness.networks.weight_files import WeightsFile, short_checksum
-from harness.system import paths, plugins
+from harness.system import paths, plugins, terminal
 from harness.system.errors import Mistake, Trouble
 from harness.tokenize import batches
 
@@ -194,8 +194,6 @@ def measured(chosen: System, folder: Path, options: argparse.Namespace, how: str
 
 def beside(name: str, chosen: System, record: Record) -> str:
     """Our number beside the published one, with their difference if both are of the same images."""
-    from tabulate import tabulate
-
     from harness.evaluation.records import number
 
     published = chosen.published
@@ -205,7 +203,7 @@ def beside(name: str, chosen: System, record: Record) -> str:
     else:
         row += ["not comparable", ""]
     headers = ["system", record.metric, f"published ({published.source})", "difference", "tolerance"]
-    return tabulate([row], headers=headers, disable_numparse=True)
+    return terminal.table([row], headers)
 
 
 def is_exact(chosen: System, record: Record) -> bool:

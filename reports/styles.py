@@ -68,16 +68,21 @@ def _of_map(name: str, place: float) -> str:
     return to_hex(colormaps[name](place))
 
 
+def by_step(curves: Sequence[pd.Series]) -> pd.DataFrame:
+    """Curves side by side, one line per step; those without a value are left out."""
+    filled = [curve.dropna() for curve in curves if not curve.dropna().empty]
+    return pd.concat(filled, axis=1).sort_index() if filled else pd.DataFrame()
+
+
 def draw_seeds(axis: Axes, curves: Sequence[pd.Series], style: Style, name: str) -> bool:
     """Draws the mean of a row's curves over seeds, by step, with the range of the seeds; False if they are empty."""
-    filled = [curve.dropna() for curve in curves if not curve.dropna().empty]
-    if not filled:
+    frame = by_step(curves)
+    if frame.empty:
         return False
-    frame = pd.concat(filled, axis=1).sort_index()
     mean = frame.mean(axis=1)
     marker = style.marker if len(mean) < FEW_POINTS else ""
     axis.plot(mean.index, mean, marker=marker, markersize=4, label=name, **style.line)
-    if len(filled) > 1:
+    if len(frame.columns) > 1:
         axis.fill_between(mean.index, frame.min(axis=1), frame.max(axis=1), color=style.colour, alpha=0.15, linewidth=0)
     return True
 

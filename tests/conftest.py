@@ -45,7 +45,6 @@ def no_plugins_are_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             table.clear()
             table.update(content)
         sys.path[:] = path
-        sys.modules.pop("ablations.own", None)  # it reads the variants when it is imported
         plugins.USERS.clear()
         plugins.SEEN.clear()
         plugins.names.cache_clear()

@@ -70,7 +70,9 @@ def add_study(parser: Parser, positional: bool = True) -> None:
     at = parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
     complete(at, lambda: list(SCALES))
     parser.add_argument("--data", metavar="NAME[:ARGUMENT]", help="data set to use instead of the scale's")
-    parser.add_argument("--rows", metavar="A,B", help="only these rows, by name or variant")
+    parser.add_argument(
+        "--rows", metavar="A,B", help="only these rows, by name or variant; a name with commas counts as one"
+    )
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 .. N-1 of every row (default: 1)")
     parser.add_argument(
         "--yes", action="store_true", help=f"answer yes to questions, and to more than {MANY_SEEDS} seeds"

@@ -20,6 +20,7 @@ from harness.experiments.requests import (
 )
 from harness.experiments.scales import scale
 from harness.experiments.seeds import MOST_REPEATS, MOST_SEEDS, looks
+from harness.experiments.study import Study
 from harness.experiments.sweep import Sweep
 from harness.planning.plan import Plan, plan_of, require_influence
 from harness.planning.request_log import remembered_request
@@ -49,9 +50,6 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
             raise Mistake(f"--set {setting}: not of the form FIELD=VALUE")
         if fields.setdefault(path, value) != value:
             raise Mistake(f"--set gives {path} two values: {fields[path]} and {value}")
-    rows = tuple(name.strip() for name in (options.rows or "").split(",") if name.strip())
-    if options.rows is not None and not rows:
-        raise Mistake(f"--rows {options.rows!r} names no row")
     if options.data is not None and not options.data.strip():
         raise Mistake("--data names no data set: NAME or NAME:ARGUMENT")
     special: dict[str, Any] = {}
@@ -76,7 +74,6 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         scale(options.scale),
         data=absolute_data(options.data),
         fields=tuple(fields.items()),
-        rows=rows,
         seeds=looks(growth)[0] if growth else options.seeds,
         **special,
     )
@@ -84,7 +81,14 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
     if sources := getattr(options, "tokenizer", []):
         side = made.experiment(made.study.rows[0]).data.image_size
         made = request(tokenizers=tuple(_outside_row(source, side) for source in sources))
-    return made
+    return made if options.rows is None else dataclasses.replace(made, rows=_rows_of(options.rows, made.study))
+
+
+def _rows_of(text: str, study: Study) -> tuple[str, ...]:
+    """The rows that `--rows` names. Raises `Mistake` if it names none."""
+    if not (names := study.names_in(text)):
+        raise Mistake(f"--rows {text!r} names no row")
+    return names
 
 
 def absolute_data(text: str | None) -> str | None:

@@ -22,7 +22,7 @@ from harness.evaluation.records import Value, number, protocol_id, seen_by
 from harness.networks import lpips as lpips_distance
 from harness.networks.weight_files import short_checksum
 from harness.store.records import Record
-from harness.system import plugins
+from harness.system import plugins, terminal
 from harness.system.machine import this_machine
 
 KID_SUBSETS = 100
@@ -169,15 +169,13 @@ def warn_of_order(images: ImageSet, originals: ImageSet, seen: SeenImages, seen_
 
 def table(protocol: Protocol, records: Mapping[str, Record]) -> str:
     """A table of the numbers by metric, with their errors, N and protocol id."""
-    from tabulate import tabulate
-
     measure = plugins.load("harness.networks.measures", protocol.network, "measure")
     lines = []
     for name, r in records.items():
         digits = getattr(measure, DISTANCES[name]) if name in DISTANCES else DIGITS.get(name, 2)
         value = number(r.value, digits, r.deviation, r.interval)
         lines.append((f"{r.metric} {BETTER.get(name, '↑')}", value, f"{r.n:,}", r.protocol_id))
-    text = tabulate(lines, headers=("metric", "value", "N", "protocol"), disable_numparse=True)
+    text = terminal.table(lines, ("metric", "value", "N", "protocol"))
     if "kd" in records and records["kd"].n < SMALL:
         text += f"\n\nBelow {SMALL:,} images the kernel distance comes first, as it has no bias."
     return text

@@ -6,6 +6,7 @@ from harness.system import plugins
 
 PACKAGE = "harness.evaluation.metrics"
 VALIDATION = ("val", "val_unseen")  # the splits of tokenizers; any other one is a set of generated images
+STAGES = ("plugin_metrics", "plugin_generation")  # what measures them
 TABLES = {"reconstruction": False, "information": False, "latents": False, "generation": True}  # generated or not
 
 

@@ -47,6 +47,18 @@ class Study:
             raise unknown("row", name, names)
         return self.rows[names.index(name)]
 
+    def names_in(self, text: str) -> tuple[str, ...]:
+        """The names of rows and variants in a list A,B. A name may hold commas itself: the longest one is taken."""
+        known = {name for row in self.rows for name in (row.name, row.variant)}
+        most = 1 + max((name.count(",") for name in known), default=0)
+        parts, names = text.split(","), []
+        while parts:
+            joined = {count: ",".join(parts[:count]).strip() for count in range(most, 0, -1)}
+            count = next((count for count, name in joined.items() if name in known), 1)
+            names.append(joined[count])
+            parts = parts[count:]
+        return tuple(name for name in names if name)
+
 
 @dataclass(frozen=True)
 class Ablation(Study):

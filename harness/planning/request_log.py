@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
+import shlex
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.experiments import plugin_metrics
 from harness.experiments.requests import COUNTS, AblationRequest, Request, SweepRequest
 from harness.experiments.stored_requests import request_from_json
 from harness.planning.plan import Plan, plan_of
-from harness.store.runs import ASKED, Run, Store
+from harness.store.runs import ASKED, Damaged, Run, Store
+from harness.system import plugins
 from harness.system.errors import Mistake
 from harness.system.files import entries, read_json, write_json
 
@@ -63,7 +67,8 @@ class RememberedRequest:
     """A request that the store remembers, and the time when it was last made (Unix time).
 
     `plan` is None if the file is damaged, the data is absent, or the file names something that no longer exists;
-    `trouble` says which.
+    `trouble` says which. `missing_plugins` are the places of plug-ins that its command names, and that this process was
+    not given.
     """
 
     path: Path
@@ -73,6 +78,7 @@ class RememberedRequest:
     at: float
     plan: Plan | None
     trouble: str = ""
+    missing_plugins: tuple[str, ...] = ()
 
     @property
     def page(self) -> str:
@@ -80,8 +86,23 @@ class RememberedRequest:
         return self.path.stem
 
     def runs(self, store: Store) -> list[Run]:
-        """The runs that the request wants; their folders may be missing."""
-        return [t.run_in(store) for t in self.plan.tasks] if self.plan is not None else []
+        """The runs that the request wants; their folders may be missing.
+
+        If plug-ins are missing, every metric of a plug-in that was measured on these runs counts as wanted.
+        """
+        if self.plan is None:
+            return []
+        planned = [t.run_in(store) for t in self.plan.tasks]
+        return [*planned, *(_measured_by_plugins(planned, store) if self.missing_plugins else [])]
+
+
+def _measured_by_plugins(planned: list[Run], store: Store) -> list[Run]:
+    """The runs of metrics of plug-ins whose inputs are all `planned`."""
+    known, found = {(run.stage, run.key) for run in planned}, []
+    for run in (run for run in store.runs() if run.stage in plugin_metrics.STAGES):
+        with contextlib.suppress(Damaged):
+            found += [run] if known.issuperset(run.config()["inputs"].items()) else []
+    return found
 
 
 def remembered_requests(store: Store) -> list[RememberedRequest]:
@@ -105,11 +126,17 @@ def _read(path: Path) -> RememberedRequest:
     try:
         content = read_json(path)
         study, scale = content["study"], content["scale"]
-        command, at = content["command"], float(content["at"])
+        command, at = str(content["command"]), float(content["at"])
+        missing = _missing_plugins(command)
         plan = plan_of(request_from_json(content))
         plan.require_data()
     except Mistake as mistake:
-        return RememberedRequest(path, study, scale, command, at, None, str(mistake))
+        return RememberedRequest(path, study, scale, command, at, None, str(mistake), missing)
     except (ValueError, KeyError, TypeError):
         return RememberedRequest(path, "", "", "", path.stat().st_mtime, None, f"{path} is damaged")
-    return RememberedRequest(path, study, scale, command, at, plan)
+    return RememberedRequest(path, study, scale, command, at, plan, "", missing)
+
+
+def _missing_plugins(command: str) -> tuple[str, ...]:
+    named = (place for word, place in itertools.pairwise(shlex.split(command)) if word == "--plugins")
+    return tuple(place for place in named if place not in plugins.places())

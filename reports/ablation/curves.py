@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 from harness.evaluation import records
 from reports.figures import figure, legend, save
 from reports.results import Result, protocol_of
-from reports.styles import draw_seeds, merged, styles_of
+from reports.styles import by_step, draw_seeds, merged, styles_of
 
 CURVES = {
     "val/kl": "KL (nats per image)",
@@ -28,6 +29,8 @@ CURVES = {
 FROM_ZERO = ("val/kl", "mutual_information", "gaussian_rate")
 SATURATED = 0.95  # of log N, which the estimate of the mutual information cannot exceed
 COLUMNS = 3
+LINE = 0.015  # the width of a line, as a share of the height of a panel
+LETTERS = 32  # of the name of a row in a title
 Curves = Callable[[Result], pd.Series]
 
 
@@ -64,9 +67,12 @@ def _draw(
     path: Path,
     from_zero: set[str] = frozenset(),  # type: ignore[assignment]
 ) -> bool:
-    """Draws the panels that have anything to show, with one legend below."""
+    """Draws the panels that have anything to show, each with the differences that it hides, and one legend below."""
     rows, looks = merged(results, stage), styles_of(results)
-    shown = {title: of for title, of in panels.items() if any(not of(r).dropna().empty for r in results)}
+    shown: dict[str, Curves] = {}
+    for title, of in panels.items():
+        if any(not of(r).dropna().empty for r in results):
+            shown |= {title: of, **dict(_differences(rows, title, of))}
     if not shown:
         return False
     columns = min(COLUMNS, len(shown))
@@ -87,6 +93,32 @@ def _draw(
     legend(drawing, {name: handles[name] for name in rows if name in handles})
     save(drawing, path)
     return True
+
+
+def _differences(rows: Mapping[str, list[Result]], title: str, of: Curves) -> Iterator[tuple[str, Curves]]:
+    """A panel for every group of rows whose lines lie on each other: the rows minus the first of them, seed by seed."""
+    frames = {name: by_step([of(r) for r in seeds]) for name, seeds in rows.items()}
+    means = {name: frame.mean(axis=1) for name, frame in frames.items() if not frame.empty}
+    height = max(mean.max() for mean in means.values()) - min(mean.min() for mean in means.values())
+    groups: dict[str, list[str]] = {}
+    for name, mean in means.items():
+        on = (first for first in groups if (mean - means[first]).abs().max() < LINE * height)
+        groups.setdefault(next(on, name), []).append(name)
+    for first, alike in groups.items():
+        if any((means[name] - means[first]).any() for name in alike):
+            firsts = {r.experiment.seed: of(r) for r in rows[first]}
+            members = {r.row.name for name in alike for r in rows[name]}
+            short = textwrap.shorten(first, LETTERS, placeholder=" ...")
+            yield f'{title},\nminus that of "{short}"', _minus(of, firsts, members)
+
+
+def _minus(of: Curves, firsts: Mapping[int, pd.Series], rows: set[str]) -> Curves:
+    """The curves of `rows` minus those of the first of them, by seed; other rows have none."""
+
+    def difference(r: Result) -> pd.Series:
+        return of(r) - firsts[r.experiment.seed] if r.row.name in rows else pd.Series(dtype=float)
+
+    return difference
 
 
 def _saturates(results: Sequence[Result]) -> bool:

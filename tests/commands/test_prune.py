@@ -16,12 +16,17 @@ import pytest
 from harness import cli, prune
 from harness.execution import jobs
 from harness.execution.executors import local, slurm
+from harness.experiments.requests import new_request
+from harness.experiments.scales import scale
 from harness.planning.plan import plan_of
 from harness.planning.request_log import remember, remembered_requests
+from harness.planning.task import task
 from harness.store.runs import Run, Store
+from harness.system import plugins
 from harness.system.errors import Mistake, Trouble
 from tests.commands.stores import FOIL, filled, keys, request_of, states
 from tests.commands.test_cli import command
+from tests.system.test_plugins import EXAMPLES, METRICS, found
 
 
 @pytest.fixture
@@ -267,3 +272,41 @@ def test_what_killed_writers_left_is_swept_after_a_day(tmp_path):
     assert prune.main(["--runs", str(tmp_path), "--yes"]) == 0
     assert (old.exists(), features.exists(), young.exists(), lock.exists()) == (False, False, True, True)
     assert set(states(store)) == kept
+
+
+def forgotten() -> None:
+    """Makes the process one that was given no plug-ins."""
+    os.environ[plugins.VARIABLE] = ""
+    plugins.USERS.clear()
+    plugins.SEEN.clear()
+    plugins.names.cache_clear()
+    task.cache_clear()
+
+
+def test_without_their_plug_ins_the_numbers_that_a_request_wants_stay(tmp_path, capsys):
+    found(METRICS)
+    store, wanted = filled(tmp_path, request_of()), keys(request_of())
+    (measured,) = (name for name in wanted if name.startswith("plugin_metrics/"))
+    filled(tmp_path, request_of(FOIL), remembering=False)  # its numbers by the metric are wanted by no request
+    forgotten()
+    assert measured not in keys(request_of())
+    assert prune.main(["--runs", str(tmp_path), "--yes"]) == 0
+    assert set(states(store)) == wanted
+    line = f"{request_of().page} was made with plug-ins that are not given: --plugins {METRICS}: its numbers"
+    assert capsys.readouterr().out.count(line) == 1
+    assert prune.main(["--runs", str(tmp_path), "--yes", "--plugins", str(METRICS)]) == 0
+    assert set(states(store)) == wanted and "plug-ins" not in capsys.readouterr().out
+    forgotten()
+    remember(request_of(), store)  # the same page, now without the metric
+    assert prune.main(["--runs", str(tmp_path), "--yes"]) == 0
+    assert set(states(store)) == wanted - {measured}
+
+
+def test_a_study_that_is_a_plug_in_that_is_not_given_keeps_everything(tmp_path):
+    found(EXAMPLES)
+    request = new_request("mask_kinds", scale("smoke"))
+    store, wanted = filled(tmp_path, request), keys(request)
+    forgotten()
+    with pytest.raises(Mistake, match=rf"unknown study 'mask_kinds'.*not given: --plugins {EXAMPLES}\. Nothing is"):
+        prune.main(["--runs", str(tmp_path), "--yes"])
+    assert set(states(store)) == wanted

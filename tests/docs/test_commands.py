@@ -24,7 +24,10 @@ from tests.conftest import save_class
 from tests.docs.pages import blocks, documents, text
 
 # What a comment says of a command that no test runs.
-NEEDS = ("needs a GPU", "needs a cluster", "needs weights", "needs an account", "takes minutes", "takes hours")
+NEEDS = (
+    *("needs a GPU", "needs a cluster", "needs weights", "needs an extra", "needs an account"),
+    *("takes minutes", "takes hours"),
+)
 INLINE = re.compile(r"`((?:python -m harness|tokenizer-harness )[^`]*)`")
 PLANNED = ("harness.ablate", "harness.benchmark", "harness.everything", "harness.sweep")  # they take --dry-run
 OF_STUDIES = (*PLANNED, "harness.cancel", "harness.report", "harness.status")  # they take --scale

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
+from harness import cli
 from harness.experiments.experiment import Experiment
 from harness.experiments.fields import differences, flat
 from harness.experiments.requests import (
@@ -164,3 +166,38 @@ def test_settings_of_a_part_that_is_off_are_refused(switch: str, fields: tuple[s
     with pytest.raises(Mistake, match=f"{fields[0]} has no influence on any of these rows"):
         request.experiments()
     new_request("table5", scale("smoke"), rows=("mactok",), fields=((switch, "false"),)).experiments()
+
+
+COMMAS = Ablation("x", "y", (Row("PCA, 32 numbers", "mactok"), Row("PCA", "kl_vae"), Row("a,b,c", "mactok")))
+LISTS = {
+    "PCA, 32 numbers": ("PCA, 32 numbers",),
+    "PCA, 32 numbers,PCA": ("PCA, 32 numbers", "PCA"),
+    " PCA ,a,b,c, kl_vae": ("PCA", "a,b,c", "kl_vae"),
+    "a,b,PCA,": ("a", "b", "PCA"),
+    "PCA, 33 numbers": ("PCA", "33 numbers"),
+    ", ,": (),
+}
+
+
+@pytest.mark.parametrize(("text", "names"), LISTS.items())
+def test_a_name_with_commas_is_one_name_in_a_list_of_rows(text, names):
+    assert COMMAS.names_in(text) == names
+    assert COMMAS.names_in(",".join(names)) == names
+
+
+def test_every_declared_row_can_be_named_alone_and_with_all_others():
+    for name in plugins.names("ablations"):
+        study = study_called(name)
+        rows = tuple(row.name for row in study.rows)
+        assert study.names_in(",".join(rows)) == rows
+        assert all(study.names_in(row) == (row,) for row in rows)
+
+
+def test_the_command_of_a_row_with_commas_names_it_again(monkeypatch):
+    monkeypatch.setattr("harness.experiments.requests.study_called", lambda name: COMMAS)
+    monkeypatch.setattr("harness.cli.request.study_called", lambda name: COMMAS)
+    request = new_request("mine", scale("smoke"), rows=("PCA, 32 numbers", "PCA"))
+    _, _, _, *words = shlex.split(request.command)
+    parser = cli.parser("ablate")
+    cli.add_study(parser)
+    assert cli.request_of(parser.parse_args(words)) == request

@@ -18,7 +18,7 @@ from harness.data import splits
 from harness.execution import code_copy
 from harness.experiments import plugin_metrics
 from harness.experiments.experiment import Data
-from harness.experiments.requests import AblationRequest, new_request
+from harness.experiments.requests import AblationRequest, new_request, study_called
 from harness.experiments.scales import scale
 from harness.experiments.study import Ablation
 from harness.networks import flops, teachers
@@ -114,6 +114,15 @@ def test_the_study_can_be_requested_again_by_its_command(examples):
     request = new_request("mask_kinds", scale("smoke"), data="stripes")
     assert len(request.experiments()) == 4
     assert request.command.endswith(f"mask_kinds --scale smoke --data stripes --plugins {EXAMPLES}")
+
+
+def test_a_space_of_ones_own_has_the_variants_of_plug_ins_that_came_later():
+    before = [row.name for row in study_called("own").rows]
+    found(EXAMPLES)
+    later = [row.name for row in study_called("own").rows]
+    assert set(later) - set(before) == {"gentle_masking", "patchwise"} and set(before) < set(later)
+    request = new_request("own", scale("smoke"), rows=("gentle_masking",), space=("training.learning_rate=1e-3,2e-3",))
+    assert [point.row for point in request.grid()] == ["gentle_masking"] * 2
 
 
 # Keys
