@@ -122,7 +122,7 @@ def _request(
     seeds: int = 1,
 ) -> AblationRequest | SweepRequest:
     plugins.find()
-    texts = tuple((path, str(value)) for path, value in (fields or {}).items())
+    texts = tuple((path, cli.absolute_field(path, str(value))) for path, value in (fields or {}).items())
     return new_request(
         study, scale_called(scale), data=cli.absolute_data(data), fields=texts, rows=tuple(rows), seeds=seeds
     )

@@ -81,7 +81,7 @@ def _studies(options: argparse.Namespace, store: Store, pace: Pace) -> tuple[lis
             print(f"{name} is left out: {mistake}", file=sys.stderr)
     if not studies:
         raise Mistake("no study can have these settings")
-    return sorted(studies, key=lambda study: study.price.flops * study.times), refused
+    return sorted(studies, key=lambda study: study.price.gpu_hours * study.times), refused
 
 
 def _labels(studies: Sequence[Planned]) -> dict[Task, str]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from harness.evaluation import records
 from harness.store.runs import Run
-from reports.results import Result, protocol_of, rows_of
-from reports.tables import cell, markdown
+from reports.results import Result, data_sets, protocol_of, rows_of
+from reports.tables import cell, head_cells, markdown
 
 FOILS = ("pca", "linear_gaussian")
 GENERATOR = ", Gaussian latents"  # the set `prior` of a foil
@@ -18,10 +18,9 @@ def of(results: Sequence[Result]) -> dict[str, Run]:
 
     Where the rows have several data sets, the title tells which.
     """
-    runs, several = {}, len({result.experiment.data for result in results}) > 1
+    runs, names = {}, data_sets(results)
     for result in results:
-        data = result.experiment.data
-        on = f", {data.name}{':' if data.argument else ''}{data.argument}" if several else ""
+        on = f", {names[result.data]}" if names else ""
         for stage in FOILS:
             if (run := result.done(stage)) is not None:
                 weight = f"linear-Gaussian at KL weight {result.experiment.tokenizer.gaussian.kl_weight:g}"
@@ -45,8 +44,7 @@ def comparison(results: Sequence[Result]) -> str:
     lines = []
     for name, seeds in rows_of(results).items():
         active = [str(run.fact("numbers")) for r in seeds if (run := r.done("pca_active")) is not None]
-        line = {
-            "row": name,
+        line = head_cells(name, seeds, results) | {
             "numbers": str(seeds[0].experiment.latents.numbers),
             "active": ", ".join(dict.fromkeys(active)) or "–",
         }

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from harness.data.image_files import first_of
 from harness.evaluation import protocol_texts, records
-from harness.experiments.experiment import DEFAULT_NETWORK, effective_fields
+from harness.experiments.experiment import DEFAULT_NETWORK, Data, effective_fields
 from harness.networks.teachers import TEACHERS
 from harness.networks.weight_files import VGG
+from harness.store.runs import Run
 from harness.system import plugins
 from harness.system.texts import plain_markdown
-from reports.results import Result, costs, environments, rows_of, shared, total_seconds
+from reports.results import Result, by_data_set, costs, environments, rows_of, shared, total_seconds
 
 MEASURING = (
     *("diagnosis", "evaluation", "snapshots", "generation", "generator_snapshots", "guidance", "reference"),
@@ -31,8 +32,9 @@ LITE1 = "EfficientNet-Lite1, blocks.0 and blocks.1 (strides 2 and 4), channel-no
 LITE2 = "EfficientNet-Lite2, blocks.4 (stride 16), averaged over positions"
 LPIPS = "LPIPS 0.1 on VGG-16"
 DISCRIMINATORS = {
-    "efficientnet_lite0": "EfficientNet-Lite0, blocks.1, blocks.2 and blocks.4",
-    "dino_vits16": "DINO ViT-S/16, the patch embedding and blocks 2, 5, 8 and 11",
+    "efficientnet_lite0": "heads on frozen features of EfficientNet-Lite0, blocks.1, blocks.2 and blocks.4",
+    "dino_vits16": "heads on frozen features of DINO ViT-S/16, the patch embedding and blocks 2, 5, 8 and 11",
+    "patchgan": "a PatchGAN that reads pixels, without a frozen network",
 }
 
 
@@ -43,25 +45,15 @@ class Provenance:
     results: Sequence[Result]
 
     def data_facts(self) -> str:
-        """A sentence on the images, content hash and classes of the data set."""
-        run = shared(self.results, "data")
-        if run is None:
-            return ""
-        facts = run.result()["facts"]
-        counts = ", ".join(f"{count} {split}" for split, count in facts["images"].items())
-        data = self.results[0].experiment.data
-        text = (
-            f"Data set `{data.name}` at {data.image_size} px: {counts} images, {len(facts['classes'])} classes, "
-            f"content `{facts['content']}`."
-        )
-        if not getattr(plugins.load("harness.data.sets", data.name, "data set"), "fixed", False):
-            text += f" Transparent pixels show {data.background}."
-        if unreadable := facts.get("unreadable"):
-            text += f" {len(unreadable)} unreadable files were left out: {plain_markdown(first_of(unreadable))}."
-        if passed_over := facts.get("passed_over"):
-            reasons = ", ".join(f"{count} {reason}" for reason, count in passed_over.items())
-            text += f" Passed over: {plain_markdown(reasons)}."
-        return text
+        """Sentences on the images, content hash and classes of every data set that rows are trained or measured on."""
+        told: dict[str, None] = {}
+        for of in by_data_set(self.results).values():
+            data, other = of[0].experiment.data, of[0].experiment.transferred
+            if (run := shared(of, "data")) is not None:
+                told[f"Data set {_facts(data, run)}"] = None
+            if other is not None and (run := shared(of, "data of transfer")) is not None:
+                told[f"Measured also on data set {_facts(other.data, run)}"] = None
+        return " ".join(told)
 
     @property
     def lite(self) -> bool:
@@ -84,8 +76,7 @@ class Provenance:
         }
         names = {e.tokenizer.adversarial.features for e in experiments if e.tokenizer.adversarial.on}
         if names:
-            networks = " and ".join(DISCRIMINATORS[name] for name in sorted(names))
-            roles["discriminator"] = f"heads on frozen features of {networks}"
+            roles["discriminator"] = " and ".join(DISCRIMINATORS[name] for name in sorted(names))
         roles["measure"] = LITE2 if self.lite else self.measure
         return [f"{role}: {network}" for role, network in roles.items()]
 
@@ -146,3 +137,21 @@ class Provenance:
         paths = dict.fromkeys(path for row in rows for path in row if path not in ("seed", "scale"))
         values = {path: {row[path] for row in rows if path in row} for path in paths}
         return "\n".join(f"{path} = {next(iter(distinct))}" for path, distinct in values.items() if len(distinct) == 1)
+
+
+def _facts(data: Data, run: Run) -> str:
+    """Sentences on one data set, which begin with its name."""
+    facts = run.result()["facts"]
+    counts = ", ".join(f"{count} {split}" for split, count in facts["images"].items())
+    text = (
+        f"{protocol_texts.data_set(data)} at {data.image_size} px: {counts} images, "
+        f"{len(facts['classes'])} classes, content `{facts['content']}`."
+    )
+    if not protocol_texts.decided_by_name(data):
+        text += f" Transparent pixels show {data.background}."
+    if unreadable := facts.get("unreadable"):
+        text += f" {len(unreadable)} unreadable files were left out: {plain_markdown(first_of(unreadable))}."
+    if passed_over := facts.get("passed_over"):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in passed_over.items())
+        text += f" Passed over: {plain_markdown(reasons)}."
+    return text

@@ -15,7 +15,7 @@ import pandas as pd
 
 from harness.evaluation import collapse, records
 from harness.evaluation.protocols import network_in
-from harness.experiments.experiment import Experiment
+from harness.experiments.experiment import Data, Experiment
 from harness.experiments.requests import stages_of_row
 from harness.experiments.study import Row
 from harness.planning.task import tasks
@@ -50,6 +50,21 @@ class Result:
     def all_runs(self) -> list[Run]:
         """Every run, also those of repeats; one that they share counts once for each."""
         return [run for of in (self.runs, *(r.runs for r in self.repeats)) for run in of.values()]
+
+    @property
+    def data(self) -> Data:
+        """The data set that its numbers are of. Whether trainings mirror images does not count."""
+        return dataclasses.replace(self.experiment.data, flip=True)
+
+    def comparable(self, other: Result, stage: str) -> bool:
+        """Whether the numbers of a stage are of the same images as those of `other`.
+
+        The training images are the reference of generated images, so that their number counts there.
+        """
+        ours, theirs = self.data, other.data
+        if stage not in OF_GENERATOR:
+            theirs = dataclasses.replace(theirs, train_images=ours.train_images)
+        return ours == theirs
 
     @cached_property
     def state(self) -> str:
@@ -156,7 +171,10 @@ def load(
     """One result per row and seed, in the order of the rows, with the runs of `stages`, repeats within their seed."""
 
     def runs(experiment: Experiment) -> dict[str, Run]:
-        return {task.stage: task.run_in(store) for task in tasks([experiment], stages(experiment))}
+        return {
+            task.stage if task.experiment == experiment else f"{task.stage} of transfer": task.run_in(store)
+            for task in tasks([experiment], stages(experiment))
+        }
 
     found = []
     for row, experiments in by_row.items():
@@ -181,6 +199,25 @@ def made_from(results: Sequence[Result]) -> str | None:
 def shared(results: Sequence[Result], stage: str) -> Run | None:
     """The first finished run of a stage that the rows share; None if there is none."""
     return next((run for r in results if (run := r.done(stage)) is not None), None)
+
+
+def data_sets(results: Sequence[Result]) -> dict[Data, str]:
+    """The data sets of a page with what tells each from the others; empty if all rows have the same."""
+    found = list(dict.fromkeys(r.data for r in results))
+    if len(found) < 2:
+        return {}
+    names = [f.name for f in dataclasses.fields(Data) if f.name not in ("name", "argument")]
+    told = [name for name in names if len({getattr(data, name) for data in found}) > 1]
+    return {data: ", ".join([data.full_name, *(f"{name}={getattr(data, name)}" for name in told)]) for data in found}
+
+
+def by_data_set(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """The results by the name of their data set, which is empty if all rows have the same."""
+    names = data_sets(results)
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        found.setdefault(names.get(result.data, ""), []).append(result)
+    return found
 
 
 def protocol_of(results: Sequence[Result], metric: str, split: str = "val", stage: str = "evaluation") -> str:
@@ -245,11 +282,14 @@ PER_STAGE = ("commit", "dtype", "device", "processor", "threads", "world_size")
 def mixtures(results: Sequence[Result]) -> list[str]:
     """Warnings on provenance that differs between rows or between their attempts, one sentence each."""
     sentences, attempts = [], environments(results)
+    if data_sets(results):
+        sentences.append("The rows have several data sets. Numbers of different ones cannot be compared.")
     for name, plural in PROVENANCE.items():
         values: dict[str, set[str]] = {}
         for stage, e in attempts:
             values.setdefault(stage if name in PER_STAGE else "", set()).add(str(e[name]))
-        mixed = {stage: sorted(v - {""}) for stage, v in values.items() if len(v - {""}) > 1}
+        many = _known_contents(results) if name == "data_content" else 1
+        mixed = {stage: sorted(v - {""}) for stage, v in values.items() if len(v - {""}) > many}
         if mixed:
             stages = f" (in the stages {', '.join(mixed)})" if name in PER_STAGE else ""
             shown = sorted({value[: 12 if name == "commit" else 40] for v in mixed.values() for value in v})
@@ -257,6 +297,13 @@ def mixtures(results: Sequence[Result]) -> list[str]:
     if any(e["uncommitted"] for _, e in attempts):
         sentences.append("Some runs were made with uncommitted changes; their status.json holds the difference.")
     return sentences
+
+
+def _known_contents(results: Sequence[Result]) -> int:
+    """How many data sets the rows are trained and measured on."""
+    experiments = [r.experiment for r in results]
+    every = [*experiments, *(other for e in experiments if (other := e.transferred) is not None)]
+    return len({dataclasses.replace(e.data, flip=True) for e in every})
 
 
 def costs(results: Sequence[Result]) -> pd.DataFrame:
@@ -276,7 +323,9 @@ def costs(results: Sequence[Result]) -> pd.DataFrame:
     frame = lines.pivot_table(index="row", columns="stage", values="seconds", aggfunc="mean", fill_value=0)
     names = [SHARED, *(r.row.name for r in results)]
     frame = frame.loc[[name for name in dict.fromkeys(names) if name in frame.index]]
-    stages = dict.fromkeys(stage for r in results for stage in r.runs)  # in the order of execution
+    stages = dict.fromkeys(
+        stage for r in results for stage in (run.stage for run in r.runs.values())
+    )  # in the order of execution
     return frame[list(stages)].assign(sum=frame.sum(axis=1))
 
 

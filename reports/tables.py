@@ -12,7 +12,7 @@ from harness.evaluation.records import digits_of, heading, text_of
 from harness.experiments import plugin_metrics
 from harness.experiments.experiment import Experiment
 from harness.experiments.requests import Request
-from reports.results import Result, protocol_of
+from reports.results import Result, data_sets, protocol_of
 from reports.statistics import intervals
 
 NO_BREAK = "\u00a0"
@@ -23,6 +23,12 @@ def headers(
 ) -> dict[str, str]:
     """The heads of columns by metric; they depend on the protocol of the results."""
     return {metric: heading(metric, protocol_of(results, metric, split, stage)) for metric in names}
+
+
+def head_cells(name: str, seeds: Sequence[Result], results: Sequence[Result]) -> dict[str, str]:
+    """The first cells of a row's line: its name and, where the rows of a page have several data sets, its own."""
+    names = data_sets(results)
+    return {"row": name} | ({"images": f"`{names[seeds[0].data]}`"} if names else {})
 
 
 def cell(seeds: Sequence[Result], metric: str, split: str, stage: str = "evaluation") -> str:
@@ -92,7 +98,7 @@ def _zero(column: pd.Series) -> str:
     """The cell that a column of several lines has everywhere, if it is zero with a deviation of zero; else empty."""
     cells = set(column) - {"–"}
     cell = cells.pop() if len(cells) == 1 and len(column) > 1 else ""
-    return cell if re.fullmatch(r"[+-]?0[.0]*( ± 0[.0]*)?", cell) else ""
+    return cell.lstrip("+-") if re.fullmatch(r"[+-]?0[.0]*( ± 0[.0]*)?", cell) else ""
 
 
 def unbroken(text: str) -> str:

@@ -21,7 +21,7 @@ from harness.cli.ending import agreed, code_of, run
 from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run, of_stage
 from harness.cli.names import fields, listing
 from harness.cli.parsing import COMPLETION, Parser, complete, parser
-from harness.cli.request import absolute_data, command_of, judgement_of, next_of, plan_from, request_of
+from harness.cli.request import absolute_data, absolute_field, command_of, judgement_of, next_of, plan_from, request_of
 
 __all__ = [
     "COMPLETION",
@@ -29,6 +29,7 @@ __all__ = [
     "FinishedRun",
     "Parser",
     "absolute_data",
+    "absolute_field",
     "add_details",
     "add_execution",
     "add_growth",

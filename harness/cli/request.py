@@ -48,6 +48,7 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         path, equals, value = setting.partition("=")
         if not (path and equals and value):
             raise Mistake(f"--set {setting}: not of the form FIELD=VALUE")
+        value = absolute_field(path, value)
         if fields.setdefault(path, value) != value:
             raise Mistake(f"--set gives {path} two values: {fields[path]} and {value}")
     if options.data is not None and not options.data.strip():
@@ -104,6 +105,11 @@ def absolute_data(text: str | None) -> str | None:
     return f"{name}{colon}{path}" or None
 
 
+def absolute_field(path: str, value: str) -> str:
+    """The value of a field, with an absolute path if it names a data set."""
+    return absolute_data(value) or "" if path == "evaluation.transfer" else value
+
+
 def _outside_row(source: str, image_size: int) -> OutsideRow:
     """The row of a tokenizer from outside, which is tried on images of this size. Raises `Mistake`."""
     from harness.networks import outside
@@ -119,6 +125,8 @@ def _growth_of(options: argparse.Namespace) -> int:
         if most is not None:
             raise Mistake("--max-seeds ends what --until-decided begins: name both")
         return 0
+    if not any(claim.primary for claim in study_called(options.study).claims):
+        raise Mistake(f"{options.study} has no claim that seeds could decide: --seeds N instead of --until-decided")
     if options.seeds > 1:
         raise Mistake("--until-decided chooses the number of seeds: --max-seeds instead of --seeds")
     most = GROWS_TO if most is None else most

@@ -6,7 +6,7 @@ from types import ModuleType
 
 from harness.evaluation.generated import Generated
 from harness.evaluation.reconstructed import Reconstructed
-from harness.experiments.experiment import Evaluation, Experiment
+from harness.experiments.experiment import Data, Evaluation, Experiment
 from harness.system import plugins
 
 
@@ -66,8 +66,18 @@ def features(experiment: Experiment) -> str:
     data, network = experiment.data, measure_of(experiment)
     return (
         f"{network.title} ({network.features} features, {weights(experiment)}), {resizing(experiment)}, data "
-        f"`{data.name}` at {data.image_size} px, crop {data.crop}"
+        f"{data_set(data)} at {data.image_size} px, crop {data.crop}"
     )
+
+
+def data_set(data: Data) -> str:
+    """The name of a data set, with the argument if both decide the content."""
+    return f"`{data.full_name if decided_by_name(data) else data.name}`"
+
+
+def decided_by_name(data: Data) -> bool:
+    """Whether name and argument decide the content of a data set."""
+    return bool(getattr(plugins.load("harness.data.sets", data.name, "data set"), "fixed", False))
 
 
 def measure_of(experiment: Experiment) -> ModuleType:

@@ -152,8 +152,8 @@ def records_of_plugins(m: Reconstructed | Generated, generated: bool) -> list[Re
 
 
 def _content(m: Reconstructed | ImagePairs | Generated) -> str:
-    """The content of a data set that its name does not fix: two folders of one size are two protocols."""
+    """What decides the content of a data set besides its name: two folders of one size are two protocols."""
     data = m.experiment.data
-    if getattr(plugins.load("harness.data.sets", data.name, "data set"), "fixed", False):
-        return ""
+    if protocol_texts.decided_by_name(data):
+        return f"; data {protocol_texts.data_set(data)}" if data.argument else ""
     return f"; data `{data.name}`, content {m.content}"

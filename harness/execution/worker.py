@@ -117,7 +117,7 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
         "compile": work.execution.compile,
         "data_content": data_content,
     }
-    place = _data_place(task.experiment)
+    place = _data_place(task.inputs.get("data", task).experiment)  # those of `transfer` are others
     lying: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if place is not None:
         from harness.data import indexed

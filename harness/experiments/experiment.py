@@ -70,6 +70,11 @@ class Data:
     """Whether trainings mirror half of the images left to right."""
 
     @property
+    def full_name(self) -> str:
+        """The data set as `--data` names it."""
+        return f"{self.name}:{self.argument}" if self.argument else self.name
+
+    @property
     def hashed_flip(self) -> str | None:
         """The part of the keys of trainings that tells `flip`; None by default, so that it is not hashed."""
         return None if self.flip else "off"
@@ -330,6 +335,14 @@ class Experiment:
 
     def __post_init__(self) -> None:
         self.latents  # noqa: B018  (raises for a tokenizer that cannot be)
+
+    @property
+    def transferred(self) -> Experiment | None:
+        """The same on the data set of `evaluation.transfer`; None without one."""
+        if self.evaluation.transfer is None:
+            return None
+        name, _, argument = self.evaluation.transfer.partition(":")
+        return dataclasses.replace(self, data=dataclasses.replace(self.data, name=name, argument=argument))
 
     @property
     def latents(self) -> Latents:

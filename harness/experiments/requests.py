@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import re
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -432,6 +433,12 @@ class SweepRequest(Request):
 
 def study_called(name: str) -> Ablation | Sweep:
     """The study that a file in `ablations/` declares; raises `Mistake`."""
+    figures = [study for study in plugins.names("ablations") if study.startswith("fig")]
+    if re.fullmatch(r"fig\d+", name) and not any(study.startswith(name) for study in figures):
+        raise Mistake(
+            f"no study mirrors figure {name[3:]} of the paper: what it measures is not known here. "
+            f"Figures with a study: {', '.join(figures)}"
+        )
     study: Ablation | Sweep = plugins.load("ablations", name, "study").study
     return study
 

@@ -9,6 +9,7 @@ from harness.networks import flops
 from harness.planning.stage import Size
 
 SAMPLES = "samples.npy"  # the file of a run, float32 (n, L, Z)
+DRAWING = {"mar": 2}  # generators whose drawing changed alone, by its revision
 
 
 def samples_size(experiment: Experiment, guide: Guide) -> Size:
@@ -23,6 +24,11 @@ def samples_config(experiment: Experiment) -> dict[str, Any]:
     sampling = experiment.sampling
     return {
         "images": sampling.images,
-        **sampling.law,
+        **drawing_law(experiment),
         "seed": experiment.seed_of_samples,
     }
+
+
+def drawing_law(experiment: Experiment) -> dict[str, Any]:
+    """What decides a sample besides the generator's weights, guide and seed."""
+    return experiment.sampling.law | {"drawing": DRAWING.get(experiment.generator.name)}

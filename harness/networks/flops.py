@@ -12,6 +12,7 @@ from harness.experiments.experiment import UNGUIDED, Evaluation, Experiment, Gui
 from harness.networks import roles, teachers
 from models import costs, generators, tokenizers
 from models.config import HOG_NUMBERS, SIZES, Adversarial, Alignment, Tokenizer, Transformer
+from models.config.terms import PATCHGAN_KERNEL, PATCHGAN_LAYERS
 from models.forms import Latents
 
 TRAINED = 3  # forward pass, gradient of the input, gradient of the weights
@@ -109,6 +110,8 @@ def perceptual(tokenizer: Tokenizer, image_size: int) -> float:
 
 def discriminator(adversarial: Adversarial, image_size: int) -> tuple[float, float]:
     """The discriminator: its frozen network with the products that resize the image, and its heads."""
+    if adversarial.features == "patchgan":
+        return 0.0, patchgan(image_size)
     if adversarial.features == "dino_vits16":
         side, patches = DINO_PX, (DINO_PX // 16) ** 2
         network, levels = vit(VIT_S16, patches, 16), [(patches, VIT_S16.width)] * DINO_READOUTS
@@ -119,6 +122,16 @@ def discriminator(adversarial: Adversarial, image_size: int) -> tuple[float, flo
     resizing = 0.0 if side == image_size else 6.0 * side * image_size * (side + image_size)
     heads = sum(HEAD_KERNELS * linear(tokens, width, width) + linear(tokens, width, 1) for tokens, width in levels)
     return resizing + network, heads
+
+
+def patchgan(side: int) -> float:
+    """The convolutions of a PatchGAN, padded by one pixel."""
+    total, channels = 0.0, 3
+    for width, stride in PATCHGAN_LAYERS:
+        side = (side + 2 - PATCHGAN_KERNEL) // stride + 1
+        total += linear(side**2, PATCHGAN_KERNEL**2 * channels, width)
+        channels = width
+    return total
 
 
 def adversary(tokenizer: Tokenizer, image_size: int) -> float:

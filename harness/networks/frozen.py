@@ -67,17 +67,23 @@ VITS = {  # name of the weights: timm's name of the network
 @cache
 def efficientnet_lite(size: int, machine: Machine) -> EfficientNet:
     """EfficientNet-Lite 0, 1 or 2 with its ImageNet weights. Raises `Trouble` if its package is missing."""
-    import timm
     import torch
 
     from models.frozen.efficientnet import EfficientNet
 
-    net = timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False)
+    net = untrained(size)
     state = LITE[size].read(weights_file(size))
     # The file has other names for the layers, in the same order.
     net.load_state_dict(dict(zip(net.state_dict(), state.values(), strict=True)))
     # Channels last: depth-wise convolutions are then faster on the CPU; `harness.bench` measures by how much.
     return EfficientNet(net).to(machine.device).to(memory_format=torch.channels_last)
+
+
+def untrained(size: int) -> Any:
+    """EfficientNet-Lite 0, 1 or 2 of timm with random weights."""
+    import timm
+
+    return timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False)
 
 
 def weights_file(size: int) -> Path:

@@ -22,6 +22,7 @@ from harness.system import plugins
 from harness.system.errors import Mistake
 from harness.system.machine import Machine
 from models.config import SIZES, Tokenizer
+from models.config.terms import PATCHGAN_PX
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,9 +68,12 @@ class Roles:
         return PerceptualDistance(efficientnet_lite(PERCEPTUAL, machine), perceptual.batch_share)
 
     def discriminator_features(self, machine: Machine) -> Readouts:
-        """The frozen features that the discriminator reads."""
+        """The frozen features that the discriminator reads, or the pixels."""
         from models.objectives.discriminator import DinoReadouts, LiteReadouts
+        from models.objectives.patchgan import Pixels
 
+        if self.tokenizer.adversarial.features == "patchgan":
+            return Pixels()
         if self.tokenizer.adversarial.features == "efficientnet_lite0":
             return LiteReadouts(efficientnet_lite(TEACHER, machine))
         return DinoReadouts(vit(VITS["dino_vits16"], 224, DINO, DINO.find()).to(machine.device))
@@ -121,9 +125,16 @@ class Roles:
 
         Also raises `Mistake` if no DINOv2 has the size of the encoder.
         """
+        self._require_pixels()
         measure = plugins.load("harness.networks.measures", self.experiment.evaluation.network, "measure")
         for find in (self.teacher().weights, *self.files().values(), measure.weights_file):
             find()
+
+    def _require_pixels(self) -> None:
+        """Raises `Mistake` if the images are too small for the discriminator."""
+        adversarial, side = self.tokenizer.adversarial, self.experiment.data.image_size
+        if adversarial.on and adversarial.features == "patchgan" and side < PATCHGAN_PX:
+            raise Mistake(f"tokenizer.adversarial.features: patchgan needs images of {PATCHGAN_PX} px, not of {side}")
 
 
 def require_weights(tasks: Iterable[Task]) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.networks.frozen import TEACHER, VITS, efficientnet_lite, vit, weights_file
+from harness.networks.frozen import TEACHER, VITS, efficientnet_lite, untrained, vit, weights_file
 from harness.networks.weight_files import DINOV2
 from harness.system import plugins
 from harness.system.errors import unknown
@@ -47,16 +47,11 @@ def _efficientnet_lite0(patches: int, machine: Machine) -> Callable[[Tensor], Fe
 
 
 def _random(patches: int, machine: Machine) -> Callable[[Tensor], Features]:
-    import timm
-    import torch
-
     from harness.system.randomness import seeded
     from models.frozen.efficientnet import EfficientNet, teacher_features
 
     with seeded("teacher", "random"):
-        made = timm.create_model(f"tf_{TEACHER}", pretrained=False).eval().requires_grad_(False)
-    with torch.no_grad():
-        net = EfficientNet(made).to(machine.device)
+        net = EfficientNet(untrained(TEACHER)).to(machine.device)
     return lambda x: teacher_features(net, x, patches)
 
 

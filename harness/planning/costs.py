@@ -109,17 +109,16 @@ def disk_trouble(missing: Iterable[Task], store: Store, times: int = 1) -> str:
 
 
 class Price(NamedTuple):
-    """The missing tasks of a plan, their model FLOPs, and their GPU-hours."""
+    """The missing tasks of a plan, and their GPU-hours."""
 
     missing: int
-    flops: float
     gpu_hours: float
 
 
 def price(planned: list[Task], store: Store, pace: Pace) -> Price:
     """What is missing of a plan, and what it costs."""
     kinds = _kinds([t for t in planned if t.run_in(store).state not in FINAL], Cluster())
-    return Price(sum(len(k.tasks) for k in kinds), sum(k.flops for k in kinds), _gpu_hours(kinds, pace))
+    return Price(sum(len(k.tasks) for k in kinds), _gpu_hours(kinds, pace))
 
 
 def require_gpu_hours(waiting: list[Task], pace: Pace, limit: float | None, times: int = 1) -> None:

@@ -43,16 +43,22 @@ class Plan:
 
 
 def require_data(request: Request) -> None:
-    """Raises `Mistake` if the data of a request is not on this machine."""
-    data = request.experiment(request.study.rows[0]).data
-    plugins.load("harness.data.sets", data.name, "data set").require(data)
+    """Raises `Mistake` if data of a request are not on this machine, those of `evaluation.transfer` included."""
+    for data in dict.fromkeys(experiment.data for experiment in _measured(request)):
+        plugins.load("harness.data.sets", data.name, "data set").require(data)
 
 
 def require_enough(request: Request) -> None:
     """Raises `Mistake` if the data of a row has fewer images than its batches or metrics take, as far as is known."""
-    for experiment in map(request.experiment, request.study.rows):
+    for experiment in _measured(request):
         recipe = task("data", experiment).identity["config"]["recipe"]
         require_images(experiment, recipe.get("images", experiment.data.limits))
+
+
+def _measured(request: Request) -> list[Experiment]:
+    """The experiments of the chosen rows with seed 0, and those on other data that their tokenizers are measured on."""
+    rows = [request.experiment(row) for row in request.chosen_rows()]
+    return [*rows, *(other for row in rows if (other := row.transferred) is not None)]
 
 
 def plan_of(request: Request) -> Plan:

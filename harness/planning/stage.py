@@ -20,11 +20,12 @@ from harness.system.progress import Progress
 class Execution:
     """How a process computes a training step. It is recorded with every attempt, never hashed.
 
-    `accumulate`: the number of parts, one after another, in which a process computes its share of a batch. It changes
-    results by rounding only, except for the adaptive weight of an adversarial term, a quotient of the gradients of each
-    part. `checkpointing`: the backward pass computes the activations within transformer blocks again instead of keeping
-    them (Chen et al. 2016): a third more time, the same bits. `compile`: torch compiles transformer blocks, which needs
-    a C++ compiler.
+    `accumulate`: the number of parts, one after another, in which a process computes its share of a batch. Like the
+    number of processes, it changes results by rounding only as far as the loss is a mean over images. These are not,
+    and are taken over each part: the entropy of soft codes, free bits, auxiliary decoders where every image has its own
+    mask ratio, and the ratios of gradients that weigh the adversarial and the foundation term. `checkpointing`: the
+    backward pass computes the activations within transformer blocks again instead of keeping them (Chen et al. 2016): a
+    third more time, the same bits. `compile`: torch compiles transformer blocks, which needs a C++ compiler.
     """
 
     accumulate: int = 1

@@ -1,4 +1,4 @@
-"""Decoder fine-tuning: encoder and latents frozen, nothing masked (MacTok Sec. 4)."""
+"""Decoder fine-tuning: encoder and latents frozen, nothing masked (MacTok Sec. 4); a likelihood's scale learns on."""
 
 from __future__ import annotations
 
@@ -55,6 +55,8 @@ def run(work: Work) -> Outcome:
     objective.requires_grad_(False)
     for parameter in tokenizer.decoder_parameters():
         parameter.requires_grad_(True)
+    if experiment.tokenizer.likelihood.on:
+        objective.log_scale.requires_grad_(True).data.fill_(work.inputs["tokenizer"].fact("log_scale"))
 
     learner = Learner(
         objective=DecoderObjective(objective),

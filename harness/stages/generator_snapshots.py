@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.experiments.experiment import UNGUIDED, Experiment
+from harness.latents.sample_plan import drawing_law
 from harness.networks import flops
 from harness.networks.weights import MOMENTS_OF_GENERATOR, snapshot_file, snapshot_steps
 from harness.planning.stage import Outcome, Size, Work, decoder
@@ -36,7 +37,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
         "metrics_px": experiment.evaluation.side_px,
         "measure": experiment.evaluation.measure,
         "images": sampling.curve_images,
-        **sampling.law,
+        **drawing_law(experiment),
         "seed": experiment.seed_of_samples,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.experiments.experiment import Experiment
+from harness.latents.sample_plan import drawing_law
 from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work, decoder
 
@@ -36,7 +37,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
         return {"scales": guidance.scales, "intervals": guidance.intervals, "earlier": guidance.earlier}
     return {
         "guidance": experiment.guidance,
-        **experiment.sampling.law,
+        **drawing_law(experiment),
         "metrics_px": experiment.evaluation.side_px,
         "measure": experiment.evaluation.measure,
         "seed": experiment.seed_of_samples,

@@ -22,6 +22,7 @@ parallel = True
 resumes = True
 batches = tokenizer_batches
 
+REVISED = {"foundation": 2, "likelihood": 2}  # parts of a tokenizer whose trainings changed alone: by their revision
 SHOWN = 10  # images whose masks are kept for the report
 
 
@@ -50,6 +51,7 @@ def config(experiment: Experiment) -> dict[str, Any]:
         "seed": experiment.seed,
         "flip": flip,
         "code": code,
+        "revisions": {part: n for part, n in REVISED.items() if getattr(tokenizer, part).active} or None,
         **teacher,
     }
 
@@ -115,6 +117,8 @@ def run(work: Work) -> Outcome:
     parameters = sum(p.numel() for p in objective.tokenizer.parameters())
     reduction = "squared error: mean over pixels; KL: sum over L x Z"
     facts |= trained.facts | work.damaged(images.damaged)
+    if experiment.tokenizer.likelihood.on:
+        facts["log_scale"] = objective.log_scale.item()
     return Outcome(facts={"parameters": parameters, "reduction": reduction, **facts})
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from harness.experiments.experiment import Experiment
 from harness.networks import flops
 from harness.planning.stage import Outcome, Size, Work, decoder
 
-revision = 1
+revision = 2
 about = "metrics of the finished tokenizer on the val images of another data set"
 METRICS = ("kid", "rfd", "psnr", "ssim", "kl", "active_units", "probe", "shuffled_error")
 
@@ -20,11 +19,7 @@ def inputs(experiment: Experiment) -> tuple[str, ...]:
 
 def experiment_of(stage: str, experiment: Experiment) -> Experiment:
     """The experiment of an input: its data are the other ones."""
-    other = experiment.evaluation.transfer
-    if stage != "data" or other is None:
-        return experiment
-    name, _, argument = other.partition(":")
-    return dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, name=name, argument=argument))
+    return (experiment.transferred or experiment) if stage == "data" else experiment
 
 
 def size(experiment: Experiment) -> Size:
@@ -45,5 +40,6 @@ def run(work: Work) -> Outcome:
 
     experiment, folder = work.experiment, work.inputs["data"].checked_folder()
     tokenizer = weights.load_tokenizer(experiment, work.inputs[decoder(experiment)])
-    measured = Reconstructed(tokenizer, experiment, work.machine, folder, "val", experiment.training.steps)
+    seen = experiment_of("data", experiment)  # protocols name the data of their numbers
+    measured = Reconstructed(tokenizer, seen, work.machine, folder, "val", experiment.training.steps)
     return Outcome(records(measured, list(METRICS)), {"data": work.inputs["data"].fact("content")})

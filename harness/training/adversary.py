@@ -19,12 +19,12 @@ from models.objectives import discriminator as losses
 from models.objectives.diffaug import augmented
 from models.objectives.discriminator import Discriminator
 from models.objectives.masking import Draws
+from models.objectives.objective import IMAGE_TERMS
 
 if TYPE_CHECKING:
     from models.autoencoders.tokenizer import Tokenizer
 
 
-BALANCED = ("reconstruction", "perceptual")  # the terms that compare images (Esser et al. 2021)
 VIEWS = ("first view", "second view")  # the augmentations; the second is for consistency alone
 
 
@@ -70,14 +70,15 @@ class Adversary:
         return value.detach() + (gradient * (reconstruction - leaf.detach())).sum()  # the same value: the sum is 0
 
     def balance(self, weighted: dict[str, Tensor], term: Tensor) -> Tensor:
-        """The adaptive weight of `term`: it balances its gradient and that of the `BALANCED` terms at the last layer.
+        """The adaptive weight of `term` (Esser et al. 2021).
 
-        It is 1 if `config.adaptive` is off. `weighted` holds the terms of the loss times their weights. All terms can
-        still be differentiated afterwards.
+        It balances its gradient and that of the terms of images at the last layer, and is 1 if `config.adaptive` is
+        off. `weighted` holds the terms of the loss times their weights. All terms can still be differentiated
+        afterwards.
         """
         if not self.config.adaptive:
             return torch.ones_like(term)
-        of_images = torch.stack([weighted[name] for name in BALANCED if name in weighted]).sum()
+        of_images = torch.stack([weighted[name] for name in IMAGE_TERMS if name in weighted]).sum()
         gradients = (torch.autograd.grad(loss, self.last, retain_graph=True)[0] for loss in (of_images, term))
         return losses.adaptive_weight(*gradients)
 

@@ -50,11 +50,11 @@ class Learner(Generic[Model]):
     """The objective of a training, its data and its validation.
 
     `objective(**batch(step, part))` returns the terms of the loss for a part of the global batch, as means over that
-    part; `weights(step)` are their factors, and `balanced(terms)` further ones, which depend on gradients. The
-    parameters in `resting(step)` are not updated. `averaged` is the objective or a module of it: its moving average is
-    validated, kept, and given to `snapshot` at so many `moments`. `batches` is explained in
-    `harness.stages`; the default is the whole batch. `opponent` adds its own term and learns beside the objective;
-    `batch` must then return the images `x` and `draws`.
+    part; `weights(step)` are their factors, and `balanced(terms, weighted)` further ones, which depend on the gradients
+    of the terms, without and with their factors. The parameters in `resting(step)` are not updated. `averaged` is the
+    objective or a module of it: its moving average is validated, kept, and given to `snapshot` at so many `moments`.
+    `batches` is explained in `harness.stages`; the default is the whole batch. `opponent` adds its own term and learns
+    beside the objective; `batch` must then return the images `x` and `draws`.
     """
 
     objective: nn.Module
@@ -66,7 +66,7 @@ class Learner(Generic[Model]):
     moments: int = MOMENTS
     batches: tuple[int, ...] = ()
     opponent: Adversary | None = None
-    balanced: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda terms: {}
+    balanced: Callable[[dict[str, Tensor], dict[str, Tensor]], dict[str, Tensor]] = lambda terms, weighted: {}
     resting: Callable[[int], list[nn.Parameter]] = lambda step: []
 
 
@@ -74,7 +74,7 @@ def train(work: Work, training: Training, learner: Learner[Model]) -> Trained[Mo
     """Trains the parameters of the objective that require gradients; records the median `step_seconds` as a fact.
 
     The processes share the parts of a batch (data parallelism), and each takes its own parts one after another
-    (accumulation). The number of parts changes results by rounding only, unless the loss has an adaptive weight: see
+    (accumulation). The number of parts changes results by rounding only if the loss is a mean over images: see
     `Execution`.
 
     Raises `Stopped` after saving a checkpoint, `Diverged`, and `Mistake` if a batch cannot be shared evenly.
@@ -194,7 +194,7 @@ class _Loop(Generic[Model]):
                     terms = {**terms, "adversarial": opponent.term(reconstruction, inputs["draws"])}
             weighted = {name: factors[name] * value for name, value in terms.items()}
             logged = dict(terms)
-            for name, factor in self.learner.balanced(terms).items():
+            for name, factor in self.learner.balanced(terms, weighted).items():
                 weighted[name], logged[f"{name}_weight"] = factor * weighted[name], factor
             if opponent is not None:
                 logged["adaptive_weight"] = opponent.balance(weighted, terms["adversarial"])

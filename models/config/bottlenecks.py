@@ -25,7 +25,8 @@ class Gaussian:
     """It multiplies the KL divergence to N(0, I) in nats, summed over the L x Z dimensions, mean over the batch. The
     reconstruction error, which has weight 1, is a mean over pixels (MacTok Eq. 7)."""
     free_nats: Above | None = None
-    """The KL of a dimension, as a mean over the batch, costs nothing below this."""
+    """The KL of a dimension, as a mean over the batch, costs nothing below this; if a batch is taken in parts, over
+    each."""
     committed_nats: Annotated[float, Field(gt=0, le=10)] | None = None
     """No dimension can have less KL than this, as its variance is bounded."""
 
@@ -107,7 +108,7 @@ class SoftCodes:
     temperature: Above = 0.07
     """It divides the cosines of a latent and the codes before the softmax."""
     entropy_weight: Weight = 0.01
-    """Weight of the entropy term."""
+    """Weight of the entropy term, which is that of the assignments of a whole batch, or of each part of one."""
     entropy_temperature: Above = 0.01
     """The temperature in the entropy term."""
 

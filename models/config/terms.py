@@ -53,6 +53,11 @@ class Perceptual:
         return self.on
 
 
+PATCHGAN_KERNEL = 4
+PATCHGAN_LAYERS = ((64, 2), (128, 2), (256, 2), (512, 1), (1, 1))  # width and stride
+PATCHGAN_PX = 32  # the least side of an image
+
+
 @dataclass(frozen=True, config=STRICT)
 class Adversarial:
     """A discriminator that learns to distinguish reconstructions from images, and the term that rewards deceiving it.
@@ -63,12 +68,13 @@ class Adversarial:
 
     on: bool = False
     """The objective has the term."""
-    features: Literal["dino_vits16", "efficientnet_lite0"] = "dino_vits16"
-    """The network whose frozen features, at several depths, the discriminator reads."""
+    features: Literal["dino_vits16", "efficientnet_lite0", "patchgan"] = "dino_vits16"
+    """The network whose frozen features, at several depths, the discriminator reads; `patchgan`: none, it reads pixels
+    and learns all of its layers (Isola et al. 2017)."""
     weight: Weight = 0.2
     """Weight of the term; it is multiplied by the adaptive weight if `adaptive`."""
     adaptive: bool = True
-    """The adaptive weight (Esser et al. 2021) is used."""
+    """The adaptive weight (Esser et al. 2021) is used. Every part of a batch has its own."""
     start_step: Annotated[int, Field(ge=0)] = 20_000
     """The step from which on the discriminator learns and its term counts."""
     learning_rate: Weight = 1e-4
@@ -91,7 +97,11 @@ HOG_NUMBERS = 3 * HOG_BINS * HOG_CELLS**2  # of a patch
 
 @dataclass(frozen=True, config=STRICT)
 class Auxiliary:
-    """Decoders that predict features of hidden patches, in training only (MAETok: Chen et al. 2025)."""
+    """Decoders that predict features of hidden patches, in training only (MAETok: Chen et al. 2025).
+
+    Their losses are means over the hidden patches of a part of a batch: if every image has a ratio of its own, parts
+    differ in how many they have.
+    """
 
     on: bool = False
     """The objective has the terms."""
@@ -114,8 +124,8 @@ class Foundation:
     on: bool = False
     """The objective has the term."""
     weight: Weight = 0.1
-    """It is multiplied by the ratio of the gradients of the image terms and of this one at the last layer of the
-    encoder."""
+    """It is multiplied by the ratio of the gradients of the image terms, as they are weighted at the step, and of this
+    one at the last layer of the encoder. Every part of a batch has its own ratio."""
     distance_margin: Weight = 0.25
     """Cosines between latents have to be within this distance of those between the teacher's tokens."""
     cosine_margin: Weight = 0.5

@@ -34,11 +34,9 @@ QK_NORM = frozenset({"lightningdit"})  # generators whose Network accepts qk_nor
 ROTARY = frozenset({"lightningdit"})  # generators that rotate queries and keys, which needs an even head width
 FREQUENCIES = 256  # width of the sinusoids of t in [0, 1], which is not rescaled, as in the published code
 OUTSIDE: dict[str, ModuleType] = {}  # generators that users add, by name
-HEAD_BLOCKS, HEAD_NOISES, MOST_ROUNDS = (
-    3,
-    4,
-    64,
-)  # of MAR: its head, noises for every token of a step, rounds of drawing
+HEAD_BLOCKS = 3  # of the head of MAR
+HEAD_NOISES = 4  # for every token of a step of MAR
+MOST_ROUNDS = 64  # in which MAR draws
 
 
 def is_flow(name: str) -> bool:
@@ -71,10 +69,20 @@ def cost(name: str, size: Transformer, latents: Latents, classes: int = 0, codes
         embedded = costs.learned(codes + (name == "masked") + classes + 1, d) + costs.learned(codes, z)
         body = costs.blocks(size, tokens, length if name == "masked" else None)
         return embedded + body + costs.linear(length, d, codes)
-    first = max(1, length // 4)
+    first = class_tokens(latents)
     encoder, decoder = costs.blocks(size, first + length), costs.blocks(size, first + length, length)
     tables = costs.learned(classes + 1 + first + 1, d)
     return costs.linear(length, z, d) + encoder + decoder + tables + head(size, latents)
+
+
+def class_tokens(latents: Latents) -> int:
+    """The tokens of the class that stand before the latents in MAR: a quarter as many, as published."""
+    return max(1, latents.tokens // 4)
+
+
+def rounds(name: str, tokens: int, steps: int = MOST_ROUNDS) -> int:
+    """The rounds in which a masked generator draws: every round shows one token at least."""
+    return min(MOST_ROUNDS if name == "mar" else steps, tokens)
 
 
 def head(size: Transformer, latents: Latents) -> Cost:
@@ -92,10 +100,12 @@ def head(size: Transformer, latents: Latents) -> Cost:
 
 
 def evaluations(name: str, latents: Latents, steps: int) -> tuple[int, int]:
-    """How often drawing without guidance evaluates the network and, for MAR, the head; flows: see their samplers."""
+    """How often drawing without guidance evaluates the network and, for MAR, the head on all tokens.
+
+    For flows see their samplers.
+    """
     if name in OUTSIDE:
         return steps, 0
     if name == "ar":
         return latents.tokens, 0
-    rounds = min(steps if name == "masked" else MOST_ROUNDS, latents.tokens)
-    return rounds, rounds * steps if name == "mar" else 0
+    return rounds(name, latents.tokens, steps), steps if name == "mar" else 0

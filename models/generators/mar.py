@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from models.config import Transformer
 from models.forms import Latents
-from models.generators import FREQUENCIES, HEAD_BLOCKS, HEAD_NOISES, MOST_ROUNDS
+from models.generators import FREQUENCIES, HEAD_BLOCKS, HEAD_NOISES, class_tokens, rounds
 from models.layers.adaptive_transformer import positions_of
 from models.layers.transformer import Blocks, sinusoids
 from models.objectives.loss_terms import Loss
@@ -71,7 +71,7 @@ class Network(nn.Module):
     def __init__(self, size: Transformer, latents: Latents, classes: int):
         super().__init__()
         self.classes, self.length, self.shape = classes, latents.tokens, (latents.tokens, latents.channels)
-        self.buffer = max(1, latents.tokens // 4)
+        self.buffer = class_tokens(latents)
         self.register_buffer("positions", positions_of(latents, size.width), persistent=False)
         self.embed, self.label = nn.Linear(latents.channels, size.width), nn.Embedding(classes + 1, size.width)
         self.class_positions = nn.Parameter(0.02 * torch.randn(1, self.buffer, size.width))
@@ -107,27 +107,31 @@ class Network(nn.Module):
     def draw(self, y: Tensor, draws: Draws, scale: float, steps: int) -> Tensor:
         """Latents (B, L, Z) of classes y (B,): tokens in random order, in as many rounds as tokens, at most 64.
 
-        The head takes `steps` steps of Euler for each; guidance grows with the share of known tokens, as published.
+        The head takes `steps` steps of Euler for the tokens of a round. Guidance grows with the share of known tokens,
+        as published.
         """
         x = torch.zeros(len(y), *self.shape, device=y.device)
         hidden = torch.ones(len(y), self.length, dtype=torch.bool, device=y.device)
-        order = draws.uniform("order", len(y), self.length).argsort(1).argsort(1)
-        rounds = min(MOST_ROUNDS, self.length)
-        for done in range(rounds):
-            left = math.floor(self.length * math.cos(math.pi / 2 * (done + 1) / rounds)) if done + 1 < rounds else 0
-            left = min(left, self.length - done - 1)
+        order = draws.uniform("order", len(y), self.length).argsort(1)  # the last tokens are drawn first
+        total, before = rounds("mar", self.length), self.length
+        for done in range(total):
+            left = math.floor(self.length * math.cos(math.pi / 2 * (done + 1) / total)) if done + 1 < total else 0
+            left = min(left, before - 1)
             w = 1 + (scale - 1) * (1 - left / self.length)
-            known = self(x, y, hidden)
-            without = self(x, torch.full_like(y, self.classes), hidden) if scale != 1 else known
-            z = draws.normal(f"token noise {done}", *x.shape)
+            places = order[:, left:before, None]  # of the tokens of this round
+            known = self(x, y, hidden).take_along_dim(places, 1)
+            without = known
+            if scale != 1:
+                without = self(x, torch.full_like(y, self.classes), hidden).take_along_dim(places, 1)
+            z = draws.normal(f"token noise {done}", *x.shape).take_along_dim(places, 1)
             for step in range(steps, 0, -1):
-                t = torch.full(x.shape[:2], step / steps, device=x.device)
+                t = torch.full(z.shape[:2], step / steps, device=x.device)
                 v = self.head(z, t, known)
                 if scale != 1:
                     v_0 = self.head(z, t, without)
                     v = v_0 + w * (v - v_0)
                 z = z - v / steps
-            after = order < left
-            x = torch.where((hidden & ~after)[..., None], z, x)
-            hidden = after
+            x = x.scatter(1, places.expand_as(z), z)
+            hidden = hidden.scatter(1, places[..., 0], False)
+            before = left
         return x

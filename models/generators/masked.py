@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from models.config import Transformer
 from models.forms import Latents
+from models.generators import rounds
 from models.layers.code_transformer import CodeTransformer, chosen
 from models.objectives.loss_terms import Loss
 from models.objectives.masking import Draws
@@ -49,15 +50,16 @@ class Network(CodeTransformer):
         After a share r of the rounds, floor(L cos(pi r / 2)) codes are hidden again: those of least probability, on
         whose logarithm noise of a falling temperature lies.
         """
-        rounds, codes = min(steps, self.length), torch.full((len(y), self.length), self.codes, device=y.device)
-        for done in range(rounds):
+        total = rounds("masked", self.length, steps)
+        codes = torch.full((len(y), self.length), self.codes, device=y.device)
+        for done in range(total):
             logits = self.guided(codes, y, scale)
-            hidden, left = codes == self.codes, (done + 1) / rounds
+            hidden, left = codes == self.codes, (done + 1) / total
             found = torch.where(hidden, chosen(logits, draws.uniform(f"codes {done}", *codes.shape)), codes)
             sure = logits.log_softmax(-1).gather(-1, found[..., None])[..., 0]
             gumbel = -(-draws.uniform(f"order {done}", *codes.shape).clamp(min=LEAST).log()).clamp(min=LEAST).log()
             sure = torch.where(hidden, sure + TEMPERATURE * (1 - left) * gumbel, torch.inf)
-            again = math.floor(self.length * math.cos(math.pi / 2 * left)) if done + 1 < rounds else 0
+            again = math.floor(self.length * math.cos(math.pi / 2 * left)) if done + 1 < total else 0
             again = min(again, self.length - done - 1)  # a round shows one code at least
             codes = torch.where(sure.argsort(1).argsort(1) < again, self.codes, found)
         return self.looked_up(codes)

@@ -19,7 +19,10 @@ from models.frozen.efficientnet import EfficientNet
 
 
 class Readouts(Protocol):
-    """Frozen features at several depths, of `widths` C_i: images (B, 3, H, H) in [-1, 1] -> maps (B, C_i, T_i)."""
+    """Frozen features at several depths, of `widths` C_i: images (B, 3, H, H) in [-1, 1] -> maps (B, C_i, T_i).
+
+    One that has a `head` has features of another form, and this class is for them what `Head` is for these.
+    """
 
     widths: tuple[int, ...]
 
@@ -98,7 +101,8 @@ class Discriminator(nn.Module):
     def __init__(self, features: Readouts):
         super().__init__()
         self.features = features
-        self.heads = nn.ModuleList(Head(width) for width in features.widths)
+        head = getattr(features, "head", Head)
+        self.heads = nn.ModuleList(head(width) for width in features.widths)
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from models.objectives.foundation import FoundationLoss, gradient_ratio
 from models.objectives.loss_terms import Loss
 from models.objectives.masking import Draws, image_mask, latent_mask
 
+IMAGE_TERMS = ("reconstruction", "perceptual")  # the terms that compare images
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -108,13 +109,14 @@ class Objective(nn.Module):
             terms["foundation"] = self.foundation(z, _needed(teacher))
         return terms
 
-    def balanced(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The factors of terms that depend on gradients, beside `weights`; all can be differentiated afterwards."""
+    def balanced(self, terms: dict[str, Tensor], weighted: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The factors of terms that depend on gradients, beside `weights`; all can be differentiated afterwards.
+
+        `weighted` are the terms times `weights`: the terms of images count as they do at this step.
+        """
         if "foundation" not in terms:
             return {}
-        of_images = [terms["reconstruction"]]
-        if "perceptual" in terms:
-            of_images.append(self.config.perceptual.weight * terms["perceptual"])
+        of_images = [weighted[name] for name in IMAGE_TERMS if name in weighted]
         return {"foundation": gradient_ratio(of_images, terms["foundation"], self.tokenizer.last_of_encoder)}
 
     def weights(self, step: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.evaluation.records import digits_of, title
 from reports.claims.verdicts import DESCRIPTIVE, Ruling
 from reports.gates import Gate
-from reports.results import Result, protocol_of, rows_of
+from reports.results import Result, by_data_set, protocol_of, rows_of
 from reports.statistics import intervals
 
 DECISIONS = {"holds": "**Holds here**", "does not hold": "**Does not hold here**"}
@@ -28,8 +28,10 @@ def sentences(rulings: Sequence[Ruling], gates: Sequence[Gate], results: Sequenc
     seeds = len({r.experiment.seed for r in results})
     lines = [_decided(tested, verdict) for verdict in DECISIONS] + [_open(tested, seeds)]
     if not rulings:
+        other = next((r.experiment.evaluation.transfer for r in results), None)
         lines = [
             _best(results, "rfd", "val", "evaluation"),
+            _best(results, "rfd", "val", "transfer", f" on the images of `{other}`") if other else "",
             _best(results, "gfd", split, "generation") if split else "",
         ]
     if not any(lines):
@@ -46,24 +48,45 @@ def _decided(rulings: Sequence[Ruling], verdict: str) -> str:
 
 
 def _open(rulings: Sequence[Ruling], seeds: int) -> str:
-    told = []
+    by_text: dict[str, list[str]] = {}
     for verdict, text in OTHERS.items():
-        if claims := [r.claim.says for r in rulings if r.verdict == verdict]:
-            by = f" over {seeds} seeds" if seeds > 1 else ", as one seed has no interval"
-            told.append(f"{text}{by if verdict == 'undecided' else ''}: {'; '.join(claims)}.")
-    return " ".join(told)
+        for r in rulings:
+            if r.verdict == verdict:
+                because = _because(r, seeds) if verdict == "undecided" else ""
+                by_text.setdefault(text + because, []).append(r.claim.says)
+    return " ".join(f"{text}: {'; '.join(claims)}." for text, claims in by_text.items())
 
 
-def _best(results: Sequence[Result], metric: str, split: str, stage: str) -> str:
-    """The rows with the lowest and the second lowest mean."""
+def _because(ruling: Ruling, seeds: int) -> str:
+    """Why a claim is undecided: over rows or seeds, or for want of an interval."""
+    if seeds > 1:
+        return f" over {seeds} seeds"
+    return f" over {ruling.alone.n} rows" if ruling.alone.p is not None else ", as one seed has no interval"
+
+
+def _best(results: Sequence[Result], metric: str, split: str, stage: str, where: str = "") -> str:
+    """The rows with the lowest and the second lowest mean, on every data set that the rows have.
+
+    Empty if nothing is measured, or if all rows have the same value.
+    """
+    by_data = {data: _lowest(of, metric, split, stage) for data, of in by_data_set(results).items()}
+    told = [f"on `{data}` {rows}" if data else rows for data, rows in by_data.items() if rows]
+    name = title(metric, protocol_of(results, metric, split, stage))
+    return f"Lowest {name}{where}: {'; '.join(told)}." if told else ""
+
+
+def _lowest(results: Sequence[Result], metric: str, split: str, stage: str) -> str:
     values = {
         name: [v.value for r in seeds if (v := r.value(metric, split, stage)) is not None]
         for name, seeds in rows_of(list(results)).items()
     }
-    ranked = sorted((name for name in values if values[name]), key=lambda name: sum(values[name]) / len(values[name]))
-    if not ranked:
+    by_values: dict[tuple[float, ...], list[str]] = {}  # rows that share a tokenizer have the same
+    for name, of_row in values.items():
+        if of_row:
+            by_values.setdefault(tuple(of_row), []).append(name)
+    ranked = sorted(by_values, key=lambda of: sum(of) / len(of))
+    if len(ranked) == 1 and len(by_values[ranked[0]]) > 1:
         return ""
-    protocol = protocol_of(results, metric, split, stage)
-    digits = digits_of(metric, protocol)
-    first, *others = (f"{name} ({intervals.shown(values[name], digits)})" for name in ranked[:2])
-    return f"Lowest {title(metric, protocol)}: **{first}**{f', then {others[0]}' if others else ''}."
+    digits = digits_of(metric, protocol_of(results, metric, split, stage))
+    told = [f"{' and '.join(by_values[of])} ({intervals.shown(of, digits)})" for of in ranked[:2]]
+    return ", then ".join([f"**{told[0]}**", *told[1:]]) if told else ""

@@ -43,8 +43,16 @@ class Differences:
             for metric, split, stage in self.metrics
         }
 
+    def comparable(self, name: str, metric: str) -> bool:
+        """Whether row and base are measured on the same images."""
+        stage = next(stage for of, _, stage in self.metrics if of == metric)
+        row, base = (rows_of(self.results)[of][0] for of in (name, self._base(name)))
+        return row.comparable(base, stage)
+
     def differences(self, name: str, metric: str) -> list[float]:
-        """Row minus base, one for every seed that both have."""
+        """Row minus base, one for every seed that both have; none if they are measured on different images."""
+        if not self.comparable(name, metric):
+            return []
         rows = self.values[metric]
         row, base = rows.get(name, {}), rows.get(self._base(name), {})
         return [value - base[seed] for seed, value in row.items() if seed in base]
@@ -96,7 +104,7 @@ class Differences:
     def _mean(self, name: str, metric: str, seeds: int) -> str:
         values = self.differences(name, metric)
         if not values:
-            return "–"
+            return "–" if self.comparable(name, metric) else "other images"
         effect = self.effects[name, metric]
         text = number(
             sum(values) / len(values), self._digits(metric), effect.half_width() if effect else None, sign=True

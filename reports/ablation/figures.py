@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.evaluation import records
 from reports.figures import figure, legend, save, strips
-from reports.results import Result, pictured, protocol_of, rows_of
+from reports.results import Result, data_sets, pictured, protocol_of, rows_of
 from reports.styles import styles_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
-    """Draws the linear probe against gFD without guidance, one point per row and seed (MacTok Fig. 6a)."""
+    """Draws the linear probe against gFD without guidance, one point per row and seed (MacTok Fig. 6a).
+
+    Nothing where the rows have several data sets: their distances cannot stand on one axis.
+    """
+    if data_sets(results):
+        return False
     drawing, axis = figure(6.2, 4.4)
     drawn = False
     looks = styles_of(results)
@@ -62,6 +67,12 @@ def panel_figure(count: int, width: float, height: float, below: float) -> tuple
     return drawing, list(axes.flat[:count])
 
 
+def of_data(line: str, result: Result, results: Sequence[Result]) -> str:
+    """The name of a line of images, with the data set of `result` where the results have several."""
+    names = data_sets(results)
+    return f"{line}, {names[result.data]}" if names else line
+
+
 def of_evaluation(results: Sequence[Result], file: str) -> dict[str, Any]:
     """The arrays in `file` of the evaluation by row, of one seed; rows without the file are left out."""
     arrays = {r.row.name: r.arrays("evaluation", file) for r in pictured(results)}
@@ -98,7 +109,8 @@ def interpolations(results: Sequence[Result], path: Path) -> bool:
         between = np.full_like(images, 255)
         for number, image in enumerate(ends[np.arange(2 * pairs) % len(ends)]):
             between[number // 2, (steps - 1) * (number % 2)] = image
-        lines.setdefault("original", between.reshape(-1, *images.shape[2:]))
+        line = of_data("original", rows_of(results)[name][0], results)
+        lines.setdefault(line, between.reshape(-1, *images.shape[2:]))
         lines[name] = images.reshape(-1, *images.shape[2:])
         titles = {steps * pair: f"pair {pair + 1}" for pair in range(pairs)}
     return strips(lines, path, titles)

@@ -15,10 +15,10 @@ from harness.experiments.experiment import Guide
 from harness.experiments.requests import AblationRequest
 from reports import figures, foils
 from reports.ablation.curves import generator_curves
-from reports.ablation.figures import probe_against_gfd
-from reports.results import Result, pictured, protocol_of, rows_of, shared
+from reports.ablation.figures import of_data, probe_against_gfd
+from reports.results import Result, by_data_set, pictured, protocol_of, rows_of, shared
 from reports.statistics import intervals
-from reports.tables import cell, cells_of_plugins, headers, markdown, printed_only, statuses
+from reports.tables import cell, cells_of_plugins, head_cells, headers, markdown, printed_only, statuses
 
 METRICS = ("gkid", "gfd", "gfd_infinity", "classifier_score", "precision", "recall")  # with few images KID comes first
 PAPER = {"gfd": ("gfid", "paper gFID"), "classifier_score": ("is", "paper IS")}
@@ -78,7 +78,7 @@ class Generation:
         paper, heads = self.request.printed, self._heads(self.main_set)
         lines = []
         for name, seeds in self.rows.items():
-            line = {"row": name}
+            line = head_cells(name, seeds, self.results)
             of_paper = paper.get(seeds[0].row.published or "", {})
             for metric in self.metrics:
                 line[heads[metric]] = cell(seeds, metric, self.main_set, "generation")
@@ -95,7 +95,8 @@ class Generation:
         heads = self._heads("samples")
         return markdown(
             [
-                {"row": name} | {heads[metric]: cell(seeds, metric, "samples", "generation") for metric in self.metrics}
+                head_cells(name, seeds, self.results)
+                | {heads[metric]: cell(seeds, metric, "samples", "generation") for metric in self.metrics}
                 for name, seeds in self.rows.items()
             ]
         )
@@ -106,7 +107,8 @@ class Generation:
         heads = {metric: records.heading(metric) for metric in ("latent_fd", "two_sample")}
         lines = []
         for name, seeds in self.rows.items():
-            line = {"row": name, f"{gfd} of N(0, I)": cell(seeds, "gfd", "prior", "generation")}
+            line = head_cells(name, seeds, self.results)
+            line[f"{gfd} of N(0, I)"] = cell(seeds, "gfd", "prior", "generation")
             line[f"{gfd}, unguided ↓"] = cell(seeds, "gfd", "samples", "generation")
             line["floor: of reconstructions"] = cell(seeds, "gfd", "reconstructions", "generation")
             line["gap closed (%) ↑"] = self._closed(seeds)
@@ -138,12 +140,15 @@ class Generation:
 
     def _comparison_lines(self) -> list[dict[str, str]]:
         """Lines of the table for sets of images that no row generated."""
-        run = shared(list(self.results), "reference")
-        lines: dict[str, dict[str, str]] = {}
-        for r in run.records() if run else []:
-            line = lines.setdefault(r.split, {"row": f"*{COMPARISON_SETS[r.split]} (N = {r.n})*"})
-            protocol = records.protocol_in(r.protocol_id)
-            line[records.heading(r.metric, protocol)] = records.number(r.value, records.digits_of(r.metric, protocol))
+        lines: dict[tuple[str, str], dict[str, str]] = {}
+        for data, results in by_data_set(self.results).items():
+            run, images = shared(results, "reference"), {"images": f"`{data}`"} if data else {}
+            for r in run.records() if run else []:
+                head = {"row": f"*{COMPARISON_SETS[r.split]} (N = {r.n})*"} | images
+                line = lines.setdefault((data, r.split), head)
+                protocol = records.protocol_in(r.protocol_id)
+                digits = records.digits_of(r.metric, protocol)
+                line[records.heading(r.metric, protocol)] = records.number(r.value, digits)
         return list(lines.values())
 
     def guidance_note(self) -> str:
@@ -174,7 +179,7 @@ class Generation:
             choices = [Guide(**run.fact("guide")) for r in seeds if (run := r.done("guidance"))]
             for metric in ("gfd", "classifier_score"):
                 heads = headers([metric], self.results, f"guidance {grid[0]}", "guidance")
-                line = {"row": name, "metric": heads[metric]}
+                line = head_cells(name, seeds, self.results) | {"metric": heads[metric]}
                 for guide in grid:
                     line[f"w = {guide}"] = cell(seeds, metric, f"guidance {guide}", "guidance")
                 chosen = ", ".join(f"{g}{' (end of the grid)' if g.scale == largest else ''}" for g in choices)
@@ -202,22 +207,25 @@ class Generation:
                 lines[r.row.name] = np.concatenate([stored[split][:shown] for split in sets])
         if not lines:
             return False
-        data = shared(list(self.results), "data")
+        data = shared(self.results, "data")
         names = data.fact("classes") if data else []
         labels = [i % len(names) for _ in sets for i in range(shown)] if names else []  # as they are drawn
         titles = {shown * index: NAMES[split] for index, split in enumerate(sets)}
-        real = _images_of(data.folder, labels) if data else {}
+        real: dict[str, np.ndarray] = {}
+        for of in by_data_set(self.results).values():
+            if (data := shared(of, "data")) is not None:
+                real |= _images_of(data.folder, labels, of_data(REAL, of[0], self.results))
         return figures.strips(real | lines, path, titles, [names[label] for label in labels])
 
 
-def _images_of(data: Path, labels: Sequence[int]) -> dict[str, np.ndarray]:
-    """Images of `val` with these labels, by the name of their line; none if they are not here."""
+def _images_of(data: Path, labels: Sequence[int], line: str) -> dict[str, np.ndarray]:
+    """Images of `val` with these labels, by the name of their `line`; none if they are not here."""
     try:
         val, seen = open_split(data, "val"), Counter[int]()
         places = []
         for label in labels:
             places.append(np.flatnonzero(val.labels == label)[seen[label]])
             seen[label] += 1
-        return {REAL: np.stack([val.images[place] for place in places])} if places else {}
+        return {line: np.stack([val.images[place] for place in places])} if places else {}
     except (OSError, IndexError):  # results that were read from text have no images; a class may have few
         return {}

@@ -32,10 +32,20 @@ from reports.gates import Gate, gates, note
 from reports.pages import index
 from reports.pages.rendering import write_page
 from reports.provenance import Provenance
-from reports.results import Result, load, made_from, mixtures, pictured, rows_of, shared
+from reports.results import Result, by_data_set, load, made_from, mixtures, pictured, rows_of, shared
 from reports.statistics.intervals import LEVEL
 from reports.statistics.looks import level_of_look
-from reports.tables import bits, cell, cells_of_plugins, headers, markdown, printed_only, seeds_note, statuses
+from reports.tables import (
+    bits,
+    cell,
+    cells_of_plugins,
+    head_cells,
+    headers,
+    markdown,
+    printed_only,
+    seeds_note,
+    statuses,
+)
 
 QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # with few images KID comes first
 INFORMATION = (
@@ -145,7 +155,7 @@ class Page:
         columns += [("gfd", self.generation.main_set, "generation")] if self.generation else []
         paper, lines = self.request.printed, []
         for name, seeds in self.rows.items():
-            line, of_paper = {"row": name}, paper.get(seeds[0].row.published or "", {})
+            line, of_paper = head_cells(name, seeds, self.results), paper.get(seeds[0].row.published or "", {})
             for metric, *at in columns:
                 line[headers([metric], self.results, *at)[metric]] = cell(seeds, metric, *at)
                 if metric in MAIN_PAPER and paper:
@@ -243,7 +253,7 @@ class Page:
         paper, heads = self.request.printed, headers(QUALITY, self.results, split)
         lines = []
         for name, seeds in self.rows.items():
-            line = {"row": name}
+            line = head_cells(name, seeds, self.results)
             of_paper = paper.get(seeds[0].row.published or "", {})
             for metric in QUALITY:
                 line[heads[metric]] = cell(seeds, metric, split)
@@ -278,7 +288,8 @@ class Page:
     def _table(self, metrics: Sequence[str], table: str) -> str:
         lines = []
         for name, seeds in self.rows.items():
-            line = {"row": name} | {heading(metric): cell(seeds, metric, "val") for metric in metrics}
+            line = head_cells(name, seeds, self.results)
+            line |= {heading(metric): cell(seeds, metric, "val") for metric in metrics}
             line |= cells_of_plugins(table, seeds, self.results, "val")
             line["status"] = statuses(seeds)
             lines.append(line)
@@ -289,7 +300,7 @@ class Page:
         lines, heads = [], headers(("rfd", "psnr"), self.results, stage="snapshots")
         for name, seeds in self.rows.items():
             if seeds[0].experiment.finetuning.on:
-                line = {"row": name}
+                line = head_cells(name, seeds, self.results)
                 for metric in heads:
                     line[f"{heads[metric]} before"] = cell(seeds, metric, "val", "snapshots")
                     line["after" if metric == "rfd" else "after "] = cell(seeds, metric, "val")
@@ -297,8 +308,12 @@ class Page:
         return markdown(lines) if lines else ""
 
     def difficulty(self) -> list[str]:
-        """Sentences on how hard the data set is, one per split and one on semantic masks."""
-        run = shared(self.results, "difficulty")
+        """Sentences on how hard every data set is, one per split and one on semantic masks."""
+        by_data = by_data_set(self.results).items()
+        return [f"`{data}`, {line}" if data else line for data, of in by_data for line in self._difficulty(of)]
+
+    def _difficulty(self, results: Sequence[Result]) -> list[str]:
+        run = shared(results, "difficulty")
         if run is None:
             return []
         values: dict[str, dict[str, float]] = {}
@@ -382,7 +397,7 @@ class Page:
                 splits = [split for split in SPLITS if split in stored]
                 titles = {SHOWN * index: split for index, split in enumerate(splits)}
                 originals = [stored[f"{split} originals"][:SHOWN] for split in splits]
-                lines.setdefault("original", np.concatenate(originals))
+                lines.setdefault(panels.of_data("original", r, self.results), np.concatenate(originals))
                 lines[r.row.name] = np.concatenate([stored[split][:SHOWN] for split in splits])
         return figures.strips(lines, path, titles)
 
@@ -395,6 +410,6 @@ class Page:
             stored = r.arrays("tokenizer", "masks.npz") if masking.on else None
             if stored is not None and kind not in kinds:
                 kinds.add(kind)
-                lines.setdefault("image", stored["images"])
+                lines.setdefault(panels.of_data("image", r, self.results), stored["images"])
                 lines[f"{kind} ({r.row.name})"] = panels.with_hidden_patches(stored["images"], stored["masks"])
         return figures.strips(lines, path)

@@ -63,6 +63,15 @@ DERIVED = {
 }
 
 
+OF_ONE_ROW = ("information_kept", "information_lost_at", "information_share")  # shares of what a row itself has
+
+
+def stage(name: str) -> str:
+    """The stage that measures a quantity."""
+    generated = name in (*OF_GENERATION, "gfd_unguided", STEPS)
+    return "generation" if generated else "evaluation"
+
+
 def quantity(result: Result, name: str) -> float | None:
     """The quantity `name` of one row and seed; None if it was not measured or is not finite."""
     if name in DERIVED:

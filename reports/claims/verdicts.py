@@ -13,7 +13,7 @@ from harness.experiments.requests import AblationRequest
 from reports.claims import quantities
 from reports.claims.judge import DECIDED, Judgement, Published, Verdict, base_name, judge
 from reports.gates import Gate, gates
-from reports.results import Result
+from reports.results import Result, data_sets
 from reports.statistics import intervals, model, power
 from reports.statistics.intervals import LEVEL
 from reports.statistics.looks import level_of_look
@@ -130,7 +130,8 @@ def _at_one_look(claims: Sequence[Claim], results: Sequence[Result], printed: Pu
 
 def _alone(claim: Claim, family: str, results: Sequence[Result], printed: Published, level: float) -> Ruling:
     """The ruling by the claim's own test, with the seeds that it lacks."""
-    judgement, used = judge(claim, results, printed, level), [r for r in results if _is_about(claim, r)]
+    used = [r for r in results if _is_about(claim, r)]
+    judgement = _incomparable(claim, used) or judge(claim, results, printed, level)
     return Ruling(
         judgement,
         judgement.verdict,
@@ -142,6 +143,19 @@ def _alone(claim: Claim, family: str, results: Sequence[Result], printed: Publis
         without=tuple(f"{r.row.name}, seed {r.experiment.seed}: {r.state}" for r in used if not _has(claim, r)),
         oddities=_oddities(claim, results, used),
     )
+
+
+def _incomparable(claim: Claim, used: Sequence[Result]) -> Judgement | None:
+    """The judgement on a claim that compares numbers of different images; None if they can be compared.
+
+    Shares of a row's own information can be compared, whatever its images.
+    """
+    relative = all(name in quantities.OF_ONE_ROW for name in _quantities(claim))
+    stages = {quantities.stage(name) for name in _quantities(claim)}
+    if relative or all(r.comparable(used[0], stage) for r in used for stage in stages):
+        return None
+    names = ", ".join(dict.fromkeys(data_sets(used).values()))
+    return Judgement(claim, "not measurable here", f"these rows are measured on different images: {names}")
 
 
 def _family(claim: Claim, claims: Sequence[Claim]) -> str:
@@ -261,7 +275,7 @@ def summary(rulings: Sequence[Ruling]) -> str:
     told = [f"{len(found)} {text}" for text, found in counted if found]
     needed = [n for r in rulings if r.verdict == "undecided" and (n := r.seeds_needed) is not None and n > r.alone.n]
     more = f" ({_seeds(needed)} would do for {len(needed)} of the undecided)" if needed else ""
-    return f"Of {len(rulings)} claims {', '.join(told)}{more}." if rulings else ""
+    return f"Of {len(rulings)} claim{'s' * (len(rulings) > 1)} {', '.join(told)}{more}." if rulings else ""
 
 
 def _seeds(needed: Sequence[int]) -> str:

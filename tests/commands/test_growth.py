@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness import ablate, report, sweep
+from harness import ablate, benchmark, report, sweep
 from harness.experiments.seeds import looks
 from harness.system.errors import Mistake
 
@@ -26,6 +26,13 @@ def test_mistakes(case, tmp_path):
     words, expected = MISTAKES[case]
     with pytest.raises(Mistake, match=expected):
         ablate.main(["table5", "--scale", "smoke", "--runs", str(tmp_path / "runs"), *words])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("main", [lambda words: ablate.main(["transfer", *words]), benchmark.main])
+def test_a_study_without_claims_does_not_grow(main, tmp_path):
+    with pytest.raises(Mistake, match="has no claim that seeds could decide: --seeds N"):
+        main(["--scale", "smoke", "--runs", str(tmp_path / "runs"), "--until-decided"])
     assert not list(tmp_path.iterdir())
 
 

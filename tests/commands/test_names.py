@@ -56,3 +56,10 @@ def test_fields_are_those_of_the_scale_wherever_it_stands(name, capsys):
 def test_fields_at_a_scale_that_is_unknown():
     with pytest.raises(Mistake, match="Did you mean 'tiny'"):
         ablate.main(["--fields", "--scale", "tinny"])
+
+
+def test_a_figure_without_a_study_is_said_to_have_none():
+    with pytest.raises(Mistake, match=r"no study mirrors figure 3 of the paper: .*: fig1, "):
+        ablate.main(["fig3"])
+    with pytest.raises(Mistake, match=r"unknown study 'fig6'\. Did you mean 'fig6"):
+        ablate.main(["fig6"])

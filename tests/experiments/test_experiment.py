@@ -154,7 +154,7 @@ GOLDEN = {
     "diagnosis": "1e076d272cafda9b",
     "finetuning": "18417026d29a457c",
     "evaluation": "e82542c1e571b1fe",
-    "transfer": "08cf06e933ee0108",
+    "transfer": "3d85c0bb733677e8",
     "pca_active": "ea2574766c54a91e",
     "reference": "9ba70e1b55cb6070",
     "latents": "d0c97cb9d9e7a0b0",

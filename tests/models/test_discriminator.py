@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.system.randomness import Draws, Part
+from models.config.terms import PATCHGAN_PX
 from models.objectives.diffaug import AXES, augmented, coloured, cut_out, translated, whole
 from models.objectives.discriminator import (
     DinoReadouts,
@@ -22,6 +24,7 @@ from models.objectives.discriminator import (
     lecam,
     resized,
 )
+from models.objectives.patchgan import Pixels
 from tests.conftest import BATCH, DRAWS, SIDE, images
 
 # Augmentation
@@ -323,3 +326,37 @@ def test_adaptive_weight_by_hand():
     assert adaptive_weight(last, 0 * last).item() == pytest.approx(1e4)  # not 5e4
     assert adaptive_weight(0 * last, last).item() == 0
     assert not adaptive_weight(last, last).requires_grad
+
+
+# PatchGAN
+
+
+def patchgan() -> Discriminator:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Discriminator(Pixels())
+
+
+def test_patchgan_judges_patches_of_single_images():
+    network, x = patchgan(), images(side=PATCHGAN_PX)
+    logits = network(x)
+    assert logits.shape == (len(x), 4) and logits.dtype == torch.float32
+    torch.testing.assert_close(network(x[1:2]), logits[1:2], atol=1e-5, rtol=1e-5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(network(x), logits)  # computed in float32 on the CPU
+    network.power_iteration()  # it has no spectral norms
+    torch.testing.assert_close(network(x), logits)
+
+
+def test_patchgan_has_the_published_weights_without_batch_norms():
+    """Kernels 4 x 4 of 64, 128, 256, 512 and 1 channels; the first layer has no norm."""
+    sizes = [3, 64, 128, 256, 512, 1]
+    convolutions = sum(16 * a * b + b for a, b in itertools.pairwise(sizes))
+    norms = 2 * sum(sizes[2:-1])
+    assert sum(p.numel() for p in patchgan().parameters()) == convolutions + norms
+
+
+def test_all_layers_of_patchgan_learn():
+    network, x = patchgan(), images(side=PATCHGAN_PX)
+    network(x).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in network.parameters())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from harness.system.randomness import Draws
+from harness.system.randomness import Draws, Part
 from models.config import Transformer
 from models.frozen.efficientnet import PerceptualDistance
 from models.layers.transformer import Blocks
@@ -121,6 +122,53 @@ def test_a_step_encodes_once_and_draws_nothing_from_the_global_generator(variant
 def test_variants_of_one_seed_start_from_the_same_weights(one, other):
     a, b = objective_of(one).state_dict(), objective_of(other).state_dict()
     assert {name for name in a.keys() & b.keys() if not torch.equal(a[name], b[name])} == set()
+
+
+# Parts of a batch
+
+
+def term_of_parts(objective: Objective, name: str, variant: str) -> tuple[float, float]:
+    """A term over a batch, and the mean over its halves."""
+    x, teacher = images(), teacher_of(variant)
+    values = [objective(x, DRAWS, teacher).terms[name].item()]
+    for part in (Part(0, 2), Part(1, 2)):
+        of_part = Features(*map(part, teacher)) if teacher else None
+        values.append(objective(part(x), dataclasses.replace(DRAWS, part=part), of_part).terms[name].item())
+    return values[0], sum(values[1:]) / 2
+
+
+def over_images(variant: str, name: str) -> bool:
+    """Whether a term is a mean over images, so that the mean over parts of a batch is the same."""
+    c = experiment(variant).tokenizer
+    own_ratios = c.masking.per == "image"  # so parts differ in how many patches they hide
+    return not (name == "entropy" or (name == "kl" and c.gaussian.free_nats) or (name == "auxiliary" and own_ratios))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_terms_are_the_same_in_parts_if_they_are_means_over_images(variant):
+    objective = objective_of(variant)
+    for name in objective(images(), DRAWS, teacher_of(variant)).terms:
+        whole, parts = term_of_parts(objective, name, variant)
+        if over_images(variant, name):
+            assert parts == pytest.approx(whole, rel=1e-5, abs=1e-6), name
+
+
+def floor_between() -> float:
+    """A floor for free bits that some dimensions are above and some below."""
+    return objective_of("free_bits").tokenizer.encode(images()).kl().mean(0).median().item()
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "fields"),
+    [
+        ("softvq", "entropy", dict),
+        ("free_bits", "kl", lambda: {"tokenizer__gaussian__free_nats": floor_between()}),
+        ("maetok", "auxiliary", lambda: {"tokenizer__masking__per": "image"}),
+    ],
+)
+def test_terms_that_are_no_means_over_images_are_others_in_parts(variant, name, fields):
+    whole, parts = term_of_parts(objective_of(variant, **fields()), name, variant)
+    assert parts != pytest.approx(whole, rel=1e-4)
 
 
 # Terms

@@ -150,6 +150,39 @@ def test_mar_learns_from_hidden_tokens_alone_and_sees_the_others():
         assert (network(x, y, hidden) - network(shown, y, hidden)).abs().amax() > 1e-3
 
 
+def all_tokens_of_every_round(network: nn.Module, y: Tensor, draws: object, scale: float, steps: int) -> Tensor:
+    """Drawing by MAR whose head takes all tokens in every round, of which the round keeps its own."""
+    length = LATENTS.tokens
+    x, hidden = torch.zeros(len(y), *LATENTS[:2]), torch.ones(len(y), length, dtype=torch.bool)
+    ranks = draws.uniform("order", len(y), length).argsort(1).argsort(1)
+    for done in range(length):
+        left = length - done - 1  # as many rounds as tokens
+        w = 1 + (scale - 1) * (1 - left / length)
+        known, without = network(x, y, hidden), network(x, torch.full_like(y, CLASSES), hidden)
+        z = draws.normal(f"token noise {done}", *x.shape)
+        for step in range(steps, 0, -1):
+            t = torch.full(x.shape[:2], step / steps)
+            v, v_0 = network.head(z, t, known), network.head(z, t, without)
+            z = z - (v_0 + w * (v - v_0)) / steps
+        x = torch.where((hidden & (ranks >= left))[..., None], z, x)
+        hidden = ranks < left
+    return x
+
+
+def test_mar_draws_the_tokens_of_a_round_alone():
+    network, y, heads = made("mar").eval(), torch.tensor([0, 1, 2]), []
+    network.head.register_forward_pre_hook(lambda _, args: heads.append(args[0].shape[1]))
+    with torch.no_grad():
+        drawn, seen = network.draw(y, draws(7, 8, 9), 1.0, 3), sum(heads)
+        expected = all_tokens_of_every_round(network, y, draws(7, 8, 9), 2.5, 3)
+        torch.testing.assert_close(network.draw(y, draws(7, 8, 9), 2.5, 3), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            drawn, all_tokens_of_every_round(network, y, draws(7, 8, 9), 1.0, 3), atol=1e-4, rtol=1e-4
+        )
+    network_calls, head_calls = generators.evaluations("mar", LATENTS, 3)
+    assert network_calls == LATENTS.tokens and head_calls * LATENTS.tokens == seen
+
+
 def test_generators_of_codes_need_codes():
     from harness.planning.task import tasks
     from harness.system.errors import Mistake

@@ -204,7 +204,7 @@ def test_the_foundation_loss_is_both_hinges():
 def test_the_foundation_term_is_balanced_at_the_last_layer_of_the_encoder():
     objective = objective_of("va_vae")
     terms = objective(images(), DRAWS, teacher_of("va_vae")).terms
-    found = objective.balanced(terms)["foundation"]
+    found = objective.balanced(terms, terms)["foundation"]
     layer = objective.tokenizer.last_of_encoder
     norms = [
         torch.autograd.grad(terms[n], layer, retain_graph=True)[0].norm() for n in ("reconstruction", "foundation")
@@ -213,7 +213,20 @@ def test_the_foundation_term_is_balanced_at_the_last_layer_of_the_encoder():
     assert not found.requires_grad
     silent = gradient_ratio([terms["reconstruction"]], 0 * terms["foundation"], layer)
     assert silent.item() == pytest.approx(norms[0].item() / 1e-4, rel=1e-5)
-    assert objective_of("kl_vae").balanced({"kl": torch.zeros(())}) == {}
+    assert objective_of("kl_vae").balanced({"kl": torch.zeros(())}, {}) == {}
+
+
+def test_the_foundation_term_is_balanced_with_image_terms_as_they_are_weighted():
+    objective = objective_of("va_vae", lambda x, y: (x - y).square().mean(), tokenizer__perceptual__warmup_steps=10)
+    terms = objective(images(), DRAWS, teacher_of("va_vae")).terms
+    layer = objective.tokenizer.last_of_encoder
+    found = {}
+    for step in (0, 9):
+        weighted = {name: objective.weights(step)[name] * value for name, value in terms.items()}
+        of_images = [weighted["reconstruction"], weighted["perceptual"]]
+        found[step] = objective.balanced(terms, weighted)["foundation"].item()
+        assert found[step] == pytest.approx(gradient_ratio(of_images, terms["foundation"], layer).item(), rel=1e-5)
+    assert found[0] != pytest.approx(found[9], rel=1e-3)
 
 
 def test_the_likelihood_divides_by_its_scale_and_pays_for_it():

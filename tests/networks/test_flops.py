@@ -37,6 +37,7 @@ from models.frozen.lpips import Lpips
 from models.objectives.alignment import AlignmentLoss, Features
 from models.objectives.discriminator import DinoReadouts, Discriminator, LiteReadouts
 from models.objectives.objective import DecoderObjective, Objective
+from models.objectives.patchgan import Pixels
 from models.variants import VARIANTS
 from tests.conftest import DRAWS, WIDTHS, experiment
 
@@ -138,10 +139,13 @@ def test_perceptual_distances_look_at_two_images(by_lpips, meta):
     assert 2 * flops.perceptual(config, side) == pytest.approx(expected, rel=CLOSE)
 
 
-@pytest.mark.parametrize(("name", "side"), [("dino_vits16", 256), *(("efficientnet_lite0", px) for px in (32, 96))])
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("dino_vits16", 256), *((name, px) for name in ("efficientnet_lite0", "patchgan") for px in (32, 96))],
+)
 @torch.no_grad()
 def test_discriminators(name, side):
-    features: Any = LiteReadouts(lite(0))
+    features: Any = Pixels() if name == "patchgan" else LiteReadouts(lite(0))
     if name.startswith("dino"):
         features = DinoReadouts(timm.create_model("vit_small_patch16_224", num_classes=0))
     network = Discriminator(features)  # not on the meta device, which has no spectral norms

@@ -11,9 +11,11 @@ import pytest
 
 from harness.execution.worker import Place, perform
 from harness.experiments.experiment import Experiment
+from harness.networks.roles import Roles
 from harness.planning.stage import PLAIN, Execution
 from harness.planning.task import task, tasks
 from harness.store.runs import Run, Store
+from harness.system.errors import Mistake
 from harness.system.machine import Machine, this_machine
 from harness.training.checkpoints import read_checkpoint
 from tests.conftest import experiment
@@ -122,3 +124,17 @@ def test_it_may_take_a_batch_in_parts(tmp_path, monkeypatch):
 def test_fine_tuning_goes_on_with_the_discriminator(undisturbed):
     first = min(curves(undisturbed["finetuning"])["train/discriminator"])
     assert first <= 10  # its first logged step: the discriminator began in the training before
+
+
+def test_it_may_read_pixels_and_resumes_to_the_bit(tmp_path):
+    asked = experiment("kl_vae", **SMALL | {"tokenizer__adversarial__features": "patchgan"})
+    whole = made(tmp_path / "whole", asked)
+    stopped = made(tmp_path / "stopped", asked, lambda stage: {"tokenizer": START + 1}.get(stage, -1))
+    for stage, run in whole.items():
+        assert curves(stopped[stage]) == curves(run)
+        assert {name.removeprefix("train/") for name in curves(run)} >= OF_GAN
+
+
+def test_images_may_be_too_small_for_patches(tmp_path):
+    with pytest.raises(Mistake, match="patchgan needs images of 32 px, not of 16"):
+        Roles(experiment(data__image_size=16, **SMALL | {"tokenizer__adversarial__features": "patchgan"})).require()

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from harness.execution.worker import Place, perform
-from harness.experiments.experiment import Experiment
-from harness.planning.stage import PLAIN, Execution
+from harness.experiments.experiment import Experiment, Training
+from harness.planning.stage import PLAIN, Execution, Work
 from harness.planning.task import tasks
 from harness.store.runs import Run, Store
 from harness.system.machine import Machine, this_machine
+from harness.training.loop import Learner, Trained, train
 from models.variants import VARIANTS
 from tests.conftest import experiment
 
@@ -75,3 +76,22 @@ def errors(run: Run) -> list[float]:
     """The squared errors on val over the training."""
     lines = [line.split(",") for line in curves(run).splitlines()[1:]]
     return [float(value) for _, name, value in lines if name == "val/error"]
+
+
+def test_fine_tuning_goes_on_with_the_scale_of_the_likelihood(tmp_path, monkeypatch):
+    scales = []
+
+    def watched(work: Work, training: Training, learner: Learner) -> Trained:
+        if (tuned := getattr(learner.objective, "objective", None)) is not None:
+            scales.append(tuned.log_scale.item())
+        done = train(work, training, learner)
+        if tuned is not None:
+            scales.append(tuned.log_scale.item())
+        return done
+
+    monkeypatch.setattr("harness.training.loop.train", watched)
+    tokenizer, _ = trained(tmp_path, experiment("va_vae", **SMALL))
+    learned, (began, ended) = tokenizer.fact("log_scale"), scales
+    assert learned != 0
+    assert began == pytest.approx(learned, rel=1e-6)
+    assert ended != began

@@ -31,7 +31,7 @@ from harness.training import teacher as teaching
 from harness.training.batches import Batch, Batches
 from harness.training.teacher import TeacherFeatures
 from models.config import Transformer
-from tests.conftest import experiment
+from tests.conftest import DRAWS, experiment
 
 ONLINE = "lite0_online"  # the same network as efficientnet_lite0, asked at every step
 TRAIN = 40
@@ -226,3 +226,15 @@ def test_missing_weights_are_told_before_the_training(fields, store, tmp_path, m
     data, of = run(store, "data", small()), small(**{"teacher": ONLINE} | fields)
     with pytest.raises(Mistake, match="are missing"):
         tokenizer.run(dataclasses.replace(data, experiment=of, inputs={"data": data.run}))
+
+
+@pytest.mark.parametrize("name", [name for name, known in teachers.TEACHERS.items() if known.cached])
+def test_a_cached_teacher_has_the_widths_that_it_declares(name):
+    """Those whose weights are installed, or that have none."""
+    known, machine = teachers.TEACHERS[name], this_machine()
+    x = machine.put(DRAWS.uniform("x", 3, 3, 32, 32) * 2 - 1)
+    c, p, s = known.load(4, machine)(x)
+    assert (c.shape, p.shape, s.shape) == ((3, known.class_width), (3, 16, known.patch_width), (3, 16))
+    assert c.isfinite().all() and p.isfinite().all() and s.isfinite().all()
+    for one, other in zip(known.load(4, machine)(x), (c, p, s), strict=True):
+        assert torch.equal(one, other)  # the same weights every time

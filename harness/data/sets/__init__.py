@@ -23,7 +23,7 @@ Its splits are arrays in the run folder of the stage `data`:
 
 for the splits `train`, `val` and, optionally, `val_unseen`. A data set with `indexed = True` leaves its images where
 they are and writes an index in place of {split}_images.npy: see `harness.data.indexed`. Its FOLDER, if it has one, is
-where they lie if ARGUMENT does not say so. With `fixed = True` the name of a data set alone decides its content, which
-protocols then need not name. With `own = True` its images are a user's own, and no page has published numbers beside
-theirs.
+where they lie if ARGUMENT does not say so. With `fixed = True` name and argument alone decide the content of a data
+set, and protocols need not tell it. With `own = True` its images are a user's own, and no page has published numbers
+beside theirs.
 """

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 revision = 2
-fixed = True  # the name alone decides the content
+fixed = True  # name and argument alone decide the content
 about = "tinted emoji on blurred photographs: 10 classes, 348 objects, exact masks, any size, no download"
 attribution = (
     "Objects: [OpenMoji](https://openmoji.org/) 17, the open-source emoji and icon project, CC BY-SA 4.0; the "
@@ -127,7 +127,7 @@ def recipe(data: Data) -> dict[str, Any]:
 
 def objects_per_image(data: Data) -> int:
     """How many objects an image shows. Raises `Mistake` for an argument that is not `objects=N`."""
-    known = {"": 1} | {f"objects={n}": n for n in range(1, MOST + 1)}
+    known = {"": 1} | {f"objects={n}": n for n in range(2, MOST + 1)}
     if data.argument not in known:
         raise Mistake(f"data set embedded: {data.argument!r} is not one of {', '.join(filter(None, known))}")
     return known[data.argument]
