@@ -117,9 +117,8 @@ def run(work: Work) -> Outcome:
     parameters = sum(p.numel() for p in objective.tokenizer.parameters())
     reduction = "squared error: mean over pixels; KL: sum over L x Z"
     facts |= trained.facts | work.damaged(images.damaged)
-    if experiment.tokenizer.likelihood.on:
-        facts["log_scale"] = objective.log_scale.item()
-    return Outcome(facts={"parameters": parameters, "reduction": reduction, **facts})
+    learned = {"log_scale": objective.log_scale.item()} if experiment.tokenizer.likelihood.on else {}
+    return Outcome(facts={"parameters": parameters, "reduction": reduction, **learned, **facts})
 
 
 def _from_outside(work: Work) -> Outcome:
