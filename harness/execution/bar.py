@@ -48,8 +48,9 @@ class StagesBar:
     def end(self, task: Task) -> None:
         """A stage has ended, in whichever way. What went wrong was said where it went wrong."""
         self._running.pop(task, None)
-        self._ended.add(task)
         run = task.run_in(self.backlog.store)
+        if run.state != "stopped" or self.backlog.demand.unwanted(task):  # else it is still to be done
+            self._ended.add(task)
         if self.quiet or run.state != "done":
             return
         self._durations.learn(run)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from harness.planning.cluster import Cluster
 from harness.planning.stage import require_even
-from harness.planning.task import Task
+from harness.planning.task import Task, with_inputs
 from harness.store.runs import FINAL, Store
 
 WORKERS = 2  # tasks at a time, where neither the user nor the executor chooses
@@ -95,6 +95,7 @@ class Backlog:
         self.taken: dict[Task, None] = {}
         self._wanted: set[Task] = set()
         self._every: set[Task] = set()
+        self._remade: dict[Task, set[Task]] = {}  # with the readers that ran again for each
 
     def fresh(self) -> list[Task]:
         """The tasks that have to run and were not wanted at the last call."""
@@ -107,10 +108,31 @@ class Backlog:
         self.taken |= dict.fromkeys(runnable)
         return runnable
 
-    def refilled(self, waiting: list[Task]) -> list[Task]:
-        """`waiting` without tasks that are no longer wanted, and with new ones; each task once."""
-        still = [t for t in waiting if not self.demand.unwanted(t)]
+    def refilled(self, waiting: list[Task], ended: Iterable[Task]) -> list[Task]:
+        """`waiting` without tasks that are no longer wanted, with those to run again, and with new ones; each once."""
+        still = [t for t in (*self.again(ended), *waiting) if not self.demand.unwanted(t)]
         return list(dict.fromkeys([*still, *self.fresh()]))
+
+    def again(self, ended: Iterable[Task]) -> list[Task]:
+        """The tasks of `ended` whose inputs, direct or further up, were lost meanwhile; after those inputs.
+
+        An input whose files are gone stops its reader. It is made again once in a command, and each reader runs again.
+        """
+        again: dict[Task, None] = {}
+        for task in ended:
+            inputs = with_inputs(task)[:-1]
+            if task.run_in(self.store).state == "stopped":
+                lost = [t for t in inputs if t not in self._remade and t.run_in(self.store).state != "done"]
+                to_remake = self.options.to_run(lost, self.store, self._remade)
+                again |= dict.fromkeys(to_remake)
+                self._remade |= {t: set() for t in to_remake}
+            causes = [self._remade[t] for t in inputs if t in self._remade]
+            if any(task not in readers for readers in causes):
+                again |= dict.fromkeys(self.options.to_run([task], self.store, self._remade))
+            for readers in causes:
+                readers.add(task)
+        self.taken |= again
+        return list(again)
 
     @property
     def summary(self) -> str:
