@@ -120,9 +120,7 @@ def driven(request: SweepRequest, search: Search, executor: ModuleType, run_opti
     return driver
 
 
-def trials_at_once(
-    request: SweepRequest, search: Search, executor: ModuleType, run_options: Options
-) -> int | None:
+def trials_at_once(request: SweepRequest, search: Search, executor: ModuleType, run_options: Options) -> int | None:
     """How many trials run at a time; None: no limit.
 
     Trials that depend on earlier ones, by the sampler or here by the pruner, depend on this number. It is then not

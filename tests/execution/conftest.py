@@ -1,4 +1,4 @@
-"""What tests of faults share: a server that forks commands, results of stores that nothing disturbed, jobs on a Slurm."""
+"""What tests share: a server that forks commands, results of stores that nothing disturbed, jobs on a Slurm."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from tests.slurm import available
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(available()), reason=available())]
 
+
 def test_arrays_that_wait_task_by_task(made, slurm):
     drain(slurm, True)
     process = made.start(4)

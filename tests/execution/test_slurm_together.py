@@ -56,7 +56,9 @@ def test_what_fails_takes_its_own_row_with_it_and_can_be_tried_again(pairs):
     assert pairs.run(6)[0] == 1
     states = toy.states(pairs.runs)
     assert [states.pop(f"toy_train-{seed}") for seed in (1, 2, 4, 5)] == ["failed"] * 4
-    assert states == dict.fromkeys(["toy_source-0", *(f"toy_{s}-{k}" for s in ("train", "sum") for k in (0, 3))], "done")
+    assert states == dict.fromkeys(
+        ["toy_source-0", *(f"toy_{s}-{k}" for s in ("train", "sum") for k in (0, 3))], "done"
+    )
     assert sorted(pairs.jobs("toy_train").values()) == ["COMPLETED", "COMPLETED", "FAILED"]
     assert sorted(pairs.jobs("toy_sum").values()) == ["CANCELLED", "COMPLETED", "COMPLETED"]
     assert pairs.training(1).status()["reason"] == "it was told to fail"

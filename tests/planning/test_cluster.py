@@ -184,7 +184,7 @@ def test_jobs_of_several_tasks_wait_for_the_jobs_that_they_read():
     assert submitted(total, dict(trained), together=3) == across
     ((source,), train) = made("source", 1), made("train", 4)
     last = made("last", 4, [source] * 4, train)
-    jobs = submitted([source, *last], {t: "7" for t in train}, together=4)
+    jobs = submitted([source, *last], dict.fromkeys(train, "7"), together=4)
     assert jobs == [(["source0"], ""), (["last0+last1+last2+last3"], "afterok:8,afterok:7")]
 
 

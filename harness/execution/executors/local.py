@@ -51,7 +51,9 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
     code, folder = code_copy.take(store.root), jobs.new_folder(store)
     if not options.quiet:
         print(
-            f"{backlog.summary}, {_workers(options)} at a time; {code_copy.described(code)}", file=sys.stderr, flush=True
+            f"{backlog.summary}, {_workers(options)} at a time; {code_copy.described(code)}",
+            file=sys.stderr,
+            flush=True,
         )
     running: dict[Task, tuple[Any, int]] = {}
     slots, signalled = list(range(_workers(options))), dict[Task, float]()

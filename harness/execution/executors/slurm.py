@@ -129,7 +129,9 @@ def _submissions(
             for run in (t.run_in(store) for group in array for t in group):
                 if run.state in ("failed", "stopped"):
                     run.reset("waiting")  # its state is that of an earlier job
-            members = [[Job(t, store.root.absolute(), labels[t], resources.execution) for t in group] for group in array]
+            members = [
+                [Job(t, store.root.absolute(), labels[t], resources.execution) for t in group] for group in array
+            ]
             calls = [Group(tuple(m), resources.threads) if resources.together > 1 else m[0] for m in members]
             parameters = _parameters(alike[0].stage, resources, dependency, code)
             new_jobs, first = _submit_array(calls, folder, parameters, timeouts, first), False
@@ -231,7 +233,9 @@ def _parameters(stage: str, resources: Resources, dependency: str, code: Path) -
     }
 
 
-def _submit_array(calls: list[Job | Group], folder: Path, parameters: dict[str, Any], timeouts: int, first: bool) -> list[Any]:
+def _submit_array(
+    calls: list[Job | Group], folder: Path, parameters: dict[str, Any], timeouts: int, first: bool
+) -> list[Any]:
     """The jobs of an array. Raises `Mistake` if Slurm refuses the first array, `Trouble` if it refuses a later one."""
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
