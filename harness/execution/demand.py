@@ -95,7 +95,8 @@ class Backlog:
         self.taken: dict[Task, None] = {}
         self._wanted: set[Task] = set()
         self._every: set[Task] = set()
-        self._remade: dict[Task, set[Task]] = {}  # with the readers that ran again for each
+        self._remade: dict[Task, set[Task]] = {}  # lost inputs, and the readers that ran again for each
+        self._again: set[Task] = set()
 
     def fresh(self) -> list[Task]:
         """The tasks that have to run and were not wanted at the last call."""
@@ -118,21 +119,27 @@ class Backlog:
 
         An input whose files are gone stops its reader. It is made again once in a command, and each reader runs again.
         """
-        again: dict[Task, None] = {}
+        again: list[Task] = []
         for task in ended:
             inputs = with_inputs(task)[:-1]
             if task.run_in(self.store).state == "stopped":
                 lost = [t for t in inputs if t not in self._remade and t.run_in(self.store).state != "done"]
-                to_remake = self.options.to_run(lost, self.store, self._remade)
-                again |= dict.fromkeys(to_remake)
-                self._remade |= {t: set() for t in to_remake}
-            causes = [self._remade[t] for t in inputs if t in self._remade]
-            if any(task not in readers for readers in causes):
-                again |= dict.fromkeys(self.options.to_run([task], self.store, self._remade))
-            for readers in causes:
+                remade = self._repeated(lost)
+                self._remade |= {t: set() for t in remade}
+                again += remade
+            readers_of_remade = [self._remade[t] for t in inputs if t in self._remade]
+            if any(task not in readers for readers in readers_of_remade):
+                again += self._repeated([task])
+            for readers in readers_of_remade:
                 readers.add(task)
-        self.taken |= again
-        return list(again)
+        return again
+
+    def _repeated(self, tasks: list[Task]) -> list[Task]:
+        """Those of `tasks` that can run once more."""
+        runnable = self.options.to_run(tasks, self.store, self._again)
+        self._again |= set(runnable)
+        self.taken |= dict.fromkeys(runnable)
+        return runnable
 
     @property
     def summary(self) -> str:

@@ -109,8 +109,9 @@ def test_readers_of_a_reader_come_back_too(backlog):
 
 def test_what_nobody_wants_any_more_stays(backlog, monkeypatch):
     stopped(backlog, READERS[0], WEIGHTS)
+    monkeypatch.setattr(Fixed, "wanted", lambda _: [DATA, WEIGHTS])
     monkeypatch.setattr(Fixed, "unwanted", lambda _, task: task == READERS[0])
-    assert READERS[0] not in backlog.refilled([], [READERS[0]])
+    assert backlog.refilled([], [READERS[0]]) == [WEIGHTS]
 
 
 def test_the_bar_counts_what_is_over(backlog, monkeypatch):
