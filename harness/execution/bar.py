@@ -10,6 +10,7 @@ from tqdm import tqdm
 from harness.execution.demand import Backlog
 from harness.planning.durations import Durations
 from harness.planning.task import Task
+from harness.store.runs import FINAL
 from harness.system.progress import duration, progress_of, rate_of, say
 
 REFRESH_SECONDS = 0.5
@@ -49,7 +50,7 @@ class StagesBar:
         """A stage has ended, in whichever way. What went wrong was said where it went wrong."""
         self._running.pop(task, None)
         run = task.run_in(self.backlog.store)
-        if run.state != "stopped" or self.backlog.demand.unwanted(task):  # else it is still to be done
+        if run.state in (*FINAL, "failed") or self.backlog.demand.unwanted(task):  # else it may run again
             self._ended.add(task)
         if self.quiet or run.state != "done":
             return

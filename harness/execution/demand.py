@@ -115,24 +115,29 @@ class Backlog:
         return list(dict.fromkeys([*still, *self.fresh()]))
 
     def again(self, ended: Iterable[Task]) -> list[Task]:
-        """The tasks of `ended` whose inputs, direct or further up, were lost meanwhile; after those inputs.
+        """The tasks of `ended` that ended because inputs, direct or further up, were lost; after those inputs.
 
         An input whose files are gone stops its reader. It is made again once in a command, and each reader runs again.
         """
         again: list[Task] = []
         for task in ended:
             inputs = with_inputs(task)[:-1]
-            if task.run_in(self.store).state == "stopped":
-                lost = [t for t in inputs if t not in self._remade and t.run_in(self.store).state != "done"]
-                remade = self._repeated(lost)
-                self._remade |= {t: set() for t in remade}
-                again += remade
+            remade = self._repeated([t for t in inputs if t not in self._remade and self._lost(t, task)])
+            self._remade |= {t: set() for t in remade}
+            again += remade
             readers_of_remade = [self._remade[t] for t in inputs if t in self._remade]
             if any(task not in readers for readers in readers_of_remade):
                 again += self._repeated([task])
             for readers in readers_of_remade:
                 readers.add(task)
         return again
+
+    def _lost(self, task: Task, reader: Task) -> bool:
+        """Whether `reader` ended because the result of `task` was lost. Another command may be making it again."""
+        state, of_reader = task.run_in(self.store).state, reader.run_in(self.store).state
+        if of_reader == "stopped":
+            return state != "done"
+        return of_reader in ("waiting", "damaged") and state == "damaged"
 
     def _repeated(self, tasks: list[Task]) -> list[Task]:
         """Those of `tasks` that can run once more."""

@@ -155,7 +155,7 @@ def ready_soon(jobs: Sequence[Job]) -> list[Job]:
 
     def undecided(job: Job) -> bool:
         states = {needed.run_in(Store(job.root)).state for needed in job.task.inputs.values()}
-        return not states <= {"done"} and not states & {"failed", "diverged"}
+        return not states <= {"done"} and not states & {"failed", "diverged", "damaged"}
 
     deadline = time.monotonic() + LOST_SECONDS
     while any(map(undecided, jobs)) and time.monotonic() < deadline:

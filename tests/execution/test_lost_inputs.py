@@ -64,6 +64,14 @@ def test_a_reader_that_stops_late_runs_again_too(backlog):
     assert backlog.again(READERS[1:2]) == [READERS[1]]
 
 
+@pytest.mark.parametrize("state", ["waiting", "damaged"])
+def test_a_reader_that_did_not_begin_runs_too_whichever_ends_first(state, backlog):
+    stopped(backlog, READERS[1], WEIGHTS)
+    READERS[0].run_in(backlog.store).set_state(state)
+    assert backlog.again(READERS[:1]) == [WEIGHTS, READERS[0]]
+    assert backlog.again(READERS[1:2]) == [READERS[1]]
+
+
 def test_what_an_input_reads_may_be_lost_as_well(backlog):
     stopped(backlog, READERS[0], WEIGHTS)
     assert backlog.again([READERS[0]]) == [WEIGHTS, READERS[0]]
@@ -94,6 +102,9 @@ def test_other_stops_stay(backlog):
     stopped(backlog, READERS[0])
     assert not backlog.again([READERS[0]])
     assert not backlog.again([LAST])  # as of a job that the cluster ended
+    done(backlog, READERS[1])
+    WEIGHTS.run_in(backlog.store).reset("damaged")
+    assert not backlog.again([READERS[1]])  # it needs them no more
 
 
 def test_an_input_that_failed_is_not_tried_again(backlog):

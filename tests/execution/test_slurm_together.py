@@ -42,7 +42,7 @@ def test_jobs_run_pairs_side_by_side(pairs):
     assert list(pairs.jobs("toy_train").values()) == ["RUNNING"] * 2
     assert pairs.end(process) == (0, "")
     assert [len(pairs.jobs(stage)) for stage in toy.STAGES] == [1, 2, 2]
-    assert set(pairs.jobs().values()) == {"COMPLETED"}
+    assert set(pairs.jobs("toy_train").values()) == {"COMPLETED"}
     (began, ended), (other_began, other_ended) = (attempts(run)[0] for run in runs[:2])
     assert max(began, other_began) < min(ended, other_ended)
     assert toy.results(pairs.runs) == pairs.inline(3)

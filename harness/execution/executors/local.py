@@ -81,7 +81,7 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
             for task in ended:
                 slots.append(running.pop(task)[1])
                 run = task.run_in(store)
-                if (known := jobs.submitted(run)) is not None:
+                if (known := jobs.submitted(run)) is not None and ready(task, store):
                     # A kill is trouble from outside: the same command goes on.
                     jobs.lost(run, known, "was killed, or ended without a word", failed=False)
                 signalled.pop(task, None)
