@@ -84,7 +84,7 @@ def test_more_seeds_of_a_sweep_need_no_more_than_one_command(tmp_path, capsys):
     space = ["--space", "masking.max_ratio=0.3,0.7", "--objective", "kl"]
     words = ["mask_ratio", "--scale", "smoke", *space, "--out", str(tmp_path / "out"), "--quiet"]
     assert sweep([*words, "--runs", str(tmp_path / "runs")]) == 0
-    assert command.main(["--export", str(tmp_path / "results"), "--runs", str(tmp_path / "runs")]) == 0
+    assert command.main(["mask_ratio", "--export", str(tmp_path / "results"), "--runs", str(tmp_path / "runs")]) == 0
     taken = Store(tmp_path / "taken")
     take(list((tmp_path / "results").iterdir()), taken)
     assert len(taken.runs()) > 4
