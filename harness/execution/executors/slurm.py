@@ -129,16 +129,19 @@ def _submissions(
             for run in (t.run_in(store) for group in array for t in group):
                 if run.state in ("failed", "stopped"):
                     run.reset("waiting")  # its state is that of an earlier job
-            members = [
-                [Job(t, store.root.absolute(), labels[t], resources.execution) for t in group] for group in array
-            ]
-            calls = [Group(tuple(m), resources.threads) if resources.together > 1 else m[0] for m in members]
+            calls = [_call(group, store, labels, resources) for group in array]
             parameters = _parameters(alike[0].stage, resources, dependency, code)
             new_jobs, first = _submit_array(calls, folder, parameters, timeouts, first), False
             submitted = {t: job for group, job in zip(array, new_jobs, strict=True) for t in group}
             for t, job in submitted.items():
                 jobs.record(t.run_in(store), "slurm", job.job_id, job.paths.stdout)
             yield {t: job.job_id for t, job in submitted.items()}
+
+
+def _call(tasks: list[Task], store: Store, labels: dict[Task, str], resources: Resources) -> Job | Group:
+    """What Submitit calls in the job of these tasks."""
+    members = [Job(t, store.root.absolute(), labels[t], resources.execution) for t in tasks]
+    return Group(tuple(members), resources.threads) if resources.together > 1 else members[0]
 
 
 def _in_queue(tasks: list[Task], store: Store) -> dict[Task, str]:
