@@ -124,7 +124,9 @@ def test_an_input_that_is_gone_is_made_again(together, made):
         shutil.rmtree(made.runs / stage)
     assert made.run(3) == (0, "")
     assert toy.results(made.runs) == made.inline(3)
-    assert [made.outcomes(seed) for seed in range(3)] == [["stopped", "done"]] * 3
+    outcomes = [made.outcomes(seed) for seed in range(3)]
+    assert ["stopped", "done"] in outcomes
+    assert all(ended in (["done"], ["stopped", "done"]) for ended in outcomes)  # some may see it before they begin
 
 
 def test_results_are_those_of_a_process_with_as_many_threads(slurm, tmp_path, monkeypatch):
