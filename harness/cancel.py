@@ -22,12 +22,13 @@ def main(arguments: Sequence[str]) -> int:
     if not alive:
         print("no job of this study waits or runs")
         return 0
-    question = f"Cancel {len(alive)} jobs? Other studies may want them too. Their progress is kept. [y/N] "
+    known = list({(job.executor, job.id): job for job, _ in alive.values()}.values())  # a job may have several stages
+    question = f"Cancel {len(known)} jobs? Other studies may want them too. Their progress is kept. [y/N] "
     if not options.yes and not cli.agreed(question):
         print("nothing was cancelled")
         return 0
-    jobs.cancel([job for job, _ in alive.values()])
-    print(f"{len(alive)} jobs cancelled")
+    jobs.cancel(known)
+    print(f"{len(known)} jobs cancelled")
     return 0
 
 

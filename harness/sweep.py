@@ -112,12 +112,26 @@ def driven(request: SweepRequest, search: Search, executor: ModuleType, run_opti
         study = open_study(request, search.storage, store)
         study.pruner = search.pruner_of(request.experiment(request.chosen_rows()[0]).training.steps)
         study.set_user_attr("command", request.command)
-        at_once = executor.at_once(run_options) or (None if search.independent else run_options.workers or WORKERS)
+        at_once = trials_at_once(request, search, executor, run_options)
         tell = (lambda _: None) if run_options.quiet else say
         driver = Driver.open(request, search, study, store, at_once, run_options.retry_failed, tell)
         executor.execute(driver, store, run_options)
         driver.settle()
     return driver
+
+
+def trials_at_once(request: SweepRequest, search: Search, executor: ModuleType, run_options: Options) -> int | None:
+    """How many trials run at a time; None: no limit.
+
+    Trials that depend on earlier ones, by the sampler or here by the pruner, depend on this number. It is then not
+    taken from the machine, so that every machine searches in the same way.
+    """
+    as_jobs = hasattr(executor, "queue")
+    if search.independent and (as_jobs or search.pruner == "none"):
+        base = request.experiment(request.chosen_rows()[0])
+        limit: int | None = executor.at_once(tasks([base], request.stages(base)), run_options)
+        return limit
+    return run_options.workers or (WORKERS if as_jobs else 1)
 
 
 def request_of(options: argparse.Namespace) -> SweepRequest:

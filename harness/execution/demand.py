@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from harness.planning.cluster import Cluster
 from harness.planning.stage import require_even
-from harness.planning.task import Task
+from harness.planning.task import Task, with_inputs
 from harness.store.runs import FINAL, Store
 
 WORKERS = 2  # tasks at a time, where neither the user nor the executor chooses
@@ -95,6 +95,8 @@ class Backlog:
         self.taken: dict[Task, None] = {}
         self._wanted: set[Task] = set()
         self._every: set[Task] = set()
+        self._remade: dict[Task, set[Task]] = {}  # lost inputs, and the readers that ran again for each
+        self._again: set[Task] = set()
 
     def fresh(self) -> list[Task]:
         """The tasks that have to run and were not wanted at the last call."""
@@ -107,10 +109,42 @@ class Backlog:
         self.taken |= dict.fromkeys(runnable)
         return runnable
 
-    def refilled(self, waiting: list[Task]) -> list[Task]:
-        """`waiting` without tasks that are no longer wanted, and with new ones; each task once."""
-        still = [t for t in waiting if not self.demand.unwanted(t)]
+    def refilled(self, waiting: list[Task], ended: Iterable[Task]) -> list[Task]:
+        """`waiting` without tasks that are no longer wanted, with those to run again, and with new ones; each once."""
+        still = [t for t in (*self.again(ended), *waiting) if not self.demand.unwanted(t)]
         return list(dict.fromkeys([*still, *self.fresh()]))
+
+    def again(self, ended: Iterable[Task]) -> list[Task]:
+        """The tasks of `ended` that ended because inputs, direct or further up, were lost; after those inputs.
+
+        An input whose files are gone stops its reader. It is made again once in a command, and each reader runs again.
+        """
+        again: list[Task] = []
+        for task in ended:
+            inputs = with_inputs(task)[:-1]
+            remade = self._repeated([t for t in inputs if t not in self._remade and self._lost(t, task)])
+            self._remade |= {t: set() for t in remade}
+            again += remade
+            readers_of_remade = [self._remade[t] for t in inputs if t in self._remade]
+            if any(task not in readers for readers in readers_of_remade):
+                again += self._repeated([task])
+            for readers in readers_of_remade:
+                readers.add(task)
+        return again
+
+    def _lost(self, task: Task, reader: Task) -> bool:
+        """Whether `reader` ended because the result of `task` was lost. Another command may be making it again."""
+        state, of_reader = task.run_in(self.store).state, reader.run_in(self.store).state
+        if of_reader == "stopped":
+            return state != "done"
+        return of_reader in ("waiting", "damaged") and state == "damaged"
+
+    def _repeated(self, tasks: list[Task]) -> list[Task]:
+        """Those of `tasks` that can run once more."""
+        runnable = self.options.to_run(tasks, self.store, self._again)
+        self._again |= set(runnable)
+        self.taken |= dict.fromkeys(runnable)
+        return runnable
 
     @property
     def summary(self) -> str:

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from harness.execution.demand import ready
 from harness.planning.stage import Execution
 from harness.planning.task import Task
 from harness.store.runs import FINAL, Run, Store
@@ -88,64 +89,54 @@ class Job:
     label: str
     execution: Execution
 
+    @property
+    def run(self) -> Run:
+        """The run folder of the task."""
+        return self.task.run_in(Store(self.root))
+
     def __call__(self) -> None:
         """Runs the task and ends the process with an exit code that says how it went."""
         from submitit import JobEnvironment
 
         plugins.find(quiet=True)
-        received: set[int] = set()
-        # Submitit's own handler would save and requeue in the middle of a step. It is called once the step is over.
-        requeue = signal.getsignal(signal.SIGUSR2)
-        for number in (signal.SIGUSR2, signal.SIGTERM):
-            signal.signal(number, lambda signum, frame: received.add(signum))
-        job = JobEnvironment()
-        _set_torch_variables(job)
-        store = Store(self.root)
-        run = self.task.run_in(store)
+        notices, job = Notices.awaited(), JobEnvironment()
+        set_torch_variables(job)
+        run = self.run
         with joined() as processes:
             from harness.execution.worker import Place, perform
             from harness.system.machine import this_machine
 
-            known = submitted(run)
-            # The submitting command may have been killed before it recorded the job.
-            if processes.first and (known is None or known.id != job.job_id):
-                record(run, job.cluster, job.job_id, job.paths.stdout)
-            patience = LOCK_SECONDS if job.cluster == "slurm" else math.inf
+            if processes.first:
+                self.record(job)
+            if not processes.from_first(bool(ready_soon([self])) if processes.first else False):
+                sys.exit(1)
             machine = this_machine()
             place = Place(
-                machine, lambda: bool(received), processes, self.execution, quiet=True, patience_seconds=patience
+                machine,
+                lambda: bool(notices.received),
+                processes,
+                self.execution,
+                quiet=True,
+                patience_seconds=patience_seconds(job),
             )
             if processes.first:
                 print(f"{self.task.stage} {self.task.key} of {self.label}: {machine}", flush=True)
-            state = perform(self.task, store, self.label, place)
-            signalled, to_requeue = processes.any(bool(received)), processes.any(signal.SIGUSR2 in received)
+            state = perform(self.task, Store(self.root), self.label, place)
+            signalled, to_requeue = processes.any(notices.any), processes.any(notices.to_requeue)
         if state == "done" or job.global_rank > 0:  # the first process reports the outcome
             return
         print(f"{self.task.stage} {self.task.key}: {state}, {run.status()['reason']}", flush=True)
         if signalled and state not in (*FINAL, "failed"):
-            if job.cluster == "slurm" and not to_requeue:
-                _wait_for(signal.SIGUSR2, received)
-                to_requeue = True
-            if to_requeue:
-                self._requeue(requeue, run)
+            notices.end(job, [run], to_requeue)
         # Not an exception: its traceback would hide the reason at the end of the log. Not 0: jobs that depend on
         # it must not start.
         sys.exit(1)
 
-    def _requeue(self, requeue: Any, run: Run) -> None:
-        from submitit.core.utils import UncompletedJobError
-
-        for _ in range(REQUEUES):
-            try:
-                requeue(signal.SIGUSR2, None)  # exits
-            except UncompletedJobError as error:  # it timed out as often as it may
-                with run.lock:
-                    run.set_state("failed", f"{error} Give {run.stage} more hours, or more timeouts")
-                return
-            except (subprocess.SubprocessError, OSError):
-                # Slurm may be away for a moment. Or it requeued the job and ended the call with the job's processes:
-                # then this process ends too, and cannot see that the job is in the queue again.
-                time.sleep(10)
+    def record(self, job: Any) -> None:
+        """Records the job in the run: the command that submitted it may have been killed before it did."""
+        known = submitted(self.run)
+        if known is None or known.id != job.job_id:
+            record(self.run, job.cluster, job.job_id, job.paths.stdout)
 
     def checkpoint(self) -> Any:
         """Submitit runs the result when the job comes back: the same job, which goes on where it was."""
@@ -154,17 +145,85 @@ class Job:
         return DelayedSubmission(self)
 
 
-def _wait_for(number: int, received: set[int]) -> None:
-    """Waits for the signal or the end of the job: a SIGTERM alone may be a preemption.
+def patience_seconds(job: Any) -> float:
+    """How long a job waits for another command that runs the same stage."""
+    return LOCK_SECONDS if job.cluster == "slurm" else math.inf
 
-    Slurm puts a preempted job back into the queue if it has to end the job, not if the job ends by itself. It ends a
-    cancelled job in seconds either way.
-    """
-    while number not in received:
+
+def ready_soon(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs whose inputs are done. A network disk may show that late, so inputs without an outcome get some time."""
+
+    def undecided(job: Job) -> bool:
+        states = {needed.run_in(Store(job.root)).state for needed in job.task.inputs.values()}
+        return not states <= {"done"} and not states & {"failed", "diverged", "damaged"}
+
+    deadline = time.monotonic() + LOST_SECONDS
+    while any(map(undecided, jobs)) and time.monotonic() < deadline:
         time.sleep(1)
+    found = [job for job in jobs if ready(job.task, Store(job.root))]
+    for job in jobs:
+        if job not in found:
+            print(f"{job.task.stage} {job.task.key} of {job.label}: an input is not done", flush=True)
+    return found
 
 
-def _set_torch_variables(job: Any) -> None:
+@dataclass(frozen=True)
+class Notices:
+    """The signals to a job that it has to end, and Submitit's own handler for them.
+
+    That handler would save and requeue in the middle of a step. It is called once the step is over.
+    """
+
+    received: set[int]
+    requeue: Any
+
+    @classmethod
+    def awaited(cls) -> Notices:
+        """Takes up signals from now on."""
+        notices = cls(set(), signal.getsignal(signal.SIGUSR2))
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, lambda signum, frame: notices.received.add(signum))
+        return notices
+
+    @property
+    def any(self) -> bool:
+        """Whether the job has to end."""
+        return bool(self.received)
+
+    @property
+    def to_requeue(self) -> bool:
+        """Whether the job may go back into the queue by itself."""
+        return signal.SIGUSR2 in self.received
+
+    def end(self, job: Any, unfinished: list[Run], to_requeue: bool) -> None:
+        """Puts the job back into the queue if it may go there, which ends this process.
+
+        A SIGTERM alone may be a preemption. Slurm puts a preempted job back into the queue if it has to end the job,
+        not if the job ends by itself. It ends a cancelled job in seconds either way.
+        """
+        while job.cluster == "slurm" and not (to_requeue or self.to_requeue):
+            time.sleep(1)
+        if to_requeue or self.to_requeue:
+            self._requeue(unfinished)
+
+    def _requeue(self, unfinished: list[Run]) -> None:
+        from submitit.core.utils import UncompletedJobError
+
+        for _ in range(REQUEUES):
+            try:
+                self.requeue(signal.SIGUSR2, None)  # exits
+            except UncompletedJobError as error:  # it timed out as often as it may
+                for run in unfinished:
+                    with run.lock:
+                        run.set_state("failed", f"{error} Give {run.stage} more hours, or more timeouts")
+                return
+            except (subprocess.SubprocessError, OSError):
+                # Slurm may be away for a moment. Or it requeued the job and ended the call with the job's processes:
+                # then this process ends too, and cannot see that the job is in the queue again.
+                time.sleep(10)
+
+
+def set_torch_variables(job: Any) -> None:
     """Sets the variables that `joined` reads."""
     if job.num_tasks == 1:
         os.environ.pop("WORLD_SIZE", None)  # inherited from the submitting process

@@ -136,9 +136,10 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
     except Diverged as error:
         run.end("diverged", str(error))
         return True
-    except Damaged as error:  # the next command makes the damaged run again, and then this one
+    except Damaged as error:  # `Backlog` makes the damaged run again, and then this one
         error.run.reset("damaged", str(error))
-        _end(work, "stopped", str(error))
+        again = "it is made again" if work.processes.size == 1 else "the same command makes it again"
+        _end(work, "stopped", f"{error.problem}: {again}")
     except (Mistake, Trouble) as error:
         _end(work, "failed", str(error))
     except KeyboardInterrupt:

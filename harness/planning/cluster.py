@@ -38,7 +38,8 @@ class Resources:
     """The resources of one job. An empty text leaves the choice to the cluster.
 
     `processes` is the number per node; they share the work of a stage that can be shared. `cpus` and `gpus` are per
-    process, memory is per node. `accumulate`, `checkpointing` and `compile` are fields of
+    process, memory is per node. `together`: how many tasks of one stage a job runs side by side; they share its cores
+    evenly, its GPUs and its memory, and each has one process. `accumulate`, `checkpointing` and `compile` are fields of
     `harness.planning.stage.Execution`. `at_once`: how many jobs of one array may run at the same time. Slurm warns a
     job `warning_seconds` before its limit; the job saves at its next step and returns to the queue, at most `timeouts`
     times. Submitit counts a preemption as a timeout too if it comes in the last ten minutes or the last fifth of the
@@ -51,6 +52,7 @@ class Resources:
     constraint: Constraint = ""
     nodes: Count = 1
     processes: Count = 1
+    together: Count = 1
     cpus: Count = 2
     gpus: Annotated[int, Field(ge=0, le=4096)] = 0
     memory_gib: Annotated[int, Field(gt=0, le=2**20)] = 8
@@ -67,7 +69,19 @@ class Resources:
         """How a process computes a training step."""
         return Execution(self.accumulate, self.checkpointing, self.compile)
 
+    @property
+    def threads(self) -> int:
+        """The threads of a process, the same whether or not a job has all of the tasks that it may have."""
+        return self.cpus // self.together
+
     def __post_init__(self) -> None:
+        if self.together > 1 and self.nodes * self.processes > 1:
+            raise ValueError(
+                f"together = {self.together} with {self.nodes} x {self.processes} processes: tasks that run side by "
+                "side have one process each"
+            )
+        if self.together > self.cpus:
+            raise ValueError(f"together = {self.together} tasks need as many cpus, and there are {self.cpus}")
         # A warning that comes before the job has imported its code would kill the job.
         if 3600 * self.hours < self.warning_seconds + 120:
             raise ValueError(

@@ -57,13 +57,22 @@ class Kind:
         return attempts * self.resources.hours
 
     @property
+    def jobs(self) -> int:
+        """The number of jobs."""
+        return math.ceil(len(self.tasks) / self.resources.together)
+
+    @property
     def gpus(self) -> int:
         """The GPUs of a job."""
         return self.resources.nodes * self.resources.processes * self.resources.gpus
 
     def hours(self, pace: Pace) -> float:
-        """The hours of the longest job on all of its GPUs, or on one GPU if it gets none."""
-        return pace.hours(max(size.flops for size in self.sizes), self.stage) / max(1, self.gpus)
+        """The hours of the longest job on all of its GPUs, or on one GPU if it gets none.
+
+        Tasks that run side by side are counted as one after another: it is not known what they gain.
+        """
+        longest = sorted((size.flops for size in self.sizes), reverse=True)[: self.resources.together]
+        return pace.hours(sum(longest), self.stage) / max(1, self.gpus)
 
 
 def plan_text(
@@ -177,7 +186,7 @@ def _tasks_table(
 def _kinds_table(kinds: list[Kind], unit: str, pace: Pace) -> str:
     rows = [
         (
-            len(kind.tasks),
+            kind.jobs,
             kind.stage,
             _digits(kind.flops / UNITS[unit]),
             _digits(pace.hours(kind.flops, kind.stage)),
@@ -199,6 +208,7 @@ def _resources_table(kinds: list[Kind]) -> str:
     rows = [
         (
             f"{r.nodes} x {r.processes}",
+            r.together,
             f"{r.gpus} x {r.nodes * r.processes}",
             f"{r.cpus} x {r.nodes * r.processes}",
             f"{r.memory_gib} GiB",
@@ -212,6 +222,7 @@ def _resources_table(kinds: list[Kind]) -> str:
     ]
     headers = (
         "nodes x processes",
+        "together",
         "GPUs",
         "CPUs",
         "of a node",
@@ -221,7 +232,7 @@ def _resources_table(kinds: list[Kind]) -> str:
         "partition",
         "stages",
     )
-    return terminal.table(rows, headers, spare=("requeued", "accumulate", "partition"))
+    return terminal.table(rows, headers, spare=("requeued", "accumulate", "partition", "together"))
 
 
 def _heading(stages: int, kinds: list[Kind], times: int, details: bool) -> str:

@@ -61,17 +61,13 @@ def task(stage: str, experiment: Experiment) -> Task:
 
 def tasks(experiments: list[Experiment], stages: tuple[str, ...] = ()) -> list[Task]:
     """All tasks of `stages` (default: the stages of a table's row) and of their inputs, each once, inputs first."""
-    ordered: dict[Task, None] = {}
+    chosen = (task(stage, e) for e in experiments for stage in stages or stages_of_row(e))
+    return list(dict.fromkeys(t for last in chosen for t in with_inputs(last)))
 
-    def add(t: Task) -> None:
-        for needed in t.inputs.values():
-            add(needed)
-        ordered[t] = None
 
-    for experiment in experiments:
-        for stage in stages or stages_of_row(experiment):
-            add(task(stage, experiment))
-    return list(ordered)
+def with_inputs(task: Task) -> list[Task]:
+    """`task` and all tasks that it depends on, each once, inputs first."""
+    return list(dict.fromkeys([*(t for needed in task.inputs.values() for t in with_inputs(needed)), task]))
 
 
 def experiment_of(run: Run) -> Experiment:

@@ -55,11 +55,11 @@ NOT_RESULT = (
 
 
 class Damaged(Trouble):
-    """A file of a run is gone or damaged; the next command makes the run again."""
+    """A file of a run is gone or damaged. A command that needs the run makes it again."""
 
     def __init__(self, run: Run, name: str, problem: str):
-        super().__init__(f"{run.folder / name} {problem}: run its study again to make it again")
-        self.run = run
+        self.run, self.problem = run, f"{run.folder / name} {problem}"
+        super().__init__(f"{self.problem}: run its study again to make it again")
 
 
 ASKED, FEATURES = "asked", "features"  # folders of a store beside its stages: requests, outputs of networks

@@ -1,13 +1,16 @@
-"""What tests of faults share: a server that forks commands, and the results of stores that nothing disturbed."""
+"""What tests share: a server that forks commands, results of stores that nothing disturbed, jobs on a Slurm."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests import toy
 from tests.execution.toy_commands import ROWS, Commands
+from tests.execution.toy_slurm import Toy
+from tests.slurm import Slurm
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +30,10 @@ def right(command: Commands, tmp_path_factory: pytest.TempPathFactory) -> dict[i
         results[rows] = toy.results(runs)
     assert len(results[ROWS]) == 1 + 3 * ROWS  # a training has curves
     return results
+
+
+@pytest.fixture
+def made(slurm: Slurm, checkout: Path, tmp_path: Path) -> Iterator[Toy]:
+    found = Toy(slurm, checkout, tmp_path)
+    yield found
+    found.close()

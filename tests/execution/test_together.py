@@ -133,5 +133,14 @@ def test_small_scales_share_the_cores(monkeypatch):
     assert together.processes_for(planned("tiny", seven), Options()) == 1
 
 
+def test_a_sweep_has_room_for_as_many(monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in SCALES:
+        one = planned(name, ("kl_vae",))
+        assert together.room_for(one, Options()) == (2 if SCALES[name].small else 1)
+        assert together.room_for(one, Options(workers=5)) == 5
+
+
 def test_unknown_scales_run_one_after_another():
     assert together.processes_for(tasks([experiment("mactok", scale="toy"), experiment("kl_vae")]), Options()) == 1

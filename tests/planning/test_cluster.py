@@ -38,6 +38,8 @@ MISTAKES = {
     "text for a number": ('[default]\ncpus = "2"', "cpus"),
     "a million CPUs": ("[default]\ncpus = 1000000", "cpus"),
     "all of time": ("[default]\nhours = 1e300", "hours"),
+    "together with processes": ("[tokenizer]\nprocesses = 4\ntogether = 2", "one process each"),
+    "together on fewer cores": ("[default]\ntogether = 4", "need as many cpus"),
     "memory": ("[default]\nmemory_gib = 99999999999", "memory_gib"),
     **{
         f"{field}: {text!r}": (f"[default]\n{field} = {text}", field)
@@ -98,14 +100,15 @@ def made(stage: str, rows: int, *columns: list[Task]) -> list[Task]:
     return [Task(stage, f"{stage}{k}", {}, experiment(), inputs) for k, inputs in enumerate(needed)]
 
 
-def submitted(tasks: list[Task], ids: dict[Task, str]) -> list[tuple[list[str], str]]:
-    """The keys and the dependency of every array; numbered from 1 on as Slurm would, and noted in `ids`."""
+def submitted(tasks: list[Task], ids: dict[Task, str], together: int = 1) -> list[tuple[list[str], str]]:
+    """The jobs and the dependency of every array; numbered from 1 on as Slurm would, and noted in `ids`."""
     found = []
     for level in slurm._levels(tasks):
-        for array, dependency in slurm._arrays(level, ids):
+        for array, dependency in slurm._arrays(level, ids, together):
             number = 1 + max((int(job.partition("_")[0]) for job in ids.values()), default=0)
-            found.append(([t.key for t in array], dependency))
-            ids |= {t: f"{number}_{k}" if len(array) > 1 else str(number) for k, t in enumerate(array)}
+            found.append((["+".join(t.key for t in group) for group in array], dependency))
+            numbers = [f"{number}_{k}" if len(array) > 1 else str(number) for k in range(len(array))]
+            ids |= {t: job for job, group in zip(numbers, array, strict=True) for t in group}
     return found
 
 
@@ -167,6 +170,24 @@ def test_no_array_is_larger_than_slurm_takes_and_each_waits_for_its_own(monkeypa
     ]
 
 
+def test_jobs_of_several_tasks_wait_for_the_jobs_that_they_read():
+    train = made("train", 5)
+    total = made("total", 5, train)
+    both = ["train0+train1", "train2+train3", "train4"], ["total0+total1", "total2+total3", "total4"]
+    ids: dict[Task, str] = {}
+    assert submitted([*train, *total], ids, together=2) == [(both[0], ""), (both[1], "aftercorr:1")]
+    trained = {t: ids[t] for t in train}
+    alone = [([f"total{k}"], f"afterok:1_{k // 2}") for k in range(5)]
+    assert submitted(total, dict(trained)) == alone
+    # One job that fails as a whole must not end the rows of the other.
+    across = [(["total0+total1+total2"], "afterany:1_0:1_1"), (["total3+total4"], "afterany:1_1:1_2")]
+    assert submitted(total, dict(trained), together=3) == across
+    ((source,), train) = made("source", 1), made("train", 4)
+    last = made("last", 4, [source] * 4, train)
+    jobs = submitted([source, *last], dict.fromkeys(train, "7"), together=4)
+    assert jobs == [(["source0"], ""), (["last0+last1+last2+last3"], "afterok:8,afterok:7")]
+
+
 def test_levels_put_inputs_first_and_part_a_stage_that_needs_itself():
     (first,) = made("train", 1)
     again = Task("train", "again", {}, dataclasses.replace(experiment(), seed=1), {"train": first})
@@ -189,6 +210,9 @@ def test_resources_become_parameters():
     assert not {"qos", "constraint"} & set(found)
     assert "dependency" not in slurm._parameters("tokenizer", resources, "", Path("/code"))
     assert "gpus_per_node" not in slurm._parameters("tokenizer", Resources(), "", Path("/code"))
+    shared = slurm._parameters("tokenizer", Resources(cpus=8, together=3), "", Path("/code"))
+    assert (shared["ntasks_per_node"], shared["cpus_per_task"]) == (1, 8)
+    assert "export OMP_NUM_THREADS=2" in shared["setup"]
 
 
 @pytest.mark.parametrize("state", ["PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUEUED"])

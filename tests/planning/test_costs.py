@@ -72,6 +72,14 @@ def test_a_stage_is_told_with_all_its_jobs(tmp_path):
     assert after == "data, latents"
 
 
+def test_tasks_side_by_side_are_one_job_that_takes_no_longer_than_one_after_another(tmp_path):
+    some = planned(**LARGE)
+    hours = [Pace().hours(f, "generator") for f in flops(some, "generator")]
+    cluster = Cluster({"default": {"gpus": 1}, "generator": {"together": 2}})
+    *_, a_job, _, _, _ = line(text(tmp_path, some, cluster), "1", "generator")
+    assert float(a_job.replace(",", "")) == pytest.approx(sum(hours), rel=0.01)
+
+
 def number(text: str, unit: str) -> float:
     (found,) = re.findall(rf"([\d,.]+) {unit}", text)
     return float(found.replace(",", ""))
@@ -155,7 +163,8 @@ def test_what_is_there_already_costs_nothing(tmp_path):
 def test_jobs_are_told_what_the_cluster_file_gives_them(tmp_path):
     shown = text(tmp_path, planned(), Cluster({"default": {"partition": "cpu"}, "tokenizer": TOKENIZER}))
     (tokenizer,) = [line for line in shown.splitlines() if line.endswith("  tokenizer")]
-    assert re.split(r"\s{2,}", tokenizer) == ["2 x 4", "1 x 8", "6 x 8", "64 GiB", "12 h", "7", "2", "gpu", "tokenizer"]
+    cells = ["2 x 4", "1", "1 x 8", "6 x 8", "64 GiB", "12 h", "7", "2", "gpu", "tokenizer"]
+    assert re.split(r"\s{2,}", tokenizer) == cells
     (rest,) = [line for line in shown.splitlines() if line.startswith("1 x 1") and "samples, " in line]
     assert "  cpu  " in rest and "tokenizer" not in rest
 

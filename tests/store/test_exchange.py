@@ -18,6 +18,7 @@ from harness.planning.plan import plan_of
 from harness.planning.request_log import remember
 from harness.store.exchange import export, take
 from harness.store.runs import Store
+from harness.sweep import main as sweep
 from harness.system.environment import CHECKOUT
 from harness.system.errors import Mistake
 from harness.system.files import digest
@@ -67,6 +68,30 @@ def test_the_same_command_does_nothing_with_what_was_taken(exported, tmp_path, c
     take([exported], Store(tmp_path / "taken"))
     assert ablate([*ROW, "--runs", str(tmp_path / "taken"), "--out", str(tmp_path / "out")]) == 0
     assert "stages to run" not in capsys.readouterr().err
+
+
+def test_more_seeds_need_no_more_than_one_command(exported, tmp_path, capsys):
+    """What the new seed reads of the taken runs has no files, and is made again."""
+    taken = Store(tmp_path / "taken")
+    take([exported], taken)
+    assert ablate([*ROW, "--seeds", "2", "--runs", str(taken.root), "--out", str(tmp_path / "out")]) == 0
+    assert "images.npy is gone: it is made again" in capsys.readouterr().err
+    assert {run.state for run in taken.runs()} == {"done"}
+
+
+@pytest.mark.slow
+def test_more_seeds_of_a_sweep_need_no_more_than_one_command(tmp_path, capsys):
+    space = ["--space", "masking.max_ratio=0.3,0.7", "--objective", "kl"]
+    words = ["mask_ratio", "--scale", "smoke", *space, "--out", str(tmp_path / "out"), "--quiet"]
+    assert sweep([*words, "--runs", str(tmp_path / "runs")]) == 0
+    assert command.main(["mask_ratio", "--export", str(tmp_path / "results"), "--runs", str(tmp_path / "runs")]) == 0
+    taken = Store(tmp_path / "taken")
+    take(list((tmp_path / "results").iterdir()), taken)
+    assert len(taken.runs()) > 4
+    capsys.readouterr()
+    assert sweep([*words, "--seeds", "2", "--runs", str(taken.root)]) == 0
+    assert "images.npy is gone: it is made again" in capsys.readouterr().err
+    assert {run.state for run in taken.runs()} == {"done"}
 
 
 def test_what_is_there_is_kept_and_what_failed_is_replaced(exported, runs, tmp_path):

@@ -4,7 +4,7 @@
     execute(demand, store, options)          runs the unfinished tasks of a `Demand`, inputs first. If a task fails,
                                              its readers do not run and the others go on. After a signal to stop it
                                              saves what is needed to go on, and raises KeyboardInterrupt.
-    at_once(options) -> int | None           how many tasks run at a time; None: no limit
+    at_once(tasks, options) -> int | None    how many tasks like these run at a time; None: no limit
 
 and those that submit jobs also
 

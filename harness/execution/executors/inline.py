@@ -16,8 +16,8 @@ from harness.system.signals import stop_on_signal
 about = "here: one after another, small ones several at once; under torchrun in all of its processes"
 
 
-def at_once(options: Options) -> int:
-    return options.workers or 1
+def at_once(tasks: list[Task], options: Options) -> int:
+    return together.room_for(tasks, options)
 
 
 def execute(demand: Demand, store: Store, options: Options) -> None:
@@ -50,7 +50,7 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
             bar.end(task)
             if processes.any(should_stop()):
                 raise KeyboardInterrupt
-            waiting = backlog.refilled(waiting) if processes.first else []
+            waiting = backlog.refilled(waiting, [task]) if processes.first else []
 
 
 def _next(waiting: list[Task], demand: Demand, store: Store) -> Task | None:

@@ -35,7 +35,11 @@ def require(waiting: list[Task], store: Store, options: Options) -> None:
         raise Mistake(f"{most} processes do not fit on {len(gpus.visible())} GPUs: cluster.toml asks for too many")
 
 
-def at_once(options: Options) -> int:
+def at_once(tasks: list[Task], options: Options) -> int:
+    return _workers(options)
+
+
+def _workers(options: Options) -> int:
     return options.workers or WORKERS
 
 
@@ -47,11 +51,13 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
     code, folder = code_copy.take(store.root), jobs.new_folder(store)
     if not options.quiet:
         print(
-            f"{backlog.summary}, {at_once(options)} at a time; {code_copy.described(code)}", file=sys.stderr, flush=True
+            f"{backlog.summary}, {_workers(options)} at a time; {code_copy.described(code)}",
+            file=sys.stderr,
+            flush=True,
         )
     running: dict[Task, tuple[Any, int]] = {}
-    slots, signalled = list(range(at_once(options))), dict[Task, float]()
-    with stop_on_signal() as should_stop, StagesBar(backlog, at_once(options), options.quiet) as bar:
+    slots, signalled = list(range(_workers(options))), dict[Task, float]()
+    with stop_on_signal() as should_stop, StagesBar(backlog, _workers(options), options.quiet) as bar:
         while True:
             # A task that was given up and is wanted again waits for the end of its old job.
             startable = [t for t in waiting if ready(t, store) and t not in running]
@@ -75,12 +81,12 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
             for task in ended:
                 slots.append(running.pop(task)[1])
                 run = task.run_in(store)
-                if (known := jobs.submitted(run)) is not None:
+                if (known := jobs.submitted(run)) is not None and ready(task, store):
                     # A kill is trouble from outside: the same command goes on.
                     jobs.lost(run, known, "was killed, or ended without a word", failed=False)
                 signalled.pop(task, None)
                 bar.end(task)
-            waiting = backlog.refilled(waiting)
+            waiting = backlog.refilled(waiting, ended)
     if should_stop():
         raise KeyboardInterrupt
 
@@ -98,7 +104,7 @@ def _start(task: Task, store: Store, label: str, options: Options, slot: int, fo
         gpus_per_node=len(assigned),
         visible_gpus=assigned,
     )
-    with _environment(code, at_once(options) * resources.processes):
+    with _environment(code, _workers(options) * resources.processes):
         job = executor.submit(Job(task, store.root.absolute(), label, resources.execution))
     jobs.record(task.run_in(store), "local", job.job_id, job.paths.stdout)
     return job

@@ -1,7 +1,8 @@
 """Tasks as jobs on a cluster, by Submitit's Slurm executor. All are submitted at once, and Slurm keeps their order.
 
-The tasks of one stage form an array, with a limit on how many run at a time. If the k-th task of an array reads the
-result of the k-th task of another array, the arrays are linked task by task: a task that fails stops only its own row.
+The tasks of one stage form an array, with a limit on how many run at a time. If the k-th job of an array reads the
+result of the k-th job of another array, the arrays are linked job by job: a task that fails stops only its own row.
+A job has one task, or as many as the cluster file lets run side by side (`together`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from harness.execution import code_copy, jobs
 from harness.execution.bar import StagesBar
 from harness.execution.demand import Backlog, Demand, Options, ready
+from harness.execution.group import Group
 from harness.execution.jobs import Job, SubmittedJob
 from harness.planning.cluster import Resources
 from harness.planning.task import Task
@@ -72,7 +74,7 @@ def require(waiting: list[Task], store: Store, options: Options) -> None:
             raise Mistake(f"Slurm refuses the job of {stage}: {' '.join(answer.split())}")
 
 
-def at_once(options: Options) -> int | None:
+def at_once(tasks: list[Task], options: Options) -> int | None:
     return None
 
 
@@ -120,25 +122,34 @@ def _submissions(
     store, labels = backlog.store, backlog.demand.labels
     folder = jobs.new_folder(store)
     for alike in _levels(fresh):
-        for array, dependency in _arrays(alike, ids):
-            resources = options.cluster.resources(array[0].stage, array[0].experiment.scale)
-            # A stage that starts again after every timeout would never finish.
-            timeouts = resources.timeouts if getattr(array[0].module, "resumes", False) else 0
-            calls = [Job(t, store.root.absolute(), labels[t], resources.execution) for t in array]
-            for run in (t.run_in(store) for t in array):
+        module, resources = alike[0].module, options.cluster.resources(alike[0].stage, alike[0].experiment.scale)
+        # A stage that starts again after every timeout would never finish.
+        timeouts = resources.timeouts if getattr(module, "resumes", False) else 0
+        for array, dependency in _arrays(alike, ids, resources.together):
+            for run in (t.run_in(store) for group in array for t in group):
                 if run.state in ("failed", "stopped"):
                     run.reset("waiting")  # its state is that of an earlier job
-            parameters = _parameters(array[0].stage, resources, dependency, code)
+            calls = [_call(group, store, labels, resources) for group in array]
+            parameters = _parameters(alike[0].stage, resources, dependency, code)
             new_jobs, first = _submit_array(calls, folder, parameters, timeouts, first), False
-            submitted = dict(zip(array, new_jobs, strict=True))
+            submitted = {t: job for group, job in zip(array, new_jobs, strict=True) for t in group}
             for t, job in submitted.items():
                 jobs.record(t.run_in(store), "slurm", job.job_id, job.paths.stdout)
             yield {t: job.job_id for t, job in submitted.items()}
 
 
+def _call(tasks: list[Task], store: Store, labels: dict[Task, str], resources: Resources) -> Job | Group:
+    """What Submitit calls in the job of these tasks."""
+    members = [Job(t, store.root.absolute(), labels[t], resources.execution) for t in tasks]
+    return Group(tuple(members), resources.threads) if resources.together > 1 else members[0]
+
+
 def _in_queue(tasks: list[Task], store: Store) -> dict[Task, str]:
-    """The tasks that have a job in the queue, submitted by any command, and its id."""
-    runs = {t.run_in(store): t for t in tasks}
+    """The tasks that have a job in the queue, submitted by any command, and its id.
+
+    What has failed has no job any more, although its job may still run other tasks.
+    """
+    runs = {run: t for t in tasks if (run := t.run_in(store)).state != "failed"}
     return {runs[run]: job.id for run, (job, _) in jobs.alive(runs).items() if job.executor == "slurm"}
 
 
@@ -153,17 +164,18 @@ def _levels(tasks: list[Task]) -> Iterator[list[Task]]:
         yield level
 
 
-def _arrays(tasks: list[Task], ids: dict[Task, str]) -> Iterator[tuple[list[Task], str]]:
-    """The arrays of tasks of one stage, each with its dependency in Slurm's format."""
+def _arrays(tasks: list[Task], ids: dict[Task, str], together: int) -> Iterator[tuple[list[list[Task]], str]]:
+    """The arrays of jobs of one stage, each with its dependency in Slurm's format. A job has up to `together` tasks."""
     alike: dict[tuple[str, ...], list[Task]] = {}
     for t in tasks:
         alike.setdefault(tuple(job.partition("_")[0] for job in _needed(t, ids)), []).append(t)
     for members in alike.values():
-        for start in range(0, len(members), LARGEST_ARRAY):
-            array = members[start : start + LARGEST_ARRAY]
+        groups = [members[start : start + together] for start in range(0, len(members), together)]
+        for start in range(0, len(groups), LARGEST_ARRAY):
+            array = groups[start : start + LARGEST_ARRAY]
             dependency = _dependency(array, ids)
             if dependency is None:
-                yield from (([t], _dependency([t], ids) or "") for t in array)
+                yield from (([group], _dependency([group], ids) or "") for group in array)
             else:
                 yield array, dependency
 
@@ -173,14 +185,20 @@ def _needed(task: Task, ids: dict[Task, str]) -> list[str]:
     return [ids[needed] for needed in task.inputs.values() if needed in ids]
 
 
-def _dependency(array: list[Task], ids: dict[Task, str]) -> str | None:
-    """The dependency of an array on whole jobs, or on arrays task by task; None if its tasks do not correspond."""
+def _dependency(array: list[list[Task]], ids: dict[Task, str]) -> str | None:
+    """The dependency of an array on whole jobs, or on arrays job by job; None if its jobs do not correspond.
+
+    A job of several tasks that reads several jobs waits until they end: one that fails stops only its own rows.
+    """
     dependencies = []
-    for column in zip(*(_needed(t, ids) for t in array), strict=True):
-        if len(set(column)) == 1:
-            dependencies.append(f"afterok:{column[0]}")
-        elif [job.partition("_")[2] for job in column] == [str(k) for k in range(len(array))]:
-            dependencies.append(f"aftercorr:{column[0].partition('_')[0]}")
+    for column in zip(*(zip(*(_needed(t, ids) for t in group), strict=True) for group in array), strict=True):
+        needed = [list(dict.fromkeys(members)) for members in column]
+        if len(needed[0]) == 1 and all(jobs == needed[0] for jobs in needed):
+            dependencies.append(f"afterok:{needed[0][0]}")
+        elif [[job.partition("_")[2] for job in jobs] for jobs in needed] == [[str(k)] for k in range(len(array))]:
+            dependencies.append(f"aftercorr:{needed[0][0].partition('_')[0]}")
+        elif len(array) == 1:
+            dependencies.append(f"afterany:{':'.join(needed[0])}")
         else:
             return None
     return ",".join(dependencies)
@@ -202,7 +220,7 @@ def _allocation(resources: Resources) -> dict[str, Any]:
 
 def _parameters(stage: str, resources: Resources, dependency: str, code: Path) -> dict[str, Any]:
     """The parameters of Submitit's Slurm executor."""
-    environment = code_copy.environment(code) | {"OMP_NUM_THREADS": str(resources.cpus)}
+    environment = code_copy.environment(code) | {"OMP_NUM_THREADS": str(resources.threads)}
     return {
         **_allocation(resources),
         **({"dependency": dependency} if dependency else {}),
@@ -218,7 +236,9 @@ def _parameters(stage: str, resources: Resources, dependency: str, code: Path) -
     }
 
 
-def _submit_array(calls: list[Job], folder: Path, parameters: dict[str, Any], timeouts: int, first: bool) -> list[Any]:
+def _submit_array(
+    calls: list[Job | Group], folder: Path, parameters: dict[str, Any], timeouts: int, first: bool
+) -> list[Any]:
     """The jobs of an array. Raises `Mistake` if Slurm refuses the first array, `Trouble` if it refuses a later one."""
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -269,7 +289,7 @@ def _follow(fresh: list[Task], backlog: Backlog, options: Options, should_stop: 
             if pending and now - polled < min(SLOWEST_POLL_SECONDS, (now - began) / 20):
                 fresh = []
                 continue
-            polled, states = now, _squeue(_users(pending, store))
+            polled, states, over = now, _squeue(_users(pending, store)), []
             for t, job in list(pending.items()):
                 state, _ = states.get(job, ("GONE", "")) if states is not None else ("UNKNOWN", "")
                 settled = t.run_in(store).state in (*FINAL, "failed")
@@ -277,14 +297,17 @@ def _follow(fresh: list[Task], backlog: Backlog, options: Options, should_stop: 
                     _lost(t, store, state)
                     settled = True
                 if not settled and demand.unwanted(t):
-                    subprocess.run(["scancel", job], capture_output=True, check=False)
+                    if all(demand.unwanted(other) for other, its in pending.items() if its == job):
+                        subprocess.run(["scancel", job], capture_output=True, check=False)
                     settled = True
                 if state not in ENDED:
                     ended.pop(t, None)
                 if settled:
                     del pending[t]
+                    over.append(t)
                     bar.end(t)
-            fresh = backlog.fresh()
+            again = (t for t in backlog.again(over) if not demand.unwanted(t))
+            fresh = list(dict.fromkeys([*again, *backlog.fresh()]))
 
 
 def _users(pending: dict[Task, str], store: Store) -> set[int]:
