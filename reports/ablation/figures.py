@@ -70,7 +70,9 @@ def panel_figure(count: int, width: float, height: float, below: float) -> tuple
 def of_data(line: str, result: Result, results: Sequence[Result]) -> str:
     """The name of a line of images, with the data set of `result` where the results have several."""
     names = data_sets(results)
-    return f"{line}, {names[result.data]}" if names else line
+    return (
+        f"{line}, {names[result.data].removeprefix(f'{result.data.name}:')}" if names else line
+    )  # there is little room
 
 
 def of_evaluation(results: Sequence[Result], file: str) -> dict[str, Any]:

@@ -310,7 +310,7 @@ class Page:
     def difficulty(self) -> list[str]:
         """Sentences on how hard every data set is, one per split and one on semantic masks."""
         by_data = by_data_set(self.results).items()
-        return [f"`{data}`, {line}" if data else line for data, of in by_data for line in self._difficulty(of)]
+        return [f"On `{data}`: {line}" if data else line for data, of in by_data for line in self._difficulty(of)]
 
     def _difficulty(self, results: Sequence[Result]) -> list[str]:
         run = shared(results, "difficulty")
