@@ -67,6 +67,7 @@ def test_a_reader_that_stops_late_runs_again_too(backlog):
 @pytest.mark.parametrize("state", ["waiting", "damaged"])
 def test_a_reader_that_did_not_begin_runs_too_whichever_ends_first(state, backlog):
     stopped(backlog, READERS[1], WEIGHTS)
+    stopped(backlog, READERS[0])
     READERS[0].run_in(backlog.store).set_state(state)
     assert backlog.again(READERS[:1]) == [WEIGHTS, READERS[0]]
     assert backlog.again(READERS[1:2]) == [READERS[1]]
