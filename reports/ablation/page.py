@@ -361,6 +361,11 @@ class Page:
         return find_spec("umap") is not None
 
     @property
+    def finished(self) -> bool:
+        """Whether any row has reconstructed images, or had: results that came as text have none."""
+        return any(r.done("evaluation") for r in self.results)
+
+    @property
     def pictured_seed(self) -> int:
         """The seed of the pictures."""
         return pictured(self.results)[0].experiment.seed
