@@ -27,7 +27,7 @@ COMMANDS = {
     "harness.reconstruct IMAGES --run ID": "encode and decode image files with a finished tokenizer",
     "harness.publish --run ID --out DIR": "write a finished tokenizer as a pretrained model with a model card",
     "harness.convert CHECKPOINT --from NAME --to DIR": "make a released checkpoint a pretrained model of ours",
-    "harness.verify NAME --images FOLDER": "measure a released tokenizer beside its published rFID",
+    "harness.verify NAME --reference FOLDER": "measure a released tokenizer or generator beside its published number",
     "harness.tokenize FOLDER --tokenizer ID": "encode all images of a folder into latents",
     "harness.compare A B": "compare two runs of a stage: machine, fields and numbers",
     "harness.runs [STUDY]": "list the requests in the store with the state and size of their runs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 from pathlib import Path
@@ -51,8 +52,9 @@ def test_tables_of_a_store_fit(name, words, tmp_path, capsys):
     filled(tmp_path, request_of(FOIL), remembering=False)
     task = plan_of(request_of()).tasks[-1]
     for letter in "ab":
-        object.__setattr__(task, "key", letter * 16)
-        make(task, store, [LONG], versions={"torch": "1.2.3", "numpy": letter * 60})
+        make(
+            dataclasses.replace(task, key=letter * 16), store, [LONG], versions={"torch": "1.2.3", "numpy": letter * 60}
+        )
     assert importlib.import_module(f"harness.{name}").main([*words, "--runs", str(tmp_path)]) == 0
     assert fits(capsys.readouterr().out)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from harness.evaluation.generated import Generated
 from harness.evaluation.records import Value
 
@@ -21,6 +23,7 @@ PENALTY = 1e-2
 def measure(m: Generated) -> Value | None:
     """Trains on the first half of both kinds and tests on the second (Lopez-Paz & Oquab 2017)."""
     import numpy as np
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
     if m.latents is None or (count := _count(m)) < LEAST:
@@ -28,7 +31,8 @@ def measure(m: Generated) -> Value | None:
     half, kinds = count // 2, [z[:count].flatten(1).numpy() for z in m.latents]
     classifier = MLPClassifier((HIDDEN,), alpha=PENALTY, early_stopping=True, n_iter_no_change=PATIENCE, random_state=0)
     labels = np.repeat([0, 1], half)
-    classifier.fit(np.concatenate([z[:half] for z in kinds]), labels)
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # it may learn on to the last epoch
+        classifier.fit(np.concatenate([z[:half] for z in kinds]), labels)
     return Value(100 * classifier.score(np.concatenate([z[half : 2 * half] for z in kinds]), labels), 2 * half)
 
 
