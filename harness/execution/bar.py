@@ -10,7 +10,7 @@ from tqdm import tqdm
 from harness.execution.demand import Backlog
 from harness.planning.durations import Durations
 from harness.planning.task import Task
-from harness.store.runs import FINAL
+from harness.store.runs import OVER
 from harness.system.progress import duration, progress_of, rate_of, say
 
 REFRESH_SECONDS = 0.5
@@ -50,7 +50,7 @@ class StagesBar:
         """A stage has ended, in whichever way. What went wrong was said where it went wrong."""
         self._running.pop(task, None)
         run = task.run_in(self.backlog.store)
-        if run.state in (*FINAL, "failed") or self.backlog.demand.unwanted(task):  # else it may run again
+        if run.state in OVER or self.backlog.demand.unwanted(task):  # else it may run again
             self._ended.add(task)
         if self.quiet or run.state != "done":
             return

@@ -9,7 +9,7 @@ from typing import Protocol
 from harness.planning.cluster import Cluster
 from harness.planning.stage import require_even
 from harness.planning.task import Task, with_inputs
-from harness.store.runs import FINAL, Store
+from harness.store.runs import FINAL, OVER, Store
 
 WORKERS = 2  # tasks at a time, where neither the user nor the executor chooses
 
@@ -64,7 +64,7 @@ class Options:
 
         `before` are tasks that run or will run, and that `planned` may read.
         """
-        settled = FINAL if self.retry_failed else (*FINAL, "failed")
+        settled = FINAL if self.retry_failed else OVER
         runnable: dict[Task, None] = {}
         for t in planned:
             inputs = t.inputs.values()

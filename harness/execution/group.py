@@ -10,10 +10,8 @@ from typing import Any
 
 from harness.execution.jobs import Job, Notices, patience_seconds, ready_soon, set_torch_variables
 from harness.execution.together import POLL_SECONDS, helping, settle
-from harness.store.runs import FINAL, Store
+from harness.store.runs import OVER, Store
 from harness.system import plugins
-
-OVER = (*FINAL, "failed")
 
 
 @dataclass(frozen=True)

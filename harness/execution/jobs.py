@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from harness.execution.demand import ready
 from harness.planning.stage import Execution
 from harness.planning.task import Task
-from harness.store.runs import FINAL, Run, Store
+from harness.store.runs import FINAL, OVER, Run, Store
 from harness.system import plugins
 from harness.system.files import read_json, write_json
 from harness.system.processes import joined
@@ -113,7 +113,7 @@ class Job:
             machine = this_machine()
             place = Place(
                 machine,
-                lambda: bool(notices.received),
+                lambda: notices.any,
                 processes,
                 self.execution,
                 quiet=True,
@@ -126,7 +126,7 @@ class Job:
         if state == "done" or job.global_rank > 0:  # the first process reports the outcome
             return
         print(f"{self.task.stage} {self.task.key}: {state}, {run.status()['reason']}", flush=True)
-        if signalled and state not in (*FINAL, "failed"):
+        if signalled and state not in OVER:
             notices.end(job, [run], to_requeue)
         # Not an exception: its traceback would hide the reason at the end of the log. Not 0: jobs that depend on
         # it must not start.

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FINAL = ("done", "diverged")  # a diverged run would diverge again, so it is final too
+OVER = (*FINAL, "failed")  # what failed waits to be tried again
 # Files that no result lists.
 NOT_RESULT = (
     "config.json",

@@ -26,7 +26,7 @@ from harness.execution.group import Group
 from harness.execution.jobs import Job, SubmittedJob
 from harness.planning.cluster import Resources
 from harness.planning.task import Task
-from harness.store.runs import FINAL, Store
+from harness.store.runs import OVER, Store
 from harness.system.errors import Mistake, Trouble
 from harness.system.signals import stop_on_signal
 
@@ -292,7 +292,7 @@ def _follow(fresh: list[Task], backlog: Backlog, options: Options, should_stop: 
             polled, states, over = now, _squeue(_users(pending, store)), []
             for t, job in list(pending.items()):
                 state, _ = states.get(job, ("GONE", "")) if states is not None else ("UNKNOWN", "")
-                settled = t.run_in(store).state in (*FINAL, "failed")
+                settled = t.run_in(store).state in OVER
                 if not settled and state in ENDED and now - ended.setdefault(t, now) >= jobs.LOST_SECONDS:
                     _lost(t, store, state)
                     settled = True
