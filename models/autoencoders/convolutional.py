@@ -8,6 +8,7 @@ from torch.nn import functional
 from models import config
 from models.autoencoders.posterior import Posterior
 from models.autoencoders.tokenizer import Tokenizer
+from models.layers.layout import convolved
 from models.layers.transformer import attention
 
 
@@ -120,12 +121,12 @@ class Convolutional(Tokenizer):
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Posterior:
         assert mask is None, "a convolution has no image tokens to hide"
-        return self.posterior(self.encoder(x).flatten(2).mT)
+        return self.posterior(self.encoder(convolved(x)).flatten(2).mT)
 
     def decode(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
         assert mask is None, "a convolution has no token for hidden latents"
         grid = self.from_latents(z).mT.unflatten(2, (self.side, self.side))
-        image: Tensor = self.decoder(grid)
+        image: Tensor = self.decoder(convolved(grid))
         return image.float()
 
     @property
