@@ -20,7 +20,7 @@ from harness.experiments.requests import AblationRequest
 from harness.networks import outside
 from harness.planning.stage import decoder
 from harness.planning.task import task
-from harness.store.runs import Store
+from harness.store.runs import Damaged, Store
 from harness.system import paths, terminal
 from harness.system.errors import Mistake
 
@@ -84,7 +84,10 @@ def source_of(given: str) -> str:
 
 
 def _speed(experiment: Experiment, store: Store) -> tuple[float, float] | None:
-    """Images per second of encoder and decoder on this machine, now; None if the tokenizer is not finished."""
+    """Images per second of encoder and decoder on this machine, now; None if the tokenizer is not finished.
+
+    None also where a finished run is without its files: other people's results come as text.
+    """
     import numpy as np
 
     from harness.latents.autoencode import decode, encode
@@ -95,7 +98,10 @@ def _speed(experiment: Experiment, store: Store) -> tuple[float, float] | None:
     if run.state != "done":
         return None
     machine = this_machine()
-    tokenizer = weights.load_tokenizer(experiment, run).to(machine.device)
+    try:
+        tokenizer = weights.load_tokenizer(experiment, run).to(machine.device)
+    except Damaged:
+        return None
     side = experiment.data.image_size
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, side, side, 3), np.uint8)
     latents = encode(tokenizer, images, machine).mean
