@@ -72,6 +72,9 @@ def named(*words: object) -> int:
     return _bits(64, *words) >> 1
 
 
+Law = Callable[[list[torch.Tensor]], torch.Tensor]
+
+
 @dataclass(frozen=True)
 class Draws:
     """The draws of one step of one stage. `name` distinguishes draws: the same name gives the same numbers.
@@ -88,15 +91,21 @@ class Draws:
 
     def uniform(self, name: str, *shape: int) -> torch.Tensor:
         """U[0, 1), float32."""
-        return self._draw(philox.uniform, name, shape)
+        return self.draw(philox.uniform, name, shape)
 
     def normal(self, name: str, *shape: int) -> torch.Tensor:
         """N(0, 1), float32."""
-        return self._draw(philox.normal, name, shape)
+        return self.draw(philox.normal, name, shape)
 
-    def _draw(
-        self, law: Callable[[list[torch.Tensor]], torch.Tensor], name: str, shape: tuple[int, ...]
-    ) -> torch.Tensor:
-        places = (self.part if shape else WHOLE).places(shape[0] if shape else 1, self.device)
-        key, each = _bits(64, self.seed, self.stage, name), math.prod(shape[1:])
-        return law(philox.words(key, places, self.step, each))[:, :each].reshape(shape)
+    def draw(self, law: Law, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        """A draw by `philox.uniform` or `philox.normal`."""
+        each = math.prod(shape[1:])
+        return law(philox.words(self.key(name), self.places(shape), self.step, each))[:, :each].reshape(shape)
+
+    def key(self, name: str) -> int:
+        """The 64 bits that tell draws apart."""
+        return _bits(64, self.seed, self.stage, name)
+
+    def places(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """The places of the images that a draw of this shape is for."""
+        return (self.part if shape else WHOLE).places(shape[0] if shape else 1, self.device)

@@ -14,6 +14,7 @@ from harness.data.rows import Rows
 from harness.data.tensors import flipped, in_range
 from harness.system.machine import Machine, on
 from harness.system.randomness import WHOLE, Draws, Part, generator
+from harness.system.step_draws import RecurringDraws, StepDraws
 
 
 class Order:
@@ -34,10 +35,20 @@ class Order:
     ):
         self.total, self.batch_images, self.seed, self.stage, self.machine = total, batch_images, seed, stage, machine
         self.home, self.orders, self.share = home, dict[int, Tensor](), 0.5 if flip else 0.0
+        self.recurring: dict[tuple[str, Part], RecurringDraws] = {}
+        self.drawn: dict[str, tuple[int, Part, StepDraws]] = {}  # the last, by device
 
-    def draws(self, step: int, part: Part = WHOLE) -> Draws:
+    def draws(self, step: int, part: Part = WHOLE) -> StepDraws:
         """All random draws of `step` for a part of its batch."""
-        return Draws(self.seed, self.stage, step, self.machine.device, part)
+        return self._draws(self.machine.device, step, part)
+
+    def _draws(self, device: str, step: int, part: Part) -> StepDraws:
+        """The same on a device. All who take part in a step share them."""
+        if device not in self.drawn or self.drawn[device][:2] != (step, part):
+            if (device, part) not in self.recurring:
+                self.recurring[device, part] = RecurringDraws(Draws(self.seed, self.stage, step, device, part))
+            self.drawn[device] = step, part, self.recurring[device, part].at(step)
+        return self.drawn[device][2]
 
     def indices(self, step: int, part: Part = WHOLE) -> Tensor:
         """The indices (B,) in the data set of the images in a part of the step's batch."""
@@ -50,7 +61,7 @@ class Order:
 
     def flips(self, step: int, part: Part = WHOLE) -> Tensor:
         """Whether each image in a part of the step's batch is mirrored (B,)."""
-        draws = Draws(self.seed, self.stage, step, self.home, part)
+        draws = self._draws(self.home, step, part)
         return draws.uniform("flip", self.batch_images // part.of) < self.share
 
     def _order(self, epoch: int) -> Tensor:
@@ -84,7 +95,7 @@ class Batches:
         self.order = Order(len(images), batch_images, seed, stage, machine, home, flip)
         self.pending: dict[tuple[int, Part], Pending] = {}
 
-    def draws(self, step: int, part: Part = WHOLE) -> Draws:
+    def draws(self, step: int, part: Part = WHOLE) -> StepDraws:
         """All random draws of `step` for a part of its batch."""
         return self.order.draws(step, part)
 
