@@ -11,7 +11,7 @@ WAITING = {
     *("_local_scalar_dense", "is_nonzero", "equal"),
     *("nonzero", "masked_select", "bincount", "_unique2", "unique_dim", "unique_consecutive"),
 }
-WAITING_METHODS = {"tolist", "cpu", "numpy", "__array__", "__index__"}
+WAITING_METHODS = {"tolist", "cpu", "__index__"}
 SENDING = {"tensor", "as_tensor", "asarray", "new_tensor"}
 INDEXING = {"__getitem__", "__setitem__"}
 FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "device", "lift_fresh"}
