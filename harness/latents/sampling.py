@@ -20,6 +20,7 @@ from harness.networks import weights
 from harness.planning.stage import Outcome, Work
 from harness.store.runs import Run
 from harness.system.files import fingerprint, read_array, read_json, replacing, write_json
+from harness.system.fitting import Batching
 from harness.system.machine import Machine
 from harness.system.randomness import Chosen, Draws
 from models import generators
@@ -29,6 +30,7 @@ from models.flows.paths import Flow
 from models.flows.samplers import SAMPLERS, Sde, times
 
 BATCH = 256
+DRAWING = Batching(BATCH, BATCH)
 LABELS = {"balanced": "classes in equal shares", "random": "classes drawn at random"}  # in words
 PART = 1024  # images in a file; a multiple of BATCH, so that the batches do not depend on it
 Map = Callable[[Callable[[Sequence[int]], Tensor], Iterable[Sequence[int]]], Iterable[Tensor]]
@@ -72,8 +74,11 @@ class Source:
         batches = [indices[start : start + BATCH] for start in range(0, len(indices), BATCH)]
         return self.statistics.denormalise(torch.cat(list(over(lambda batch: self._batch(batch, guide), batches))))
 
-    @torch.no_grad()
     def _batch(self, indices: Sequence[int], guide: Guide) -> Tensor:
+        return torch.cat(DRAWING.map(lambda part: self._drawn(part, guide), indices))
+
+    @torch.no_grad()
+    def _drawn(self, indices: Sequence[int], guide: Guide) -> Tensor:
         sampling = self.experiment.sampling
         y = self.machine.put(self.labels(indices))
         noise = Noise(self.experiment.seed_of_samples, indices, shape(self.experiment), self.machine.device)
