@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.networks import lpips, random_weights
 from models.frozen.dinov2 import Teacher
-from models.frozen.efficientnet import PerceptualDistance
+from models.frozen.efficientnet import EfficientNet, PerceptualDistance
 from models.frozen.lpips import Lpips
 from models.objectives.discriminator import Discriminator
 from tests.conftest import BATCH, MACHINE, experiment, images
@@ -71,18 +71,18 @@ def test_the_gradient_through_the_features_is_taken_once(net):
     assert decoder.last.grad.any() and taken == [BATCH]
 
 
-def perceptual_distances(net, folder: Path) -> dict[str, nn.Module]:
-    e = experiment(tokenizer__perceptual__lpips=True)
-    with random_weights.written([e], folder):
-        published = lpips.network(lpips.weights_file())
-    return {"lpips": Lpips(published, 0.5), "lite": PerceptualDistance(net, 0.5)}
+def perceptual_distance(name: str, net: EfficientNet, folder: Path) -> nn.Module:
+    if name == "lite":
+        return PerceptualDistance(net, 0.5)
+    with random_weights.written([experiment(tokenizer__perceptual__lpips=True)], folder):
+        return Lpips(lpips.network(lpips.weights_file()), 0.5)
 
 
 @pytest.mark.parametrize("name", ["lpips", "lite"])
 def test_the_perceptual_distance_sees_a_share_of_the_images_once_and_keeps_nothing_of_originals(
     name, net, tmp_path, monkeypatch
 ):
-    distance, x = perceptual_distances(net, tmp_path / "weights")[name], images()
+    distance, x = perceptual_distance(name, net, tmp_path / "weights"), images()
     where, method = (distance, "_features") if name == "lpips" else (distance.net, "stages")
     seen = Rows(getattr(where, method))
     monkeypatch.setattr(where, method, seen)
