@@ -21,7 +21,7 @@ from harness.planning.stage import Outcome, Work
 from harness.store.runs import Run
 from harness.system.files import fingerprint, read_array, read_json, replacing, write_json
 from harness.system.fitting import Batching
-from harness.system.machine import Machine
+from harness.system.machine import Machine, on
 from harness.system.randomness import Chosen, Draws
 from models import generators
 from models.flows.flow import LINEAR
@@ -40,7 +40,8 @@ class Noise:
     """N(0, I) of shape (B, *shape): the numbers of an image depend on seed, index and draw, not on batches or order."""
 
     def __init__(self, seed: int, indices: Sequence[int], shape: tuple[int, ...], device: str = "cpu"):
-        self.draws = Draws(seed, "sampling", 0, device, Chosen(indices))
+        places = on(torch.tensor(indices), device)  # sent once, for all draws
+        self.draws = Draws(seed, "sampling", 0, device, Chosen(places))
         self.shape = len(indices), *shape
 
     def __call__(self) -> Tensor:

@@ -58,13 +58,16 @@ WHOLE = Part()
 
 @dataclass(frozen=True)
 class Chosen:
-    """Images with given places, whole numbers from 0 to below 2^63, in place of a part of a batch."""
+    """Images with given places, whole numbers from 0 to below 2^63, in place of a part of a batch.
 
-    indices: Sequence[int]
+    A tensor of places on the device that draws is not sent there again.
+    """
+
+    indices: Sequence[int] | torch.Tensor
 
     def places(self, count: int, device: str) -> torch.Tensor:
         """The places (count,) of all images; `count` is their number."""
-        return torch.tensor(self.indices, device=device)
+        return torch.as_tensor(self.indices, device=device)
 
 
 def named(*words: object) -> int:

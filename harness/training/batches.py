@@ -88,7 +88,7 @@ class Batch:
 class Batches:
     """Batches of training images for one stage.
 
-    Encoded images are decoded `AHEAD` steps in advance, and images that a GPU does not keep are sent one step in advance.
+    Encoded images are decoded `AHEAD` steps in advance. Images that a GPU does not keep are sent one step in advance.
     """
 
     AHEAD = 2

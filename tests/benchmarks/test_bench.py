@@ -85,7 +85,7 @@ def test_a_revision_that_cannot_be_timed_is_one_line(monkeypatch):
         (folder / "harness/__init__.py").write_text("raise ImportError('too old')")
 
     monkeypatch.setattr(servers, "_check_out", broken)
-    with pytest.raises(Mistake, match="--against old: its code cannot be timed: ImportError: too old$"):
+    with pytest.raises(Mistake, match="its code cannot be timed: ImportError: too old"):
         list(servers.against("old", servers.Case("smoke", "mactok", None), ["latents"]))
 
 

@@ -315,7 +315,7 @@ def test_only_the_interval_is_guided_and_costs_two_rows_an_item(t, inside):
 
 @pytest.mark.parametrize(("w", "rows"), [(1.0, 1), (2.3, 2)])
 def test_times_that_differ_cost_no_more_rows_and_guide_those_inside(w, rows):
-    network, x, y, velocity = guide(w, (0.2, 0.7))
+    network, x, _, velocity = guide(w, (0.2, 0.7))
     t = torch.linspace(0, 1, len(x))
     found = velocity(x, t)
     assert network.rows == [rows * len(x)]

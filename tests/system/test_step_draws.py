@@ -25,7 +25,9 @@ def ask(draws: Draws | StepDraws) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("by", ["_by_numpy", "_by_torch"])
-@pytest.mark.parametrize("part", [WHOLE, Part(1, 3), Chosen([2**40, 3, 0, 7, 6, 5, 2**62, 1])], ids=["all", "part", "chosen"])
+@pytest.mark.parametrize(
+    "part", [WHOLE, Part(1, 3), Chosen([2**40, 3, 0, 7, 6, 5, 2**62, 1])], ids=["all", "part", "chosen"]
+)
 def test_they_are_equal_to_the_bit(by, part, monkeypatch):
     monkeypatch.setattr(philox, "_by_numpy", getattr(philox, by))
     recurring = RecurringDraws(Draws(3, "tests", 0, part=part))

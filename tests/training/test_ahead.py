@@ -1,4 +1,4 @@
-"""Rows that are sent in advance: the same batches, one step ahead, and nothing that a jump or a failure leaves behind."""
+"""Rows that are sent in advance: equal batches, one step ahead; a jump or a failure leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_the_cpu_sends_nothing(images):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gets_the_same_rows():
     rows = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), dtype=np.uint8)
-    sent = Ahead(lambda step, part: lambda: (torch.from_numpy(rows[step :: 8]),), OwnStream())
+    sent = Ahead(lambda step, part: lambda: (torch.from_numpy(rows[step::8]),), OwnStream())
     for step in range(7):
         (found,) = sent(step, WHOLE)
         assert found.is_cuda and torch.equal(found.cpu(), torch.from_numpy(rows[step::8]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from harness.benchmarks import works
 from harness.benchmarks.counting import Counts, counted
 from harness.data.rows import Rows
 from harness.experiments.experiment import Experiment, Training
+from harness.experiments.fields import with_fields
 from harness.networks import random_weights
 from harness.planning.stage import Diverged, Work
 from harness.store.runs import Store
@@ -21,13 +21,12 @@ from harness.system import philox, plugins
 from harness.training.divergence import Divergence
 from harness.training.loop import Learner, Trained, _Loop
 from models import generators
+from models.flows.samplers import SAMPLERS
 from models.variants import VARIANTS
 from tests.conftest import MACHINE, experiment
 from tests.stages.few_images import FEW, run
 
 # Trainings
-
-Kept = tuple[Store, dict[str, Counts]]
 
 
 @pytest.fixture
@@ -134,6 +133,21 @@ def test_no_generator_waits(name, stored, counts):
 def test_no_flow_waits(law, stored, counts):
     run(stored, of("kl_vae", generator__repa__depth=1, **FLOWS[law]), "generator")
     no_step_waits({"generator": counts["generator"]}, {"generator"})
+
+
+# Sampling
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "dopri5"])  # which asks whether all arrived
+def test_no_step_of_a_sampler_waits(sampler, as_on_a_gpu):
+    e = experiment("mactok", sampling__sampler=sampler, sampling__steps=4)
+    few, many = (counted(works.WORKS["guided sampling"](of_steps(e, n), MACHINE).call) for n in (4, 8))
+    assert few.waits == many.waits <= 1  # the places of images are sent once
+    assert few.launches < many.launches
+
+
+def of_steps(e: Experiment, steps: int) -> Experiment:
+    return with_fields(e, {"sampling.steps": steps})
 
 
 # How waiting is found
