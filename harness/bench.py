@@ -21,7 +21,7 @@ from harness.benchmarks import breakdown, choices, judging, loading, machinery, 
 from harness.benchmarks.servers import Case
 from harness.experiments.scales import SCALES, scale
 from harness.system import paths, terminal
-from harness.system.environment import environment
+from harness.system.environment import code_version, environment
 from harness.system.errors import Mistake, unknown
 from harness.system.files import write_text
 from harness.system.machine import Machine, this_machine
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _checked(options: argparse.Namespace) -> tuple[Case, list[str]]:
-    """What to time. Raises `Mistake` for what does not exist."""
+    """What to time. Raises `Mistake` for what does not exist, and for code that a history could not name."""
     known = scale(options.scale)
     if options.batch is not None and options.batch < 1:
         raise Mistake(f"--batch {options.batch}: at least 1")
@@ -78,6 +78,8 @@ def _checked(options: argparse.Namespace) -> tuple[Case, list[str]]:
     for name in names:
         if name not in works.WORKS:
             raise unknown("work", name, works.WORKS)
+    if options.save is not None and "diff --git" in code_version()["uncommitted"]:
+        raise Mistake("--save: commit the changes of the code first, so that the history names what was measured")
     return Case(options.scale, options.variant, options.batch), names
 
 

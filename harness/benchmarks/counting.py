@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-# A GPU has to finish its work before any of these can return. Operators, and methods of tensors that use none.
-WAITING = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "_unique2", "unique_dim"}
+# A GPU has to finish its work before any of these can return: operators whose results the host reads, and functions
+# and methods that read tensors, or send what Python holds from memory that can be swapped out.
+WAITING = {
+    *("_local_scalar_dense", "is_nonzero", "equal"),
+    *("nonzero", "masked_select", "bincount", "_unique2", "unique_dim", "unique_consecutive"),
+}
 WAITING_METHODS = {"tolist", "cpu", "__index__"}
+SENDING = {"tensor", "as_tensor", "asarray", "new_tensor"}
+INDEXING = {"__getitem__", "__setitem__"}
 FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "device", "lift_fresh"}
 
 
@@ -24,6 +30,18 @@ def _by_mask(args: Any) -> bool:
 
     masks = (index for arg in args if isinstance(arg, list | tuple) for index in arg if index is not None)
     return any(isinstance(mask, torch.Tensor) and mask.dtype in (torch.bool, torch.uint8) for mask in masks)
+
+
+def _sends(name: str, args: Any) -> bool:
+    """Whether a function makes a tensor of numbers that Python holds, on whichever device."""
+    import torch
+
+    if name in SENDING:
+        return not isinstance(args[name == "new_tensor"], torch.Tensor)
+    if name not in INDEXING:
+        return False
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    return any(isinstance(part, list) for part in index)
 
 
 def counted(call: Callable[[], object]) -> Counts:
@@ -44,7 +62,8 @@ def counted(call: Callable[[], object]) -> Counts:
     class Methods(TorchFunctionMode):
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             nonlocal waits
-            waits += getattr(function, "__name__", "") in WAITING_METHODS
+            name = getattr(function, "__name__", "")
+            waits += name in WAITING_METHODS or _sends(name, args)
             return function(*args, **(kwargs or {}))
 
     with Methods(), Operators():

@@ -45,6 +45,7 @@ class Server:
             script = Path(works.__file__)
         else:
             shutil.copy(works.__file__, script)
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115
         environment = {**os.environ, **code_copy.environment(tree)}
         if threads is not None:
             environment |= {"OMP_NUM_THREADS": str(threads), **MEMORY}
@@ -52,7 +53,7 @@ class Server:
             [sys.executable, str(script), case.scale, case.variant, str(case.batch or 0)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.errors,
             env=environment,
             cwd=tree,
             encoding="utf-8",
@@ -64,9 +65,10 @@ class Server:
     def __exit__(self, *error: object) -> None:
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
+        for pipe in (self.process.stdin, self.process.stdout, self.errors):
             assert pipe is not None
-            pipe.close()
+            with contextlib.suppress(BrokenPipeError):  # what it did not read before it ended
+                pipe.close()
 
     def send(self, work: str, calls: int) -> None:
         """Begins to time calls of a work."""
@@ -79,8 +81,15 @@ class Server:
         """The seconds of the calls, or why they cannot be timed."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "the process ended"}
+        answer: dict[str, Any] = json.loads(line) if line else {"error": self.last_words()}
         return float(answer["seconds"]) if "seconds" in answer else str(answer["error"])
+
+    def last_words(self) -> str:
+        """The last line of the errors of a process that ends."""
+        self.process.wait()
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "the process ended")
 
     def time(self, work: str, calls: int) -> float | str:
         """`send` and `receive`."""
@@ -91,13 +100,17 @@ class Server:
 def against(revision: str, case: Case, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Every work in `revision` and here, in turn: medians, and the median ratio with its 96 % interval.
 
-    A ratio above 1 says that this revision is faster. Raises `Mistake` for an unknown revision.
+    A ratio above 1 says that this revision is faster. Raises `Mistake` for a revision that is unknown, or too far from
+    this one for its code to be timed by the same program.
     """
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         tree = Path(folder)
         _check_out(revision, tree)
         before, here = (stack.enter_context(Server(case, where)) for where in (tree, CHECKOUT))
         for name in names:
+            begun = before.time(name, 1)
+            if before.process.poll() is not None:
+                raise Mistake(f"--against {revision}: its code cannot be timed: {begun}")
             yield {"work": name, **_in_turn(before, here, name)}
 
 

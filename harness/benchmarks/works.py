@@ -277,11 +277,20 @@ def serve(e: Experiment, machine: Machine) -> None:
                 gc.collect()
                 name, work = asked["work"], WORKS[asked["work"]](e, machine)
                 seconds(work.call, WARM_UP)
+                _require_own()
             assert work is not None
             answer: dict[str, Any] = {"seconds": seconds(work.call, asked["calls"])}
         except Exception as error:  # a revision may not have it
             name, answer = "", {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
+
+
+def _require_own() -> None:
+    """Raises ImportError for a module that this revision lacks and an installed one has lent."""
+    for name, module in sorted(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if name.partition(".")[0] in ("harness", "models") and path and Path.cwd() not in Path(path).parents:
+            raise ImportError(f"this revision has no {name}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from harness.latents.sampling import Noise, shape
 from harness.latents.shards import Latents
 from harness.latents.statistics import load_statistics
 from harness.networks import weights
+from harness.networks.frozen import Outputs
 from harness.planning.stage import Work, decoder
 from harness.system.randomness import Draws
 from models.autoencoders.linear import LinearTokenizer
@@ -42,7 +43,11 @@ class DecodedLatents:
 
     def generated(self, z: Tensor, split: str, how: str, step: int, latents: LatentSets | None = None) -> Generated:
         """The images of latents z (n, L, Z), as a set for the metrics; decodes and extracts features part by part."""
-        parts = self.work.map(lambda chunk: fidelity.outputs(self.images(chunk), self.network), z.split(CHUNK))
+
+        def outputs(chunk: Tensor) -> Outputs:
+            return fidelity.outputs(autoencode.decode_there(self.tokenizer, chunk, self.machine), self.network)
+
+        parts = self.work.map(outputs, z.split(CHUNK))
         return Generated(fidelity.concatenated(list(parts)), self.reference, self.experiment, split, how, step, latents)
 
 

@@ -16,11 +16,13 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, k
 from harness.experiments.experiment import DEFAULT_NETWORK, Evaluation
 from harness.networks.frozen import Outputs
 from harness.system import plugins
+from harness.system.fitting import Batching
 from harness.system.machine import Machine
 
 NEIGHBOURS = 3  # for precision and recall
 SPLITS = 10  # for the classifier score
-BATCH = 64  # images in a batch of a network
+BATCH = 64  # images in a batch of a network, on the CPU
+LOOKING = Batching(BATCH, 512)
 BLOCK = 1024  # features in a block: BLOCK x BLOCK distances are in memory at once
 
 
@@ -42,7 +44,7 @@ def network(evaluation: Evaluation, machine: Machine, logits: bool = True) -> Ca
 
 def outputs(images: Tensor, network: Callable[[Tensor], Outputs]) -> Outputs:
     """The outputs of a network for uint8 images (n, 3, H, W), computed batch by batch."""
-    return concatenated([network(batch) for batch in images.split(BATCH)])
+    return concatenated(LOOKING.map(network, images))
 
 
 def concatenated(parts: Sequence[Outputs]) -> Outputs:

@@ -202,13 +202,14 @@ class Reconstructed:
         import torch
 
         from harness.evaluation import fidelity
+        from harness.latents.autoencode import decode_there
 
         network = fidelity.network(self.experiment.evaluation, self.machine, logits=False)
         known = _features_of_originals(self.data, self.split, self.experiment.evaluation, self.machine)
         shuffled, parts = self.latents.roll(1, 0), []
         for rows, originals in self._chunks():
-            reconstructions = self._decode(self.latents[rows])
-            error = squared_errors(originals, reconstructions)
+            reconstructions = decode_there(self.tokenizer, self.latents[rows], self.machine)
+            error = squared_errors(originals, reconstructions.cpu())
             shuffled_error = squared_errors(originals, self._decode(shuffled[rows]))
             if (chunk := (rows.start, rows.stop)) not in known:
                 known[chunk] = fidelity.outputs(originals, network).features

@@ -20,7 +20,8 @@ from harness.networks import weights
 from harness.planning.stage import Outcome, Work
 from harness.store.runs import Run
 from harness.system.files import fingerprint, read_array, read_json, replacing, write_json
-from harness.system.machine import Machine
+from harness.system.fitting import Batching
+from harness.system.machine import Machine, on
 from harness.system.randomness import Chosen, Draws
 from models import generators
 from models.flows.flow import LINEAR
@@ -29,6 +30,7 @@ from models.flows.paths import Flow
 from models.flows.samplers import SAMPLERS, Sde, times
 
 BATCH = 256
+DRAWING = Batching(BATCH, BATCH)
 LABELS = {"balanced": "classes in equal shares", "random": "classes drawn at random"}  # in words
 PART = 1024  # images in a file; a multiple of BATCH, so that the batches do not depend on it
 Map = Callable[[Callable[[Sequence[int]], Tensor], Iterable[Sequence[int]]], Iterable[Tensor]]
@@ -38,7 +40,8 @@ class Noise:
     """N(0, I) of shape (B, *shape): the numbers of an image depend on seed, index and draw, not on batches or order."""
 
     def __init__(self, seed: int, indices: Sequence[int], shape: tuple[int, ...], device: str = "cpu"):
-        self.draws = Draws(seed, "sampling", 0, device, Chosen(indices))
+        places = on(torch.tensor(indices), device)  # sent once, for all draws
+        self.draws = Draws(seed, "sampling", 0, device, Chosen(places))
         self.shape = len(indices), *shape
 
     def __call__(self) -> Tensor:
@@ -72,8 +75,11 @@ class Source:
         batches = [indices[start : start + BATCH] for start in range(0, len(indices), BATCH)]
         return self.statistics.denormalise(torch.cat(list(over(lambda batch: self._batch(batch, guide), batches))))
 
-    @torch.no_grad()
     def _batch(self, indices: Sequence[int], guide: Guide) -> Tensor:
+        return torch.cat(DRAWING.map(lambda part: self._drawn(part, guide), indices))
+
+    @torch.no_grad()
+    def _drawn(self, indices: Sequence[int], guide: Guide) -> Tensor:
         sampling = self.experiment.sampling
         y = self.machine.put(self.labels(indices))
         noise = Noise(self.experiment.seed_of_samples, indices, shape(self.experiment), self.machine.device)

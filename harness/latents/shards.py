@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from harness.latents.statistics import LatentMoments, load_statistics
 from harness.store.runs import Run
 from harness.system.files import checksums, read_json, replacing, write_json
 from harness.system.randomness import WHOLE, Part
+from harness.training.ahead import Ahead, OwnStream, Reading
 from harness.training.batches import Order
 from models.autoencoders.posterior import Posterior
 
@@ -113,7 +115,8 @@ class Latents:
             return Rows(Sharded(run.mapped(names[parameter])), device)
 
         self.mean = array("mean")
-        self.log_variance = array("log_variance") if names["log_variance"] else None
+        self.parameters = [self.mean, *([array("log_variance")] if names["log_variance"] else [])]
+        self.ahead: Ahead | None = None
         self.labels, self.home = Rows(labels, device), self.mean.home
         self.shape = self.mean.array.shape
         self.statistics = load_statistics(run).to(device)
@@ -132,13 +135,26 @@ class Latents:
         """Normalised samples x_0 (B, L, Z) and classes y (B,) of a part of a step's batch."""
         indices, flips = order.indices(step, part), order.flips(step, part).long()
         noise = order.draws(step, part).normal("latents", len(indices), *self.shape[2:])
-        return self.at(indices, flips, noise)
+        if self.home != self.mean.device and self.ahead is None:
+            self.ahead = Ahead(functools.partial(self._reading, order), OwnStream())
+        if self.ahead is None:
+            return self.at(indices, flips, noise)
+        return self._sampled(self.ahead(step, part), noise), self.labels[indices,]
 
     def at(self, indices: Tensor, views: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised samples x_0 (B, L, Z), drawn with `noise` of the same shape, and classes y (B,) of some images.
 
         `indices` and `views` are (B,): the images, and 1 for the mirror image.
         """
-        log_variance = None if self.log_variance is None else self.log_variance[indices, views].float()
-        z = Posterior(self.mean[indices, views].float(), log_variance).sample(noise)
-        return self.statistics.normalise(z), self.labels[indices,]
+        parameters = tuple(rows[indices, views] for rows in self.parameters)
+        return self._sampled(parameters, noise), self.labels[indices,]
+
+    def _reading(self, order: Order, step: int, part: Part) -> Reading:
+        """What reads the parameters of the posteriors of a part of a step's batch into the memory of the host."""
+        where = order.indices(step, part).numpy(), order.flips(step, part).long().numpy()
+        return lambda: tuple(torch.from_numpy(rows.array[where]) for rows in self.parameters)
+
+    def _sampled(self, parameters: tuple[Tensor, ...], noise: Tensor) -> Tensor:
+        """Normalised samples of posteriors with these means and, if there are any, log-variances."""
+        mean, *log_variance = (part.float() for part in parameters)
+        return self.statistics.normalise(Posterior(mean, log_variance[0] if log_variance else None).sample(noise))

@@ -54,8 +54,10 @@ class Machine:
 
 def on(tensor: torch.Tensor, device: str) -> torch.Tensor:
     """The tensor on a device. A copy to a GPU is not waited for: it comes from memory that cannot be swapped out."""
-    if device == "cpu" or tensor.device.type == device:
-        return tensor.to(device)
+    if tensor.device.type == device:
+        return tensor
+    if device == "cpu":
+        return tensor.cpu()
     return tensor.pin_memory().to(device, non_blocking=True)
 
 

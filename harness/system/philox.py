@@ -8,6 +8,7 @@ are computed in float64 and rounded, so that hardly any float32 result can diffe
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,19 +21,33 @@ MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 WEYL = 0x9E3779B9, 0xBB67AE85  # what the halves of the key grow by in every round
 
 
-def philox(counter: tuple[Any, Any, Any, Any], key: int) -> tuple[Any, Any, Any, Any]:
+Words = tuple[Any, Any, Any, Any]
+
+
+def philox(counter: Words, key: int) -> Words:
     """The four words of every block, for counters of four words and a key of 64 bits.
 
-    Words lie in int64 arrays of NumPy or tensors of torch, whose shapes broadcast. A product overflows into the sign;
-    the masks remove what its shift then brings in.
+    Words lie in int64 arrays of NumPy or tensors of torch, whose shapes broadcast.
+    """
+    return mixed(counter, schedule(key))
+
+
+def schedule(key: int) -> list[tuple[int, int]]:
+    """The halves of a key in every round."""
+    k, l = key & LOW, key >> 32  # noqa: E741
+    return [(k + n * WEYL[0] & LOW, l + n * WEYL[1] & LOW) for n in range(ROUNDS)]
+
+
+def mixed(counter: Words, rounds: Iterable[tuple[Any, Any]]) -> Words:
+    """`philox` for the halves of keys in every round: numbers, or arrays whose shapes broadcast.
+
+    A product overflows into the sign, and the low word of one keeps its upper half until a mask removes both.
     """
     a, b, c, d = counter
-    k, l = key & LOW, key >> 32  # noqa: E741
-    for _ in range(ROUNDS):
+    for k, l in rounds:  # noqa: E741
         p, q = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
-        a, b, c, d = (q >> 32 ^ b ^ k) & LOW, q & LOW, (p >> 32 ^ d ^ l) & LOW, p & LOW
-        k, l = (k + WEYL[0]) & LOW, (l + WEYL[1]) & LOW  # noqa: E741
-    return a, b, c, d
+        a, b, c, d = (q >> 32 ^ b ^ k) & LOW, q, (p >> 32 ^ d ^ l) & LOW, p
+    return a, b & LOW, c, d & LOW
 
 
 def words(key: int, places: Tensor, step: int | Tensor, count: int) -> list[Tensor]:
@@ -43,20 +58,28 @@ def words(key: int, places: Tensor, step: int | Tensor, count: int) -> list[Tens
     import torch
 
     blocks = torch.arange(-(-count // BLOCK), device=places.device)
-    return (_by_numpy if places.device.type == "cpu" else _by_torch)(key, places[:, None], step, blocks)
+    return of_counters((blocks, places[:, None] & LOW, places[:, None] >> 32), step, schedule(key))
 
 
-def _by_torch(key: int, places: Tensor, step: int | Tensor, blocks: Tensor) -> list[Tensor]:
-    return list(philox((blocks, places & LOW, places >> 32, step), key))
+def of_counters(
+    counters: tuple[Tensor, Tensor, Tensor], step: int | Tensor, rounds: Iterable[tuple[Any, Any]] | Tensor
+) -> list[Tensor]:
+    """The words for blocks and for the low and high words of places, at a step; `rounds` as in `mixed`."""
+    by = _by_numpy if counters[0].device.type == "cpu" else _by_torch
+    return by(counters, step, rounds)
 
 
-def _by_numpy(key: int, places: Tensor, step: int | Tensor, blocks: Tensor) -> list[Tensor]:
+def _by_torch(counters: tuple[Tensor, ...], step: int | Tensor, rounds: Any) -> list[Tensor]:
+    return list(mixed((*counters, step), rounds))  # type: ignore[arg-type]
+
+
+def _by_numpy(counters: tuple[Tensor, ...], step: int | Tensor, rounds: Any) -> list[Tensor]:
     """The same. A call of NumPy costs a third of one of torch, and the draws of a small batch are nothing but calls."""
     import numpy as np
     import torch
 
-    rows = places.numpy()
-    four = philox((blocks.numpy(), rows & LOW, rows >> 32, np.int64(step)), key)
+    by_round = rounds.numpy() if isinstance(rounds, torch.Tensor) else rounds
+    four = mixed((*(part.numpy() for part in counters), np.int64(step)), by_round)  # type: ignore[arg-type]
     return [torch.from_numpy(part) for part in four]
 
 

@@ -58,18 +58,24 @@ WHOLE = Part()
 
 @dataclass(frozen=True)
 class Chosen:
-    """Images with given places, whole numbers from 0 to below 2^63, in place of a part of a batch."""
+    """Images with given places, whole numbers from 0 to below 2^63, in place of a part of a batch.
 
-    indices: Sequence[int]
+    A tensor of places on the device that draws is not sent there again.
+    """
+
+    indices: Sequence[int] | torch.Tensor
 
     def places(self, count: int, device: str) -> torch.Tensor:
         """The places (count,) of all images; `count` is their number."""
-        return torch.tensor(self.indices, device=device)
+        return torch.as_tensor(self.indices, device=device)
 
 
 def named(*words: object) -> int:
     """A place that is a function of `words`, for images that have a name and no number."""
     return _bits(64, *words) >> 1
+
+
+Law = Callable[[list[torch.Tensor]], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -88,15 +94,21 @@ class Draws:
 
     def uniform(self, name: str, *shape: int) -> torch.Tensor:
         """U[0, 1), float32."""
-        return self._draw(philox.uniform, name, shape)
+        return self.draw(philox.uniform, name, shape)
 
     def normal(self, name: str, *shape: int) -> torch.Tensor:
         """N(0, 1), float32."""
-        return self._draw(philox.normal, name, shape)
+        return self.draw(philox.normal, name, shape)
 
-    def _draw(
-        self, law: Callable[[list[torch.Tensor]], torch.Tensor], name: str, shape: tuple[int, ...]
-    ) -> torch.Tensor:
-        places = (self.part if shape else WHOLE).places(shape[0] if shape else 1, self.device)
-        key, each = _bits(64, self.seed, self.stage, name), math.prod(shape[1:])
-        return law(philox.words(key, places, self.step, each))[:, :each].reshape(shape)
+    def draw(self, law: Law, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        """A draw by `philox.uniform` or `philox.normal`."""
+        each = math.prod(shape[1:])
+        return law(philox.words(self.key(name), self.places(shape), self.step, each))[:, :each].reshape(shape)
+
+    def key(self, name: str) -> int:
+        """The 64 bits that tell draws apart."""
+        return _bits(64, self.seed, self.stage, name)
+
+    def places(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """The places of the images that a draw of this shape is for."""
+        return (self.part if shape else WHOLE).places(shape[0] if shape else 1, self.device)

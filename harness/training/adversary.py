@@ -152,10 +152,11 @@ class Adversary:
 
 def _average_gradients(parameters: list[nn.Parameter], processes: Processes) -> None:
     """Replaces every gradient by its mean over the processes, in one exchange."""
+    if processes.size == 1:
+        return
     gradients = [p.grad for p in parameters if p.grad is not None]
-    mean = processes.mean(torch.cat([g.flatten() for g in gradients]))
-    for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    mean = processes.mean(torch.cat([g.flatten() for g in gradients])).split([g.numel() for g in gradients])
+    torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(mean, gradients, strict=True)])
 
 
 DISCRIMINATOR = "discriminator.safetensors"

@@ -14,6 +14,8 @@ from harness.data.rows import Rows
 from harness.data.tensors import flipped, in_range
 from harness.system.machine import Machine, on
 from harness.system.randomness import WHOLE, Draws, Part, generator
+from harness.system.step_draws import RecurringDraws, StepDraws
+from harness.training.ahead import Ahead, OwnStream, Reading
 
 
 class Order:
@@ -34,10 +36,20 @@ class Order:
     ):
         self.total, self.batch_images, self.seed, self.stage, self.machine = total, batch_images, seed, stage, machine
         self.home, self.orders, self.share = home, dict[int, Tensor](), 0.5 if flip else 0.0
+        self.recurring: dict[tuple[str, Part], RecurringDraws] = {}
+        self.drawn: dict[str, tuple[int, Part, StepDraws]] = {}  # the last, by device
 
-    def draws(self, step: int, part: Part = WHOLE) -> Draws:
+    def draws(self, step: int, part: Part = WHOLE) -> StepDraws:
         """All random draws of `step` for a part of its batch."""
-        return Draws(self.seed, self.stage, step, self.machine.device, part)
+        return self._draws(self.machine.device, step, part)
+
+    def _draws(self, device: str, step: int, part: Part) -> StepDraws:
+        """The same on a device. All who take part in a step share them."""
+        if device not in self.drawn or self.drawn[device][:2] != (step, part):
+            if (device, part) not in self.recurring:
+                self.recurring[device, part] = RecurringDraws(Draws(self.seed, self.stage, step, device, part))
+            self.drawn[device] = step, part, self.recurring[device, part].at(step)
+        return self.drawn[device][2]
 
     def indices(self, step: int, part: Part = WHOLE) -> Tensor:
         """The indices (B,) in the data set of the images in a part of the step's batch."""
@@ -50,16 +62,18 @@ class Order:
 
     def flips(self, step: int, part: Part = WHOLE) -> Tensor:
         """Whether each image in a part of the step's batch is mirrored (B,)."""
-        draws = Draws(self.seed, self.stage, step, self.home, part)
+        draws = self._draws(self.home, step, part)
         return draws.uniform("flip", self.batch_images // part.of) < self.share
 
     def _order(self, epoch: int) -> Tensor:
         """The order of an epoch; this and the one before are kept, as a batch may have images of both."""
-        if epoch not in self.orders:
-            order = generator(self.seed, self.stage, "order", epoch)
-            drawn = on(torch.randperm(self.total, generator=order), self.home)
-            self.orders = {e: o for e, o in self.orders.items() if e == epoch - 1} | {epoch: drawn}
-        return self.orders[epoch]
+        orders = self.orders  # another thread may replace them
+        if epoch in orders:
+            return orders[epoch]
+        order = generator(self.seed, self.stage, "order", epoch)
+        drawn = on(torch.randperm(self.total, generator=order), self.home)
+        self.orders = {e: o for e, o in orders.items() if e == epoch - 1} | {epoch: drawn}
+        return drawn
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,10 @@ class Batch:
 
 
 class Batches:
-    """Batches of training images for one stage. Encoded images are decoded `AHEAD` steps in advance."""
+    """Batches of training images for one stage.
+
+    Encoded images are decoded `AHEAD` steps in advance. Images that a GPU does not keep are sent one step in advance.
+    """
 
     AHEAD = 2
 
@@ -82,9 +99,10 @@ class Batches:
         self.images, self.rows = images, None if isinstance(images, IndexedImages) else Rows(images, machine.device)
         home = self.rows.home if self.rows else "cpu"
         self.order = Order(len(images), batch_images, seed, stage, machine, home, flip)
+        self.ahead = Ahead(self._reading, OwnStream()) if machine.device != home else None
         self.pending: dict[tuple[int, Part], Pending] = {}
 
-    def draws(self, step: int, part: Part = WHOLE) -> Draws:
+    def draws(self, step: int, part: Part = WHOLE) -> StepDraws:
         """All random draws of `step` for a part of its batch."""
         return self.order.draws(step, part)
 
@@ -95,17 +113,25 @@ class Batches:
 
     def __call__(self, step: int, part: Part = WHOLE) -> Batch:
         indices, flips = self.order.indices(step, part), self.order.flips(step, part)
-        machine = self.order.machine
-        if self.rows:
+        if self.ahead is not None:
+            (pixels,) = self.ahead(step, part)
+        elif self.rows:
             pixels = self.rows[indices,]
         else:
-            assert isinstance(self.images, IndexedImages)
-            pixels = machine.put(torch.from_numpy(self._decoded(self.images, step, part)))
-        return Batch(flipped(in_range(pixels), machine.put(flips)), indices, flips)
+            (pixels,) = self._reading(step, part)()
+        return Batch(flipped(in_range(pixels), self.order.machine.put(flips)), indices, flips)
+
+    def _reading(self, step: int, part: Part) -> Reading:
+        """What reads the pixels of a part of a step's batch, uint8 (B, H, W, 3), into the memory of the host."""
+        images, indices = self.images, self.order.indices(step, part).numpy()
+        if isinstance(images, IndexedImages):
+            return lambda: (torch.from_numpy(self._decoded(images, step, part)),)
+        return lambda: (torch.from_numpy(images[indices]),)
 
     def _decoded(self, images: IndexedImages, step: int, part: Part) -> np.ndarray:
         """The images of `step`; starts to decode the next steps and cancels all others, which a jump leaves behind."""
-        self._cancel(lambda other: not step <= other <= step + self.AHEAD)
+        last = step + self.AHEAD + (self.ahead is not None)  # another part of the batch may be a step further
+        self._cancel(lambda other: not step <= other <= last)
         for later in range(step, step + self.AHEAD + 1):
             if (later, part) not in self.pending:
                 self.pending[later, part] = images.begin(self.order.indices(later, part).numpy())

@@ -260,4 +260,5 @@ def _economise(work: Work, model: nn.Module) -> None:
 
 def _mean(values: list[dict[str, Tensor]]) -> Tensor:
     """The mean of every term over the parts, in order, float64: no digit of the terms is lost."""
-    return torch.stack([torch.stack([part[name].double() for part in values]).mean() for name in values[0]])
+    every = torch.stack([part[name] for name in values[0] for part in values])
+    return every.double().unflatten(0, (-1, len(values))).mean(1)

@@ -32,19 +32,19 @@ def guided(
         if isinstance(t, Tensor):  # times of samples differ
             t = t.float()
             inside = ((t >= low) & (t <= high))[:, None, None]
-            plain = network(x_t, times, y)
-            predicted = plain if w == 1 else torch.where(inside, _predicted(x_t, times), plain)
-            return flow.velocity(predicted, x_t, t[:, None, None])
-        predicted = _predicted(x_t, times) if w != 1 and low <= t <= high else network(x_t, times, y)
+            plain, with_guidance = (network(x_t, times, y),) * 2 if w == 1 else _predicted(x_t, times)
+            return flow.velocity(torch.where(inside, with_guidance, plain), x_t, t[:, None, None])
+        predicted = _predicted(x_t, times)[1] if w != 1 and low <= t <= high else network(x_t, times, y)
         return flow.velocity(predicted, x_t, t)
 
-    def _predicted(x_t: Tensor, times: Tensor) -> Tensor:
+    def _predicted(x_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """The velocity for the class, and the guided one."""
         if worse is not None:
             v_y, v_0 = network(x_t, times, y), worse(x_t, times, y)
         else:
             both = network(x_t.repeat(2, 1, 1), times.repeat(2), torch.cat([y, torch.full_like(y, classes)]))
             v_y, v_0 = both.chunk(2)
         v = v_0 + w * (v_y - v_0)
-        return v if channels is None else torch.cat([v[..., :channels], v_y[..., channels:]], dim=-1)
+        return v_y, v if channels is None else torch.cat([v[..., :channels], v_y[..., channels:]], dim=-1)
 
     return velocity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -30,8 +31,14 @@ NAMES = {  # layers of a block: timm's name to our name
 
 def normalised(x: Tensor) -> Tensor:
     """Images (B, 3, H, W) in [0, 1], normalised as in the network's training."""
-    mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (MEAN, STD))
+    mean, std = _statistics(x.device)
     return (x - mean) / std
+
+
+@cache
+def _statistics(device: torch.device) -> Tensor:
+    """Mean and standard deviation (2, 3, 1, 1); sent to a device once, as a step that sends them would wait."""
+    return torch.tensor((MEAN, STD), device=device)[..., None, None]
 
 
 def positions(stored: Tensor, grid: int) -> Tensor:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from harness import bench
-from harness.benchmarks import breakdown, works
+from harness.benchmarks import breakdown, servers, works
 from harness.benchmarks.works import WORKS
 from harness.experiments.scales import SCALES
 from harness.system.environment import CHECKOUT
@@ -28,7 +29,19 @@ def test_a_batch_replaces_that_of_the_scale(name):
     assert works.experiment(name, "kl_vae", None).training.batch_images > 4
 
 
-def test_the_result_is_a_table_and_json(tmp_path, capsys):
+def committed(monkeypatch: pytest.MonkeyPatch, changes: str) -> None:
+    monkeypatch.setattr(bench, "code_version", lambda: {"commit": "0" * 40, "uncommitted": changes})
+
+
+def test_only_what_a_commit_names_is_saved(tmp_path, monkeypatch):
+    committed(monkeypatch, "diff --git a/models/forms.py b/models/forms.py")
+    with pytest.raises(Mistake, match="--save: commit the changes"):
+        bench.main(["--scale", "smoke", "--works", "latents", "--save", str(tmp_path / "history")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_result_is_a_table_and_json(tmp_path, capsys, monkeypatch):
+    committed(monkeypatch, "reports/speed/another.json")  # a new file besides the code
     chosen = ["--scale", "smoke", "--works", "generator step,latents", "--save", str(tmp_path)]
     assert bench.main(chosen) == 0
     shown = capsys.readouterr().out
@@ -64,6 +77,30 @@ def test_the_time_of_a_step_is_split_by_kinds_of_operators():
 def test_mistakes(words, said):
     with pytest.raises(Mistake, match=said):
         bench.main(words)
+
+
+def test_a_revision_that_cannot_be_timed_is_one_line(monkeypatch):
+    def broken(revision: str, folder: Path) -> None:
+        (folder / "harness").mkdir()
+        (folder / "harness/__init__.py").write_text("raise ImportError('too old')")
+
+    monkeypatch.setattr(servers, "_check_out", broken)
+    with pytest.raises(Mistake, match="its code cannot be timed: ImportError: too old"):
+        list(servers.against("old", servers.Case("smoke", "mactok", None), ["latents"]))
+
+
+@pytest.mark.skipif(not (CHECKOUT / ".git").exists(), reason="this is no checkout of git")
+def test_a_module_that_a_revision_lacks_is_not_taken_from_elsewhere(monkeypatch):
+    """An installation in development mode would lend it."""
+    whole = servers._check_out
+
+    def without_latents(revision: str, folder: Path) -> None:
+        whole(revision, folder)
+        (folder / "harness/latents/autoencode.py").unlink()
+
+    monkeypatch.setattr(servers, "_check_out", without_latents)
+    (line,) = servers.against("HEAD", servers.Case("smoke", "mactok", None), ["latents"])
+    assert "harness.latents.autoencode" in line["not timed"]
 
 
 @pytest.mark.slow

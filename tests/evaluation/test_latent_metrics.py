@@ -6,7 +6,7 @@ import math
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -14,12 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from harness.data.tensors import to_tensor
-from harness.evaluation import collapse
+from harness.evaluation import collapse, fidelity
 from harness.evaluation import validation as validation_of_collapse
 from harness.evaluation.components import fitted
+from harness.evaluation.decoded_latents import DecodedLatents
 from harness.evaluation.metrics import knn, probe, probe_mean
 from harness.evaluation.reconstructed import DROPPED_IMAGES, Probed, Reconstructed, squared_errors
 from harness.evaluation.records import records
+from harness.latents import autoencode
+from harness.networks.frozen import Outputs
 from harness.stages import diagnosis, snapshots
 from harness.stages.evaluation import PAIRS, STEPS, pictures
 from harness.system import plugins
@@ -254,6 +257,41 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def measured_on(data: Path, variant: str, tokenizer: ViT1D | None = None) -> Reconstructed:
     components = fitted(np.load(data / "train_images.npy"), CPU)
     return Reconstructed(tokenizer or made(variant), experiment(variant), CPU, data, "val", 0, components)
+
+
+@pytest.fixture
+def left_and_seen(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Tensor], list[Tensor]]:
+    """The images that decoders leave on the device, and those that networks look at."""
+    left, seen = list[Tensor](), list[Tensor]()
+    decode, outputs = autoencode.decode_there, fidelity.outputs
+
+    def decoded(*words: Any) -> Tensor:
+        left.append(decode(*words))
+        return left[-1]
+
+    def looked_at(x: Tensor, network: Any) -> Outputs:
+        seen.append(x)
+        return outputs(x, network)
+
+    monkeypatch.setattr(autoencode, "decode_there", decoded)
+    monkeypatch.setattr(fidelity, "outputs", looked_at)
+    return left, seen
+
+
+def test_reconstructions_do_not_leave_the_device_before_their_features_are_taken(data, left_and_seen):
+    left, seen = left_and_seen
+    _ = measured_on(data, "kl_vae").features
+    assert any(x is left[0] for x in seen)
+
+
+def test_generated_images_do_not_leave_the_device_before_their_features_are_taken(left_and_seen):
+    left, seen = left_and_seen
+    judge = object.__new__(DecodedLatents)
+    judge.experiment, judge.machine, judge.tokenizer = experiment("kl_vae"), CPU, made("kl_vae")
+    judge.work, judge.reference = SimpleNamespace(map=map), None
+    judge.network = fidelity.network(judge.experiment.evaluation, CPU)
+    judge.generated(torch.zeros(3, *judge.experiment.latents[:2]), "samples", "by hand", 0)
+    assert [x is y for x, y in zip(left, seen, strict=True)] == [True]
 
 
 def test_a_dropped_token_is_replaced_by_its_mean(data):

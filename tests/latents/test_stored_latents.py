@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ from harness.latents.statistics import STATISTICS, LatentMoments, LatentStatisti
 from harness.stages import latents as stage
 from harness.store.runs import Store
 from harness.system.machine import Machine, this_machine
+from harness.training.ahead import Ahead
 from harness.training.batches import Order
 from models.autoencoders.posterior import Posterior
 from tests.conftest import experiment
 from tests.latents.stored import DRAWS, EXPERIMENT, IMAGES, L, Z, posterior, whole
+from tests.training.test_ahead import Lane
 
 # LatentStatistics
 
@@ -179,6 +182,17 @@ def test_a_batch_takes_the_views_that_its_flips_say_and_the_labels_of_its_images
         z = latents.statistics.denormalise(x_0)
         torch.testing.assert_close(z, expected.float()[:, None, None].expand(-1, L, Z))
         assert torch.equal(y, 1000 + order().indices(step))
+
+
+@pytest.mark.parametrize("gaussian", [True, False])
+def test_batches_that_are_sent_in_advance_are_equal(gaussian, tmp_path):
+    q = posterior()
+    arrays = [value.numpy().astype(np.float16)[:, None].repeat(2, 1) for value in (q.mean, q.log_variance)]
+    plain, sent = (made(tmp_path / name, *arrays[: 1 + gaussian]) for name in ("plain", "sent"))
+    sent.ahead = Ahead(functools.partial(sent._reading, order()), Lane())
+    for step in range(3 * IMAGES // 8):
+        for one, other in zip(plain.batch(order(), step), sent.batch(order(), step), strict=True):
+            assert torch.equal(one, other)
 
 
 def test_a_batch_samples_the_posterior_anew_at_every_step(tmp_path):

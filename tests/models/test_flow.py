@@ -313,6 +313,16 @@ def test_only_the_interval_is_guided_and_costs_two_rows_an_item(t, inside):
     assert torch.equal(found, network(x, torch.full((len(x),), t), y)) is not inside
 
 
+@pytest.mark.parametrize(("w", "rows"), [(1.0, 1), (2.3, 2)])
+def test_times_that_differ_cost_no_more_rows_and_guide_those_inside(w, rows):
+    network, x, _, velocity = guide(w, (0.2, 0.7))
+    t = torch.linspace(0, 1, len(x))
+    found = velocity(x, t)
+    assert network.rows == [rows * len(x)]
+    for k, one in enumerate(t.tolist()):
+        torch.testing.assert_close(found[k], velocity(x, one)[k])
+
+
 @pytest.mark.parametrize("w", [0.5, 1.5, 2.3, 8.0])
 def test_every_channel_of_every_token_is_guided(w):
     network, x, y, velocity = guide(w, (0.0, 1.0))
