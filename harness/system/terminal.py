@@ -99,6 +99,16 @@ def _wrapped(columns: Mapping[str, Sequence[str]], widths: Sequence[int]) -> dic
     }
 
 
+def prose(text: str) -> str:
+    """Lines of words, each wrapped at the width of the terminal."""
+    limit = width()
+    if limit is None:
+        return text
+    return "\n".join(
+        textwrap.fill(line, limit, break_on_hyphens=False, break_long_words=False) for line in text.split("\n")
+    )
+
+
 def entries(about: Mapping[str, str]) -> str:
     """A line for every name with its explanation, which is wrapped beside or below the name."""
     column, limit = max(map(len, about), default=0) + 2 * GAP, width()

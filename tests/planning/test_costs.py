@@ -248,6 +248,13 @@ def test_jobs_that_would_never_end_are_warned_of(tmp_path):
         assert ("a job of generator" in text(tmp_path, some, cluster)) == warned
 
 
+def test_a_plan_with_warnings_fits_the_terminal(tmp_path, small_disk, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = text(tmp_path, planned(**LARGE))
+    assert "warning: a job of generator" in shown and "GiB are" in shown
+    assert max(len(line) for line in shown.splitlines() if str(tmp_path) not in line) <= 80
+
+
 def test_what_cannot_go_on_where_it_stopped_has_one_limit(tmp_path):
     slow = planned(tokenizer__decoder__width=4096, tokenizer__decoder__depth=64, sampling__images=200_000)
     (hours,) = {Pace().hours(f, "generation") for f in flops(slow, "generation")}
