@@ -26,8 +26,7 @@ study = Ablation(
     notes=(
         "Every tokenizer is trained here, with the images, the steps, the optimiser, the discriminator and the "
         "generator of the scale: only its network and its terms are its own. The published numbers are those of "
-        "released weights, each with a recipe of its own: PatchGAN discriminators, ConvNeXt terms, SigLIP as a second "
-        "teacher of MAETok, three stages of VA-VAE. Rotary positions of l-DeTok rotate here; the released ones do not.",
+        "released weights, each with a recipe of its own, which the section above lists.",
         "`MacTok-128` has the scale's number of tokens, `MacTok-64` half of it. The others have as many numbers as "
         "`MacTok-128`, VA-VAE twice as many, as published; the published SoftVQ-VAE has half as many tokens.",
         "TiTok and VQ-VAE, whose latents are codes, can be trained too (variants `titok`, `titok_kl` and `vq_vae`); "

@@ -100,7 +100,7 @@ def _prices(studies: Sequence[Planned], pace: Pace) -> str:
         for study in studies
     ]
     table = terminal.table(lines, ("study", "stages", "missing", "GPU-hours", "times"))
-    return f"{table}\n\nGPU-hours are on one {pace}. Stages that studies share are made once."
+    return f"{table}\n\n" + terminal.prose(f"GPU-hours are on one {pace}. Stages that studies share are made once.")
 
 
 def _names() -> list[str]:

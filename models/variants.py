@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 class Variant:
     """A named difference: the fields of `models.config.Tokenizer` (dotted) that it sets on top of `base`.
 
-    `rungs` are the rungs of the scale's ladders that it chooses, by ladder.
+    `rungs` are the rungs of the scale's ladders that it chooses, by ladder. `recipe` tells in which settings the
+    published training of a peer differs from a row at the paper's scale, whose training is that of all rows.
     """
 
     about: str
     base: str | None = None
     fields: dict[str, object] = field(default_factory=dict)
     rungs: dict[str, str] = field(default_factory=dict)
+    recipe: str = ""
 
 
 # MAETok draws the share of hidden patches per batch, from a normal law cut to [0.4, 0.6].
@@ -30,6 +32,12 @@ MAE_MASKING = {
     "masking.per": "batch",
     "masking.round_up": True,
 }
+CONVNEXT_AND_PATCHGAN = "images in [0, 1], logits of a ConvNeXt beside LPIPS, PatchGAN of weight 0.1"
+ONE_STAGE = f"650,000 steps, beta2 0.999, {CONVNEXT_AND_PATCHGAN} from step 200,000 on"
+SUMMED = (
+    "errors summed over pixels, where a KL weight of 1e-6 is 5e-12 here (256 px); Adam with betas 0.5 and 0.9; "
+    "PatchGAN of weight 0.5 from step 5,001 on"
+)
 OWN_START = {"dinov2_encoder": False}  # from random weights at every scale
 FREE_NATS = 0.25  # of a dimension: our choice, as for the rate that is committed; papers sweep theirs
 
@@ -55,16 +63,28 @@ VARIANTS: dict[str, Variant] = {
         "SoftVQ-VAE: means of codes, local alignment",
         "autoencoder",
         {"name": "softvq", "soft_codes.on": True, "alignment.local_term": True},
+        recipe="64 tokens; Adam without weight decay; random crops; adversarial weight 0.2 without balance, and the "
+        "discriminator's terms 1 : 20 : 0.002",
     ),
     "maetok": Variant(
         "MAETok: masked autoencoder, auxiliary decoders",
         "autoencoder",
         {"name": "maetok", "auxiliary.on": True} | MAE_MASKING | OWN_START,
+        recipe="500,000 steps of 512 images, learning rate 2e-4; adversarial weight 0.4 from step 30,000 on; a third "
+        "decoder, for SigLIP",
     ),
     "titok": Variant(
-        "TiTok: latent tokens that are codes", "autoencoder", {"name": "titok", "codes.on": True} | OWN_START
+        "TiTok: latent tokens that are codes",
+        "autoencoder",
+        {"name": "titok", "codes.on": True} | OWN_START,
+        recipe=f"codes of 12 numbers; {ONE_STAGE}; the first models in two stages, on codes of another tokenizer",
     ),
-    "titok_kl": Variant("TiTok with a KL term", "autoencoder", {"name": "titok", "gaussian.on": True} | OWN_START),
+    "titok_kl": Variant(
+        "TiTok with a KL term",
+        "autoencoder",
+        {"name": "titok", "gaussian.on": True} | OWN_START,
+        recipe=f"latents of 16 numbers; {ONE_STAGE}",
+    ),
     "detok": Variant(
         "l-DeTok: dropped tokens, noise on latents",
         "kl_vae",
@@ -77,24 +97,31 @@ VARIANTS: dict[str, Variant] = {
         }
         | OWN_START,
         {"form": "grid"},
+        recipe="200 epochs of batches of 1,024 images, learning rate 4e-4 after a warm-up of 50 epochs, falling to 0; "
+        f"clipping at 3, EMA 0.999; {CONVNEXT_AND_PATCHGAN} from epoch 100 on; 100 epochs of decoder fine-tuning; "
+        "rotary positions that do not rotate",
     ),
     "va_vae": Variant(
         "VA-VAE: convolutional, vision-foundation loss",
         "kl_vae",
         {"name": "va_vae", "convolution.on": True, "foundation.on": True, "likelihood.on": True} | OWN_START,
         {"form": "grid"},
+        recipe=f"twice as many numbers; {SUMMED}; foundation weights and margins of three stages of 100, 15 and 15 "
+        "epochs, of which the last are taken here; the teacher sees images of 224 px, not normalised",
     ),
     "mar_vae": Variant(
         "MAR-VAE: convolutional KL-VAE",
         "kl_vae",
         {"name": "mar_vae", "convolution.on": True} | OWN_START,
         {"form": "grid"},
+        recipe=SUMMED,
     ),
     "sd_vae": Variant(
         "SD-VAE: convolutional KL-VAE, finer grid",
         "kl_vae",
         {"name": "sd_vae", "convolution.on": True} | OWN_START,
         {"form": "fine grid"},
+        recipe=SUMMED,
     ),
     "vq_vae": Variant(
         "VQ-VAE: convolutional, codes",

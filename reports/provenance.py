@@ -12,7 +12,7 @@ from harness.networks.teachers import TEACHERS
 from harness.networks.weight_files import VGG
 from harness.store.runs import Run
 from harness.system import plugins
-from harness.system.texts import plain_markdown
+from harness.system.texts import in_cell, plain_markdown
 from reports.results import Result, by_data_set, costs, environments, rows_of, shared, total_seconds
 
 MEASURING = (
@@ -107,7 +107,7 @@ class Provenance:
 
     def cost_table(self) -> str:
         """A table of the seconds by row and stage."""
-        frame = costs(self.results)
+        frame = costs(self.results).rename(index=in_cell)
         return str(frame.reset_index().to_markdown(index=False, floatfmt=".0f"))
 
     @property

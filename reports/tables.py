@@ -12,6 +12,7 @@ from harness.evaluation.records import digits_of, heading, text_of
 from harness.experiments import plugin_metrics
 from harness.experiments.experiment import Experiment
 from harness.experiments.requests import Request
+from harness.system.texts import in_cell
 from reports.results import Result, data_sets, protocol_of
 from reports.statistics import intervals
 
@@ -89,7 +90,11 @@ def markdown(lines: list[dict[str, str]]) -> str:
     """
     frame = pd.DataFrame(lines).fillna("–")
     zeros = {head: text for head in frame.columns[1:] if (text := _zero(frame[head]))}
-    table = frame.drop(columns=list(zeros)).map(unbroken).to_markdown(index=False, disable_numparse=True)
+    table = (
+        frame.drop(columns=list(zeros))
+        .map(lambda text: unbroken(in_cell(text)))
+        .to_markdown(index=False, disable_numparse=True)
+    )
     told = ", ".join(f"{head}: {unbroken(text)}" for head, text in zeros.items())
     return f"{table}\n\nIn every row: {told}." if told else str(table)
 

@@ -29,7 +29,7 @@ def listing(kind: str = "") -> str:
 
 def section(title: str, about: Mapping[str, str]) -> str:
     """A title with names below it."""
-    return f"{title}\n{terminal.entries(about)}"
+    return f"{terminal.prose(title)}\n{terminal.entries(about)}"
 
 
 def names() -> dict[str, Mapping[str, str]]:

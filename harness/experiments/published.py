@@ -18,6 +18,11 @@ def published(table: str) -> dict[str, dict[str, str]]:
     return rows | {row["method"]: row | {"gfid": row["gfid_cfg"], "is": row["is_cfg"]} for row in systems}
 
 
+def number(table: str, row: str, column: str) -> float:
+    """One published number; raises KeyError for a row that is not printed, and ValueError for an empty cell."""
+    return float(published(table)[row][column])
+
+
 def _printed(name: str, table: str) -> list[dict[str, str]]:
     with (PUBLISHED / name).open(newline="") as file:
         return [row for row in csv.DictReader(file) if row["table"] == table]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from harness.experiments.claims import Claim
-from harness.system.errors import unknown
+from harness.system.errors import Mistake, unknown
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,10 @@ class Row:
     fields: dict[str, object] = field(default_factory=dict, hash=False)
     times: dict[str, float] = field(default_factory=dict, hash=False)
     rungs: dict[str, str] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if not self.name.isprintable():
+            raise Mistake(f"the name of a row is one line that can be printed, not {self.name!r}")
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,9 @@ def plan_text(
     )
     missing = [t for kind in kinds for t in kind.tasks]
     warnings = [*_slow_jobs(kinds, pace), *filter(None, [disk_trouble(missing, store, times)])]
-    return "\n\n".join([*parts, *(["\n".join(f"warning: {text}" for text in warnings)] if warnings else [])])
+    return "\n\n".join(
+        [*parts, *([terminal.prose("\n".join(f"warning: {text}" for text in warnings))] if warnings else [])]
+    )
 
 
 def require_disk(waiting: Iterable[Task], store: Store, agreed: bool, times: int = 1) -> None:

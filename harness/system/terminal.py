@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import MIN_PADDING, tabulate
 
+from harness.system.texts import cells_of
+
 NARROW = 20  # a column of so many characters is never wrapped
 GAP = 2  # blanks between two columns
 
@@ -56,7 +58,7 @@ def _fitted_block(block: str) -> str:
     lines = block.split("\n")
     if not all(line.startswith("|") for line in lines):
         return block
-    heads, _, *cells = ([cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines)
+    heads, _, *cells = ([cell.strip("*") for cell in cells_of(line)] for line in lines)
     return table(cells, heads, spare=heads[-2:1:-1])  # the last one is the status
 
 
@@ -95,6 +97,16 @@ def _wrapped(columns: Mapping[str, Sequence[str]], widths: Sequence[int]) -> dic
         lines(head, most - MIN_PADDING): [lines(cell, most) for cell in cells]
         for (head, cells), most in zip(columns.items(), widths, strict=True)
     }
+
+
+def prose(text: str) -> str:
+    """Lines of words, each wrapped at the width of the terminal."""
+    limit = width()
+    if limit is None:
+        return text
+    return "\n".join(
+        textwrap.fill(line, limit, break_on_hyphens=False, break_long_words=False) for line in text.split("\n")
+    )
 
 
 def entries(about: Mapping[str, str]) -> str:

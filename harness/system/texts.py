@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import html
+import re
+
+CODE_OR_TAG = re.compile(r"`[^`|\n]*`|<(?=[A-Za-z/!?])")  # code shows its tags
+BAR = re.compile(r"(?<!\\)\|")  # between two cells
+
 
 def printable(text: str, keep: str = "") -> str:
     """The text with escapes for all that cannot be printed, except for the characters of `keep`."""
@@ -11,3 +17,19 @@ def printable(text: str, keep: str = "") -> str:
 def plain_markdown(text: str) -> str:
     """The text as one line of Markdown that makes no link, image or HTML."""
     return printable(text, "").replace("<", "&lt;").replace("](", "]\\(").replace("![", "!\\[").replace("][", "]\\[")
+
+
+def without_tags(text: str) -> str:
+    """Markdown in which nothing is HTML: a tag is shown as it is written."""
+    return CODE_OR_TAG.sub(lambda found: "&lt;" if found.group() == "<" else found.group(), text)
+
+
+def in_cell(text: str) -> str:
+    """Markdown as a cell of a table: one line, without bars, tags and links of its own."""
+    return without_tags(BAR.sub(r"\\|", printable(text, keep="\u00a0"))).replace("](", "]\\(")
+
+
+def cells_of(line: str) -> list[str]:
+    """The cells of a line of a table, as plain text."""
+    inner = line.strip().removeprefix("|").removesuffix("|")
+    return [html.unescape(cell.replace("\\|", "|").replace("]\\(", "](")).strip() for cell in BAR.split(inner)]

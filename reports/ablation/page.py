@@ -189,6 +189,11 @@ class Page:
         """The table of the settings that differ from the paper's, of the last row; empty without published numbers."""
         return departures.table(self.request, self.results[-1].row) if self.request.printed else ""
 
+    def recipes_table(self) -> str:
+        """The table of the published trainings that rows of peers do not follow; empty without such rows."""
+        recipes = {name: VARIANTS[seeds[0].row.variant].recipe for name, seeds in self.rows.items()}
+        return markdown([{"row": name, "published with": recipe} for name, recipe in recipes.items() if recipe])
+
     def foils_table(self) -> str:
         """The table of the rows beside principal components."""
         return foils.comparison(self.results)

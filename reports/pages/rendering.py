@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.system.files import write_text
+from harness.system.texts import without_tags
 
 TEMPLATES = Path(__file__).parent.parent
 ANSWER = "The answer"  # the heading below which a page has it, as a list
@@ -18,7 +19,11 @@ HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 def write_page(template: str, path: Path, **values: object) -> Path:
     """Renders a template with `values`, writes the page to `path` atomically, and returns the path."""
     templates = Environment(
-        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: without_tags(value) if isinstance(value, str) else value,
     )
     text = re.sub(r"\n{3,}", "\n\n", templates.get_template(template).render(**values))
     links = " · ".join(f"[{heading}](#{anchor(heading)})" for heading in HEADING.findall(text))

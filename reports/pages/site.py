@@ -5,6 +5,7 @@ The site needs no network: its style and its script stand in every file, and pic
 
 from __future__ import annotations
 
+import html as html_text
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ def write_html(page: Path) -> Path:
     """Writes the page NAME.md as NAME.html beside it; returns the path."""
     text = page.read_text(encoding="utf-8")
     templates = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, autoescape=True)
-    html = templates.get_template("site.html.j2").render(title=title_of(text), body=_body(text))
+    html = templates.get_template("site.html.j2").render(title=html_text.unescape(title_of(text)), body=_body(text))
     return _written(page.with_suffix(".html"), html)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
 from harness.execution import rehearsal
 from harness.experiments.fields import differences
+from harness.experiments.published import PUBLISHED as PUBLISHED_FOLDER
 from harness.experiments.published import published
 from harness.experiments.requests import AblationRequest, new_request, study_called
-from harness.experiments.scales import SCALES, scale
+from harness.experiments.scales import SCALES, scale, with_variant
 from harness.experiments.study import Ablation
 from harness.networks.roles import Roles
 from harness.networks.weight_files import DINO, DINOV2, FOLDER_VARIABLE, INCEPTION, VGG
@@ -111,6 +114,37 @@ def test_tokenizers_have_the_published_size(name, side, tokens):
         ]
     assert counted[0] == tokenizers.parameters(config, side)
     assert sum(counted) == pytest.approx(PUBLISHED[name], rel=0.02)
+
+
+@pytest.mark.parametrize("study", ABLATIONS)
+def test_no_published_number_is_typed(study):
+    """Numbers of two decimals in the file of a study are none of those that its table has in the CSV."""
+    source = (PUBLISHED_FOLDER / f"{study}.py").read_text(encoding="utf-8")
+    printed = published(study_called(study).published_table)
+    assert not set(re.findall(r"\d+\.\d\d\b", source)) & {cell for row in printed.values() for cell in row.values()}
+
+
+# Fairness
+
+
+@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_changes_its_tokenizer_alone(variant, name):
+    """Not the images, the steps, the batch, the generator or the measures; not what judges or compares images."""
+    changed = differences(scale(name).experiment, with_variant(scale(name).experiment, variant))
+    assert all(path.startswith("tokenizer.") for path in changed)
+    assert not any(path.startswith(("tokenizer.perceptual.", "tokenizer.adversarial.")) for path in changed)
+
+
+@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize("study", ABLATIONS)
+def test_rows_have_equal_budgets_but_for_what_they_declare(study, name):
+    asked = AblationRequest(study, study_called(study), scale(name))
+    (first, (plain, *_)), *others = asked.experiments().items()
+    for row, (experiment, *_) in others:
+        own = {path for r in (first, row) for path in (*r.fields, *r.times, *scale(name).rungs(r.rungs))}
+        changed = differences(plain, experiment)
+        assert {path for path in changed if not path.startswith("tokenizer.")} <= own, row.name
 
 
 @pytest.mark.parametrize("name", OF_THE_PAPER)

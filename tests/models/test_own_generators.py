@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from harness.latents.sampling import Noise
 from harness.system.plugins import load, names
+from harness.system.randomness import Draws
 from models import generators
 from models.config import Transformer
 from models.flows.flow import OwnObjective
@@ -181,6 +185,56 @@ def test_mar_draws_the_tokens_of_a_round_alone():
         )
     network_calls, head_calls = generators.evaluations("mar", LATENTS, 3)
     assert network_calls == LATENTS.tokens and head_calls * LATENTS.tokens == seen
+
+
+def published_rounds(tokens: int, rounds: int) -> list[int]:
+    """How many tokens MAR draws in every round, with a mask as the authors have it: floor(L cos), at least one each."""
+    hidden, drawn = np.ones(tokens, dtype=bool), []
+    for done in range(rounds):
+        length = math.floor(tokens * math.cos(math.pi / 2 * (done + 1) / rounds))
+        length = max(1, min(int(hidden.sum()) - 1, length))
+        after = np.arange(tokens) < length if done < rounds - 1 else np.zeros(tokens, dtype=bool)
+        drawn.append(int((hidden & ~after).sum()))
+        hidden = after
+    return drawn
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 6, 64, 65, 100, 128, 256])
+def test_mar_draws_as_many_tokens_a_round_as_published(tokens):
+    latents, heads = Latents(tokens, 3), []
+    network = made("mar", latents).eval()
+    network.head.register_forward_pre_hook(lambda _, args: heads.append(args[0].shape[1]))
+    with torch.no_grad():
+        network.draw(torch.tensor([0]), Noise(0, (1,), latents[:2]).draws, 1.0, 1)
+    assert heads == published_rounds(tokens, min(64, tokens))
+    assert sum(heads) == tokens
+
+
+def test_mar_hides_by_the_published_law():
+    """N(1, 0.25²) cut to [0.7, 1], once for all images, ceil; every image has places of its own."""
+    from scipy.stats import truncnorm
+
+    latents, network, seen = Latents(40, 3), made("mar", Latents(40, 3)), []
+    network.encoder.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs["hidden"]), with_kwargs=True)
+    for step in range(20):
+        draws_of_step = Draws(0, "generator", step, "cpu")
+        network.loss(torch.zeros(3, *latents[:2]), torch.zeros(3, dtype=torch.long), draws_of_step)
+        share = truncnorm.ppf(float(draws_of_step.uniform("hidden share")), -0.3 / 0.25, 0, loc=1, scale=0.25)
+        hidden = seen[-1][:, 10:]  # behind the tokens of the class
+        assert hidden.sum(1).tolist() == [math.ceil(40 * share - 1e-5)] * 3
+        assert hidden.all() or (hidden != hidden[0]).any()
+
+
+@pytest.mark.parametrize("tokens, steps", [(6, 4), (32, 8), (128, 8), (5, 8)])
+def test_the_masked_one_hides_by_the_published_cosine(tokens, steps):
+    latents, hidden = Latents(tokens, 3), []
+    network = made("masked", latents).eval()
+    network.embed.register_forward_pre_hook(lambda _, args: hidden.append(int((args[0] == CODES).sum())))
+    with torch.no_grad():
+        network.draw(torch.tensor([0]), Noise(0, (1,), latents[:2]).draws, 1.0, steps)
+    rounds = min(steps, tokens)
+    published = [math.floor(tokens * math.cos(math.pi / 2 * done / rounds)) for done in range(rounds)]
+    assert hidden == [min(count, tokens - done) for done, count in enumerate(published)]
 
 
 def test_generators_of_codes_need_codes():

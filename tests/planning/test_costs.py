@@ -11,13 +11,16 @@ import pytest
 
 from harness import ablate, sweep
 from harness.execution.executors import inline
+from harness.experiments.fields import flat
 from harness.planning import costs
 from harness.planning.cluster import Cluster
 from harness.planning.costs import plan_text, require_disk, require_gpu_hours
+from harness.planning.durations import Durations
 from harness.planning.gpus import GPUS, Pace
-from harness.planning.task import Task, tasks
+from harness.planning.task import Task, size_of, tasks
 from harness.store.runs import Store
 from harness.system.errors import Mistake
+from harness.system.files import write_json
 from reports.ablation import page
 from tests.conftest import experiment
 
@@ -117,6 +120,59 @@ def test_the_time_is_that_of_earlier_runs(tmp_path, monkeypatch):
     assert f"{len(some) - 2} stages unknown" in found["time"]
 
 
+def finished(task: Task, store: Store, seconds: float, monkeypatch, host: str = "") -> None:
+    """The run of a task, as if it had taken so long; it came as text from `host` if that is named."""
+    run = task.run_in(store)
+    run.begin(task.identity, {"scale": "smoke", "host": host})
+    write_json(run.folder / "experiment.json", flat(task.experiment))
+    if not host:
+        (run.folder / "weights").touch()
+    began = run.status()["attempts"][0]["began"]
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: began + seconds)
+        run.finish([], {"units": size_of(task).units})
+
+
+def tokenizer_task(variant: str, seed: int = 0) -> Task:
+    return next(t for t in tasks([experiment(variant, seed=seed)]) if t.stage == "tokenizer")
+
+
+def test_the_time_of_a_stage_that_never_ran_follows_its_flops(tmp_path, monkeypatch):
+    store, plain, large = Store(tmp_path), tokenizer_task("kl_vae"), tokenizer_task("va_vae")
+    finished(plain, store, 100, monkeypatch)
+    ratio = size_of(large).flops / size_of(plain).flops
+    assert ratio > 1.5
+    assert Durations(store).seconds(large) == pytest.approx(100 * ratio, rel=1e-3)
+    assert Durations(store).seconds(tokenizer_task("kl_vae", 1)) == pytest.approx(100, rel=1e-3)
+
+
+def test_runs_of_the_nearest_flops_tell_the_time(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    for seed, seconds in ((0, 100), (1, 110), (2, 120)):
+        finished(tokenizer_task("kl_vae", seed), store, seconds, monkeypatch)
+    finished(tokenizer_task("va_vae"), store, 500, monkeypatch)
+    durations = Durations(store)
+    assert durations.seconds(tokenizer_task("va_vae", 1)) == pytest.approx(500, rel=1e-3)
+    assert durations.seconds(tokenizer_task("kl_vae", 3)) == pytest.approx(110, rel=1e-3)
+
+
+def test_runs_of_another_machine_that_came_as_text_tell_the_time_only_where_there_are_no_others(tmp_path, monkeypatch):
+    store, task = Store(tmp_path), tokenizer_task("kl_vae", 5)
+    for seed in range(3):
+        finished(tokenizer_task("kl_vae", seed), store, 1000, monkeypatch, host="elsewhere")
+    assert Durations(store).seconds(task) == pytest.approx(1000, rel=1e-3)
+    finished(tokenizer_task("kl_vae", 3), store, 100, monkeypatch)
+    assert Durations(store).seconds(task) == pytest.approx(100, rel=1e-3)
+
+
+def test_a_run_whose_experiment_cannot_be_read_tells_the_time_of_a_unit(tmp_path, monkeypatch):
+    store, plain = Store(tmp_path), tokenizer_task("kl_vae")
+    finished(plain, store, 100, monkeypatch)
+    for damage in (lambda path: path.write_text("damaged"), lambda path: write_json(path, {"scale": "of a plug-in"})):
+        damage(plain.run_in(store).folder / "experiment.json")
+        assert Durations(store).seconds(tokenizer_task("va_vae")) == pytest.approx(100, rel=1e-3)
+
+
 def test_a_summary_names_no_stage_and_details_name_all(tmp_path):
     some = planned()
     short, long = (text(tmp_path, some, details=details) for details in (False, True))
@@ -190,6 +246,13 @@ def test_jobs_that_would_never_end_are_warned_of(tmp_path):
     for timeouts, warned in ((math.ceil(largest / 8 / 24) - 1, False), (math.floor(largest / 8 / 24) - 1, True)):
         cluster = Cluster({"default": {"gpus": 1}, "generator": {"processes": 8, "hours": 24, "timeouts": timeouts}})
         assert ("a job of generator" in text(tmp_path, some, cluster)) == warned
+
+
+def test_a_plan_with_warnings_fits_the_terminal(tmp_path, small_disk, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = text(tmp_path, planned(**LARGE))
+    assert "warning: a job of generator" in shown and "GiB are" in shown
+    assert max(len(line) for line in shown.splitlines() if str(tmp_path) not in line) <= 80
 
 
 def test_what_cannot_go_on_where_it_stopped_has_one_limit(tmp_path):

@@ -12,12 +12,18 @@ import pandas as pd
 import pytest
 from optuna.samplers import RandomSampler
 
+from harness.experiments.claims import Difference
 from harness.experiments.objectives import objectives
 from harness.experiments.requests import AblationRequest, study_called
 from harness.experiments.scales import scale
+from harness.experiments.study import Ablation, Row
+from harness.store.runs import Store
+from harness.system import terminal
+from harness.system.errors import Mistake
+from harness.system.texts import cells_of
 from models.variants import VARIANTS
 from reports import figures, styles
-from reports.ablation.page import Page
+from reports.ablation.page import Page, write
 from reports.pages import index, rendering, site
 from reports.sweep import figures as sweep_figures
 from reports.tables import NO_BREAK, markdown
@@ -129,10 +135,7 @@ class Checker(HTMLParser):
 
 
 def _page(tmp_path, *names):
-    lines = [
-        {"row": name.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;"), "rFD ↓": "1.0 ± 0.5", "n": str(k)}
-        for k, name in enumerate(names)
-    ]
+    lines = [{"row": name, "rFD ↓": "1.0 ± 0.5", "n": str(k)} for k, name in enumerate(names)]
     results = f"## Results\n\n{markdown(lines)}"
     folded = (
         f"<details><summary>more</summary>\n\n## Folded\n\n![A picture](page/a.png)\n\n{markdown(lines)}\n\n</details>"
@@ -154,6 +157,39 @@ def test_a_page_becomes_html_that_nests_and_runs_nothing_of_a_name(tmp_path):
     assert not [link for link in checker.links if ":" in link]
     assert "http" not in re.sub(r"<!DOCTYPE.*?>", "", html)
     assert checker.kinds.count("table") == 2
+
+
+def test_a_name_is_one_cell_on_the_page_and_whole_in_the_terminal(monkeypatch):
+    text = markdown([{"row": name, "n": "< 0.5"} for name in NAMES])
+    assert [cells_of(line)[0] for line in text.splitlines()[2:]] == [name.replace("\n", "\\n") for name in NAMES]
+    assert {len(cells_of(line)) for line in text.splitlines()} == {2}
+    assert "| < 0.5 " in text  # no tag
+    monkeypatch.setenv("COLUMNS", "400")
+    shown = terminal.fitted(text)
+    assert all(name.replace("\n", "\\n") in shown for name in NAMES)
+
+
+def test_words_of_a_study_run_nothing(tmp_path):
+    """Title, question, rows, claims and notes come from a user's file; in the committed studies none is a tag."""
+    words = "a | b `<i>` <script>alert(1)</script> <img src=x onerror=alert(1)>"
+    claim = Difference(words, words, "rfd", words, words, side=-1)
+    study = Ablation(title=words, question=words, rows=(Row(words, "kl_vae"),), notes=(words,), claims=(claim,))
+    page = tmp_path / "hostile-smoke.md"
+    write(AblationRequest("hostile", study, scale("smoke")), Store(tmp_path / "runs"), tmp_path)
+    checker = Checker()
+    checker.feed(site.write_html(page).read_text())
+    assert checker.open == []
+    assert checker.kinds.count("script") == 1
+    assert "img" not in checker.kinds
+    lines = page.read_text().splitlines()
+    heads = [k for k, line in enumerate(lines) if line.startswith("|:")]
+    assert heads and all(len(cells_of(lines[k])) == len(cells_of(lines[k + 1])) for k in heads)
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "a\tb", "\x1b[31mred"])
+def test_a_row_whose_name_is_no_line_is_refused(name):
+    with pytest.raises(Mistake, match="one line that can be printed"):
+        Row(name, "kl_vae")
 
 
 def test_the_tables_of_a_page_become_files(tmp_path):

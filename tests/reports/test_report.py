@@ -23,6 +23,7 @@ from harness.store.records import Record
 from harness.store.runs import Store
 from harness.system import plugins
 from harness.system.files import read_json, write_json
+from models.variants import VARIANTS, fields_of
 from reports import tables
 from reports.ablation import embeddings, figures
 from reports.ablation.generation import COMPARISON_SETS
@@ -66,6 +67,19 @@ def gates_on(page: str) -> list[str]:
     """The lines of a page that say whether it can tell its rows apart."""
     folded = page.split("## Can this page tell its rows apart?\n", 1)[1].partition("</summary>\n\n")[2]
     return [line for line in folded.partition("\n\n")[0].splitlines() if line]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_page_lists_the_recipes_that_its_rows_do_not_follow(name, tmp_path):
+    asked = asked_of(name, "tiny")
+    write(asked, Store(tmp_path / "runs"), tmp_path)
+    page = (tmp_path / f"{name}-tiny.md").read_text()
+    peers = [row for row in asked.study.rows if VARIANTS[row.variant].recipe]
+    below = page.partition("Their published weights were trained in another way:\n")[2]
+    shown = table(f"## Recipes\n{below}", "Recipes") if peers else []
+    assert [line["row"] for line in shown] == [row.name for row in peers]
+    assert ("published with" in page) == bool(peers)
+    assert [row for row in asked.study.rows if "name" in fields_of(row.variant)] == peers
 
 
 @pytest.mark.parametrize("name", STUDIES)

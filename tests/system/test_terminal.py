@@ -44,6 +44,13 @@ def test_a_list_fits(columns):
     assert text.count("largest") == 9
 
 
+def test_lines_of_words_fit_and_paths_stay_whole(columns):
+    path = "/a/path/" + "x" * 90
+    *lines, last = terminal.prose(f"warning: {'many words ' * 20}\nsecond\n{path}").splitlines()
+    assert max(map(len, lines)) <= columns
+    assert (lines[-1], last) == ("second", path)
+
+
 def test_without_a_terminal_there_is_no_limit(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     assert terminal.width() is None
