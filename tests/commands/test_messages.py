@@ -21,8 +21,7 @@ FILES = sorted(
 )
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 CALLED = re.compile(r"-m (harness\.[a-z_]+)(?![\w.])")
-OTHERS = {
-    "--git",  # of sbatch, srun, squeue, git and hf, which are called with them
+OTHERS = {  # of sbatch, srun, squeue, git and hf, which are called with them
     "--local-dir",
     *("--test-only", "--wrap", "--cpus-per-task", "--kill-on-bad-exit", "--wait", "--user", "--noheader", "--all"),
     *("--array", "--states", "--format", "--others", "--exclude-standard", "--name-only", "--porcelain"),
