@@ -6,9 +6,8 @@ torch.utils.flop_counter.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from models.config import ProxyCodes, Tokenizer, Transformer
 from models.forms import Latents, on_coarse_grid

@@ -337,8 +337,8 @@ class Experiment:
         self.latents  # noqa: B018  (raises for a tokenizer that cannot be)
         if self.tokenizer.proxy_codes.on:
             raise ValueError(
-                "tokenizer.proxy_codes: a tokenizer in two stages comes from released weights (harness.convert); it is "
-                "not trained here, and needs the weights of the other tokenizer, MaskGIT-VQGAN"
+                "tokenizer.proxy_codes: a tokenizer in two stages is not trained here; harness.convert makes one of "
+                "released weights"
             )
 
     @property

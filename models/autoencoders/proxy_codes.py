@@ -1,4 +1,4 @@
-"""TiTok in two stages: its decoder predicts codes of another tokenizer, whose decoder makes the pixels (Yu et al. 2024)."""
+"""TiTok in two stages: the decoder predicts codes of another tokenizer, which become pixels (Yu et al. 2024)."""
 
 from __future__ import annotations
 

@@ -26,9 +26,7 @@ def cost(tokenizer: Tokenizer, image_size: int) -> costs.Halves:
     """The cost of `network`."""
     proxy, side = tokenizer.proxy_codes, image_size // tokenizer.patch_size
     to_pixels = costs.proxy_decoder(proxy, side, tokenizer.decoder.width) if proxy.on else None
-    return costs.vit_1d(
-        tokenizer, image_size, CLASS_TOKENS, smooth=to_pixels is None, normed=True, to_pixels=to_pixels
-    )
+    return costs.vit_1d(tokenizer, image_size, CLASS_TOKENS, smooth=to_pixels is None, normed=True, to_pixels=to_pixels)
 
 
 def network(tokenizer: Tokenizer, image_size: int) -> ViT1D:

@@ -1,4 +1,4 @@
-"""TiTok in one stage or two, Gaussian or with codes (1d-tokenizer; Yu et al. 2024, Kim et al. 2025)."""
+"""TiTok in one stage or two, and TA-TiTok in one (1d-tokenizer; Yu et al. 2024, Kim et al. 2025)."""
 
 from __future__ import annotations
 
