@@ -6,9 +6,10 @@ torch.utils.flop_counter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from models.config import Tokenizer, Transformer
+from models.config import ProxyCodes, Tokenizer, Transformer
 from models.forms import Latents, on_coarse_grid
 
 
@@ -104,8 +105,12 @@ def vit_1d(
     absolute: bool = True,
     smooth: bool = False,
     normed: bool = False,
+    to_pixels: Cost | None = None,
 ) -> Halves:
-    """The cost of `ViT1D` with the same options; `normed`: its transformers are `NormedBlocks`."""
+    """The cost of `ViT1D` with the same options; `normed`: its transformers are `NormedBlocks`.
+
+    `to_pixels` is the cost of what makes pixels of the decoder's output, if it is no linear layer.
+    """
     n, length, pixels = tokenizer.image_tokens(image_size), tokenizer.tokens, 3 * tokenizer.patch_size**2
     e, d = tokenizer.encoder, tokenizer.decoder
     of_encoder, of_decoder = (int(more) for more in class_tokens)
@@ -115,7 +120,8 @@ def vit_1d(
     encoder += bottleneck(tokenizer, Latents(length, tokenizer.channels), e.width)
 
     decoder = linear(length, tokenizer.channels, d.width) + blocks(d, n + length + of_decoder, n)
-    decoder += linear(n, d.width, pixels) + learned((n + length) * absolute + (not absolute) + of_decoder, d.width)
+    decoder += to_pixels or linear(n, d.width, pixels)
+    decoder += learned((n + length) * absolute + (not absolute) + of_decoder, d.width)
     decoder += learned(2 * normed, d.width) + learned(tokenizer.latent_masking.on * tokenizer.channels)
     return Halves(encoder, decoder + smoothing(image_size) if smooth else decoder)
 
@@ -136,14 +142,29 @@ def convolutional(tokenizer: Tokenizer, image_size: int, attends: tuple[bool, bo
     encoder += bottleneck(tokenizer, form, moments)
 
     decoder = linear(form.tokens, form.channels, form.channels) + convolution(side, form.channels, before, 3)
-    decoder += _middle(side, before)
-    for number, width in enumerate(widths[::-1]):
-        decoder += _level(side, before, width, size.blocks + 1, attends[1] and number == 0)
-        if number < last:
+    decoder += _middle(side, before) + _to_image(side, widths[::-1], size.blocks + 1, attends[1])
+    return Halves(encoder, decoder)
+
+
+def proxy_decoder(proxy: ProxyCodes, side: int, width: int) -> Cost:
+    """The cost of `models.autoencoders.proxy_codes.ProxyDecoder` on `side` x `side` outputs of some width."""
+    n, coarsest = side**2, proxy.widths[-1]
+    total = linear(n, width, 2 * width) + linear(n, 2 * width, proxy.codes)
+    total += linear(n, proxy.codes, proxy.channels, bias=False) + convolution(side, proxy.channels, coarsest, 3)
+    total += _level(side, coarsest, coarsest, proxy.blocks, False)
+    return total + _to_image(side, proxy.widths[::-1], proxy.blocks, False)
+
+
+def _to_image(side: int, widths: Sequence[int], blocks: int, attends: bool) -> Cost:
+    """Levels from the coarsest to the finest, and the layers that end a decoder; whether the coarsest attends."""
+    total, before = Cost(), widths[0]
+    for number, width in enumerate(widths):
+        total += _level(side, before, width, blocks, attends and number == 0)
+        if number < len(widths) - 1:
             side *= 2
-            decoder += convolution(side, width, width, 3)
+            total += convolution(side, width, width, 3)
         before = width
-    return Halves(encoder, decoder + _group_norm(before) + convolution(side, before, 3, 3))
+    return total + _group_norm(before) + convolution(side, before, 3, 3)
 
 
 def _level(side: int, inputs: int, outputs: int, count: int, attends: bool) -> Cost:

@@ -335,6 +335,11 @@ class Experiment:
 
     def __post_init__(self) -> None:
         self.latents  # noqa: B018  (raises for a tokenizer that cannot be)
+        if self.tokenizer.proxy_codes.on:
+            raise ValueError(
+                "tokenizer.proxy_codes: a tokenizer in two stages is not trained here; harness.convert makes one of "
+                "released weights"
+            )
 
     @property
     def transferred(self) -> Experiment | None:

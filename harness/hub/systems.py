@@ -164,6 +164,9 @@ SYSTEMS: dict[str, System] = {
     "softvq-bl-32": _softvq("softvq-bl-32", 0.68),
     "softvq-b-32": _softvq("softvq-b-32", 0.89),
     "maetok-b-128": _in_hub("maetok", "maetok-b-128", "MAETok/maetok-b-128", 0.48, "repository continuous_tokenizer"),
+    "titok-l-32": _titok("titok-l-32", "tokenizer_titok_l32_imagenet", 2.21),
+    "titok-b-64": _titok("titok-b-64", "tokenizer_titok_b64_imagenet", 1.70),
+    "titok-s-128": _titok("titok-s-128", "tokenizer_titok_s128_imagenet", 1.71),  # 1.61 in Table 7 of MacTok
     "titok-ll-32": _titok("titok-ll-32", "tokenizer_titok_ll32_vae_c16_imagenet", 1.61),
     "titok-bl-64": _titok("titok-bl-64", "tokenizer_titok_bl64_vae_c16_imagenet", 1.25),
     "titok-bl-128": _titok("titok-bl-128", "tokenizer_titok_bl128_vae_c16_imagenet", 0.84),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -90,13 +92,17 @@ def encoder(size: config.Convolution, attends: bool, outputs: int) -> nn.Sequent
     return nn.Sequential(*layers, *middle(inputs), norm(inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1))
 
 
-def decoder(size: config.Convolution, attends: bool, inputs: int) -> nn.Sequential:
-    """(B, inputs, h, w) -> images (B, 3, H, W). `attends`: the coarsest level attends."""
-    widths = size.widths[::-1]
-    layers: list[nn.Module] = [nn.Conv2d(inputs, widths[0], 3, padding=1), *middle(widths[0])]
+def decoder(
+    widths: Sequence[int], blocks: int, inputs: int, first: Callable[[int], list[nn.Module]], attends: bool = False
+) -> nn.Sequential:
+    """(B, inputs, h, w) -> images (B, 3, H, W), by levels of `widths` from the coarsest to the finest.
+
+    `first` makes the layers before the levels. `attends`: the coarsest level attends.
+    """
+    layers: list[nn.Module] = [nn.Conv2d(inputs, widths[0], 3, padding=1), *first(widths[0])]
     before = widths[0]
     for number, width in enumerate(widths):
-        layers += level(before, width, size.blocks + 1, attends and number == 0)
+        layers += level(before, width, blocks, attends and number == 0)
         layers += [Up(width)] if number < len(widths) - 1 else []
         before = width
     return nn.Sequential(*layers, norm(before), nn.SiLU(), nn.Conv2d(before, 3, 3, padding=1))
@@ -116,7 +122,7 @@ class Convolutional(Tokenizer):
         self.encoder = encoder(size, attends[0], outputs)
         self.to_mean = nn.Linear(outputs, channels)
         self.from_latents = nn.Linear(channels, channels)
-        self.decoder = decoder(size, attends[1], channels)
+        self.decoder = decoder(size.widths[::-1], size.blocks + 1, channels, middle, attends[1])
         self.add_bottleneck(tokenizer, channels, lambda: nn.Linear(outputs, channels))
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Posterior:
@@ -131,17 +137,17 @@ class Convolutional(Tokenizer):
 
     @property
     def last_layer(self) -> Tensor:
-        return _weight(self.decoder)
+        return last_weight(self.decoder)
 
     @property
     def last_of_encoder(self) -> Tensor:
-        return _weight(self.encoder)
+        return last_weight(self.encoder)
 
     def decoder_parameters(self) -> list[nn.Parameter]:
         return [*self.from_latents.parameters(), *self.decoder.parameters()]
 
 
-def _weight(layers: nn.Sequential) -> Tensor:
+def last_weight(layers: nn.Sequential) -> Tensor:
     """The weight of the last layer, a convolution."""
     last = layers[-1]
     assert isinstance(last, nn.Conv2d)

@@ -26,6 +26,7 @@ class ViT1D(Tokenizer):
     image_positions: Tensor
     latent_positions: Tensor
     to_mean: nn.Linear
+    to_pixels: nn.Module
 
     def __init__(
         self,
@@ -96,7 +97,11 @@ class ViT1D(Tokenizer):
             sequence.insert(0, self.decoder_class.expand(len(z), -1, -1))
             first = 1
         image = slice(first, first + self.side**2)
-        x = unpatches(self.to_pixels(self.decode_tokens(torch.cat(sequence, dim=1), image, z)).float(), self.side)
+        return self.images(self.decode_tokens(torch.cat(sequence, dim=1), image, z))
+
+    def images(self, h: Tensor) -> Tensor:
+        """The images of the decoder's output h (B, N, D)."""
+        x = unpatches(self.to_pixels(h).float(), self.side)
         return x if self.smooth is None else self.smooth(x).float()
 
     def encode_tokens(self, tokens: Tensor, read: slice, hidden: Tensor | None) -> Tensor:
@@ -128,7 +133,7 @@ class ViT1D(Tokenizer):
 
     @property
     def last_layer(self) -> Tensor:
-        return self.to_pixels.weight if self.smooth is None else self.smooth.weight
+        return (self.to_pixels if self.smooth is None else self.smooth).get_parameter("weight")
 
     @property
     def last_of_encoder(self) -> Tensor:

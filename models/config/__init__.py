@@ -21,6 +21,7 @@ from models.config.sizes import (
     Count,
     Multipliers,
     Positive,
+    ProxyCodes,
     Share,
     Transformer,
     Weight,
@@ -50,6 +51,7 @@ class Tokenizer:
     lagging: Lagging = Lagging()
     soft_codes: SoftCodes = SoftCodes()
     codes: Codes = Codes()
+    proxy_codes: ProxyCodes = ProxyCodes()
     masking: Masking = Masking()
     latent_masking: LatentMasking = LatentMasking()
     latent_noise: LatentNoise = LatentNoise()
@@ -127,6 +129,7 @@ __all__ = [
     "Outside",
     "Perceptual",
     "Positive",
+    "ProxyCodes",
     "Share",
     "SoftCodes",
     "Tokenizer",

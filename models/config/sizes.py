@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -66,9 +67,7 @@ class Convolution:
     """Residual blocks of a level of the encoder; a level of the decoder has one more."""
 
     def __post_init__(self) -> None:
-        for width in self.widths:
-            if width % min(32, width):
-                raise ValueError(f"convolution: a level of {width} channels cannot be split into 32 groups")
+        _require_groups("convolution", self.widths)
 
     @property
     def active(self) -> bool:
@@ -83,3 +82,49 @@ class Convolution:
     def downsampling(self) -> int:
         """Pixels on a side of the image for one place on a side of the latent grid."""
         return int(2 ** (len(self.multipliers) - 1))
+
+
+@dataclass(frozen=True, config=STRICT)
+class ProxyCodes:
+    """A decoder that predicts codes of another tokenizer, whose decoder makes pixels of them (TiTok in two stages: Yu
+    et al. 2024).
+
+    Only released weights have it: no training here does. The sizes are those of the decoder of MaskGIT-VQGAN.
+    """
+
+    on: bool = False
+    """The decoder predicts codes of another tokenizer."""
+    codes: Annotated[int, Field(ge=2, le=65_536)] = 1024
+    """The number of its codes."""
+    channels: Positive = 256
+    """The numbers of a code."""
+    width: Positive = 128
+    """Channels of a level of its decoder whose multiplier is 1."""
+    multipliers: Multipliers = (1, 1, 2, 2, 4)
+    """Channels of every level from the finest to the coarsest, as multiples of `width`."""
+    blocks: Positive = 2
+    """Residual blocks of a level, and before the first."""
+
+    def __post_init__(self) -> None:
+        _require_groups("proxy_codes", self.widths)
+
+    @property
+    def active(self) -> bool:
+        return self.on
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The channels of every level, from the finest to the coarsest."""
+        return tuple(self.width * m for m in self.multipliers)
+
+    @property
+    def upsampling(self) -> int:
+        """Pixels on a side of the image for one code."""
+        return int(2 ** (len(self.multipliers) - 1))
+
+
+def _require_groups(part: str, widths: Sequence[int]) -> None:
+    """Raises ValueError if the channels of a level cannot be normalised in groups."""
+    for width in widths:
+        if width % min(32, width):
+            raise ValueError(f"{part}: a level of {width} channels cannot be split into 32 groups")

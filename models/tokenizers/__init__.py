@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DEFAULT = "vit_1d"
 CHOSEN = (
     *("gaussian", "soft_codes", "codes", "masking", "latent_masking", "auxiliary", "foundation", "convolution"),
-    *("rotary", "dinov2_encoder", "released_positions", "outside"),
+    *("rotary", "dinov2_encoder", "released_positions", "proxy_codes", "outside"),
 )
 
 

@@ -67,6 +67,12 @@ def test_what_cannot_be_is_one_clear_line(path, value, words):
     assert "\n" not in str(error.value)
 
 
+def test_a_tokenizer_in_two_stages_is_not_trained():
+    with pytest.raises(Mistake, match=r"tokenizer\.proxy_codes: .* is not trained here; harness\.convert") as error:
+        experiment("titok", tokenizer__proxy_codes__on=True, tokenizer__proxy_codes__multipliers="1,1,1")
+    assert "\n" not in str(error.value)
+
+
 def test_fields_are_checked_together():
     changed = with_fields(experiment(), {"training.steps": 2, "training.warmup_steps": 1})
     assert (changed.training.steps, changed.training.warmup_steps) == (2, 1)

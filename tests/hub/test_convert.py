@@ -249,6 +249,14 @@ SIZES = {
     "kl": ["encoder.latent_tokens", "encoder.model.pos_embed", "post_quant_conv.weight", "decoder.mask_token"],
     "softvq": ["quantize.embedding"],
     "titok": ["latent_tokens", "decoder.decoder_embed.weight", "encoder.positional_embedding"],
+    "titok in two stages": [
+        "pixel_quantize.embedding.weight",
+        "pixel_decoder.mid.0.conv1.weight",
+        "pixel_decoder.up.1.block.0.conv1.weight",
+        "pixel_decoder.up.0.block.0.nin_shortcut.weight",
+        "pixel_decoder.up.2.upsample_conv.bias",
+        "decoder.ffn.0.weight",
+    ],
     "detok": ["encoder.positional_embedding", "decoder.decoder_embed.weight"],
     "va_vae": ["encoder.conv_in.weight", "post_quant_conv.weight"],
     "sit": ["pos_embed", "y_embedder.embedding_table.weight", "final_layer.linear.weight"],
@@ -259,8 +267,8 @@ SIZES = {
 @pytest.mark.parametrize("value", [None, torch.zeros(3), torch.zeros(1, 7, 9), torch.zeros(5, 5)])
 def test_a_tensor_that_tells_sizes_is_checked_too(name, key, value, tmp_path):
     path = written(tmp_path, changed(case_of(name).state, **{key: value}))
-    with pytest.raises(Mistake, match=f"weights.pt does not fit the layout {name}: ") as error:
-        converted(path, name)
+    with pytest.raises(Mistake, match=f"weights.pt does not fit the layout {layout_of(name)}: ") as error:
+        converted(path, layout_of(name))
     assert "\n" not in str(error.value)
 
 
@@ -276,10 +284,17 @@ def test_a_long_list_is_cut(tmp_path):
         converted(written(tmp_path, state), "kl")
 
 
-def test_a_tokenizer_in_two_stages_is_refused(tmp_path):
-    state = case_of("titok").state | {"decoder.ffn.2.weight": torch.zeros(4, 4, 1, 1)}
-    with pytest.raises(Mistake, match="predicts codes of another tokenizer"):
+def test_the_first_of_two_stages_is_refused_for_it_makes_no_pixels(tmp_path):
+    state = {key: t for key, t in case_of("titok in two stages").state.items() if not key.startswith("pixel_")}
+    with pytest.raises(Mistake, match=r"missing: pixel_quantize\.embedding\.weight"):
         converted(written(tmp_path, state), "titok")
+
+
+def test_the_decoder_of_proxy_codes_has_to_make_the_pixels_of_a_patch(tmp_path):
+    state = case_of("titok in two stages").state
+    narrower = {"encoder.patch_embed.weight": state["encoder.patch_embed.weight"][..., :2, :2]}
+    with pytest.raises(Mistake, match="a proxy code makes 4 px on a side, and a patch has 2 px"):
+        converted(written(tmp_path, state | narrower), "titok")
 
 
 def test_rotary_angles_that_are_not_ours_are_refused(tmp_path):

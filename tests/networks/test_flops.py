@@ -25,7 +25,7 @@ from harness.system import plugins
 from harness.system.machine import Machine
 from harness.training.adversary import Adversary
 from models import generators, tokenizers
-from models.config import Adversarial, Alignment, Gaussian, Tokenizer, Transformer
+from models.config import Adversarial, Alignment, Codes, Gaussian, ProxyCodes, Tokenizer, Transformer
 from models.flows.flow import Repa
 from models.flows.guidance import guided
 from models.flows.samplers import SAMPLERS, times
@@ -54,6 +54,10 @@ TOKENIZERS = {
     "uneven at 512 px": (
         Tokenizer(16, 64, 16, Transformer(384, 12, 6), VIT_B, gaussian=Gaussian(True), rotary=True),
         512,
+    ),
+    "two stages at 256 px": (
+        dataclasses.replace(WIDE, name="titok", codes=Codes(True), proxy_codes=ProxyCodes(True)),
+        256,
     ),
 }
 SIZES = [Transformer(384, 12, 6), Transformer(1152, 28, 16)]

@@ -1,22 +1,24 @@
-"""TiTok and TA-TiTok in one stage, Gaussian or with codes (1d-tokenizer; Yu et al. 2024, Kim et al. 2025)."""
+"""TiTok in one stage or two, and TA-TiTok in one (1d-tokenizer; Yu et al. 2024, Kim et al. 2025)."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from harness.hub.checkpoint import Checkpoint, Converted, parted, under
+from harness.hub.layouts import maskgit_vqgan
 from harness.hub.layouts.shapes import channels_first, grid_side, heads
-from harness.system.errors import Mistake
-from models.config import Codes, Gaussian, Tokenizer, Transformer
+from models.config import Codes, Gaussian, ProxyCodes, Tokenizer, Transformer
 
 IGNORED = ("quantize.embed_prob",)
 CODES = "quantize.embedding.weight"
 
 
 def tokenizer(released: Checkpoint, image_size: int | None) -> Converted:
-    """A tokenizer of images in [0, 1]; its codes are not normalised. Raises `Mistake` for one in two stages."""
-    if "decoder.ffn.2.weight" in released:
-        raise Mistake(f"{released.about}: its decoder predicts codes of another tokenizer (MaskGIT-VQGAN), not pixels")
+    """A tokenizer of images in [0, 1]. In two stages, its decoder predicts codes of another tokenizer.
+
+    Codes of two stages are normalised, those of one stage are not: no tensor tells it.
+    """
+    two_stages = "decoder.ffn.2.weight" in released
     encoder, decoder = (_size(released, half) for half in ("encoder", "decoder"))
     codes = released.shape(CODES, None, None)[0] if CODES in released else None
     made = Tokenizer(
@@ -26,11 +28,13 @@ def tokenizer(released: Checkpoint, image_size: int | None) -> Converted:
         encoder,
         decoder,
         name="titok",
-        codes=Codes(True, codes, normalised=False) if codes else Codes(),
+        codes=Codes(True, codes, normalised=two_stages) if codes else Codes(),
         gaussian=Gaussian(codes is None),
+        proxy_codes=maskgit_vqgan.configured(released) if two_stages else ProxyCodes(),
     )
     side = grid_side(released, "encoder.positional_embedding", 1)
     state = _encoder(released, side, made) | _decoder(released, side, made)
+    state |= _of_proxy_codes(released, made) if two_stages else _of_patches(released, made)
     if codes:
         state["quantiser.codes"] = released.take(CODES, codes, made.channels)
     return Converted(side * made.patch_size, made, state)
@@ -59,22 +63,38 @@ def _encoder(released: Checkpoint, side: int, made: Tokenizer) -> dict[str, Tens
 
 
 def _decoder(released: Checkpoint, side: int, made: Tokenizer) -> dict[str, Tensor]:
-    width, length, patch = made.decoder.width, made.tokens, made.patch_size
+    width, length = made.decoder.width, made.tokens
     positions = released.take("decoder.positional_embedding", 1 + side**2, width)[None]
-    pixels, smooth = (
-        released.linear("decoder.ffn.0", 3 * patch**2, width),
-        released.layer("decoder.conv_out", 3, 3, 3, 3),
-    )
     return {
         **under("from_latents", released.linear("decoder.decoder_embed", width, made.channels)),
         "decoder_class": released.take("decoder.class_embedding", 1, width)[None] + positions[:, :1],
         "reconstruction_tokens": released.take("decoder.mask_token", 1, 1, width) + positions[:, 1:],
         "latent_positions": released.take("decoder.latent_token_positional_embedding", length, width)[None],
         **_blocks(released, "decoder", made.decoder),
+    }
+
+
+def _of_patches(released: Checkpoint, made: Tokenizer) -> dict[str, Tensor]:
+    """What makes pixels of the decoder's output in one stage."""
+    patch = made.patch_size
+    pixels = released.linear("decoder.ffn.0", 3 * patch**2, made.decoder.width)
+    smooth = released.layer("decoder.conv_out", 3, 3, 3, 3)
+    return {
         **under("to_pixels", {kind: channels_first(tensor, patch) for kind, tensor in pixels.items()}),
         "smooth.weight": 2 * smooth["weight"],
         "smooth.bias": 2 * smooth["bias"] - 1,
     }
+
+
+def _of_proxy_codes(released: Checkpoint, made: Tokenizer) -> dict[str, Tensor]:
+    """What makes pixels of the decoder's output in two stages."""
+    width, proxy = made.decoder.width, made.proxy_codes
+    layers = {
+        **under("to_logits.0", released.linear("decoder.ffn.0", 2 * width, width)),
+        **under("to_logits.2", released.linear("decoder.ffn.2", proxy.codes, 2 * width)),
+        **maskgit_vqgan.state(released, proxy),
+    }
+    return under("to_pixels", layers)
 
 
 def _blocks(released: Checkpoint, half: str, size: Transformer) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tests.hub.layouts.formulas import group_normed
 from tests.hub.layouts.writer import CHANNELS, Case, Writer
 
 LEVELS, BASE, BLOCKS, SMALL = (1, 2), 32, 2, 16  # multipliers of the base width, blocks of a level, image side in px
@@ -66,10 +67,7 @@ def convolutional(seed: int, attends: tuple[bool, bool]) -> Case:
         return functional.conv2d(x, s[f"{name}.weight"], s[f"{name}.bias"], **options)
 
     def activated(name: str, x: Tensor) -> Tensor:
-        groups = x.unflatten(1, (32, -1))
-        mean, var = groups.mean((2, 3, 4), keepdim=True), groups.var((2, 3, 4), correction=0, keepdim=True)
-        y = ((groups - mean) / (var + 1e-6).sqrt()).flatten(1, 2)
-        y = y * s[f"{name}.weight"][:, None, None] + s[f"{name}.bias"][:, None, None]
+        y = group_normed(s, name, x)
         return y * torch.sigmoid(y) if "attn" not in name else y
 
     def residual_of(name: str, x: Tensor) -> Tensor:

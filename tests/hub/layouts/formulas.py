@@ -21,6 +21,14 @@ def normed(s: State, name: str, x: Tensor, eps: float) -> Tensor:
     return y * s[f"{name}.weight"] + s[f"{name}.bias"] if f"{name}.weight" in s else y
 
 
+def group_normed(s: State, name: str, x: Tensor) -> Tensor:
+    """(x - mean) / sqrt(variance + 1e-6) of 32 groups of channels (B, C, h, w), with gain and bias."""
+    groups = x.unflatten(1, (32, -1))
+    mean, var = groups.mean((2, 3, 4), keepdim=True), groups.var((2, 3, 4), correction=0, keepdim=True)
+    y = ((groups - mean) / (var + 1e-6).sqrt()).flatten(1, 2)
+    return y * s[f"{name}.weight"][:, None, None] + s[f"{name}.bias"][:, None, None]
+
+
 def rms(gain: Tensor, x: Tensor) -> Tensor:
     return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * gain
 

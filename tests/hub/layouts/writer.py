@@ -24,9 +24,13 @@ class Writer:
     def add(self, name: str, *shape: int, std: float = 0.05, mean: float = 0.0) -> None:
         self.state[name] = mean + std * torch.randn(*shape, generator=self.generator)
 
+    def kernel(self, name: str, *shape: int) -> None:
+        """Weight of a linear layer or a convolution."""
+        self.add(f"{name}.weight", *shape, std=math.prod(shape[1:]) ** -0.5)
+
     def layer(self, name: str, *shape: int) -> None:
         """Weight and bias of a linear layer or a convolution."""
-        self.add(f"{name}.weight", *shape, std=math.prod(shape[1:]) ** -0.5)
+        self.kernel(name, *shape)
         self.add(f"{name}.bias", shape[0])
 
     def norm(self, name: str, width: int) -> None:
