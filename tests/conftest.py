@@ -47,6 +47,7 @@ def no_plugins_are_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         sys.path[:] = path
         plugins.USERS.clear()
         plugins.SEEN.clear()
+        plugins.FOLDERS.clear()
         plugins.names.cache_clear()
         task.cache_clear()
 

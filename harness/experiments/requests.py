@@ -449,8 +449,9 @@ def new_request(name: str, at: Scale, **parts: Any) -> AblationRequest | SweepRe
     if isinstance(study, Sweep):
         return SweepRequest(name, study, at, **parts)
     if outside := parts.get("tokenizers"):
-        study = dataclasses.replace(study, rows=(*study.rows, *(tokenizer.row for tokenizer in outside)))
-        names = [row.name for row in study.rows]
+        rows = [*study.rows, *(tokenizer.row for tokenizer in outside)]
+        names = [row.name for row in rows]
         if twice := sorted({row for row in names if names.count(row) > 1}):
             raise Mistake(f"two rows are called {twice[0]}: give the file of one of them another name")
+        study = dataclasses.replace(study, rows=tuple(rows))
     return AblationRequest(name, study, at, **parts)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import UnionType
 
 from harness.experiments.claims import Claim
 from harness.system.errors import Mistake, unknown
@@ -25,6 +27,7 @@ class Row:
     rungs: dict[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        _require_types(self, {"name": str, "variant": str, "fields": dict, "times": dict, "rungs": dict})
         if not self.name.isprintable():
             raise Mistake(f"the name of a row is one line that can be printed, not {self.name!r}")
 
@@ -45,6 +48,16 @@ class Study:
     claims: tuple[Claim, ...] = field(default=(), kw_only=True)
     published_table: str = field(default="", kw_only=True)
 
+    def __post_init__(self) -> None:
+        texts, lists = ("title", "question", "published_table"), ("rows", "notes", "claims")
+        _require_types(self, {**dict.fromkeys(texts, str), **dict.fromkeys(lists, tuple | list), "fields": dict})
+        for part, kind in (("rows", Row), ("claims", Claim)):
+            if other := [type(value).__name__ for value in getattr(self, part) if not isinstance(value, kind)]:
+                raise TypeError(f"{part} hold a {other[0]}")
+        names = [row.name for row in self.rows]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two rows are called {twice[0]}")
+
     def row(self, name: str) -> Row:
         """The row called `name`; raises `Mistake`."""
         if name not in (names := [row.name for row in self.rows]):
@@ -62,6 +75,13 @@ class Study:
             names.append(joined[count])
             parts = parts[count:]
         return tuple(name for name in names if name)
+
+
+def _require_types(declared: object, types: Mapping[str, type | UnionType]) -> None:
+    """Raises TypeError for a part of a declaration that is of another type, which a draft of a user's may be."""
+    for name, needed in types.items():
+        if not isinstance(found := getattr(declared, name), needed):
+            raise TypeError(f"{name} is {found!r}")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 A user's files are named by `--plugins`, by the variable TOKENIZER_PLUGINS (files and folders, separated as in PATH), or
 by the entry points `tokenizer_harness.plugins` of an installed package, each the name of a module or of a package. A
 file is a plug-in of every kind of `KINDS` whose first name it defines. A file that is none may serve the others: its
-folder can be imported from. A file that is broken is left out and named in one line.
+folder can be imported from. A file that is broken is left out and named in one line. What a file prints while it is
+imported goes to standard error.
 
 Jobs and other processes inherit the variable, and import a user's files where they lie.
 """
@@ -11,6 +12,7 @@ Jobs and other processes inherit the variable, and import a user's files where t
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -18,12 +20,15 @@ import importlib.util
 import os
 import pkgutil
 import sys
+from collections.abc import Callable, Set
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from harness.system import guests
 from harness.system.errors import Mistake, unknown
+from harness.system.texts import printable
 
 VARIABLE = "TOKENIZER_PLUGINS"
 GROUP = "tokenizer_harness.plugins"
@@ -55,8 +60,21 @@ KINDS = (
     Kind("variant", "models.variants", ("variants",), "models.variants:Variant", True, "models.variants:VARIANTS"),
     Kind("teacher", TEACHERS, ("teachers",), f"{TEACHERS}:Teacher", True, f"{TEACHERS}:TEACHERS"),
 )
+TYPES: dict[str, tuple[Any, str]] = {  # of names in a user's file, and in words
+    **dict.fromkeys(("measure", "protocol"), (Callable, "function")),
+    **dict.fromkeys(("build", "recipe", "require"), (Callable, "function")),
+    **dict.fromkeys(("latents", "cost", "network"), (Callable, "function")),
+    **dict.fromkeys(("title", "about", "unit", "better", "attribution"), (str, "text")),
+    **dict.fromkeys(("splits", "tables"), (tuple | list, "tuple of names")),
+    "digits": (int | str, "number"),
+    "revision": (int, "number"),
+    "PARTS": (Set, "set of names"),
+    "flow": (bool, "True or False"),
+}
+BETTER = ("higher", "lower", "")
 USERS: dict[str, dict[str, ModuleType]] = {}  # a user's modules, by package and name of the plug-in
 SEEN: set[Path] = set()  # the files that were looked at
+FOLDERS: list[Path] = []  # those of plug-ins, which can be imported from
 
 
 @functools.cache  # planning calls it ten thousand times
@@ -91,11 +109,15 @@ def summary(package: str, name: str) -> str:
 
 
 def code(package: str, name: str | None) -> str | None:
-    """16 digits that stand for a user's file, None for ours: keys hold them, so that results follow their code."""
+    """16 digits that stand for a user's file, None for ours: keys hold them, so that results follow their code.
+
+    The files beside it that it imports count too.
+    """
     module = USERS.get(package, {}).get(name or "")
     if module is None or module.__file__ is None:
         return None
-    return hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()[:16]
+    file = Path(module.__file__)
+    return hashlib.sha256(b"".join(path.read_bytes() for path in [file, *guests.beside(file)])).hexdigest()[:16]
 
 
 # A user's
@@ -133,10 +155,14 @@ def find(quiet: bool = False, study: Path | None = None) -> None:
             if file == study:
                 raise
             if not quiet:
-                print(f"warning: {broken}; it is left out", file=sys.stderr)
-    names.cache_clear()
+                _warn(str(broken))
+        names.cache_clear()
     if study is not None and study.stem not in USERS.get("ablations", ()):
         raise Mistake(f"{study} has no study: study = Ablation(...) or study = Sweep(...)")
+
+
+def _warn(problem: str) -> None:
+    print(f"warning: {printable(problem)}; it is left out", file=sys.stderr)
 
 
 @functools.cache
@@ -146,19 +172,20 @@ def _installed(quiet: bool) -> list[Path]:
     for point in entry_points(group=GROUP):
         try:
             spec = importlib.util.find_spec(point.value)
-        except ImportError:
+        except (Exception, SystemExit):  # whatever happens in the package that the module is in
             spec = None
-        if spec is not None:
-            found += map(Path, spec.submodule_search_locations or [str(spec.origin)])
+        of_point = [] if spec is None else list(map(Path, spec.submodule_search_locations or [str(spec.origin)]))
+        if of_point and all(place.is_dir() or place.suffix == ".py" for place in of_point):
+            found += of_point
         elif not quiet:
-            print(f"warning: the plug-in {point.name} = {point.value} cannot be found; it is left out", file=sys.stderr)
+            _warn(f"the plug-in {point.name} = {point.value} cannot be found as Python files")
     return found
 
 
 def _files(place: Path) -> list[Path]:
     """The file, or the files of the folder. Raises `Mistake` if there is neither."""
     if place.is_dir():
-        return sorted(path for path in place.glob("*.py") if not path.name.startswith(("_", ".")))
+        return sorted(path for path in place.glob("*.py") if path.is_file() and not path.name.startswith(("_", ".")))
     if place.suffix != ".py" or not place.is_file():
         raise Mistake(f"plug-ins: {place} is neither a folder nor a Python file")
     return [place]
@@ -168,8 +195,8 @@ def _enter(file: Path) -> None:
     """Imports a file if it is a plug-in, and enters it as what it is. Raises `Mistake` if it is broken."""
     try:
         defined = _defined(ast.parse(file.read_text(encoding="utf-8")))
-    except (SyntaxError, ValueError) as error:
-        raise Mistake(f"{file} cannot be read as Python: {error}") from None
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
+        raise Mistake(f"{file} cannot be read as Python: {str(error) or type(error).__name__}") from None
     kinds = [kind for kind in KINDS if kind.names[0] in defined]
     if not kinds:
         return
@@ -200,26 +227,46 @@ def _imported(file: Path) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    if str(file.parent) not in sys.path:
+    _require_own_neighbours(file)
+    if file.parent not in FOLDERS:
+        FOLDERS.append(file.parent)
         sys.path.append(str(file.parent))  # last: its neighbours hide nothing
     try:
-        spec.loader.exec_module(module)
+        with contextlib.redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
         raise Mistake(f"{file} fails: {type(error).__name__}: {' '.join(str(error).split())}") from error
     return module
 
 
+def _require_own_neighbours(file: Path) -> None:
+    """Raises `Mistake` if a file imports a neighbour that another plug-in's neighbour would be taken for."""
+    for mine in guests.beside(file):
+        name = mine.relative_to(file.parent).parts[0]
+        for other in FOLDERS:
+            if other != file.parent and (other / name).exists():
+                raise Mistake(f"{file} imports {name} beside it, and {other} has a {name} too: rename one of them")
+
+
 def _entries(kind: Kind, module: ModuleType, file: Path) -> dict[str, object]:
     """What a file adds to its kind, by name. Raises `Mistake` for what is lacking, wrong, or there already."""
     if lacking := [name for name in kind.names if not hasattr(module, name)]:
         raise Mistake(f"{file}: a {kind.title} also has to define {', '.join(lacking)}")
+    for name in (*kind.names, "tables"):
+        needed, words = TYPES.get(name, (object, ""))
+        if hasattr(module, name) and not isinstance(found := getattr(module, name), needed):
+            raise Mistake(f"{file}: {name} is {found!r}, no {words}")
+    if "better" in kind.names and module.better not in BETTER:
+        raise Mistake(f"{file}: better is {module.better!r}, none of {', '.join(map(repr, BETTER))}")
     first = getattr(module, kind.names[0])
     if kind.several and not isinstance(first, dict):
         raise Mistake(f"{file}: {kind.names[0]} is a {type(first).__name__}, not a dictionary by name")
     for value in first.values() if kind.several else [first]:
         if kind.value and not isinstance(value, _object(kind.value)):
             raise Mistake(f"{file}: {kind.names[0]}: {type(value).__name__} is no {kind.value.partition(':')[2]}")
+    if kind.several and (others := [name for name in first if not isinstance(name, str) or not name.strip()]):
+        raise Mistake(f"{file}: {kind.names[0]}: {others[0]!r} is no name")
     entries: dict[str, object] = first if kind.several else {file.stem: module}
     known = _object(kind.table) if kind.several else names(kind.package)
     if twice := [name for name in entries if name in known]:

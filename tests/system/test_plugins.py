@@ -174,6 +174,7 @@ def test_jobs_inherit_the_plug_ins(examples):
 
 # What is broken
 
+STUDY = "from harness.experiments.study import Ablation, Row\n"
 BROKEN = {
     "no Python": ("study = (", "cannot be read as Python"),
     "an import": ("import no_such_module\nstudy = 1", "ModuleNotFoundError: No module named 'no_such_module'"),
@@ -183,6 +184,17 @@ BROKEN = {
     "half a metric": ("title = 'x'\ndef measure(m): ...", "a metric also has to define protocol, about, unit"),
     "no dictionary": ("variants = [1]", "variants is a list, not a dictionary by name"),
     "no variant": ("variants = {'mine': 1}", "variants: int is no Variant"),
+    "an endless sum": ("study = " + "-" * 100_000 + "1", "cannot be read as Python: "),
+    "rows that are none": (f"{STUDY}study = Ablation('x', 'y', (3,))", "TypeError: rows hold a int"),
+    "no rows": (f"{STUDY}study = Ablation('x', 'y', None)", "TypeError: rows is None"),
+    "a number as a variant": (f"{STUDY}study = Ablation('x', 'y', (Row('a', 3),))", "TypeError: variant is 3"),
+    "claims that are none": (f"{STUDY}study = Ablation('x', 'y', (), claims=(3,))", "TypeError: claims hold a int"),
+    "a row twice": (f"{STUDY}study = Ablation('x', 'y', 2 * (Row('a', 'mactok'),))", "two rows are called a"),
+    "a number as a name": (
+        "from models.variants import *\nvariants = {3: VARIANTS['mactok']}",
+        "variants: 3 is no name",
+    ),
+    "an escape": ("study = 1\nraise ValueError('\\x1b[31mred')", "ValueError: \\x1b[31mred"),
     "a known name": (
         "from models.variants import *\nvariants = {'mactok': VARIANTS['mactok']}",
         "a variant mactok already",
@@ -205,6 +217,77 @@ def test_a_broken_draft_is_one_line_and_breaks_nothing_else(case, tmp_path, caps
     plugins.SEEN.clear()
     with pytest.raises(Mistake, match="a_draft"):
         plugins.find(study=tmp_path / "a_draft.py")
+
+
+WRONG = [("sharpness", name) for name in ("title", "about", "unit", "better", "digits", "splits", "tables", "measure")]
+WRONG += [("stripes", name) for name in ("revision", "about", "attribution", "recipe", "require", "build")]
+WRONG += [("patchwise", name) for name in ("PARTS", "latents", "cost", "network")]
+WRONG += [("mixer", name) for name in ("flow", "cost", "network")]
+
+
+@pytest.mark.parametrize(("example", "name"), WRONG)
+def test_a_name_of_another_type_is_one_line(example, name, tmp_path, capsys):
+    text = (EXAMPLES / f"{example}.py").read_text().replace(f'"{example}"', '"draft"')
+    (tmp_path / "draft.py").write_text(f"{text}\n{name} = None\n")
+    found(tmp_path)
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"warning: {tmp_path}/draft.py: {name} is None, no ") and errors.count("\n") == 1
+    assert not plugins.USERS
+
+
+def test_a_metric_says_which_side_is_better(tmp_path, capsys):
+    (tmp_path / "draft.py").write_text(METRICS.read_text() + "\nbetter = 'up'\n")
+    found(tmp_path)
+    assert "better is 'up', none of 'higher', 'lower', ''; it is left out" in capsys.readouterr().err
+
+
+def test_what_is_no_file_is_no_plug_in(tmp_path, capsys):
+    (tmp_path / "folder.py").mkdir()
+    (tmp_path / "broken_link.py").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "waits_for_ever.py")
+    shutil.copy(METRICS, tmp_path)
+    found(tmp_path)
+    assert list(plugins.USERS["harness.evaluation.metrics"]) == ["sharpness"] and not capsys.readouterr().err
+
+
+def test_the_second_of_two_files_of_one_name_is_left_out(tmp_path, capsys):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(METRICS, tmp_path / folder / "mine.py")
+    found(tmp_path / "a", tmp_path / "b")
+    left_out = f"warning: {tmp_path}/b/mine.py: there is a metric mine already; it is left out\n"
+    assert capsys.readouterr().err == left_out
+    assert plugins.USERS["harness.evaluation.metrics"]["mine"].__file__ == str(tmp_path / "a/mine.py")
+
+
+def test_no_plug_in_gets_the_neighbour_of_another(tmp_path, capsys):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "their_helper.py").write_text(f"VALUE = {folder!r}\n")
+        (tmp_path / folder / f"{folder}.py").write_text(f"import their_helper\n{METRICS.read_text()}")
+    found(tmp_path / "one", tmp_path / "two")
+    errors = capsys.readouterr().err
+    assert f"two.py imports their_helper.py beside it, and {tmp_path}/one has a their_helper.py too" in errors
+    assert list(plugins.USERS["harness.evaluation.metrics"]) == ["one"] and errors.count("\n") == 1
+
+
+def test_what_a_file_prints_does_not_mix_with_the_output(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(f"print('hello')\n{METRICS.read_text()}")
+    found(tmp_path)
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_a_key_follows_what_a_file_imports_from_beside_it(tmp_path):
+    package = "harness.evaluation.metrics"
+    files = {"mine.py": f"import the_first\n{METRICS.read_text()}", "the_first.py": "def f():\n    import the_second"}
+    for name, text in {**files, "the_second.py": "", "another.py": ""}.items():
+        (tmp_path / name).write_text(text)
+    found(tmp_path)
+    before = plugins.code(package, "mine")
+    (tmp_path / "another.py").write_text("# changed")
+    assert plugins.code(package, "mine") == before
+    (tmp_path / "the_second.py").write_text("# changed")
+    assert plugins.code(package, "mine") != before
 
 
 def test_a_study_needs_no_published_table():
@@ -251,14 +334,19 @@ def test_the_variable_and_installed_packages_name_plug_ins_too(tmp_path):
     (site / "mine-1.0.dist-info").mkdir(parents=True)
     (site / "mine-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
     (site / "mine-1.0.dist-info/entry_points.txt").write_text(
-        f"[{plugins.GROUP}]\nmine = mine_plugins\nlost = no_such_package\n"
+        f"[{plugins.GROUP}]\nmine = mine_plugins\nlost = no_such_package\ncompiled = math\n"
+        "broken = broken_package.plugins\n"
     )
+    (site / "broken_package").mkdir()
+    (site / "broken_package/__init__.py").write_text("raise RuntimeError('no luck')")
     shutil.copytree(EXAMPLES, site / "mine_plugins")
     path = os.pathsep.join([str(ROOT), str(site)])
     plan = ("mask_kinds", "--scale", "smoke", "--dry-run", "--details")
     done = ablate(*plan, cwd=tmp_path, PYTHONPATH=path)
     assert "plugin_metrics" in done.stdout
-    assert done.stderr == "warning: the plug-in lost = no_such_package cannot be found; it is left out\n"
+    lost = ("lost = no_such_package", "compiled = math", "broken = broken_package.plugins")
+    ending = "cannot be found as Python files; it is left out\n"
+    assert done.stderr == "".join(f"warning: the plug-in {point} {ending}" for point in lost)
     named = {plugins.VARIABLE: str(EXAMPLES)}
     assert "plugin_metrics" in ablate(*plan, cwd=tmp_path, **named).stdout
 
