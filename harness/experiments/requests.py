@@ -164,6 +164,10 @@ class Request(ABC):
         }
 
 
+# FILE.py:NAME=ARGUMENT or MODULE:NAME=ARGUMENT; a path may hold = and : too.
+SOURCE = re.compile(r"(?P<place>.+?\.py|[\w.]+):(?P<name>[^\W\d]\w*)(?:=(?P<argument>.*))?", re.DOTALL)
+
+
 class OutsideRow(NamedTuple):
     """A tokenizer from outside, as a row: its source, the form of its latents, and what stands for its files."""
 
@@ -177,16 +181,17 @@ class OutsideRow(NamedTuple):
     @property
     def from_here(self) -> str:
         """The source as a command in the working folder names it: FILE.py:NAME=ARGUMENT with paths from there."""
-        named, equals, argument = self.source.partition("=")
-        place, colon, name = named.rpartition(":")
-        return f"{paths.from_here(place)}{colon}{name}{equals}{paths.from_here(argument)}"
+        if (found := SOURCE.fullmatch(self.source)) is None:
+            return self.source
+        argument = "" if found["argument"] is None else f"={paths.from_here(found['argument'])}"
+        return f"{paths.from_here(found['place'])}:{found['name']}{argument}"
 
     @property
     def row(self) -> Row:
         """The row: nothing of it is trained but its generator."""
         off = ("perceptual.on", "adversarial.on", "dinov2_encoder")
         return Row(
-            self.source.rpartition("/")[2],
+            self.source.rstrip("/").rpartition("/")[2],
             "autoencoder",
             fields={
                 "tokenizer.name": "outside",

@@ -5,13 +5,14 @@ The object has two methods, for batches of images (B, 3, S, S), float32 in [-1, 
     encode(images) -> latents      (B, L, Z), or (B, Z, h, w) if they lie on a grid
     decode(latents) -> images      of the same form as its own latents; clipped to [-1, 1]
 
-Both get torch tensors on the machine's device and may return torch tensors or NumPy arrays. The object is not trained,
-and random draws are its own affair: equal images should have equal latents. It is named FILE.py:NAME or MODULE:NAME,
+Both get torch tensors on the machine's device, copies of their own, and may return torch tensors or NumPy arrays;
+images have to be floating point and not NaN. The object is not trained. Draws of torch, NumPy and Python are the same
+in every call, and global settings that a call changes are set back after it. It is named FILE.py:NAME or MODULE:NAME,
 where NAME is the object or something that makes it when it is called, with =ARGUMENT if it takes one (a text, such as a
 file of weights). An installed package gives its objects names of their own by entry points of the group
 tokenizer_harness.tokenizers. An object may have `files`, a list of files that decide what it does, and `weights`, their
-number of parameters. Its key is the hash of its Python file, of these files, and of ARGUMENT if that is a file or a
-folder.
+number of parameters. Its key is the hash of its Python file and of those beside it that it imports, of these files, and
+of ARGUMENT if that is a file or a folder.
 
 `python -m harness.networks.outside SOURCE SIDE` tries an object and prints what it saw, as JSON: a request does so in a
 process of its own, so that whatever the object does ends there.
@@ -24,6 +25,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import operator
 import os
 import subprocess
 import sys
@@ -31,11 +33,17 @@ import warnings
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness.experiments.requests import SOURCE
+from harness.system import guests
 from harness.system.environment import CHECKOUT
 from harness.system.errors import Mistake, Trouble
-from models.config import Outside
+from harness.system.files import checksum
+from models import config
+from models.config.outside import MOST_WEIGHTS
+from models.forms import Latents
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,14 +78,14 @@ def installed() -> dict[str, str]:
 
 def _parts(source: str) -> _Parts:
     """The parts of FILE.py:NAME=ARGUMENT, or of what an entry point stands for. Raises `Mistake`."""
-    named, equals, argument = source.partition("=")
     offered = installed()
-    place, colon, name = offered.get(named, named).rpartition(":")
-    if not (colon and place and name.isidentifier()):
+    name, equals, argument = source.partition("=")
+    whole = f"{offered[name]}{equals}{argument}" if name in offered else source
+    if (found := SOURCE.fullmatch(whole)) is None:
         names = f" or a name of an installed package ({', '.join(offered)})" if offered else ""
         needed = f"FILE.py:NAME or MODULE:NAME{names} is needed, with =ARGUMENT if NAME takes one"
         raise Mistake(f"--tokenizer {source}: {needed}")
-    return _Parts(place, name, argument if equals else None)
+    return _Parts(**found.groupdict())
 
 
 def absolute(source: str) -> str:
@@ -85,32 +93,28 @@ def absolute(source: str) -> str:
     place, name, argument = _parts(source)
     named = source.partition("=")[0]
     if place.endswith(".py"):
-        if not Path(place).expanduser().is_file():
+        if not os.path.isfile(os.path.expanduser(place)):
             raise Mistake(f"--tokenizer {source}: there is no file {place}")
         named = f"{Path(place).expanduser().absolute()}:{name}"
-    if argument and Path(argument).expanduser().exists():
+    if argument and os.path.exists(os.path.expanduser(argument)):  # it may be too long for a path
         argument = str(Path(argument).expanduser().absolute())
     return named + (f"={argument}" if argument is not None else "")
 
 
-def load(source: str) -> tuple[Any, str]:
-    """The object and what stands for its files. Raises `Trouble` for whatever goes wrong in its code."""
+class Found(NamedTuple):
+    """An object, the folder of its file if it has one of its own, and what stands for its files."""
+
+    object: Any
+    folder: Path | None
+    sha256: str
+
+
+def load(source: str) -> Found:
+    """The object. Raises `Trouble` for whatever goes wrong in its code."""
     place, name, argument = _parts(source)
-    with _told(source, "loading it"):
-        if place.endswith(".py"):
-            file = Path(place)
-            spec = importlib.util.spec_from_file_location(f"outside_{file.stem}", file)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = module
-            sys.path.insert(0, str(file.parent))  # it may import its neighbours
-            try:
-                spec.loader.exec_module(module)
-            finally:
-                sys.path.remove(str(file.parent))
-        else:
-            module = importlib.import_module(place)
-            file = Path(str(module.__file__))
+    folder = Path(place).parent if place.endswith(".py") else None
+    with _told(source, "loading it", folder):
+        module = _of_file(Path(place)) if folder is not None else importlib.import_module(place)
         found = getattr(module, name)
         if argument is not None:
             found = found(argument)
@@ -119,43 +123,62 @@ def load(source: str) -> tuple[Any, str]:
         for method in ("encode", "decode"):
             if not callable(getattr(found, method, None)):
                 raise TypeError(f"it has no method {method}")
-        files = [file, *map(Path, getattr(found, "files", ()))]
-        files += [Path(argument)] if argument and Path(argument).exists() else []
-        return found, _checksum(files, name, argument or "")
+        own = getattr(found, "files", ())
+        if isinstance(own, str | bytes | os.PathLike):
+            raise TypeError("files is one path: a list of paths is needed")
+        file = Path(str(module.__file__))
+        files = [file, *(guests.beside(file) if folder is not None else []), *map(Path, own)]
+        files += [Path(argument)] if argument and os.path.exists(argument) else []
+        return Found(found, folder, _checksum(files, name, argument or ""))
+
+
+def _of_file(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"outside_{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _checksum(places: list[Path], name: str, argument: str) -> str:
     """16 digits for what is named in which files and folders, by their own names without their places."""
-    digest = hashlib.sha256(f"{name}={'' if Path(argument).exists() else argument}\n".encode())
+    digest = hashlib.sha256(f"{name}={'' if os.path.exists(argument) else argument}\n".encode(errors="replace"))
     for place in places:
         inside = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
         for path in inside:
-            with path.open("rb") as file:
-                digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+            digest.update(f"{path.relative_to(place) if path != place else path.name} {checksum(path)}\n".encode())
     return digest.hexdigest()[:16]
 
 
 @contextlib.contextmanager
-def _told(source: str, doing: str) -> Iterator[None]:
-    """A context in which any error of somebody else's code is one line: `Trouble`."""
+def _told(source: str, doing: str, folder: Path | None) -> Iterator[None]:
+    """A context for somebody else's code, in which any error is one line: `Trouble`.
+
+    What lies in `folder` can be imported. Prints go to standard error.
+    """
     try:
-        yield
+        beside = guests.neighbours(folder) if folder is not None else contextlib.nullcontext()
+        with guests.undisturbed(), beside, contextlib.redirect_stdout(sys.stderr):
+            yield
     except Trouble:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         why = " ".join(str(error).split())[:300]
         raise Trouble(f"{source}: {doing} failed: {type(error).__name__}: {why}") from error
 
 
-def wrapped(outside: Outside) -> Tokenizer:
+def wrapped(tokenizer: config.Tokenizer, image_size: int) -> Tokenizer:
     """The object as a tokenizer of ours. Raises `Trouble` if its files are others than when it was named."""
-    found, checksum = load(outside.source)
-    if outside.sha256 and checksum != outside.sha256:
+    outside = tokenizer.outside
+    found = load(outside.source)
+    if outside.sha256 and found.sha256 != outside.sha256:
         raise Trouble(f"{outside.source} or its files have changed since the request: make it again")
-    return _wrapped(found, outside)
+    form = Latents(tokenizer.tokens, tokenizer.channels, outside.side)
+    return _wrapped(found, outside.source, form, image_size)
 
 
-def _wrapped(found: Any, outside: Outside) -> Tokenizer:
+def _wrapped(found: Found, source: str, form: Latents, image_size: int) -> Tokenizer:
     import numpy as np
     import torch
 
@@ -163,36 +186,40 @@ def _wrapped(found: Any, outside: Outside) -> Tokenizer:
     from models.autoencoders.tokenizer import Tokenizer
     from models.layers.precision import float32
 
-    def tensor(values: Any, like: Tensor) -> Tensor:
-        made = torch.from_numpy(np.ascontiguousarray(values)) if isinstance(values, np.ndarray) else values
-        if not isinstance(made, torch.Tensor):
-            raise TypeError(f"it returns {type(values).__name__}, neither a torch tensor nor a NumPy array")
-        return made.detach().to(like.device, torch.float32)
+    own = (form.tokens, form.channels) if form.side is None else (form.channels, form.side, form.side)
+    pixels = (3, image_size, image_size)
+
+    def tensor(values: Any, what: str, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """A copy of what the object returned, which may be a buffer that it fills again. Raises for a wrong one."""
+        made = _array(values)
+        if tuple(made.shape) != (len(like), *shape):
+            raise ValueError(f"{what} are {tuple(made.shape)}, not {(len(like), *shape)}")
+        made = torch.from_numpy(np.array(made)) if isinstance(made, np.ndarray) else made
+        if made.is_complex() or (what == "images" and not made.is_floating_point()):
+            raise ValueError(f"{what} are {str(made.dtype).removeprefix('torch.')}: floating point is needed")
+        made = made.detach().to(like.device, torch.float32, copy=True)
+        if made.isnan().any() or (what == "latents" and made.isinf().any()):
+            raise ValueError(f"{what} are not finite")
+        return made
 
     class Wrapped(Tokenizer):
         """Latents on a grid are (B, h w, Z) outside of the object, and (B, Z, h, w) for it."""
 
-        side = outside.side or 0
+        side = form.side or 0
         quantiser = None
 
         @torch.no_grad()
         def encode(self, x: Tensor, mask: Tensor | None = None) -> Posterior:
-            with _told(outside.source, "encode"), float32(x):
-                z = tensor(found.encode(x.float()), x)
-                if z.ndim not in (3, 4) or len(z) != len(x):
-                    raise ValueError(f"latents are {tuple(z.shape)}: (B, L, Z) or (B, Z, h, w) is needed")
-                if not z.isfinite().all():
-                    raise ValueError("latents are not finite")
+            with _told(source, "encode", found.folder), float32(x):
+                z = tensor(found.object.encode(x.to(torch.float32, copy=True)), "latents", x, own)
                 return Posterior(z.flatten(2).mT.contiguous() if z.ndim == 4 else z, None)
 
         @torch.no_grad()
         def decode(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
-            with _told(outside.source, "decode"), float32(z):
-                own = z.float() if outside.side is None else z.float().mT.unflatten(2, (outside.side, -1))
-                x = tensor(found.decode(own), z)
-                if x.ndim != 4 or x.shape[:2] != (len(z), 3):
-                    raise ValueError(f"images are {tuple(x.shape)}: ({len(z)}, 3, S, S) is needed")
-                return x.nan_to_num().clamp(-1, 1)
+            with _told(source, "decode", found.folder), float32(z):
+                given = z if form.side is None else z.mT.unflatten(2, (form.side, form.side))
+                x = tensor(found.object.decode(given.to(torch.float32, copy=True)), "images", z, pixels)
+                return x.clamp(-1, 1)
 
         def decoder_parameters(self) -> list[Any]:
             return []
@@ -206,27 +233,41 @@ def _wrapped(found: Any, outside: Outside) -> Tokenizer:
     return Wrapped()
 
 
+def _array(values: Any) -> Any:
+    """A torch tensor or NumPy array. Raises TypeError for anything else."""
+    import numpy as np
+    import torch
+
+    if not isinstance(values, torch.Tensor | np.ndarray):
+        raise TypeError(f"it returns {type(values).__name__}, neither a torch tensor nor a NumPy array")
+    return values
+
+
 def seen(source: str, image_size: int) -> Seen:
     """Tries the object on two images, in this process. Raises `Trouble`."""
     import torch
 
-    found, checksum = load(source)
+    found = load(source)
     x = torch.rand(TRIED, 3, image_size, image_size, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    with _told(source, "encode"), torch.no_grad():
-        z = torch.as_tensor(found.encode(x))
-    side = None
-    if z.ndim == 4:
-        side = int(z.shape[2])
-        if z.shape[2] != z.shape[3]:
-            raise Trouble(f"{source}: latents are {tuple(z.shape)}: their grid has to be square")
-    outside = Outside(on=True, source=source, sha256=checksum, side=side)
-    network = _wrapped(found, outside)
-    latents = network.encode(x).mean
-    images = network.decode(latents)
-    if images.shape != x.shape:
-        raise Trouble(f"{source}: images are {tuple(images.shape)} after decoding, not {tuple(x.shape)}")
-    weights = getattr(found, "weights", 0)
-    return Seen(latents.shape[1], latents.shape[2], side, checksum, weights if isinstance(weights, int) else 0)
+    with _told(source, "encode", found.folder), torch.no_grad():
+        form = _form(tuple(_array(found.object.encode(x.clone())).shape))
+        weights = operator.index(getattr(found.object, "weights", 0))
+        if not 0 <= weights <= MOST_WEIGHTS:
+            raise ValueError(f"weights is {weights}: from 0 to {MOST_WEIGHTS:,}")
+    network = _wrapped(found, source, form, image_size)
+    network.decode(network.encode(x).mean)
+    return Seen(*form, found.sha256, weights)
+
+
+def _form(shape: tuple[int, ...]) -> Latents:
+    """The form of latents of this shape. Raises ValueError for one that latents of the images tried cannot have."""
+    if len(shape) not in (3, 4) or shape[0] != TRIED or 0 in shape:
+        raise ValueError(f"latents are {shape}: ({TRIED}, L, Z) or ({TRIED}, Z, h, w) is needed")
+    if len(shape) == 3:
+        return Latents(*shape[1:])
+    if shape[2] != shape[3]:
+        raise ValueError(f"latents are {shape}: their grid has to be square")
+    return Latents(shape[2] ** 2, shape[1], shape[2])
 
 
 def tried(source: str, image_size: int) -> Seen:
@@ -237,26 +278,36 @@ def tried(source: str, image_size: int) -> Seen:
     surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS, env=surroundings
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=PATIENCE_SECONDS,
+            env=surroundings,
         )
     except subprocess.TimeoutExpired:
         raise Mistake(f"--tokenizer {source}: two images took longer than {PATIENCE_SECONDS} s") from None
-    line = done.stdout.strip().rpartition("\n")[2]
-    if done.returncode == 0:
-        return Seen(**json.loads(line))
-    reason = done.stderr.strip().rpartition("\n")[2] or f"the process ended with status {done.returncode}"
+    answer = json.loads(done.stdout) if done.stdout else None
+    if isinstance(answer, dict):
+        return Seen(**answer)
+    reason = answer or done.stderr.strip().rpartition("\n")[2] or f"the process ended with status {done.returncode}"
     raise Mistake(f"--tokenizer {reason if source in reason else f'{source}: {reason}'}")
 
 
-def _lines(arguments: list[str]) -> Iterator[str]:
-    source, image_size = arguments
+def _answer(source: str, image_size: str) -> dict[str, Any] | str:
+    """What was seen of an object, or what went wrong."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield json.dumps(seen(source, int(image_size))._asdict())
+        try:
+            return seen(source, int(image_size))._asdict()
+        except (Trouble, Mistake) as trouble:
+            return str(trouble)
 
 
 if __name__ == "__main__":
-    try:
-        print(*_lines(sys.argv[1:]))
-    except (Trouble, Mistake) as trouble:
-        sys.exit(str(trouble))
+    with os.fdopen(os.dup(1), "w") as file:
+        os.dup2(2, 1)  # what the object prints is no answer
+        file.write(json.dumps(_answer(*sys.argv[1:])))
+    os._exit(0)  # its threads and its last words do not count

@@ -69,7 +69,7 @@ def load_tokenizer(experiment: Experiment, run: Run, name: str = WEIGHTS) -> Tok
     from models import tokenizers
 
     if experiment.tokenizer.outside.on:
-        return outside.wrapped(experiment.tokenizer.outside).eval()
+        return outside.wrapped(experiment.tokenizer, experiment.data.image_size).eval()
     tokenizer = tokenizers.network(experiment.tokenizer, experiment.data.image_size)
     load(run, name, tokenizer)
     return tokenizer.eval()

@@ -127,10 +127,10 @@ def _from_outside(work: Work) -> Outcome:
     from harness.evaluation.validation import Validation
     from harness.networks import outside
 
-    of, steps = work.experiment.tokenizer.outside, work.experiment.training.steps
+    e, of, steps = work.experiment, work.experiment.tokenizer.outside, work.experiment.training.steps
     validate = Validation(open_split(work.inputs["data"].checked_folder(), "val").images, work.machine)
     work.run.curves.rewind()
-    work.run.curves.log(steps, validate(outside.wrapped(of)))
+    work.run.curves.log(steps, validate(outside.wrapped(e.tokenizer, e.data.image_size)))
     return Outcome(facts={"parameters": of.weights, "source": of.source, "reduction": "not trained here"})
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+OURS = ("ablations", "models", "reports", "tests")  # our packages whose names a user's may have
 KEPT: dict[Path, dict[str, ModuleType]] = {}  # the modules that were imported from a folder, by their names
 
 
@@ -45,8 +46,15 @@ def imports(source: bytes) -> frozenset[str]:
 
 @contextlib.contextmanager
 def neighbours(folder: Path) -> Iterator[None]:
-    """Inside the block, what lies in `folder` can be imported; other folders may have modules of the same names."""
-    kept, before = KEPT.setdefault(folder, {}), dict(sys.modules)
+    """Inside the block, what lies in `folder` can be imported.
+
+    Other folders may have modules of the same names, and so may we.
+    """
+    kept = KEPT.setdefault(folder, {})
+    hidden = {n: module for n, module in sys.modules.items() if n in kept or _hides(folder, n.partition(".")[0])}
+    for name in hidden:
+        del sys.modules[name]
+    before = {name.partition(".")[0] for name in sys.modules}
     sys.modules.update(kept)
     sys.path.insert(0, str(folder))
     try:
@@ -54,10 +62,17 @@ def neighbours(folder: Path) -> Iterator[None]:
     finally:
         sys.path.remove(str(folder))
         for name in [*sys.modules]:
-            first, _, _ = name.partition(".")
+            first = name.partition(".")[0]
             if name in kept or (first not in before and _lies_in(folder, first)):
                 kept[name] = sys.modules.pop(name)
-        sys.modules.update({name: before[name] for name in kept if name in before})
+        sys.modules.update(hidden)
+
+
+def _hides(folder: Path, name: str) -> bool:
+    """Whether something in `folder` has the name of a package of ours, and is another one."""
+    if name not in OURS or not _lies_in(folder, name):
+        return False
+    return folder not in Path(str(getattr(sys.modules.get(name), "__file__", ""))).parents
 
 
 def _lies_in(folder: Path, name: str) -> bool:

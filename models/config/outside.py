@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from models.config.sizes import STRICT, Count, Positive
+from models.config.sizes import STRICT, Positive
+
+MOST_WEIGHTS = 10**12
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -21,7 +24,7 @@ class Outside:
     """It stands for the files of the object."""
     side: Positive | None = None
     """The side of the grid of latents, if they lie on one."""
-    weights: Count = 0
+    weights: Annotated[int, Field(ge=0, le=MOST_WEIGHTS)] = 0
     """The number of weights, if the object tells it."""
 
     unhashed: ClassVar[tuple[str, ...]] = ("source",)

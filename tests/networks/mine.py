@@ -1,7 +1,11 @@
 """Tokenizers as users write them, whole and broken."""
 
+import atexit
 import os
+import random
 import sys
+import threading
+import time
 
 import numpy as np
 import torch
@@ -91,3 +95,125 @@ class Exits(First):
 class Dies(First):
     def encode(self, images):
         os._exit(5)
+
+
+class Leaves(First):
+    def encode(self, images):
+        sys.exit(0)
+
+
+class Asks(First):
+    def encode(self, images):
+        input()
+
+
+class LastWords(First):
+    def __init__(self):
+        super().__init__("4")
+        atexit.register(print, "goodbye")
+
+
+class Waits(First):
+    def __init__(self):
+        super().__init__("4")
+        threading.Thread(target=time.sleep, args=(300,)).start()
+
+
+class NoLatents(First):
+    def encode(self, images):
+        return torch.zeros(len(images), 0, 4)
+
+
+class OneOfTwo(First):
+    def encode(self, images):
+        return torch.zeros(1, 6, 4)
+
+
+class Complex(First):
+    def encode(self, images):
+        return torch.zeros(len(images), 6, 4, dtype=torch.complex64)
+
+
+class Bytes(First):
+    def decode(self, z):
+        return torch.zeros(len(z), 3, 32, 32, dtype=torch.uint8)
+
+
+class NoNumbers(First):
+    def decode(self, z):
+        return super().decode(z) * torch.nan
+
+
+class Negative(First):
+    weights = -5
+
+
+class Endless(First):
+    weights = 10**18
+
+
+class OnePath(First):
+    files = "weights.bin"
+
+
+class Needs(First):
+    def __init__(self, one, two):
+        super().__init__()
+
+
+class InPlace(First):
+    """It works in place, and fills one buffer again and again."""
+
+    def __init__(self):
+        super().__init__("4")
+        self.buffer = torch.zeros(6, 6, 4)
+
+    def encode(self, images):
+        return self.buffer.copy_(super().encode(images.add_(1).div_(2)))
+
+    def decode(self, z):
+        return super().decode(z.mul_(0))
+
+
+class Meddles(First):
+    """It changes what all code of a process shares."""
+
+    def __init__(self):
+        super().__init__("4")
+        self.meddle()
+
+    def meddle(self):
+        random.seed(7)
+        np.random.seed(7)
+        torch.manual_seed(7)
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        torch.set_grad_enabled(True)
+        torch.set_num_threads(3)
+        torch.use_deterministic_algorithms(True)
+        os.chdir("/")
+
+    def encode(self, images):
+        self.meddle()
+        return super().encode(images).double()
+
+    def decode(self, z):
+        self.meddle()
+        return np.zeros((len(z), 3, 32, 32))
+
+
+class Draws(First):
+    def encode(self, images):
+        drawn = torch.randn(len(images), 6, 4).numpy() + np.random.normal(size=(len(images), 6, 4))
+        return drawn + random.random()
+
+
+class Changes(First):
+    """Its first latents have another form than the others."""
+
+    length = 6
+
+    def encode(self, images):
+        z = torch.zeros(len(images), self.length, 4)
+        self.length = 5
+        return z
