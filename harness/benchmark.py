@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 
 from harness import ablate, cli
 from harness.evaluation.image_pairs import METRICS, ImagePairs
 from harness.experiments.experiment import Experiment
 from harness.experiments.requests import AblationRequest
-from harness.networks import outside
 from harness.planning.stage import decoder
 from harness.planning.task import task
 from harness.store.runs import Damaged, Store
@@ -47,12 +45,15 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_growth(parser)
     options = parser.parse_args(arguments)
     options.study, options.one_step = "league", False
-    options.tokenizer += [source_of(given) for given in options.tokenizers]
+    options.tokenizer += options.tokenizers
     request = cli.request_of(options)
     assert isinstance(request, AblationRequest)
     by_row = request.experiments()
     first = next(iter(by_row.values()))[0]
     pairs = [ImagePairs(originals, images, first) for originals, images in options.pair]
+    names = [pair.name for pair in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise Mistake(f"two folders of --pair are called {twice[0]}: give one of them another name")
     code = ablate.run(options, request)
     if options.dry_run:
         return code
@@ -71,16 +72,6 @@ def main(arguments: Sequence[str]) -> int:
         table.append(league.line_of_pair(pair.name, records(pair, METRICS), results, own))
     print(terminal.fitted(league.write(table, options.out, request.page)))
     return code
-
-
-def source_of(given: str) -> str:
-    """The source of a tokenizer that a user names. Raises `Mistake`."""
-    if ":" in given or given.partition("=")[0] in outside.installed():
-        return given
-    if Path(given).is_dir() or given.count("/") == 1:
-        return f"harness.hub.outside:Pretrained={given}"
-    known = ", ".join(["FILE.py:NAME", "MODULE:NAME", *outside.installed(), "a folder of a published one"])
-    raise Mistake(f"{given} is no tokenizer: {known}, or OWNER/NAME")
 
 
 def _speed(experiment: Experiment, store: Store) -> tuple[float, float] | None:

@@ -100,7 +100,8 @@ def add_growth(parser: Parser) -> None:
         default=[],
         metavar="FILE.py:NAME",
         help="a tokenizer of your own as a further row, an object with encode and decode, or MODULE:NAME, or NAME of "
-        "an installed package; =ARGUMENT if it takes one; may be given several times",
+        "an installed package; =ARGUMENT if it takes one; or the folder or OWNER/NAME of a published tokenizer; may be "
+        "given several times",
     )
     parser.add_argument("--max-seeds", type=int, metavar="N", help=f"with --until-decided (default: {GROWS_TO})")
     for name, what in (

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+ADAPTED = ("AutoencoderKL", "AutoencoderDC", "VQModel")
+
+
 class Pretrained:
     """A published tokenizer of this project, from its folder or its name on the Hugging Face hub."""
 
@@ -42,9 +45,10 @@ class Diffusers:
             import diffusers
         except ImportError:
             raise Trouble("diffusers is not installed: install the extra, `pip install .[diffusers]`") from None
-        config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
-        kind = getattr(diffusers, str(config["_class_name"]))
-        self.network: Any = kind.from_pretrained(folder, use_safetensors=True).eval()
+        kind = _class_name(Path(folder, "config.json"))
+        if kind not in ADAPTED:
+            raise Trouble(f"{folder} is of diffusers' class {kind}, none of {', '.join(ADAPTED)}")
+        self.network: Any = getattr(diffusers, kind).from_pretrained(folder, use_safetensors=True).eval()
         self.weights = sum(p.numel() for p in self.network.parameters())
 
     def encode(self, images: Tensor) -> Tensor:
@@ -57,3 +61,12 @@ class Diffusers:
         """The images of such latents; a VQModel replaces them by codes first."""
         images: Tensor = self.network.to(latents.device).decode(latents).sample
         return images
+
+
+def _class_name(file: Path) -> str:
+    """The class that a config.json of diffusers names. Raises `Trouble`."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return str(content["_class_name"])
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        raise Trouble(f"{file.parent} is no folder of diffusers: {file.name} does not name a class") from None

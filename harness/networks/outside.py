@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from models.autoencoders.tokenizer import Tokenizer
 
 ENTRY_POINTS = "tokenizer_harness.tokenizers"  # their group
+PUBLISHED = "harness.hub.outside:Pretrained"  # the adapter of our own
 TRIED = 2  # images
 PATIENCE_SECONDS = 600
 
@@ -84,12 +85,16 @@ def _parts(source: str) -> _Parts:
     if (found := SOURCE.fullmatch(whole)) is None:
         names = f" or a name of an installed package ({', '.join(offered)})" if offered else ""
         needed = f"FILE.py:NAME or MODULE:NAME{names} is needed, with =ARGUMENT if NAME takes one"
-        raise Mistake(f"--tokenizer {source}: {needed}")
+        raise Mistake(f"--tokenizer {source}: {needed}, or the folder or OWNER/NAME of a published tokenizer")
     return _Parts(**found.groupdict())
 
 
-def absolute(source: str) -> str:
-    """The source with its file as an absolute path, and ARGUMENT too if there is such a file. Raises `Mistake`."""
+def absolute(given: str) -> str:
+    """The source of a tokenizer that a user names, with absolute paths of its file, and of ARGUMENT if it is one.
+
+    A folder and OWNER/NAME are those of a published tokenizer of this project. Raises `Mistake`.
+    """
+    source = f"{PUBLISHED}={given}" if _is_published(given) else given
     place, name, argument = _parts(source)
     named = source.partition("=")[0]
     if place.endswith(".py"):
@@ -99,6 +104,13 @@ def absolute(source: str) -> str:
     if argument and os.path.exists(os.path.expanduser(argument)):  # it may be too long for a path
         argument = str(Path(argument).expanduser().absolute())
     return named + (f"={argument}" if argument is not None else "")
+
+
+def _is_published(given: str) -> bool:
+    if given.partition("=")[0] in installed():
+        return False
+    of_hub = given.count("/") == 1 and ":" not in given and not given.endswith(".py")
+    return of_hub or os.path.isdir(os.path.expanduser(given))
 
 
 class Found(NamedTuple):

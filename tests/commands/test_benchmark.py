@@ -85,12 +85,28 @@ def test_the_dry_run_needs_no_training(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [("nothing", "nothing is no tokenizer"), (f"{MINE}:Raises", "no luck"), ("absent.py:Name", "there is no file")],
+    [
+        ("nothing", "nothing: FILE.py:NAME or MODULE:NAME is needed"),
+        ("a/mine.py", "a/mine.py: FILE.py:NAME"),
+        (f"{MINE}:Raises", "no luck"),
+        ("absent.py:Name", "there is no file"),
+    ],
 )
 def test_what_is_no_tokenizer_is_one_line(given, words, tmp_path):
     with pytest.raises(Mistake, match=words) as error:
         benchmark.main([given, "--dry-run", "--runs", str(tmp_path)])
     assert "\n" not in str(error.value)
+
+
+def test_two_pairs_of_one_name_are_one_line(tmp_path):
+    words = ["--scale", "smoke", "--runs", str(tmp_path / "runs"), "--dry-run"]
+    for folder in ("a", "b"):
+        for name in ("originals", "theirs"):
+            saved(tmp_path / folder / name, crops(20, 32))
+        words += ["--pair", *(str(tmp_path / folder / name) for name in ("originals", "theirs"))]
+    with pytest.raises(Mistake, match="two folders of --pair are called theirs"):
+        benchmark.main(words)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_command_names_files_from_the_working_folder(tmp_path, monkeypatch):
@@ -103,7 +119,7 @@ def test_the_command_names_files_from_the_working_folder(tmp_path, monkeypatch):
     names = ["mine.py:Pooled", "mine.py:Pooled=published", f"{elsewhere}/mine.py:Pooled", "published"]
     shown = [*names[:3], "harness.hub.outside:Pretrained=published"]
     for given, named in zip(names, shown, strict=True):
-        source = outside.absolute(benchmark.source_of(given))
+        source = outside.absolute(given)
         row = OutsideRow(source, 4, 3, None, "0" * 64, 0)
         assert row.from_here == named
         request = AblationRequest("league", study_called("league"), scale("smoke"), tokenizers=(row,))

@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -224,6 +225,33 @@ def test_a_path_may_hold_what_separates_parts(folder, tmp_path, monkeypatch):
         assert outside.seen(source, 32)[0] == 6
         monkeypatch.chdir(tmp_path)
         assert OutsideRow(source, 6, 4, None, "", 0).from_here == f"{folder}/mine.py:First{argument}"
+
+
+def test_a_folder_and_a_name_of_the_hub_are_those_of_a_published_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("plain", "a:b", "lr=3"):
+        Path(folder).mkdir()
+        assert outside.absolute(folder) == f"{outside.PUBLISHED}={tmp_path / folder}"
+    assert outside.absolute("owner/name") == f"{outside.PUBLISHED}=owner/name"
+
+
+FOLDERS = {
+    "": "is no folder of diffusers: config.json does not name a class",
+    "[1]": "is no folder of diffusers",
+    "{": "is no folder of diffusers",
+    '{"_class_name": "UNet2DModel"}': "class UNet2DModel, none of AutoencoderKL, AutoencoderDC, VQModel",
+    '{"_class_name": "DiffusionPipeline"}': "class DiffusionPipeline, none of",
+}
+
+
+@pytest.mark.parametrize("content", FOLDERS)
+def test_a_folder_of_diffusers_of_another_class_is_one_line(content, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", ModuleType("diffusers"))
+    if content:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(Trouble, match=FOLDERS[content]) as error:
+        outside.seen(f"harness.hub.outside:Diffusers={tmp_path}", 32)
+    assert "\n" not in str(error.value)
 
 
 def test_an_argument_may_be_longer_than_a_path():
