@@ -43,8 +43,11 @@ class Checkpoint:
         return name in self._tensors
 
     def rename(self, name_of: Callable[[str], str]) -> None:
-        """Gives all tensors other names; "" leaves one out."""
-        self._stored = {name: stored for stored in self._tensors if (name := name_of(stored))}
+        """Gives all tensors other names; "" leaves one out. Raises `Mistake` if two get one name."""
+        self._stored = {}
+        for stored in self._tensors:
+            if (name := name_of(stored)) and (other := self._stored.setdefault(name, stored)) != stored:
+                raise Mistake(f"{self.about}: {_short(other)} and {_short(stored)} are both {_short(name)}")
         self._tensors = {name: self._tensors[stored] for name, stored in self._stored.items()}
 
     def rank(self, name: str) -> int:
@@ -84,6 +87,10 @@ class Checkpoint:
             self._missing.append(name)
         elif tuple(tensor.shape) != shape:
             self._wrong.append(f"{self._stored[name]} is {tuple(tensor.shape)}, not {shape}")
+        elif not tensor.is_floating_point():
+            self._wrong.append(
+                f"{self._stored[name]} holds {str(tensor.dtype).removeprefix('torch.')}, no real numbers"
+            )
         elif not tensor.is_meta and not tensor.float().isfinite().all():
             self._wrong.append(f"{self._stored[name]} has values that are NaN or infinite")
         else:
@@ -206,7 +213,7 @@ def _state(file: Path, content: Any) -> dict[str, Tensor]:
     for _ in PARTS:  # a part may have parts; one that holds itself has no end
         if not isinstance(content, dict):
             break
-        content = next((content[part] for part in PARTS if isinstance(content.get(part), dict)), content)
+        content = next((content[p] for p in PARTS if isinstance(content.get(p), dict) and content[p]), content)
     if not isinstance(content, dict) or not content:
         raise Mistake(f"{file} does not hold named tensors")
     named = {name: isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()}

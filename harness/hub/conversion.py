@@ -50,12 +50,16 @@ def converted(path: Path, name: str, image_size: int | None = None) -> Pretraine
         _require_shapes(about, tensors, layout, image_size)
         made = _made(Checkpoint(about, tensors, layout.IGNORED), layout, image_size)
         if not isinstance(made, Converted):
+            if image_size is not None:
+                raise Mistake(f"--image-size {image_size}: {name} is a layout of generators, which have no image size")
             return _generator(*made, origin)
         if image_size not in (None, made.image_size):
             raise Mistake(f"--image-size {image_size}: {file} is for images of {made.image_size} px")
         return _tokenizer(made, Origin(name, "", f"elsewhere; {origin}", "as its authors say", "", (), ()))
     except ValidationError as error:
-        raise Mistake(f"{about}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise Mistake(f"{about}: {field and f'{field}: '}{first['msg'].removeprefix('Value error, ')}") from None
 
 
 def _require_shapes(about: str, tensors: dict[str, Tensor], layout: ModuleType, image_size: int | None) -> None:

@@ -8,6 +8,7 @@ take. Readers raise ValueError with the reason.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import pickletools
@@ -33,6 +34,8 @@ SETTINGS = {  # what training scripts keep beside tensors
     *(f"torch {number}" for number in NUMBERS),
 }
 NAMING = {"INST", "OBJ", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"}  # other opcodes that name code; torch writes none
+POINTER = b"version https://git-lfs."  # what Git leaves in the place of a large file that it did not fetch
+FETCH = "it is a pointer of Git LFS: fetch the file itself, for example with `git lfs pull`"
 PICKLES = 5  # at the front of a file in torch's old format: three of its version, the object, the names of its storages
 DEEPEST = 100  # tuples in tuples; Python's stack ends somewhere if they are keys
 SLACK = 2**25  # bytes that names and plain values may take beyond the size of the file
@@ -49,6 +52,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         require_short_header(path)
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            if _is_pointer(file):
+                raise ValueError(FETCH) from error
         raise ValueError(f"it is damaged ({_line(error)})") from error
     if others := {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()} - set(NUMBERS):
         raise ValueError(f"it holds {', '.join(sorted(others))}; numbers are {', '.join(NUMBERS)}")
@@ -78,6 +84,8 @@ def read_state(file: BinaryIO, named: Set[str] = TENSORS) -> Any:
     # Readers raise any kind of error for damaged files, and torch's message suggests running code in the file.
     except Exception as error:
         why = str(error) if type(error) is ValueError else type(error).__name__
+        if _is_pointer(file):
+            raise ValueError(FETCH) from error
         raise ValueError(f"it is damaged or holds more than tensors ({why})") from error
     tensors = list(_tensors(state))
     stored = sum(tensor.untyped_storage().nbytes() for tensor in _of_each_storage(tensors))
@@ -85,6 +93,11 @@ def read_state(file: BinaryIO, named: Set[str] = TENSORS) -> Any:
     if stated > size:
         raise ValueError(f"its tensors have {stated:,} bytes, the file has {size:,}")
     return state
+
+
+def _is_pointer(file: BinaryIO) -> bool:
+    file.seek(0)
+    return file.read(len(POINTER)) == POINTER
 
 
 def stored_numbers(tensors: Iterable[Tensor]) -> int:

@@ -132,6 +132,7 @@ def forms() -> dict[str, Callable[[dict[str, Tensor]], Any]]:
         "compiled inside": lambda s: {n.replace("encoder.", "encoder._orig_mod."): t for n, t in s.items()},
         "twice": lambda s: s | prefixed(s, "module."),
         "moving average": lambda s: {"model": other(s), "ema": s, "opt": {"state": {}}, "args": settings},
+        "no moving average yet": lambda s: {"ema": {}, "model": s},
         "moving average of l-DeTok": lambda s: {"model": other(s), "model_ema": s, "epoch": 7},
         "lightning": lambda s: {"state_dict": s, "global_step": 9},
         "in a part of a part": lambda s: {"model": {"state_dict": prefixed(s, "module.")}},
@@ -172,6 +173,11 @@ def endless(folder: Path, state: dict[str, Tensor]) -> Path:
     return written(folder, content)
 
 
+def pointer(path: Path) -> Path:
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+    return path
+
+
 BROKEN: dict[str, tuple[Callable[[Path, dict[str, Tensor]], Path], str]] = {
     "absent": (lambda f, s: f / "absent.pt", "neither a file nor a folder"),
     "empty folder": (lambda f, s: f, "has to have one file of weights .*, and has: none"),
@@ -180,6 +186,8 @@ BROKEN: dict[str, tuple[Callable[[Path, dict[str, Tensor]], Path], str]] = {
         lambda f, s: written(f, s | {"code": Code()}),
         r"is no checkpoint: it is damaged or holds more than tensors \(it names \S+ getattr",
     ),
+    "pointer": (lambda f, s: pointer(f / "weights.pt"), "is no checkpoint: it is a pointer of Git LFS"),
+    "pointer to safetensors": (lambda f, s: pointer(f / "w.safetensors"), "is no checkpoint: it is a pointer of Git"),
     "no tensors": (lambda f, s: written(f, [1, 2]), "does not hold named tensors"),
     "nothing": (lambda f, s: written(f, {}), "does not hold named tensors"),
     "numbers as names": (lambda f, s: written(f, {0: torch.zeros(2)}), "tensors alone: 0 are none"),
@@ -222,7 +230,7 @@ def last_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("change", ["missing", "renamed", "superfluous", "shape", "NaN"])
+@pytest.mark.parametrize("change", ["missing", "renamed", "superfluous", "shape", "NaN", "int8"])
 def test_one_tensor_that_does_not_fit_is_one_clear_line(change, name, tmp_path):
     state, key = case_of(name).state, last_of(name)
     read = last_of(layout_of(name))  # its name in the layout
@@ -236,6 +244,7 @@ def test_one_tensor_that_does_not_fit_is_one_clear_line(change, name, tmp_path):
         ),
         "superfluous": (state | {another: longer}, f"superfluous: {another}"),
         "shape": (state | {key: longer}, f"wrong: {key} is ({shape[0] + 1},), not {shape}"),
+        "int8": (state | {key: longer[1:].to(torch.int8)}, f"wrong: {key} holds int8, no real numbers"),
         "NaN": (state | {key: longer[1:] * torch.nan}, f"wrong: {key} has values that are NaN or infinite"),
     }[change]
     path = written(tmp_path, state)
@@ -303,6 +312,13 @@ def test_rotary_angles_that_are_not_ours_are_refused(tmp_path):
         converted(written(tmp_path, state | {"feat_rope.freqs_cos": -state["feat_rope.freqs_cos"]}), "lightningdit")
 
 
+def test_two_tensors_of_one_place_are_refused(tmp_path):
+    state, key = case_of("sd_vae in diffusers").state, "encoder.mid_block.attentions.0.to_q.bias"
+    path = written(tmp_path, state | {key.replace("to_q", "query"): state[key] + 1})
+    with pytest.raises(Mistake, match=r"to_q\.bias and \S+query\.bias are both encoder\.mid\.attn_1\.q\.bias$"):
+        converted(path, "sd_vae")
+
+
 # The command
 
 
@@ -326,6 +342,10 @@ def test_a_name_may_have_a_hyphen(tmp_path):
 MISTAKES = {
     "layout": (["--from", "sitt"], "unknown layout 'sitt'. Did you mean 'sit'"),
     "image size": (["--from", "kl", "--image-size", "17"], "--image-size 17: .* is for images of 16 px"),
+    "image size of a generator": (["--from", "sit", "--image-size", "64"], "sit is a layout of generators"),
+    "image size that does not fit": (["--from", "va_vae", "--image-size", "251"], "weights.pt is for multiples of "),
+    "image size that is too small": (["--from", "va_vae", "--image-size", "1"], "weights.pt is for multiples of "),
+    "image size that is too large": (["--from", "va_vae", "--image-size", f"{10**30}"], "is for multiples of .* up to"),
     "image size that is none": (["--from", "kl", "--image-size", "0"], "at least 1"),
 }
 
@@ -333,7 +353,7 @@ MISTAKES = {
 @pytest.mark.parametrize("case", MISTAKES)
 def test_a_wrong_option_is_one_clear_line(case, tmp_path, capsys):
     words, expected = MISTAKES[case]
-    path = written(tmp_path, case_of("kl").state)
+    path = written(tmp_path, case_of(words[1] if words[1] in CASES else "kl").state)
     assert cli.code_of(convert.main, [str(path), *words, "--to", str(tmp_path / "model")]) == 2
     said = capsys.readouterr().err
     assert re.search(expected, said) and said.count("\n") == 1

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from harness.hub.checkpoint import Checkpoint, Converted, parted, under
+from harness.system.errors import Mistake
 from models import tokenizers
 from models.autoencoders.convolutional import Attention, Convolutional, Residual
 from models.config import SIZES, Convolution, Gaussian, Tokenizer
 
 IMAGE_SIZE = 256  # px, unless the user names another: no tensor tells it
+MOST_SIDE = 4096  # of a grid of latents
 IGNORED = ("loss.", "model_ema.", "foundation_model.", "linear_proj.")  # read in training alone
 MIDDLE = ("mid.block_1", "mid.attn_1", "mid.block_2")
 END = ("norm_out", "swish", "conv_out")
@@ -25,7 +27,12 @@ def converted(released: Checkpoint, name: str, image_size: int | None) -> Conver
     widths = [released.shape(f"encoder.down.{i}.block.0.conv1.weight", *[None] * 4)[0] for i in range(levels)]
     blocks = released.count("encoder.down.0.block.{}.conv1.weight")
     size = Convolution(True, width, tuple(w // width for w in widths), blocks)
-    side = (image_size or IMAGE_SIZE) // size.downsampling
+    side, left = divmod(image_size or IMAGE_SIZE, size.downsampling)
+    if left or not 1 <= side <= MOST_SIDE:
+        sizes = f"multiples of {size.downsampling} px up to {MOST_SIDE * size.downsampling:,} px"
+        raise Mistake(
+            f"--image-size {image_size or IMAGE_SIZE}: {released.about.partition(' does ')[0]} is for {sizes}"
+        )
     channels = released.shape("post_quant_conv.weight", *[None] * 4)[0]
     unread = SIZES["S"]  # a convolution has no transformers
     made = Tokenizer(
