@@ -25,7 +25,7 @@ from harness.experiments.experiment import Experiment
 from harness.experiments.fields import with_fields
 from harness.experiments.scales import scale, with_variant
 from harness.planning.task import task
-from harness.system import plugins
+from harness.system import guests, plugins
 from harness.system.machine import Machine
 from harness.system.randomness import Draws
 from models.frozen.efficientnet import EfficientNet
@@ -47,7 +47,7 @@ def no_plugins_are_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         sys.path[:] = path
         plugins.USERS.clear()
         plugins.SEEN.clear()
-        plugins.FOLDERS.clear()
+        guests.FOLDERS.clear()
         plugins.names.cache_clear()
         task.cache_clear()
 

@@ -12,6 +12,7 @@ from harness.data.image_sets import open_images, require_pairs
 from harness.experiments.experiment import FEWEST, Experiment
 from harness.experiments.fields import with_fields
 from harness.system.errors import Mistake
+from harness.system.texts import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,7 @@ class ImagePairs:
         require_pairs(self.reconstructions, self.originals, "--pair")
         if len(self) < FEWEST:
             raise Mistake(f"{reconstructions} holds {len(self)} images: at least {FEWEST} are needed")
-        self.name = reconstructions.resolve().name
+        self.name = printable(reconstructions.resolve().name)
         # So that protocols name the content of the originals.
         self.experiment = with_fields(experiment, {"data.name": "folder", "data.argument": str(originals.resolve())})
 

@@ -25,6 +25,7 @@ from harness.experiments.study import Ablation, Row, Study
 from harness.experiments.sweep import Sweep
 from harness.system import paths, plugins
 from harness.system.errors import Mistake, unknown
+from harness.system.texts import printable
 
 COUNTS = {"max_seeds": 0, "generator_seeds": 1, "sampling_seeds": 1}  # of seeds, by default, of a table
 OPTION_FIELDS = ("seed", "generator_seed", "sampling_seed", "scale", "data.name", "data.argument")
@@ -191,7 +192,7 @@ class OutsideRow(NamedTuple):
         """The row: nothing of it is trained but its generator."""
         off = ("perceptual.on", "adversarial.on", "dinov2_encoder")
         return Row(
-            self.source.rstrip("/").rpartition("/")[2],
+            printable(self.source.rstrip("/").rpartition("/")[2]),
             "autoencoder",
             fields={
                 "tokenizer.name": "outside",

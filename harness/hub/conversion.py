@@ -19,6 +19,7 @@ from harness.networks.tensor_files import stored_numbers
 from harness.system import plugins
 from harness.system.errors import Mistake
 from harness.system.files import checksum
+from harness.system.texts import in_cell
 
 TIMES = 2  # as many weights as numbers that are stored: some tensors share them, and some weights are made from others
 
@@ -45,7 +46,7 @@ def converted(path: Path, name: str, image_size: int | None = None) -> Pretraine
     layout = plugins.load(layouts.__name__, name, "layout")
     file = file_in(path)
     about, tensors = f"{file} does not fit the layout {name}", read(file)
-    origin = f"converted from {file.name} (SHA-256 {checksum(file)}), layout {name}"
+    origin = f"converted from {in_cell(file.name)} (SHA-256 {checksum(file)}), layout {name}"
     try:
         _require_shapes(about, tensors, layout, image_size)
         made = _made(Checkpoint(about, tensors, layout.IGNORED), layout, image_size)

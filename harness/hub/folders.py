@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
-from harness.system.errors import Mistake
+from harness.system.errors import Mistake, Trouble
 
 
 class Pretrained(Protocol):
@@ -24,11 +24,15 @@ def require_new(out: Path, named: str) -> None:
 
 
 def write(model: Pretrained, out: Path) -> None:
-    """Writes the folder `out`, which is new or empty, completely or not at all."""
+    """Writes the folder `out`, which is new or empty, completely or not at all. Raises `Trouble` for a full disk."""
+    from safetensors import SafetensorError
+
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         model.save_pretrained(temporary)
         temporary.rename(out)  # an empty folder is replaced
+    except SafetensorError as error:  # it does so for whatever the system refuses
+        raise Trouble(f"{out} is not written: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 OURS = ("ablations", "models", "reports", "tests")  # our packages whose names a user's may have
+FOLDERS: list[Path] = []  # those of plug-ins, whose modules are imported for good
 KEPT: dict[Path, dict[str, ModuleType]] = {}  # the modules that were imported from a folder, by their names
 
 
@@ -69,10 +70,11 @@ def neighbours(folder: Path) -> Iterator[None]:
 
 
 def _hides(folder: Path, name: str) -> bool:
-    """Whether something in `folder` has the name of a package of ours, and is another one."""
-    if name not in OURS or not _lies_in(folder, name):
+    """Whether something in `folder` has the name of an imported module of ours, or beside a plug-in, and is another."""
+    if (name not in OURS and not FOLDERS) or not _lies_in(folder, name):
         return False
-    return folder not in Path(str(getattr(sys.modules.get(name), "__file__", ""))).parents
+    above = Path(str(getattr(sys.modules.get(name), "__file__", ""))).parents
+    return folder not in above and (name in OURS or any(of_plugin in above for of_plugin in FOLDERS))
 
 
 def _lies_in(folder: Path, name: str) -> bool:

@@ -74,7 +74,6 @@ TYPES: dict[str, tuple[Any, str]] = {  # of names in a user's file, and in words
 BETTER = ("higher", "lower", "")
 USERS: dict[str, dict[str, ModuleType]] = {}  # a user's modules, by package and name of the plug-in
 SEEN: set[Path] = set()  # the files that were looked at
-FOLDERS: list[Path] = []  # those of plug-ins, which can be imported from
 
 
 @functools.cache  # planning calls it ten thousand times
@@ -228,8 +227,8 @@ def _imported(file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     _require_own_neighbours(file)
-    if file.parent not in FOLDERS:
-        FOLDERS.append(file.parent)
+    if file.parent not in guests.FOLDERS:
+        guests.FOLDERS.append(file.parent)
         sys.path.append(str(file.parent))  # last: its neighbours hide nothing
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -244,7 +243,7 @@ def _require_own_neighbours(file: Path) -> None:
     """Raises `Mistake` if a file imports a neighbour that another plug-in's neighbour would be taken for."""
     for mine in guests.beside(file):
         name = mine.relative_to(file.parent).parts[0]
-        for other in FOLDERS:
+        for other in guests.FOLDERS:
             if other != file.parent and (other / name).exists():
                 raise Mistake(f"{file} imports {name} beside it, and {other} has a {name} too: rename one of them")
 
@@ -265,9 +264,9 @@ def _entries(kind: Kind, module: ModuleType, file: Path) -> dict[str, object]:
     for value in first.values() if kind.several else [first]:
         if kind.value and not isinstance(value, _object(kind.value)):
             raise Mistake(f"{file}: {kind.names[0]}: {type(value).__name__} is no {kind.value.partition(':')[2]}")
-    if kind.several and (others := [name for name in first if not isinstance(name, str) or not name.strip()]):
-        raise Mistake(f"{file}: {kind.names[0]}: {others[0]!r} is no name")
     entries: dict[str, object] = first if kind.several else {file.stem: module}
+    if others := [name for name in entries if not (isinstance(name, str) and name.strip() and name.isprintable())]:
+        raise Mistake(f"{file}: {others[0]!r} is no name of a {kind.title}")
     known = _object(kind.table) if kind.several else names(kind.package)
     if twice := [name for name in entries if name in known]:
         raise Mistake(f"{file}: there is a {kind.title} {twice[0]} already")

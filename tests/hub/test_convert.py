@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -331,6 +333,27 @@ def test_the_command_tells_what_it_wrote_and_keeps_what_is_there(tmp_path, capsy
     assert cli.code_of(convert.main, words) == 2
     assert "exists and is not an empty folder" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / "deep/model").iterdir()} == before
+
+
+def test_the_name_of_a_file_breaks_no_card(tmp_path):
+    path = written(tmp_path, case_of("kl").state, "a|b <img src=x>\n`.pt")
+    assert convert.main([str(path), "--from", "kl", "--to", str(tmp_path / "model")]) == 0
+    card = (tmp_path / "model/README.md").read_text()
+    assert "| trained | elsewhere; converted from a\\|b &lt;img src=x>\\n`.pt (SHA-256" in card and "<img" not in card
+
+
+@pytest.mark.parametrize("name", ["kl", "sit"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(name, tmp_path):
+    path = written(tmp_path, case_of(name).state)
+    code = (
+        "import resource, sys; from harness import cli, convert; import harness.hub.conversion;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); cli.run(convert.main)"
+    )
+    words = [sys.executable, "-c", code, str(path), "--from", name, "--to", str(tmp_path / "model")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "model is not written: " in done.stderr and "File too large" in done.stderr
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_name_may_have_a_hyphen(tmp_path):

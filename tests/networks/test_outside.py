@@ -20,6 +20,7 @@ from harness.experiments.scales import scale
 from harness.experiments.stored_requests import request_from_json
 from harness.networks import outside
 from harness.planning.task import task
+from harness.system import plugins
 from harness.system.errors import Mistake, Trouble
 from models.config import Tokenizer
 from tests.conftest import images
@@ -188,6 +189,17 @@ def test_each_has_its_own_neighbours_and_ours_stay(tmp_path):
     assert sys.modules["models"] is models and "their_helper" not in sys.modules and "models.vae" not in sys.modules
 
 
+def test_the_neighbour_of_a_plug_in_is_not_its_own(tmp_path):
+    (tmp_path / "plugin").mkdir()
+    (tmp_path / "plugin/their_helper.py").write_text("")
+    (tmp_path / "plugin/mine.py").write_text("import their_helper\nvariants = {}\n")
+    plugins.add(tmp_path / "plugin")
+    plugins.find()
+    of_plugin = sys.modules["their_helper"]
+    decoded = wrapped(with_neighbours(tmp_path / "a", 0.25)).decode(torch.zeros(2, 6, 4))
+    assert decoded.unique().tolist() == [0.25] and sys.modules.pop("their_helper") is of_plugin
+
+
 def test_a_key_follows_what_it_imports_from_beside_it(tmp_path):
     source = with_neighbours(tmp_path / "a", 0.25)
     (tmp_path / "a/other.py").write_text("")
@@ -252,6 +264,11 @@ def test_a_folder_of_diffusers_of_another_class_is_one_line(content, tmp_path, m
     with pytest.raises(Trouble, match=FOLDERS[content]) as error:
         outside.seen(f"harness.hub.outside:Diffusers={tmp_path}", 32)
     assert "\n" not in str(error.value)
+
+
+def test_the_name_of_a_row_can_be_printed():
+    row = OutsideRow("/x/a|b <img src=x>`[l](u)$\n.py:Pooled", 6, 4, None, "", 0).row
+    assert row.name == "a|b <img src=x>`[l](u)$\\n.py:Pooled"
 
 
 def test_an_argument_may_be_longer_than_a_path():

@@ -192,7 +192,7 @@ BROKEN = {
     "a row twice": (f"{STUDY}study = Ablation('x', 'y', 2 * (Row('a', 'mactok'),))", "two rows are called a"),
     "a number as a name": (
         "from models.variants import *\nvariants = {3: VARIANTS['mactok']}",
-        "variants: 3 is no name",
+        "3 is no name of a variant",
     ),
     "an escape": ("study = 1\nraise ValueError('\\x1b[31mred')", "ValueError: \\x1b[31mred"),
     "a known name": (
@@ -235,6 +235,14 @@ def test_a_name_of_another_type_is_one_line(example, name, tmp_path, capsys):
     assert not plugins.USERS
 
 
+@pytest.mark.parametrize("stem", ["two\nlines", "\x1b[31mred"])
+def test_a_file_whose_name_would_break_pages_is_one_line(stem, tmp_path, capsys):
+    shutil.copy(METRICS, tmp_path / f"{stem}.py")
+    found(tmp_path)
+    errors = capsys.readouterr().err
+    assert "is no name of a metric" in errors and errors.count("\n") == 1 and not plugins.USERS
+
+
 def test_a_metric_says_which_side_is_better(tmp_path, capsys):
     (tmp_path / "draft.py").write_text(METRICS.read_text() + "\nbetter = 'up'\n")
     found(tmp_path)
@@ -263,11 +271,11 @@ def test_the_second_of_two_files_of_one_name_is_left_out(tmp_path, capsys):
 def test_no_plug_in_gets_the_neighbour_of_another(tmp_path, capsys):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "their_helper.py").write_text(f"VALUE = {folder!r}\n")
-        (tmp_path / folder / f"{folder}.py").write_text(f"import their_helper\n{METRICS.read_text()}")
+        (tmp_path / folder / "plugin_helper.py").write_text(f"VALUE = {folder!r}\n")
+        (tmp_path / folder / f"{folder}.py").write_text(f"import plugin_helper\n{METRICS.read_text()}")
     found(tmp_path / "one", tmp_path / "two")
     errors = capsys.readouterr().err
-    assert f"two.py imports their_helper.py beside it, and {tmp_path}/one has a their_helper.py too" in errors
+    assert f"two.py imports plugin_helper.py beside it, and {tmp_path}/one has a plugin_helper.py too" in errors
     assert list(plugins.USERS["harness.evaluation.metrics"]) == ["one"] and errors.count("\n") == 1
 
 
