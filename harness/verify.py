@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from harness.store.records import Record
     from harness.system.machine import Machine
 
+REFERENCE = (
+    "for a tokenizer, a folder of ImageNet's 50,000 validation images under their own names; for a generator, ADM's "
+    "statistics of its train set, VIRTUAL_imagenet256_labeled.npz"
+)
 PART = 10  # --fewer draws one in so many samples
 Made = tuple[Callable[[list[Any]], "Iterator[np.ndarray]"], str]  # images of a list of items, and how they are made
 
@@ -36,11 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("name", metavar="NAME", help=", ".join(SYSTEMS))
     parser.add_argument(
         "--reference",
-        required=True,
         type=paths.path,
         metavar="IMAGES",
-        help="for a tokenizer, a folder of ImageNet's 50,000 validation images under their own names; for a generator, "
-        "ADM's statistics of its train set, VIRTUAL_imagenet256_labeled.npz",
+        help=f"{REFERENCE}; without it, the command says which files of weights are missing",
     )
     cli.add_out(parser, "the images, which are kept")
     parser.add_argument(
@@ -53,9 +55,11 @@ def main(arguments: Sequence[str]) -> int:
     chosen = system(options.name)
     protocol = protocol_called(chosen.protocol)
     items_of, prepare = STEPS[type(chosen)]
-    items = items_of(options, protocol)
     at = found(chosen.files)
     require_networks(protocol)
+    if options.reference is None:
+        raise Mistake(f"--reference IMAGES is needed: {REFERENCE}")
+    items = items_of(options, protocol)
     identity = "-".join(map(short_checksum, at.values()))
     folder = options.out / f"verify-{options.name}-{identity}-{len(items)}"
     make, how = prepare(chosen, at, protocol)

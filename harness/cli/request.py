@@ -79,7 +79,9 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         **special,
     )
     made = request()
-    if sources := getattr(options, "tokenizer", []):
+    if (sources := getattr(options, "tokenizer", [])) and isinstance(made, SweepRequest):
+        raise Mistake(f"{options.study} is a sweep: only tables take --tokenizer")
+    if sources:
         side = made.experiment(made.study.rows[0]).data.image_size
         made = request(tokenizers=tuple(_outside_row(source, side) for source in sources))
     return made if options.rows is None else dataclasses.replace(made, rows=_rows_of(options.rows, made.study))

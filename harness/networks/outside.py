@@ -173,8 +173,8 @@ def _told(source: str, doing: str, folder: Path | None) -> Iterator[None]:
         beside = guests.neighbours(folder) if folder is not None else contextlib.nullcontext()
         with guests.undisturbed(), beside, contextlib.redirect_stdout(sys.stderr):
             yield
-    except Trouble:
-        raise
+    except (Trouble, Mistake) as error:
+        raise Trouble(str(error) if source in str(error) else f"{source}: {error}") from error
     except (Exception, SystemExit) as error:
         why = " ".join(str(error).split())[:300]
         raise Trouble(f"{source}: {doing} failed: {type(error).__name__}: {why}") from error

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import benchmark
+from harness import ablate, benchmark, cli
 from harness.data.splits import open_split
 from harness.experiments.requests import AblationRequest, OutsideRow, study_called
 from harness.experiments.scales import scale
@@ -96,6 +96,12 @@ def test_what_is_no_tokenizer_is_one_line(given, words, tmp_path):
     with pytest.raises(Mistake, match=words) as error:
         benchmark.main([given, "--dry-run", "--runs", str(tmp_path)])
     assert "\n" not in str(error.value)
+
+
+def test_a_sweep_has_no_tokenizers_from_outside(tmp_path, capsys):
+    words = ["kl_weight", "--tokenizer", f"{MINE}:Pooled", "--scale", "smoke", "--runs", str(tmp_path), "--dry-run"]
+    assert cli.code_of(ablate.main, words) == 2
+    assert capsys.readouterr().err == "error: kl_weight is a sweep: only tables take --tokenizer\n"
 
 
 def test_two_pairs_of_one_name_are_one_line(tmp_path):

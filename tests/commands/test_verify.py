@@ -236,6 +236,16 @@ def test_all_files_of_a_generator_that_are_missing_are_told(drawn, capsys):
     tells_missing(drawn, capsys.readouterr().err)
 
 
+def test_without_a_reference_it_says_which_files_are_needed(drawn, capsys, monkeypatch):
+    write_weights(drawn)
+    assert cli.code_of(verify.main, [drawn]) == 2
+    assert capsys.readouterr().err.startswith("error: --reference IMAGES is needed: for a tokenizer, a folder of")
+    monkeypatch.setenv("TOKENIZER_WEIGHTS", "nowhere")
+    for words in ([drawn], [drawn, "--reference", "nowhere"]):
+        assert cli.code_of(verify.main, words) == 2
+        assert capsys.readouterr().err.count("are missing: no ") > 1
+
+
 def test_a_generator_needs_statistics_of_its_reference(drawn, capsys):
     write_weights(drawn)
     np.savez("images.npz", crops(IMAGES, SAMPLED[drawn]))

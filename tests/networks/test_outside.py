@@ -247,6 +247,13 @@ def test_a_folder_and_a_name_of_the_hub_are_those_of_a_published_one(tmp_path, m
     assert outside.absolute("owner/name") == f"{outside.PUBLISHED}=owner/name"
 
 
+def test_a_folder_without_a_tokenizer_is_named_once(tmp_path):
+    with pytest.raises(Mistake) as error:
+        outside.tried(outside.absolute(str(tmp_path)), 32)
+    why = f"{tmp_path} is no pretrained tokenizer: it has no config.json"
+    assert str(error.value) == f"--tokenizer {outside.PUBLISHED}={tmp_path}: {why}"
+
+
 FOLDERS = {
     "": "is no folder of diffusers: config.json does not name a class",
     "[1]": "is no folder of diffusers",
