@@ -78,7 +78,7 @@ def _checked(options: argparse.Namespace) -> tuple[Case, list[str]]:
     for name in names:
         if name not in works.WORKS:
             raise unknown("work", name, works.WORKS)
-    if options.save is not None and "diff -" in code_version()["uncommitted"]:
+    if options.save is not None and code_version()["uncommitted"].startswith("diff "):
         raise Mistake("--save: commit the changes of the code first, so that the history names what was measured")
     return Case(options.scale, options.variant, options.batch), names
 

@@ -20,7 +20,7 @@ from harness.planning.stage import decoder
 from harness.planning.task import task
 from harness.store.runs import Damaged, Store
 from harness.system import paths, terminal
-from harness.system.errors import Mistake
+from harness.system.errors import Mistake, repeated
 
 IMAGES, ROUNDS = 64, 3  # of a measurement of speed
 
@@ -51,8 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     by_row = request.experiments()
     first = next(iter(by_row.values()))[0]
     pairs = [ImagePairs(originals, images, first) for originals, images in options.pair]
-    names = [pair.name for pair in pairs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := repeated([pair.name for pair in pairs]):
         raise Mistake(f"two folders of --pair are called {twice[0]}: give one of them another name")
     code = ablate.run(options, request)
     if options.dry_run:

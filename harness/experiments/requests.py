@@ -24,7 +24,7 @@ from harness.experiments.seeds import looks, with_seeds
 from harness.experiments.study import Ablation, Row, Study
 from harness.experiments.sweep import Sweep
 from harness.system import paths, plugins
-from harness.system.errors import Mistake, unknown
+from harness.system.errors import Mistake, repeated, unknown
 from harness.system.texts import printable
 
 COUNTS = {"max_seeds": 0, "generator_seeds": 1, "sampling_seeds": 1}  # of seeds, by default, of a table
@@ -456,8 +456,7 @@ def new_request(name: str, at: Scale, **parts: Any) -> AblationRequest | SweepRe
         return SweepRequest(name, study, at, **parts)
     if outside := parts.get("tokenizers"):
         rows = [*study.rows, *(tokenizer.row for tokenizer in outside)]
-        names = [row.name for row in rows]
-        if twice := sorted({row for row in names if names.count(row) > 1}):
+        if twice := repeated([row.name for row in rows]):
             raise Mistake(f"two rows are called {twice[0]}: give the file of one of them another name")
         study = dataclasses.replace(study, rows=tuple(rows))
     return AblationRequest(name, study, at, **parts)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import UnionType
 
 from harness.experiments.claims import Claim
-from harness.system.errors import Mistake, unknown
+from harness.system.errors import Mistake, repeated, unknown
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ class Study:
         for part, kind in (("rows", Row), ("claims", Claim)):
             if other := [type(value).__name__ for value in getattr(self, part) if not isinstance(value, kind)]:
                 raise TypeError(f"{part} hold a {other[0]}")
-        names = [row.name for row in self.rows]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if twice := repeated([row.name for row in self.rows]):
             raise ValueError(f"two rows are called {twice[0]}")
 
     def row(self, name: str) -> Row:

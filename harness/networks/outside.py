@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
-import importlib.util
 import json
 import operator
 import os
@@ -33,7 +32,6 @@ import warnings
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.experiments.requests import SOURCE
@@ -126,7 +124,10 @@ def load(source: str) -> Found:
     place, name, argument = _parts(source)
     folder = Path(place).parent if place.endswith(".py") else None
     with _told(source, "loading it", folder):
-        module = _of_file(Path(place)) if folder is not None else importlib.import_module(place)
+        if folder is None:
+            module = importlib.import_module(place)
+        else:
+            module = guests.module_of(Path(place), f"outside_{Path(place).stem}")
         found = getattr(module, name)
         if argument is not None:
             found = found(argument)
@@ -142,15 +143,6 @@ def load(source: str) -> Found:
         files = [file, *(guests.beside(file) if folder is not None else []), *map(Path, own)]
         files += [Path(argument)] if argument and os.path.exists(argument) else []
         return Found(found, folder, _checksum(files, name, argument or ""))
-
-
-def _of_file(file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"outside_{file.stem}", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _checksum(places: list[Path], name: str, argument: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 
 class Mistake(Exception):
@@ -12,6 +13,11 @@ class Mistake(Exception):
 
 class Trouble(Exception):
     """The work failed (disk full, damaged file): nothing is lost, exit code 1."""
+
+
+def repeated(names: Sequence[str]) -> list[str]:
+    """The names that stand there more than once, sorted."""
+    return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> Mistake:

@@ -222,21 +222,15 @@ def _defined(tree: ast.Module) -> set[str]:
 
 def _imported(file: Path) -> ModuleType:
     """The module of a file; whatever goes wrong in it is a `Mistake`."""
-    spec = importlib.util.spec_from_file_location(f"plugin_{file.stem}", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
     _require_own_neighbours(file)
     if file.parent not in guests.FOLDERS:
         guests.FOLDERS.append(file.parent)
         sys.path.append(str(file.parent))  # last: its neighbours hide nothing
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            spec.loader.exec_module(module)
+            return guests.module_of(file, f"plugin_{file.stem}")
     except (Exception, SystemExit) as error:
-        del sys.modules[spec.name]
         raise Mistake(f"{file} fails: {type(error).__name__}: {' '.join(str(error).split())}") from error
-    return module
 
 
 def _require_own_neighbours(file: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -78,8 +79,24 @@ def named(*words: object) -> int:
 Law = Callable[[list[torch.Tensor]], torch.Tensor]
 
 
+class NamedDraws(ABC):
+    """The draws of one step, by name."""
+
+    def uniform(self, name: str, *shape: int) -> torch.Tensor:
+        """U[0, 1), float32."""
+        return self.draw(philox.uniform, name, shape)
+
+    def normal(self, name: str, *shape: int) -> torch.Tensor:
+        """N(0, 1), float32."""
+        return self.draw(philox.normal, name, shape)
+
+    @abstractmethod
+    def draw(self, law: Law, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        """A draw by `philox.uniform` or `philox.normal`."""
+
+
 @dataclass(frozen=True)
-class Draws:
+class Draws(NamedDraws):
     """The draws of one step of one stage. `name` distinguishes draws: the same name gives the same numbers.
 
     A shape starts with the number of images in `part`, each of which has its own numbers; the shape () is one number
@@ -92,16 +109,7 @@ class Draws:
     device: str = "cpu"
     part: Part | Chosen = WHOLE
 
-    def uniform(self, name: str, *shape: int) -> torch.Tensor:
-        """U[0, 1), float32."""
-        return self.draw(philox.uniform, name, shape)
-
-    def normal(self, name: str, *shape: int) -> torch.Tensor:
-        """N(0, 1), float32."""
-        return self.draw(philox.normal, name, shape)
-
     def draw(self, law: Law, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-        """A draw by `philox.uniform` or `philox.normal`."""
         each = math.prod(shape[1:])
         return law(philox.words(self.key(name), self.places(shape), self.step, each))[:, :each].reshape(shape)
 

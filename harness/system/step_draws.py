@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.system import philox
-from harness.system.randomness import Draws, Law
+from harness.system.randomness import Draws, Law, NamedDraws
 
 
 class Asked(NamedTuple):
@@ -86,22 +86,15 @@ class RecurringDraws:
         return self.together.at(step)
 
 
-class StepDraws:
+class StepDraws(NamedDraws):
     """The draws of one step, by name: the numbers are those of `Draws`."""
 
     def __init__(self, draws: Draws, recurring: RecurringDraws):
         self.draws, self.recurring = draws, recurring
         self.drawn: dict[Asked, Tensor] | None = None
 
-    def uniform(self, name: str, *shape: int) -> Tensor:
-        """U[0, 1), float32."""
-        return self._draw(Asked(philox.uniform, name, shape))
-
-    def normal(self, name: str, *shape: int) -> Tensor:
-        """N(0, 1), float32."""
-        return self._draw(Asked(philox.normal, name, shape))
-
-    def _draw(self, asked: Asked) -> Tensor:
+    def draw(self, law: Law, name: str, shape: tuple[int, ...]) -> Tensor:
+        asked = Asked(law, name, shape)
         if self.drawn is None:
             self.drawn = self.recurring.drawn(self.draws.step)
         if asked not in self.drawn:

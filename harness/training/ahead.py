@@ -1,10 +1,10 @@
-"""Rows that a GPU cannot keep: they are read and sent while it works on the step before."""
+"""What steps need in advance: work that is begun while another step is made, and rows that a GPU cannot keep."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,46 @@ from harness.system.randomness import Part
 
 Rows = tuple[Tensor, ...]
 Reading = Callable[[], Rows]  # reads rows into the memory of the host
+Result = TypeVar("Result")
+Made = TypeVar("Made", covariant=True)
+
+
+class Begun(Protocol[Made]):
+    """Work that somebody else does."""
+
+    def result(self) -> Made:
+        """Waits for the result. Raises what went wrong."""
+
+    def cancel(self) -> object:
+        """Drops what has not begun."""
+
+
+class InAdvance(Generic[Result]):
+    """The results of work for the parts of steps, which `begin(step, part)` begins some steps in advance."""
+
+    def __init__(self, begin: Callable[[int, Part], Begun[Result]]):
+        self.begin = begin
+        self.begun: dict[tuple[int, Part], Begun[Result]] = {}
+
+    def take(self, step: int, part: Part, steps: int, kept: int) -> Result:
+        """The result for a part of a step; begins those of its next `steps`.
+
+        What lies outside of the next `kept` steps is cancelled: a jump leaves it behind. A failure cancels everything.
+        """
+        self._cancel(lambda other: not step <= other <= step + kept)
+        try:
+            for later in range(step, step + steps + 1):
+                if (later, part) not in self.begun:
+                    self.begun[later, part] = self.begin(later, part)
+            return self.begun.pop((step, part)).result()
+        except BaseException:
+            self._cancel(lambda other: True)
+            raise
+
+    def _cancel(self, selects: Callable[[int], bool]) -> None:
+        """Cancels the work of the steps that `selects` accepts."""
+        for key in [key for key in self.begun if selects(key[0])]:
+            self.begun.pop(key).cancel()
 
 
 class Sent(NamedTuple):
@@ -51,31 +91,20 @@ class OwnStream:
         return sent.rows
 
 
-class Ahead:
+class Ahead(InAdvance[Sent]):
     """The rows of the parts of steps on a device; a thread reads and sends those of the next step in advance.
 
     `reading(step, part)` chooses the rows and returns what reads them.
     """
 
     def __init__(self, reading: Callable[[int, Part], Reading], lane: Lane):
-        self.reading, self.lane = reading, lane
-        self.thread = ThreadPoolExecutor(1)
-        self.begun: dict[tuple[int, Part], Future[Sent]] = {}
+        thread = ThreadPoolExecutor(1)
+        super().__init__(lambda step, part: thread.submit(_sent, lane, reading(step, part)))
+        self.lane = lane
 
     def __call__(self, step: int, part: Part) -> Rows:
-        self._cancel(lambda other: not step <= other <= step + 1)  # a jump leaves them behind
-        try:
-            for wanted in (step, step + 1):
-                if (wanted, part) not in self.begun:
-                    self.begun[wanted, part] = self.thread.submit(self._send, self.reading(wanted, part))
-            return self.lane.take(self.begun.pop((step, part)).result())
-        except BaseException:
-            self._cancel(lambda other: True)
-            raise
+        return self.lane.take(self.take(step, part, steps=1, kept=1))
 
-    def _cancel(self, selects: Callable[[int], bool]) -> None:
-        for key in [key for key in self.begun if selects(key[0])]:
-            self.begun.pop(key).cancel()
 
-    def _send(self, reading: Reading) -> Sent:
-        return self.lane.send(reading())
+def _sent(lane: Lane, reading: Reading) -> Sent:
+    return lane.send(reading())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ from harness.data.tensors import flipped, in_range
 from harness.system.machine import Machine, on
 from harness.system.randomness import WHOLE, Draws, Part, generator
 from harness.system.step_draws import RecurringDraws, StepDraws
-from harness.training.ahead import Ahead, OwnStream, Reading
+from harness.training.ahead import Ahead, InAdvance, OwnStream, Reading
 
 
 class Order:
@@ -100,7 +99,7 @@ class Batches:
         home = self.rows.home if self.rows else "cpu"
         self.order = Order(len(images), batch_images, seed, stage, machine, home, flip)
         self.ahead = Ahead(self._reading, OwnStream()) if machine.device != home else None
-        self.pending: dict[tuple[int, Part], Pending] = {}
+        self.decoding = InAdvance(self._begun)
 
     def draws(self, step: int, part: Part = WHOLE) -> StepDraws:
         """All random draws of `step` for a part of its batch."""
@@ -125,23 +124,14 @@ class Batches:
         """What reads the pixels of a part of a step's batch, uint8 (B, H, W, 3), into the memory of the host."""
         images, indices = self.images, self.order.indices(step, part).numpy()
         if isinstance(images, IndexedImages):
-            return lambda: (torch.from_numpy(self._decoded(images, step, part)),)
+            return lambda: (torch.from_numpy(self._decoded(step, part)),)
         return lambda: (torch.from_numpy(images[indices]),)
 
-    def _decoded(self, images: IndexedImages, step: int, part: Part) -> np.ndarray:
-        """The images of `step`; starts to decode the next steps and cancels all others, which a jump leaves behind."""
-        last = step + self.AHEAD + (self.ahead is not None)  # another part of the batch may be a step further
-        self._cancel(lambda other: not step <= other <= last)
-        for later in range(step, step + self.AHEAD + 1):
-            if (later, part) not in self.pending:
-                self.pending[later, part] = images.begin(self.order.indices(later, part).numpy())
-        try:
-            return self.pending.pop((step, part)).result()
-        except BaseException:
-            self._cancel(lambda other: True)
-            raise
+    def _decoded(self, step: int, part: Part) -> np.ndarray:
+        """The images of `step`; starts to decode the next steps and cancels all others."""
+        kept = self.AHEAD + (self.ahead is not None)  # another part of the batch may be a step further
+        return self.decoding.take(step, part, self.AHEAD, kept)
 
-    def _cancel(self, selects: Callable[[int], bool]) -> None:
-        """Cancels the decoding of the steps that `selects` accepts."""
-        for key in [key for key in self.pending if selects(key[0])]:
-            self.pending.pop(key).cancel()
+    def _begun(self, step: int, part: Part) -> Pending:
+        assert isinstance(self.images, IndexedImages)
+        return self.images.begin(self.order.indices(step, part).numpy())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -49,8 +48,31 @@ SIZES = {  # of ViT (Dosovitskiy et al. 2021) and of DiT and similar models (Pee
 }
 
 
+class Levels:
+    """The levels of a convolutional network, each of which but the last halves the side of the image."""
+
+    width: int
+    multipliers: tuple[int, ...]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The channels of every level, from the finest to the coarsest."""
+        return tuple(self.width * m for m in self.multipliers)
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels on a side of the image for one place on a side of the coarsest level."""
+        return int(2 ** (len(self.multipliers) - 1))
+
+    def require_groups(self, part: str) -> None:
+        """Raises ValueError if the channels of a level cannot be normalised in groups."""
+        for width in self.widths:
+            if width % min(32, width):
+                raise ValueError(f"{part}: a level of {width} channels cannot be split into 32 groups")
+
+
 @dataclass(frozen=True, config=STRICT)
-class Convolution:
+class Convolution(Levels):
     """Size of a convolutional autoencoder (Esser et al. 2021).
 
     Every level but the last halves the side of the image. Channels are normalised in groups, 32 or as many as there
@@ -67,25 +89,15 @@ class Convolution:
     """Residual blocks of a level of the encoder; a level of the decoder has one more."""
 
     def __post_init__(self) -> None:
-        _require_groups("convolution", self.widths)
+        self.require_groups("convolution")
 
     @property
     def active(self) -> bool:
         return self.on
 
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """The channels of every level, from the finest to the coarsest."""
-        return tuple(self.width * m for m in self.multipliers)
-
-    @property
-    def downsampling(self) -> int:
-        """Pixels on a side of the image for one place on a side of the latent grid."""
-        return int(2 ** (len(self.multipliers) - 1))
-
 
 @dataclass(frozen=True, config=STRICT)
-class ProxyCodes:
+class ProxyCodes(Levels):
     """A decoder that predicts codes of another tokenizer, whose decoder makes pixels of them (TiTok in two stages: Yu
     et al. 2024).
 
@@ -106,25 +118,8 @@ class ProxyCodes:
     """Residual blocks of a level, and before the first."""
 
     def __post_init__(self) -> None:
-        _require_groups("proxy_codes", self.widths)
+        self.require_groups("proxy_codes")
 
     @property
     def active(self) -> bool:
         return self.on
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """The channels of every level, from the finest to the coarsest."""
-        return tuple(self.width * m for m in self.multipliers)
-
-    @property
-    def upsampling(self) -> int:
-        """Pixels on a side of the image for one code."""
-        return int(2 ** (len(self.multipliers) - 1))
-
-
-def _require_groups(part: str, widths: Sequence[int]) -> None:
-    """Raises ValueError if the channels of a level cannot be normalised in groups."""
-    for width in widths:
-        if width % min(32, width):
-            raise ValueError(f"{part}: a level of {width} channels cannot be split into 32 groups")

@@ -17,8 +17,8 @@ CLASS_TOKENS = (True, True)
 def latents(tokenizer: Tokenizer, image_size: int) -> forms.Latents:
     """L tokens in a line. Raises ValueError if a proxy code does not make the pixels of a patch."""
     patch, proxy = tokenizer.patch_size, tokenizer.proxy_codes
-    if proxy.on and proxy.upsampling != patch:
-        raise ValueError(f"titok: a proxy code makes {proxy.upsampling} px on a side, and a patch has {patch} px")
+    if proxy.on and proxy.downsampling != patch:
+        raise ValueError(f"titok: a proxy code makes {proxy.downsampling} px on a side, and a patch has {patch} px")
     return forms.on_line(tokenizer, image_size)
 
 

@@ -74,6 +74,11 @@ def test_a_league_of_ours_a_published_one_and_a_users(tmp_path, capsys):
     capsys.readouterr()
     assert benchmark.main(words) == 0  # nothing is made again
     assert "| mine.py:Pooled" in capsys.readouterr().out
+    (weights,) = (tmp_path / "runs/finetuning").glob("*/weights.safetensors")  # of the only row that is trained
+    weights.unlink()
+    assert benchmark.main(words) == 0
+    speeds = pd.read_csv(csv).set_index("tokenizer")["encoded images/s"]
+    assert speeds["KL-VAE"] == "–" and float(speeds["mine.py:Pooled"]) > 0
 
 
 def test_the_dry_run_needs_no_training(tmp_path, capsys):

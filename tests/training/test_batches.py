@@ -150,7 +150,7 @@ def test_calls_may_jump(indexed: IndexedImages) -> None:
     calls = [(0, WHOLE), (0, HALVES[1]), (20, HALVES[0]), (3, WHOLE), (3, WHOLE), (5, HALVES[0]), (4, HALVES[0])]
     for step, part in calls:
         assert same(ahead(step, part), plain(step, part))
-        assert all(step <= begun <= step + 2 for begun, _ in ahead.pending)
+        assert all(step <= begun <= step + 2 for begun, _ in ahead.decoding.begun)
 
 
 @pytest.mark.parametrize("parts", [[WHOLE], HALVES], ids=["whole", "halves"])
@@ -164,7 +164,7 @@ def test_two_batches_are_decoded_in_advance(
     for step in range(5):
         for part in parts:
             b(step, part)
-        assert len(begun) == len(parts) * (step + 3) and len(b.pending) == 2 * len(parts)
+        assert len(begun) == len(parts) * (step + 3) and len(b.decoding.begun) == 2 * len(parts)
     expected = [b.order.indices(step, part).tolist() for step in range(7) for part in parts]
     assert sorted(begun) == sorted(expected)  # each once
 
@@ -172,7 +172,7 @@ def test_two_batches_are_decoded_in_advance(
 def test_a_step_finds_its_images_decoded(indexed: IndexedImages, monkeypatch: pytest.MonkeyPatch) -> None:
     b = of(indexed)
     b(0)
-    for pending in b.pending.values():
+    for pending in b.decoding.begun.values():
         assert all(future.result(timeout=10) for future in pending.futures)
     monkeypatch.setattr(indexed, "read", lambda place: pytest.fail("decoded in the step itself"))
     b.AHEAD = 0  # type: ignore[misc]
@@ -183,7 +183,7 @@ def test_arrays_are_not_decoded() -> None:
     before = set(threading.enumerate())
     b = batches()
     b(0)
-    assert not b.pending and not b.damaged and set(threading.enumerate()) <= before
+    assert not b.decoding.begun and not b.damaged and set(threading.enumerate()) <= before
 
 
 def test_damaged_images_are_told(indexed: IndexedImages, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_trouble_leaves_nothing_behind(indexed: IndexedImages, monkeypatch: pyte
     with pytest.raises(Trouble, match="cannot be read in"):
         for step in range(1, 9):
             b(step)
-    assert not b.pending
+    assert not b.decoding.begun
 
 
 def test_no_thread_outlives_the_batches(tmp_path: Path) -> None:

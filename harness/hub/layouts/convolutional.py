@@ -53,11 +53,11 @@ def converted(released: Checkpoint, name: str, image_size: int | None) -> Conver
 def _half(released: Checkpoint, half: str, layers: nn.Sequential, levels: int) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for number, (name, layer) in enumerate(zip(_names(layers, half, levels), layers, strict=True)):
-        state |= under(f"{half}.{number}", _tensors(released, f"{half}.{name}", layer))
+        state |= under(f"{half}.{number}", tensors(released, f"{half}.{name}", layer))
     return state
 
 
-def _tensors(released: Checkpoint, name: str, layer: nn.Module) -> dict[str, Tensor]:
+def tensors(released: Checkpoint, name: str, layer: nn.Module) -> dict[str, Tensor]:
     """The tensors of a layer under our names."""
     if isinstance(layer, Attention):
         width = layer.proj.out_channels
@@ -69,7 +69,7 @@ def _tensors(released: Checkpoint, name: str, layer: nn.Module) -> dict[str, Ten
     if isinstance(layer, Residual):
         state = {}
         for ours, part in layer.named_children():
-            state |= under(ours, _tensors(released, f"{name}.{'nin_shortcut' if ours == 'shortcut' else ours}", part))
+            state |= under(ours, tensors(released, f"{name}.{'nin_shortcut' if ours == 'shortcut' else ours}", part))
         return state
     weight = getattr(layer, "weight", None)
     return {} if weight is None else released.layer(name, *weight.shape)

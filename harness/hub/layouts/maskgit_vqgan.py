@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.hub.checkpoint import Checkpoint, under
+from harness.hub.layouts import convolutional
 from models.autoencoders.convolutional import Residual
 from models.autoencoders.proxy_codes import ProxyDecoder
 from models.config import ProxyCodes
@@ -52,8 +53,7 @@ def _tensors(released: Checkpoint, name: str, layer: nn.Module) -> dict[str, Ten
     """The tensors of a layer under our names."""
     if isinstance(layer, Residual):
         return _residual(released, name, layer.conv1.in_channels, layer.conv1.out_channels)
-    weight = getattr(layer, "weight", None)
-    return {} if weight is None else released.layer(name, *weight.shape)
+    return convolutional.tensors(released, name, layer)
 
 
 def _residual(released: Checkpoint, name: str, inputs: int, outputs: int) -> dict[str, Tensor]:

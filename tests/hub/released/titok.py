@@ -12,7 +12,8 @@ from tests.hub.layouts.maskgit_vqgan import pixels as pixels_of_codes
 from tests.hub.layouts.writer import CHANNELS, DEPTH, HEADS, LENGTH, PATCH, SIDE, WIDTH, Case, N, Writer
 
 
-def titok(codes: int = 0, two_stages: bool = False) -> Case:
+def written(codes: int, two_stages: bool) -> dict[str, Tensor]:
+    """Random tensors under the released names."""
     w, outputs = Writer(4), CHANNELS if codes else 2 * CHANNELS
     w.add("latent_tokens", LENGTH, WIDTH)
     for half in ("encoder", "decoder"):
@@ -44,7 +45,11 @@ def titok(codes: int = 0, two_stages: bool = False) -> Case:
         w.layer("decoder.conv_out", 3, 3, 3, 3)
     if codes:
         w.add("quantize.embedding.weight", codes, CHANNELS, std=1.0)
-    s = w.state
+    return w.state
+
+
+def titok(codes: int = 0, two_stages: bool = False) -> Case:
+    s = written(codes, two_stages)
 
     def blocks(half: str, x: Tensor) -> Tensor:
         x = normed(s, f"{half}.ln_pre", x, 1e-5)
