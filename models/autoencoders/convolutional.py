@@ -14,19 +14,32 @@ from models.layers.layout import convolved
 from models.layers.transformer import attention
 
 
-def norm(channels: int) -> nn.GroupNorm:
-    """Normalises 32 groups of channels, or single ones where there are fewer."""
-    return nn.GroupNorm(min(32, channels), channels, eps=1e-6)
+def norm(groups: int, channels: int) -> nn.GroupNorm:
+    """Normalises `groups` of channels."""
+    return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+def begin_as_identity(between: nn.Conv2d) -> None:
+    """Lets a layer `between` two levels begin by copying its channels, where there are fewer than 128.
+
+    What passes a dozen random maps of a few channels each keeps one direction, which is brightness: colour is then not
+    learned within a thousand steps. Wide layers begin at random, as released code has it.
+    """
+    if between.in_channels < 128:
+        nn.init.dirac_(between.weight)
 
 
 class Residual(nn.Module):
     """Two 3 x 3 convolutions, each after norm and swish, around which the input passes."""
 
-    def __init__(self, inputs: int, outputs: int):
+    def __init__(self, inputs: int, outputs: int, groups: int):
         super().__init__()
-        self.norm1, self.conv1 = norm(inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.norm2, self.conv2 = norm(outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.norm1, self.conv1 = norm(groups, inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.norm2, self.conv2 = norm(groups, outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut: nn.Module = nn.Identity()
+        if inputs != outputs:
+            self.shortcut = nn.Conv2d(inputs, outputs, 1)
+            begin_as_identity(self.shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(functional.silu(self.norm1(x)))
@@ -37,9 +50,9 @@ class Residual(nn.Module):
 class Attention(nn.Module):
     """Self-attention of all places with one head, around which the input passes."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, groups: int):
         super().__init__()
-        self.norm = norm(channels)
+        self.norm = norm(groups, channels)
         self.qkv, self.proj = nn.Conv2d(channels, 3 * channels, 1), nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,6 +66,7 @@ class Down(nn.Conv2d):
 
     def __init__(self, channels: int):
         super().__init__(channels, channels, 3, stride=2)
+        begin_as_identity(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(functional.pad(x, (0, 1, 0, 1)))
@@ -63,49 +77,60 @@ class Up(nn.Conv2d):
 
     def __init__(self, channels: int):
         super().__init__(channels, channels, 3, padding=1)
+        begin_as_identity(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-def level(inputs: int, outputs: int, blocks: int, attends: bool) -> list[nn.Module]:
+def level(inputs: int, outputs: int, blocks: int, groups: int, attends: bool) -> list[nn.Module]:
     """The residual blocks of a level, each followed by attention if it `attends`."""
     layers: list[nn.Module] = []
     for width in (inputs, *[outputs] * (blocks - 1)):
-        layers += [Residual(width, outputs), *([Attention(outputs)] if attends else [])]
+        layers += [Residual(width, outputs, groups), *([Attention(outputs, groups)] if attends else [])]
     return layers
 
 
-def middle(channels: int) -> list[nn.Module]:
+def middle(channels: int, groups: int) -> list[nn.Module]:
     """Residual block, attention, residual block."""
-    return [Residual(channels, channels), Attention(channels), Residual(channels, channels)]
+    return [Residual(channels, channels, groups), Attention(channels, groups), Residual(channels, channels, groups)]
+
+
+def last(channels: int, outputs: int, groups: int) -> list[nn.Module]:
+    """What makes the outputs: norm, swish, convolution."""
+    return [norm(groups, channels), nn.SiLU(), nn.Conv2d(channels, outputs, 3, padding=1)]
 
 
 def encoder(size: config.Convolution, attends: bool, outputs: int) -> nn.Sequential:
     """Images (B, 3, H, W) -> (B, outputs, h, w). `attends`: the coarsest level attends."""
     layers: list[nn.Module] = [nn.Conv2d(3, size.width, 3, padding=1)]
-    inputs, last = size.width, len(size.widths) - 1
+    inputs, coarsest = size.width, len(size.widths) - 1
     for number, width in enumerate(size.widths):
-        layers += level(inputs, width, size.blocks, attends and number == last)
-        layers += [Down(width)] if number < last else []
+        layers += level(inputs, width, size.blocks, size.groups, attends and number == coarsest)
+        layers += [Down(width)] if number < coarsest else []
         inputs = width
-    return nn.Sequential(*layers, *middle(inputs), norm(inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1))
+    return nn.Sequential(*layers, *middle(inputs, size.groups), *last(inputs, outputs, size.groups))
 
 
 def decoder(
-    widths: Sequence[int], blocks: int, inputs: int, first: Callable[[int], list[nn.Module]], attends: bool = False
+    widths: Sequence[int],
+    blocks: int,
+    groups: int,
+    inputs: int,
+    first: Callable[[int, int], list[nn.Module]],
+    attends: bool = False,
 ) -> nn.Sequential:
     """(B, inputs, h, w) -> images (B, 3, H, W), by levels of `widths` from the coarsest to the finest.
 
-    `first` makes the layers before the levels. `attends`: the coarsest level attends.
+    `first` makes the layers before the levels, for channels and groups. `attends`: the coarsest level attends.
     """
-    layers: list[nn.Module] = [nn.Conv2d(inputs, widths[0], 3, padding=1), *first(widths[0])]
+    layers: list[nn.Module] = [nn.Conv2d(inputs, widths[0], 3, padding=1), *first(widths[0], groups)]
     before = widths[0]
     for number, width in enumerate(widths):
-        layers += level(before, width, blocks, attends and number == 0)
+        layers += level(before, width, blocks, groups, attends and number == 0)
         layers += [Up(width)] if number < len(widths) - 1 else []
         before = width
-    return nn.Sequential(*layers, norm(before), nn.SiLU(), nn.Conv2d(before, 3, 3, padding=1))
+    return nn.Sequential(*layers, *last(before, 3, groups))
 
 
 class Convolutional(Tokenizer):
@@ -122,7 +147,7 @@ class Convolutional(Tokenizer):
         self.encoder = encoder(size, attends[0], outputs)
         self.to_mean = nn.Linear(outputs, channels)
         self.from_latents = nn.Linear(channels, channels)
-        self.decoder = decoder(size.widths[::-1], size.blocks + 1, channels, middle, attends[1])
+        self.decoder = decoder(size.widths[::-1], size.blocks + 1, size.groups, channels, middle, attends[1])
         self.add_bottleneck(tokenizer, channels, lambda: nn.Linear(outputs, channels))
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Posterior:

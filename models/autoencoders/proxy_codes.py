@@ -27,7 +27,11 @@ class ProxyDecoder(nn.Module):
         self.to_logits = nn.Sequential(nn.Linear(width, 2 * width), nn.Tanh(), nn.Linear(2 * width, proxy.codes))
         self.codes = new_codes(proxy.codes, proxy.channels)
         self.decoder = decoder(
-            proxy.widths[::-1], proxy.blocks, proxy.channels, lambda width: level(width, width, proxy.blocks, False)
+            proxy.widths[::-1],
+            proxy.blocks,
+            proxy.groups,
+            proxy.channels,
+            lambda width, groups: level(width, width, proxy.blocks, groups, False),
         )
 
     def forward(self, h: Tensor) -> Tensor:

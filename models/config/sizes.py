@@ -53,6 +53,7 @@ class Levels:
 
     width: int
     multipliers: tuple[int, ...]
+    groups: int
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -67,16 +68,15 @@ class Levels:
     def require_groups(self, part: str) -> None:
         """Raises ValueError if the channels of a level cannot be normalised in groups."""
         for width in self.widths:
-            if width % min(32, width):
-                raise ValueError(f"{part}: a level of {width} channels cannot be split into 32 groups")
+            if width % self.groups:
+                raise ValueError(f"{part}: a level of {width} channels cannot be split into {self.groups} groups")
 
 
 @dataclass(frozen=True, config=STRICT)
 class Convolution(Levels):
     """Size of a convolutional autoencoder (Esser et al. 2021).
 
-    Every level but the last halves the side of the image. Channels are normalised in groups, 32 or as many as there
-    are.
+    Every level but the last halves the side of the image.
     """
 
     on: bool = False
@@ -87,6 +87,8 @@ class Convolution(Levels):
     """Channels of every level from the finest to the coarsest, as multiples of `width`."""
     blocks: Positive = 2
     """Residual blocks of a level of the encoder; a level of the decoder has one more."""
+    groups: Positive = 32
+    """Groups of channels that are normalised together; a channel alone loses its mean, and so an image its colour."""
 
     def __post_init__(self) -> None:
         self.require_groups("convolution")
@@ -116,6 +118,8 @@ class ProxyCodes(Levels):
     """Channels of every level from the finest to the coarsest, as multiples of `width`."""
     blocks: Positive = 2
     """Residual blocks of a level, and before the first."""
+    groups: Positive = 32
+    """Groups of channels that are normalised together."""
 
     def __post_init__(self) -> None:
         self.require_groups("proxy_codes")

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
-from models.autoencoders.convolutional import Attention, Down
+from harness.experiments.scales import SCALES
+from models.autoencoders.convolutional import Attention, Down, decoder, encoder, middle
 from models.config import Auxiliary, Foundation, Masking, Transformer
 from models.layers.mixed_rotary import MixedRotary
 from models.layers.modulated import ModulatedBlocks, modulated
@@ -247,8 +249,27 @@ def test_downsampling_pads_right_and_below():
     assert down(x).shape == (2, 4, 3, 3)
 
 
+def test_a_narrow_convolution_learns_colour():
+    size = SCALES["tiny"].experiment.tokenizer.convolution
+    halves = encoder(size, False, 8), decoder(size.widths[::-1], size.blocks, size.groups, 8, middle)
+    network = nn.Sequential(*halves)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    plain = torch.rand(32, 3, 1, 1).expand(-1, -1, 16, 16) * 2 - 1  # images of one colour each
+    for _ in range(100):
+        made = network(plain)
+        optimizer.zero_grad()
+        functional.mse_loss(made, plain).backward()
+        optimizer.step()
+    assert colour(made - plain).square().mean() < 0.4 * colour(plain).square().mean()
+
+
+def colour(x: torch.Tensor) -> torch.Tensor:
+    """What the channels of images differ in: no brightness."""
+    return x - x.mean(1, keepdim=True)
+
+
 def test_attention_has_one_head_over_all_places():
-    layer, x = Attention(8), DRAWS.normal("x", 2, 8, 3, 3)
+    layer, x = Attention(8, 2), DRAWS.normal("x", 2, 8, 3, 3)
     q, k, v = layer.qkv(layer.norm(x)).flatten(2).chunk(3, dim=1)  # (B, C, h w)
     weights = (q.mT @ k * 8**-0.5).softmax(-1)
     expected = x + layer.proj((v @ weights.mT).unflatten(2, (3, 3)))
