@@ -34,7 +34,7 @@ QK_NORM = frozenset({"lightningdit"})  # generators whose Network accepts qk_nor
 ROTARY = frozenset({"lightningdit"})  # generators that rotate queries and keys, which needs an even head width
 FREQUENCIES = 256  # width of the sinusoids of t in [0, 1], which is not rescaled, as in the published code
 OUTSIDE: dict[str, ModuleType] = {}  # generators that users add, by name
-HEAD_BLOCKS = 3  # of the head of MAR
+HEADS = {768: (1024, 6), 1024: (1280, 8), 1280: (1536, 12)}  # of MAR-B, L and H: width and blocks, by their own width
 HEAD_NOISES = 4  # for every token of a step of MAR
 MOST_ROUNDS = 64  # in which MAR draws
 
@@ -85,15 +85,21 @@ def rounds(name: str, tokens: int, steps: int = MOST_ROUNDS) -> int:
     return min(MOST_ROUNDS if name == "mar" else steps, tokens)
 
 
+def head_size(size: Transformer) -> tuple[int, int]:
+    """Width and blocks of the head of MAR; of a size that was not published, as wide as that, and three blocks."""
+    return HEADS.get(size.width, (size.width, 3))
+
+
 def head(size: Transformer, latents: Latents) -> Cost:
     """The head of MAR, on all tokens once."""
-    d, length, z = size.width, latents.tokens, latents.channels
+    d, number = head_size(size)
+    length, z = latents.tokens, latents.channels
     block = costs.linear(length, d, d).times(2) + costs.linear(length, d, 3 * d)
-    time = costs.linear(length, FREQUENCIES, d) + costs.linear(length, d, d).times(2)
+    time = costs.linear(length, FREQUENCIES, d) + costs.linear(length, d, d) + costs.linear(length, size.width, d)
     return (
         costs.linear(length, z, d)
         + time
-        + block.times(HEAD_BLOCKS)
+        + block.times(number)
         + costs.linear(length, d, 2 * d)
         + costs.linear(length, d, z)
     )

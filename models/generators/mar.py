@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from models.config import Transformer
 from models.forms import Latents
-from models.generators import FREQUENCIES, HEAD_BLOCKS, HEAD_NOISES, class_tokens, rounds
+from models.generators import FREQUENCIES, HEAD_NOISES, class_tokens, head_size, rounds
 from models.layers.adaptive_transformer import positions_of
 from models.layers.transformer import Blocks, sinusoids
 from models.objectives.loss_terms import Loss
@@ -37,11 +37,12 @@ class HeadBlock(nn.Module):
 class Head(nn.Module):
     """The velocity of a token z_t (..., Z) at times t (...), for what the transformer says of it (..., D)."""
 
-    def __init__(self, width: int, channels: int):
+    def __init__(self, size: Transformer, channels: int):
         super().__init__()
-        self.embed, self.condition = nn.Linear(channels, width), nn.Linear(width, width)
+        width, number = head_size(size)
+        self.embed, self.condition = nn.Linear(channels, width), nn.Linear(size.width, width)
         self.time = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
-        self.blocks = nn.ModuleList(HeadBlock(width) for _ in range(HEAD_BLOCKS))
+        self.blocks = nn.ModuleList(HeadBlock(width) for _ in range(number))
         self.norm, self.modulation = nn.LayerNorm(width, elementwise_affine=False), nn.Linear(width, 2 * width)
         self.to_velocity = nn.Linear(width, channels)
         for name, parameter in self.named_parameters():
@@ -63,9 +64,8 @@ class Network(nn.Module):
     """An encoder of the tokens that are known, a decoder of all, and a head for every token that is not.
 
     The head is a flow on the linear path, as the other generators are, where the published one is a diffusion of 1000
-    steps with learned variances: one law of noise for all rows. It is as wide as the transformer and has three
-    blocks; that of the published B is 1,024 wide and has six. Dropout is left out. Class tokens, a quarter as many as
-    latents, come first.
+    steps with learned variances: one law of noise for all rows. Dropout is left out. Class tokens, a quarter as many as
+    latents, come first. B has 208 million parameters.
     """
 
     positions: Tensor
@@ -79,7 +79,7 @@ class Network(nn.Module):
         self.class_positions = nn.Parameter(0.02 * torch.randn(1, self.buffer, size.width))
         self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, size.width))
         self.encoder, self.decoder = Blocks(size), Blocks(size)
-        self.head = Head(size.width, latents.channels)
+        self.head = Head(size, latents.channels)
         nn.init.normal_(self.label.weight, std=0.02)
 
     def forward(self, x_0: Tensor, y: Tensor, hidden: Tensor) -> Tensor:

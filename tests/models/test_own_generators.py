@@ -13,7 +13,7 @@ from harness.latents.sampling import Noise
 from harness.system.plugins import load, names
 from harness.system.randomness import Draws
 from models import generators
-from models.config import Transformer
+from models.config import SIZES, Transformer
 from models.flows.flow import OwnObjective
 from models.forms import Latents
 from models.layers.code_transformer import chosen
@@ -247,3 +247,13 @@ def test_generators_of_codes_need_codes():
     with pytest.raises(Mistake, match=r"has a law of its own, without generator\.path"):
         tasks([experiment("titok", generator__name="masked", generator__path="vp")])
     assert tasks([experiment("titok", generator__name="ar")])
+
+
+def test_the_head_of_mar_has_a_size_of_its_own(monkeypatch):
+    monkeypatch.setitem(generators.HEADS, SIZE.width, (2 * SIZE.width, 2))
+    parameters = sum(p.numel() for p in made("mar").parameters())
+    assert parameters == generators.parameters("mar", SIZE, LATENTS, CLASSES, 0)
+
+
+def test_mar_is_as_large_as_published():
+    assert generators.parameters("mar", SIZES["B"], Latents(256, 16), 1000, 0) == pytest.approx(208e6, rel=0.01)
