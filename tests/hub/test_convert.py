@@ -23,9 +23,11 @@ from harness.hub.conversion import converted
 from harness.system import plugins
 from harness.system.errors import Mistake, Trouble
 from models import generators, tokenizers
+from tests.conftest import SIDE
 from tests.hub.layouts.dit import CLASSES
 from tests.hub.layouts.writer import Case, images, latents
 from tests.hub.released import CASES
+from tests.hub.tokenizers import fresh
 
 CLOSE = 1e-4
 TOKENIZERS = [name for name in CASES if hasattr(plugins.load(released.__name__, name.split()[0], ""), "tokenizer")]
@@ -78,6 +80,21 @@ def test_a_tokenizer_has_the_outputs_of_the_released_one(name, tmp_path):
     assert same(model.tokenizer.decode(z), case.decode(z))
     counted = tokenizers.parameters(model.config.tokenizer, model.config.image_size)
     assert counted == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_a_tokenizer_of_ours_goes_to_the_released_layout_and_back(tmp_path):
+    size = {"width": 64, "heads": 1}  # heads of the width that conversion supposes
+    fields = {f"tokenizer__{half}__{name}": value for half in ("encoder", "decoder") for name, value in size.items()}
+    model = fresh("softvq", **fields)
+    model.save_pretrained(tmp_path / "ours")
+    script = Path(__file__).parents[2] / "docs/examples/outside/released_layout.py"
+    words = [str(tmp_path / "ours"), str(tmp_path / "released.safetensors"), str(tmp_path)]
+    subprocess.run([sys.executable, str(script), *words], check=True, timeout=120)
+    words = [words[1], "--from", "softvq", "--image-size", str(SIDE), "--to", str(tmp_path / "back")]
+    assert convert.main(words) == 0
+    back, x = PretrainedTokenizer.from_pretrained(tmp_path / "back"), images(side=SIDE)
+    assert same(back.encode(x), model.encode(x))
+    assert (back.reconstruct(x) - model.reconstruct(x)).abs().max() <= CLOSE
 
 
 @pytest.mark.parametrize("name", GENERATORS)
