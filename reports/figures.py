@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,27 +15,68 @@ from harness.data.image_files import shown
 from harness.system.files import checksums, digest, read_json, write_json
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 
 HERE = Path(__file__).parent
 KEPT = ".drawn.json"  # in a folder of figures: what they were made from
+WIDTH = 7.4  # inches, the most; letters of POINTS are 7 points high where it fills the 6.5 inches of a printed page
+POINTS = 8  # of all text
+DPI = 120
+LETTER = 0.066  # inches, the mean width of a letter
 COLOURS = ("#000000", "#D55E00", "#E69F00", "#56B4E9", "#0072B2", "#CC79A7", "#009E73", "#999933")
+CONTRAST = 2.2  # to white, the least: that of the orange, the lightest of these colours
+DARK = 0.7  # the part of a map of colours that has it
 DASHES = ("-", "--", ":", "-", "--", "-.", "-", ":")
-INCHES = 0.78  # of an image in a strip, with the gap beside it
-NAMES_BELOW = 1.0  # inches
+CELL = 0.6  # inches, the most for an image in a strip with the gap beside it
+STRIP_DPI = 180
+MARGIN = 0.05  # inches around a strip
+LINE = 22  # letters of a name beside or below a strip
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*", "<", ">")
 
 
 def figure(width: float, height: float, **grid: Any) -> tuple[Figure, Any]:
-    """A figure of this size in inches with a grid of axes, drawn without a window."""
+    """A figure of this size in inches, at most `WIDTH` wide, with a grid of axes, drawn without a window."""
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(drawing)
-    return drawing, drawing.subplots(**grid)
+    with rc_context({"font.size": POINTS}):
+        drawing = Figure(figsize=(min(width, WIDTH), height), layout="constrained", dpi=DPI)
+        FigureCanvasAgg(drawing)
+        return drawing, drawing.subplots(**grid)
+
+
+def panels(count: int, height: float, below: float = 0.0, most: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels of this height in inches, at most so many in a line, and `below` inches under them.
+
+    Lines are as even as can be: five panels are three and two.
+    """
+    lines = -(-count // most)
+    columns = -(-count // lines)
+    width = WIDTH * max(columns, 2) / max(most, 2)
+    drawing, axes = figure(width, below + height * lines, nrows=lines, ncols=columns, squeeze=False)
+    for axis in axes.flat[count:]:
+        axis.remove()
+    return drawing, list(axes.flat[:count])
+
+
+def title(axis: Axes, text: str) -> None:
+    """Writes the title above the left end of a panel, in as many lines as its share of the figure asks for."""
+    spec = axis.get_subplotspec()
+    columns = spec.get_gridspec().ncols if spec is not None else 1
+    letters = int(axis.figure.get_figwidth() / columns / LETTER)
+    axis.set_title("\n".join(textwrap.fill(line, letters) for line in text.split("\n")), fontsize=POINTS, loc="left")
+
+
+def shades(count: int) -> list[str]:
+    """Colours of a map for an ordered few: they stand out from white, and none is that of a variant."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return [to_hex(colormaps["viridis"](DARK * place / max(1, count - 1))) for place in range(count)]
 
 
 def label(name: str) -> str:
@@ -65,15 +107,42 @@ def plain(axis: Axis, ticks: Sequence[float] = ()) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def few_ticks(axis: Axis) -> None:
+    """Labels an axis at so few numbers that long ones do not touch."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(4))
+
+
+def whole(axis: Axis) -> None:
+    """Labels an axis of numbers of tokens, channels or trials at whole numbers alone."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(MOST_TICKS, integer=True))
+
+
 LETTERS = 60  # of a name in a legend
 
 
-def legend(drawing: Figure, handles: Mapping[str, Any]) -> None:
-    """Puts the legend of handles by name below the figure, in as many columns, at most four, as it has room for."""
-    names = [textwrap.shorten(label(name), LETTERS, placeholder=" ...") for name in handles]
+def shortened(name: str, letters: int = LETTERS) -> str:
+    """A name as text of at most so many letters."""
+    text = label(name)
+    return text if len(text) <= letters else f"{text[: letters - 3].rstrip()}..."
+
+
+def legend(drawing: Figure, order: Sequence[str] = ()) -> None:
+    """Puts all that the panels name below the figure, each name once, in as many columns, at most four, as have room.
+
+    Names stand in this `order` if it is given, otherwise as the panels have them.
+    """
+    found: dict[str, Any] = {}
+    for axis in drawing.axes:
+        found |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    handles = {name: found[name] for name in order or found if name in found}
+    names = [shortened(name) for name in handles]
     for columns in range(min(4, len(names)), 0, -1):
         drawn = drawing.legend(
-            handles.values(), names, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+            handles.values(), names, loc="outside lower center", ncols=columns, frameon=False, fontsize=POINTS
         )
         room: float = drawing.bbox.width
         if columns == 1 or drawn.get_window_extent().width <= room:
@@ -94,15 +163,18 @@ def also_as(suffix: str) -> Iterator[None]:
         suffixes.remove(suffix)
 
 
-def save(drawing: Figure, path: Path) -> None:
-    """Writes the figure at 90 dots per inch; a dollar sign in a text is a dollar sign."""
+def save(drawing: Figure, path: Path, dpi: int = DPI) -> None:
+    """Writes the figure, with all text in one size; a dollar sign in a text is a dollar sign."""
     from matplotlib.text import Text
 
+    for axis in drawing.axes:
+        axis.tick_params(which="both", labelsize=POINTS)
     for text in drawing.findobj(Text):
         text.set_parse_math(False)
+        text.set_fontsize(POINTS)
     path.parent.mkdir(parents=True, exist_ok=True)
     for suffix in suffixes:
-        drawing.savefig(path.with_suffix(suffix), dpi=90)
+        drawing.savefig(path.with_suffix(suffix), dpi=dpi)
 
 
 def kept(folder: Path, made_from: str | None, draw: Callable[[], dict[str, bool]]) -> dict[str, bool]:
@@ -146,20 +218,47 @@ def strips(
     for row, images in enumerate(lines.values()):
         for column, image in enumerate(images):
             canvas[row * down : row * down + height, column * right : column * right + width] = image
-    drawing, axis = figure(1.9 + INCHES * count, 0.25 + INCHES * len(lines) + (NAMES_BELOW if below else 0))
-    axis.imshow(canvas, interpolation="nearest")
+    drawing, axis = figure(WIDTH, WIDTH)
+    drawing.set_layout_engine("none")
+    axis.imshow(canvas, interpolation="nearest", aspect="auto")
     axis.set_frame_on(False)
-    axis.tick_params(length=0, labelsize=9)
+    axis.tick_params(length=0, labelsize=POINTS)
     axis.xaxis.tick_top()
-    axis.set_yticks([row * down + height / 2 for row in range(len(lines))], [label(name) for name in lines])
+    axis.set_yticks([row * down + height / 2 for row in range(len(lines))], [_wrapped(name) for name in lines])
     named = titles or {}
     axis.set_xticks([column * right for column in named], list(named.values()), ha="left")
     if below:
         under = axis.secondary_xaxis("bottom")
-        under.set_xticks(
-            [column * right + width / 2 for column in range(count)], [label(n) for n in below], rotation=90
-        )
-        under.tick_params(length=0, labelsize=8)
+        centres = [column * right + width / 2 for column in range(count)]
+        under.set_xticks(centres, [_wrapped(name) for name in below], rotation=90)
+        under.tick_params(length=0, labelsize=POINTS)
         under.spines["bottom"].set_visible(False)
-    save(drawing, path)
+    _fit(axis, canvas, right / CELL)
+    save(drawing, path, STRIP_DPI)
     return True
+
+
+def _wrapped(name: str) -> str:
+    """A name beside an image, in two lines at most."""
+    return textwrap.fill(shortened(name, 2 * LINE - 6), LINE)
+
+
+def _fit(axis: Axes, canvas: np.ndarray, pixels: float) -> None:
+    """Makes the figure as large as the strip with its names, with at least so many `pixels` of an image to the inch.
+
+    Pixels of images that are enlarged are whole numbers of dots, so that all of them are equal.
+    """
+    drawing = axis.figure
+    drawing.set_size_inches(WIDTH, WIDTH)
+    axis.set_position((0, 0, 1, 1))
+    inside, outside = axis.get_window_extent(), axis.get_tightbbox()
+    left, under, over = (
+        max(0.0, room) / drawing.dpi + MARGIN
+        for room in (inside.x0 - outside.x0, inside.y0 - outside.y0, outside.y1 - inside.y1)
+    )
+    dots = min(STRIP_DPI / pixels, STRIP_DPI * (WIDTH - left - MARGIN) / canvas.shape[1])
+    inches = (math.floor(dots) if dots >= 1 else dots) / STRIP_DPI
+    high, wide = canvas.shape[0] * inches, canvas.shape[1] * inches
+    size = left + wide + MARGIN, under + high + over
+    drawing.set_size_inches(*size)
+    axis.set_position((left / size[0], under / size[1], wide / size[0], high / size[1]))

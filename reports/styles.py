@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from models.variants import VARIANTS
-from reports.figures import COLOURS, DASHES, MARKERS
+from reports.figures import COLOURS, DASHES, MARKERS, shades
 from reports.results import Result, rows_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 FIRST = (
     *("autoencoder", "kl_vae", "latent_masking", "image_masking", "local_alignment", "mactok_no_global"),
     *("mactok", "mixed_masking"),
-)  # in the order of COLOURS; the other variants share a map of colours
+)  # in the order of COLOURS
+OTHERS = (
+    *("#7570B3", "#E7298A", "#5F9C1C", "#A6761D", "#666666", "#332288", "#117733", "#882255"),
+    *("#AA4499", "#661100", "#5B8FC7", "#00868B", "#E31A1C", "#1F3BFF", "#4B5320", "#B15928"),
+)  # of the other variants, in their order
+OF_USERS = "#8C6BB1"
 FEW_POINTS = 10  # of a curve, so that each has a marker
 
 
@@ -47,7 +52,7 @@ def styles(variants: Mapping[str, str]) -> dict[str, Style]:
     for number, (name, variant) in enumerate(variants.items()):
         alike = [other for other, of in variants.items() if of == variant]
         place = alike.index(name)
-        colour = _of_variant(variant) if place == 0 else _of_map("viridis", 0.9 * place / (len(alike) - 1))
+        colour = _of_variant(variant) if place == 0 else shades(len(alike))[place]
         found[name] = Style(colour, DASHES[number % len(DASHES)], MARKERS[number % len(MARKERS)])
     return found
 
@@ -56,16 +61,7 @@ def _of_variant(variant: str) -> str:
     if variant in FIRST:
         return COLOURS[FIRST.index(variant)]
     others = [name for name in VARIANTS if name not in FIRST]
-    place = others.index(variant) if variant in others else len(others)
-    return _of_map("tab20b", place % 20)
-
-
-def _of_map(name: str, place: float) -> str:
-    """A colour of a map of matplotlib: by its number, or by its place from 0.0 to 1.0."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    return to_hex(colormaps[name](place))
+    return OTHERS[others.index(variant) % len(OTHERS)] if variant in others else OF_USERS
 
 
 def by_step(curves: Sequence[pd.Series]) -> pd.DataFrame:

@@ -6,12 +6,11 @@ import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from harness.evaluation import records
-from reports.figures import figure, legend, save
+from reports.figures import legend, panels, save, title
 from reports.results import Result, protocol_of
 from reports.styles import by_step, draw_seeds, merged, styles_of
 
@@ -28,9 +27,8 @@ CURVES = {
 }
 FROM_ZERO = ("val/kl", "mutual_information", "gaussian_rate")
 SATURATED = 0.95  # of log N, which the estimate of the mutual information cannot exceed
-COLUMNS = 3
 LINE = 0.015  # the width of a line, as a share of the height of a panel
-LETTERS = 32  # of the name of a row in a title
+LETTERS = 22  # of the name of a row in a title
 Curves = Callable[[Result], pd.Series]
 
 
@@ -39,29 +37,29 @@ def curves(results: Sequence[Result], path: Path) -> bool:
 
     The mutual information is left out where the number of images bounds it.
     """
-    panels: dict[str, Curves] = {}
-    for metric, title in CURVES.items():
+    wanted: dict[str, Curves] = {}
+    for metric, heading in CURVES.items():
         if metric == "mutual_information" and _saturates(results):
             continue
         scale = 100 if metric == "val/active_units" else 1
-        panels[title or _title(metric, results, "val", "snapshots")] = lambda r, m=metric, s=scale: s * r.curve(m)  # type: ignore[misc]
+        wanted[heading or _title(metric, results, "val", "snapshots")] = lambda r, m=metric, s=scale: s * r.curve(m)  # type: ignore[misc]
     bottoms = {CURVES[metric] for metric in FROM_ZERO}
-    return _draw(results, panels, "tokenizer", "training step", path, from_zero=bottoms)
+    return _draw(results, wanted, "tokenizer", "training step", path, from_zero=bottoms)
 
 
 def generator_curves(results: Sequence[Result], path: Path) -> bool:
     """Draws gFD and the error of the velocity over the generator's training, one line per row."""
     gfd = _title("gfd", results, "samples", "generator_snapshots")
-    panels: dict[str, Curves] = {
+    wanted: dict[str, Curves] = {
         f"{gfd}, without guidance": lambda r: r.points("gfd", "generator_snapshots"),
         "squared error of the velocity on val": lambda r: r.curves_of("generator").get("val/velocity", pd.Series()),
     }
-    return _draw(results, panels, "generator", "training step of the generator", path)
+    return _draw(results, wanted, "generator", "training step of the generator", path)
 
 
 def _draw(
     results: Sequence[Result],
-    panels: dict[str, Curves],
+    wanted: dict[str, Curves],
     stage: str,
     steps: str,
     path: Path,
@@ -70,32 +68,26 @@ def _draw(
     """Draws the panels that have anything to show, each with the differences that it hides, and one legend below."""
     rows, looks = merged(results, stage), styles_of(results)
     shown: dict[str, Curves] = {}
-    for title, of in panels.items():
+    for heading, of in wanted.items():
         if any(not of(r).dropna().empty for r in results):
-            shown |= {title: of, **dict(_differences(rows, title, of))}
+            shown |= {heading: of, **dict(_differences(rows, heading, of))}
     if not shown:
         return False
-    columns = min(COLUMNS, len(shown))
-    lines = -(-len(shown) // columns)
-    drawing, axes = figure(3.7 * columns, 0.4 + 2.7 * lines, nrows=lines, ncols=columns, squeeze=False)
-    handles: dict[str, Any] = {}
-    for axis, (title, of) in zip(axes.flat, shown.items(), strict=False):
+    drawing, axes = panels(len(shown), 1.9, 0.4)
+    for axis, (heading, of) in zip(axes, shown.items(), strict=True):
         for name, seeds in rows.items():
             draw_seeds(axis, [of(r) for r in seeds], looks[seeds[0].row.name], name)
-        handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-        axis.set_title(title, fontsize=10, loc="left")
+        title(axis, heading)
         axis.set_xlabel(steps)
         axis.grid(alpha=0.3)
-        if title in from_zero:
+        if heading in from_zero:
             axis.set_ylim(bottom=0)
-    for axis in axes.flat[len(shown) :]:
-        axis.axis("off")
-    legend(drawing, {name: handles[name] for name in rows if name in handles})
+    legend(drawing, list(rows))
     save(drawing, path)
     return True
 
 
-def _differences(rows: Mapping[str, list[Result]], title: str, of: Curves) -> Iterator[tuple[str, Curves]]:
+def _differences(rows: Mapping[str, list[Result]], heading: str, of: Curves) -> Iterator[tuple[str, Curves]]:
     """A panel for every group of rows whose lines lie on each other: the rows minus the first of them, seed by seed."""
     frames = {name: by_step([of(r) for r in seeds]) for name, seeds in rows.items()}
     means = {name: frame.mean(axis=1) for name, frame in frames.items() if not frame.empty}
@@ -109,7 +101,7 @@ def _differences(rows: Mapping[str, list[Result]], title: str, of: Curves) -> It
             firsts = {r.experiment.seed: of(r) for r in rows[first]}
             members = {r.row.name for name in alike for r in rows[name]}
             short = textwrap.shorten(first, LETTERS, placeholder=" ...")
-            yield f'{title},\nminus that of "{short}"', _minus(of, firsts, members)
+            yield f'{heading},\nminus that of "{short}"', _minus(of, firsts, members)
 
 
 def _minus(of: Curves, firsts: Mapping[int, pd.Series], rows: set[str]) -> Curves:

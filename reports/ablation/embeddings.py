@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reports.ablation.figures import of_evaluation, panel_figure
-from reports.figures import COLOURS, MARKERS, label, legend, save
+from reports.ablation.figures import of_evaluation
+from reports.figures import COLOURS, MARKERS, label, legend, panels, save, title
 from reports.results import Result
 
 EMBEDDED_IMAGES = 512  # for t-SNE and UMAP: two seconds per row; 1,024 take t-SNE twice as long
@@ -24,17 +24,16 @@ def latents(
     arrays = of_evaluation(results, "latents.npz")
     if not arrays:
         return False
-    drawing, axes = panel_figure(len(arrays), 2.7, 2.7, 0.9)
+    drawing, axes = panels(len(arrays), 1.9, 0.5, most=4)
     for axis, (row, stored) in zip(axes, arrays.items(), strict=True):
         embedded, note = embed(stored["means"].astype(np.float64))
         for k, name in enumerate(classes[:10]):
             x, y = embedded[stored["labels"][: len(embedded)] == k].T
             colour = COLOURS[k % 8] if k < 8 else ("#882255", "#44AA99")[k - 8]
             axis.scatter(x, y, s=7, alpha=0.75, color=colour, marker=MARKERS[k], label=label(name), linewidths=0)
-        axis.set_title(f"{row}{note}", fontsize=9)
+        title(axis, f"{row}{note}")
         axis.axis("off")
-    handles, names = axes[0].get_legend_handles_labels()
-    legend(drawing, dict(zip(names, handles, strict=True)))
+    legend(drawing)
     save(drawing, path)
     return True
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from harness.evaluation import records
-from reports.figures import figure, legend, save, strips
+from reports.figures import WIDTH, figure, legend, panels, save, strips, title, whole
 from reports.results import Result, data_sets, pictured, protocol_of, rows_of
 from reports.styles import styles_of
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
@@ -25,7 +21,7 @@ def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
     """
     if data_sets(results):
         return False
-    drawing, axis = figure(6.2, 4.4)
+    drawing, axis = figure(5.0, 3.6)
     drawn = False
     looks = styles_of(results)
     for name, seeds in rows_of(results).items():
@@ -40,7 +36,7 @@ def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
     axis.set_xlabel("linear probe (%)")
     axis.set_ylabel(f"{_title('gfd', results, 'samples', 'generation')}, without guidance")
     axis.grid(alpha=0.3)
-    legend(drawing, dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True)))
+    legend(drawing)
     save(drawing, path)
     return True
 
@@ -55,16 +51,6 @@ def with_hidden_patches(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     patch = images.shape[1] // side
     pixels = masks.reshape(-1, side, side).repeat(patch, 1).repeat(patch, 2)
     return np.where(pixels[..., None], np.uint8(128), images)
-
-
-def panel_figure(count: int, width: float, height: float, below: float) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels of this size in inches, at most four in a line, and `below` inches under them."""
-    columns = min(4, count)
-    lines = -(-count // columns)
-    drawing, axes = figure(width * columns, below + height * lines, nrows=lines, ncols=columns, squeeze=False)
-    for axis in axes.flat[count:]:
-        axis.axis("off")
-    return drawing, list(axes.flat[:count])
 
 
 def of_data(line: str, result: Result, results: Sequence[Result]) -> str:
@@ -86,14 +72,15 @@ def kl_maps(results: Sequence[Result], path: Path) -> bool:
     maps = {name: a["kl"] for name, a in of_evaluation(results, "pictures.npz").items() if "kl" in a}
     if not maps:
         return False
-    drawing, axes = panel_figure(len(maps), 2.7, 2.6, 0.2)
+    drawing, axes = panels(len(maps), 1.9, most=4)
     most = max(kl.max() for kl in maps.values())
     for axis, (name, kl) in zip(axes, maps.items(), strict=True):
         image = axis.imshow(kl, vmin=0, vmax=most, cmap="cividis", aspect="auto", interpolation="nearest")
-        axis.set_title(name, fontsize=9)
-        axis.set_xlabel("channel", fontsize=8)
-        axis.set_ylabel("token", fontsize=8)
-        axis.tick_params(labelsize=7)
+        title(axis, name)
+        axis.set_xlabel("channel")
+        axis.set_ylabel("token")
+        whole(axis.xaxis)
+        whole(axis.yaxis)
     drawing.colorbar(image, ax=axes, label="KL (nats)", shrink=0.8)
     save(drawing, path)
     return True
@@ -123,14 +110,16 @@ def dropped_tokens(results: Sequence[Result], path: Path) -> bool:
     arrays = of_evaluation(results, "pictures.npz")
     if not arrays:
         return False
-    drawing, axis = figure(9, 3.8)
+    drawing, axis = figure(WIDTH, 3.2)
     for name, style in styles_of(results).items():
         if name in arrays:
             rises = arrays[name]["dropped_errors"]
             axis.plot(range(len(rises)), rises, marker=style.marker, markersize=4, label=name, **style.line)
     axis.set_xlabel("token")
-    axis.set_ylabel("rise of the squared error")
+    whole(axis.xaxis)
+    axis.set_ylabel("rise of the squared error, pixels in [-1, 1]")
+    axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
     axis.grid(alpha=0.3)
-    legend(drawing, dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True)))
+    legend(drawing)
     save(drawing, path)
     return True

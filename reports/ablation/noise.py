@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,8 +10,9 @@ from pathlib import Path
 from statistics import median
 
 from harness.evaluation.records import digits_of, heading
+from reports.claims import quantities
 from reports.claims.verdicts import Ruling
-from reports.figures import COLOURS, DASHES, figure, save
+from reports.figures import few_ticks, legend, panels, save, shades
 from reports.results import OF_GENERATOR, SHARED, Result, costs, protocol_of
 from reports.statistics import power
 from reports.statistics.components import Components, Nested, components
@@ -18,6 +20,8 @@ from reports.tables import markdown
 
 HOUR = 3600.0
 SEEDS = (3, 5, 8, 12)  # of the curves of power
+PUBLISHED = "an effect in the paper"
+LETTERS = 32  # of a line below an axis
 
 
 @dataclass(frozen=True)
@@ -97,22 +101,24 @@ def draw_power(rulings: Sequence[Ruling], path: Path) -> bool:
             by_unit.setdefault(name, []).append(ruling)
     if not by_unit:
         return False
-    drawing, axes = figure(3.6 * len(by_unit), 3.4, ncols=len(by_unit), squeeze=False)
-    for axis, (name, of_unit) in zip(axes.flat, by_unit.items(), strict=True):
+    drawing, axes = panels(len(by_unit), 2.2, 0.3)
+    for axis, (name, of_unit) in zip(axes, by_unit.items(), strict=True):
         effects = [ruling.alone.effect for ruling in of_unit if ruling.alone.effect is not None]
         deviation, level = median(e.deviation for e in effects), min(ruling.first_level for ruling in of_unit)
         per_seed = median(e.freedom / (e.n - 1) for e in effects)
         sizes = [k * deviation / 10 for k in range(1, 61)]
-        for number, seeds in enumerate(SEEDS):
-            found = [power.power(size, deviation, seeds, per_seed * (seeds - 1), level) for size in sizes]
-            axis.plot(sizes, found, color=COLOURS[number], linestyle=DASHES[number], label=f"{seeds} seeds")
+        for seeds, shade, dashes in zip(SEEDS, shades(len(SEEDS)), ("-", "--", "-.", ":"), strict=True):
+            found = [100 * power.power(size, deviation, seeds, per_seed * (seeds - 1), level) for size in sizes]
+            axis.plot(sizes, found, color=shade, linestyle=dashes, label=f"{seeds} seeds")
         for ruling in of_unit:
             if ruling.alone.published:
-                axis.axvline(abs(ruling.alone.published), color="#999999", linewidth=1)
-        axis.set_xlabel(name.replace("_", " "))
-        axis.set_ylim(0, 1.02)
+                axis.axvline(abs(ruling.alone.published), color="#666666", linewidth=1, label=PUBLISHED)
+        unit = quantities.unit(name)
+        axis.set_xlabel(textwrap.fill(f"effect: {quantities.title(name)}{f' ({unit})' if unit else ''}", LETTERS))
+        axis.set_ylabel("power (%)")
+        few_ticks(axis.xaxis)
+        axis.set_ylim(0, 102)
         axis.grid(alpha=0.3)
-    axes.flat[0].set_ylabel("power")
-    axes.flat[0].legend(frameon=False, fontsize=9)
+    legend(drawing, [*(f"{seeds} seeds" for seeds in SEEDS), PUBLISHED])
     save(drawing, path)
     return True

@@ -105,6 +105,11 @@ def title(name: str) -> str:
     )
 
 
+def unit(name: str) -> str:
+    """The unit of a quantity; empty for a number, a share or one that its title names."""
+    return "" if name in DERIVED else str(plugins.load("harness.evaluation.metrics", name, "metric").unit)
+
+
 def digits(name: str, results: Sequence[Result]) -> int:
     """The decimals of a quantity in these results."""
     digits = DERIVED[name].digits if name in DERIVED else name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import numpy as np
 from harness.experiments.objectives import Objective
 from harness.system import plugins
 from reports.claims import quantities
-from reports.figures import COLOURS, MARKERS, figure, legend, plain, save
+from reports.figures import COLOURS, MARKERS, WIDTH, figure, legend, panels, plain, save, title, whole
 from reports.statistics import intervals
 from reports.styles import styles
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 SHARE, KEPT = "information_share", "information_kept"
 REFERENCE = "linear-Gaussian KL"
 KL_TICKS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)  # nats
-TITLE = 46  # letters of a line
+ABOVE, ABOVE_LOG = 1.05, 1.5  # the height of a panel, as a multiple of the largest that it shows
 
 
 def objective(points: TriedPoints, answer: Answer, path: Path) -> bool:
@@ -39,21 +38,25 @@ def objective(points: TriedPoints, answer: Answer, path: Path) -> bool:
     objectives = points.request.objectives
     papers = [answer.paper_curve(o) for o in objectives]
     columns = 1 + any(papers)
-    drawing, axes = figure(
-        5.4 * columns + 0.6, 3.6 * len(objectives) + 0.5, nrows=len(objectives), ncols=columns, squeeze=False
-    )
+    size = 5.0 if columns == 1 else WIDTH, 2.9 * len(objectives) + 0.4
+    drawing, axes = figure(*size, nrows=len(objectives), ncols=columns, squeeze=False)
     for line, o, curve in zip(axes, objectives, papers, strict=True):
         if len(points.axes) > 1:
             _over_two(line[0], points, o)
             continue
         _over_axis(line[0], points, lambda point, o=o: point.objective_values(o), points.noise(o))  # type: ignore[misc]
-        line[0].set_title(f"{title_of(o)}, ours", fontsize=10, loc="left")
+        title(line[0], f"{title_of(o)}, ours")
         for axis in line[1:]:
+            if not curve:
+                axis.remove()
+                continue
             axis.plot(list(curve), list(curve.values()), color=COLOURS[0], marker="o", linewidth=1.6)
-            axis.set_title(answer.paper_title(o) if curve else "not in the paper", fontsize=10, loc="left")
+            title(axis, answer.paper_title(o))
             axis.set_xlabel(points.axes[0].name)
             axis.set_xlim(line[0].get_xlim())
             axis.grid(alpha=0.3)
+    if len(points.by_row) > 1:
+        legend(drawing, list(points.by_row))
     save(drawing, path)
     return True
 
@@ -65,27 +68,26 @@ def latents(points: TriedPoints, path: Path) -> bool:
     """
     if not points.done or len(points.axes) > 1:
         return False
-    drawing, axes = figure(9.5, 7.4, nrows=2, ncols=2)
-    panels: dict[str, Callable[[TriedPoint], Sequence[float]]] = {
+    drawing, axes = figure(WIDTH, 6.0, nrows=2, ncols=2)
+    shown: dict[str, Callable[[TriedPoint], Sequence[float]]] = {
         "KL (nats)": lambda point: point.metric_values("kl"),
         "active units (%)": lambda point: point.metric_values("active_units"),
         quantities.title(SHARE): lambda point: point.quantities(SHARE),
         quantities.title(KEPT): lambda point: point.quantities(KEPT),
     }
     largest = (math.inf, 100.0, math.inf, 1.0)  # a KL may be larger than that of a linear-Gaussian model
-    for axis, (title, values_of), most in zip(axes.flat, panels.items(), largest, strict=True):
+    for axis, (heading, values_of), most in zip(axes.flat, shown.items(), largest, strict=True):
         _over_axis(axis, points, values_of, bounds=(0.0, most))
-        axis.set_title(textwrap.fill(title, TITLE), fontsize=10, loc="left")
-        axis.set_ylim(bottom=0)
-        if (inside := axis.get_legend()) is not None:
-            inside.remove()  # one for all panels is below
+        title(axis, heading)
+        axis.set_ylim(0, ABOVE * (most if math.isfinite(most) else axis.dataLim.y1))
     reference = {p.coordinate: values[0] for p in points.done if (values := p.metric_values("linear_gaussian_kl"))}
-    line = dict(sorted(reference.items()))
-    axes[0, 0].plot(list(line), list(line.values()), color="grey", linestyle=":", linewidth=1.6, label=REFERENCE)
-    axes[0, 0].set_yscale("symlog", linthresh=1.0)
-    plain(axes[0, 0].yaxis, KL_TICKS)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    legend(drawing, dict(zip(labels, handles, strict=True)))
+    line, first = dict(sorted(reference.items())), axes[0, 0]
+    if line:
+        first.plot(list(line), list(line.values()), color="grey", linestyle=":", linewidth=1.6, label=REFERENCE)
+    first.set_yscale("symlog", linthresh=1.0)
+    first.set_ylim(0, ABOVE_LOG * first.dataLim.y1)
+    plain(first.yaxis, KL_TICKS)
+    legend(drawing, [*points.by_row, REFERENCE])
     save(drawing, path)
     return True
 
@@ -120,8 +122,6 @@ def _over_axis(
         plain(axis.xaxis, sorted({point.coordinate for point in points.done}))
     axis.set_xlabel(points.axes[0].name)
     axis.grid(alpha=0.3)
-    if len(points.by_row) > 1:
-        axis.legend(frameon=False, fontsize=9)
 
 
 def _over_two(axis: Axes, points: TriedPoints, o: Objective) -> None:
@@ -143,9 +143,7 @@ def _over_two(axis: Axes, points: TriedPoints, o: Objective) -> None:
             plain(of)
     axis.set_xlabel(first.name)
     axis.set_ylabel(second.name)
-    axis.set_title(f"{title_of(o)}, ring: the best point", fontsize=10, loc="left")
-    if len(points.by_row) > 1:
-        axis.legend(frameon=False, fontsize=9)
+    title(axis, f"{title_of(o)}, ring: the best point")
 
 
 def title_of(o: Objective) -> str:
@@ -178,24 +176,24 @@ def of_search(study: optuna.Study, objectives: Sequence[Objective], folder: Path
 
 def _history(done: Sequence[FrozenTrial], first: Objective, path: Path) -> bool:
     """The first objective by trial, and the best one so far."""
-    drawing, axis = figure(6.2, 3.6)
+    drawing, axis = figure(5.0, 3.0)
     numbers, values = [t.number for t in done], np.array([t.values[0] for t in done])
     best = np.minimum.accumulate(values) if first.better == "lower" else np.maximum.accumulate(values)
     axis.scatter(numbers, values, color=COLOURS[4], s=18, label="trial")
     axis.step(numbers, best, where="post", color=COLOURS[1], linewidth=1.6, label="best so far")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    whole(axis.xaxis)
     axis.set_xlabel("trial")
     axis.set_ylabel(title_of(first))
     axis.grid(alpha=0.3)
-    legend(drawing, dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True)))
+    legend(drawing)
     save(drawing, path)
     return True
 
 
 def _slices(done: Sequence[FrozenTrial], names: Sequence[str], first: Objective, path: Path) -> bool:
     """The first objective over each parameter; later trials are lighter."""
-    drawing, axes = figure(3.4 * len(names) + 0.8, 3.3, ncols=len(names), sharey=True, squeeze=False)
-    for axis, name in zip(axes.flat, names, strict=True):
+    drawing, axes = panels(len(names), 2.2)
+    for axis, name in zip(axes, names, strict=True):
         of_name = [t for t in done if name in t.params]
         x, y = [t.params[name] for t in of_name], [t.values[0] for t in of_name]
         dots = axis.scatter(x, y, c=[t.number for t in of_name], cmap="viridis", s=18)
@@ -203,8 +201,8 @@ def _slices(done: Sequence[FrozenTrial], names: Sequence[str], first: Objective,
             axis.set_xscale("log")
             plain(axis.xaxis)
         axis.set_xlabel(name)
+        axis.set_ylabel(title_of(first))
         axis.grid(alpha=0.3)
-    axes[0, 0].set_ylabel(title_of(first))
     drawing.colorbar(dots, ax=axes, label="trial")
     save(drawing, path)
     return True
@@ -218,7 +216,7 @@ def _importances(study: optuna.Study, first: Objective, path: Path) -> bool:
     target = (lambda t: float(t.values[0])) if several else None
     # The default evaluator uses only the best tenth.
     shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), target=target)
-    drawing, axis = figure(6.2, 0.8 + 0.4 * len(shares))
+    drawing, axis = figure(5.0, 0.8 + 0.3 * len(shares))
     axis.barh(list(shares), list(shares.values()), color=COLOURS[4])
     axis.invert_yaxis()
     axis.set_xlim(0, 1)
@@ -231,9 +229,9 @@ def _importances(study: optuna.Study, first: Objective, path: Path) -> bool:
 def _front(study: optuna.Study, done: Sequence[FrozenTrial], objectives: Sequence[Objective], path: Path) -> bool:
     """Every pair of objectives, with the trials that no other one beats in all of them."""
     pairs = list(itertools.combinations(range(len(objectives)), 2))
-    drawing, axes = figure(4.6 * len(pairs), 3.8, ncols=len(pairs), squeeze=False)
+    drawing, axes = panels(len(pairs), 2.6, 0.3)
     front = {t.number for t in study.best_trials}
-    for axis, (i, j) in zip(axes.flat, pairs, strict=True):
+    for axis, (i, j) in zip(axes, pairs, strict=True):
         for name, colour, inside in (("other trials", COLOURS[3], False), ("Pareto front", COLOURS[1], True)):
             values = [(t.values[i], t.values[j]) for t in done if (t.number in front) == inside]
             if values:
@@ -241,6 +239,6 @@ def _front(study: optuna.Study, done: Sequence[FrozenTrial], objectives: Sequenc
         axis.set_xlabel(title_of(objectives[i]))
         axis.set_ylabel(title_of(objectives[j]))
         axis.grid(alpha=0.3)
-    legend(drawing, dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True)))
+    legend(drawing)
     save(drawing, path)
     return True
