@@ -76,7 +76,7 @@ def shades(count: int) -> list[str]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    return [to_hex(colormaps["viridis"](DARK * place / max(1, count - 1))) for place in range(count)]
+    return [to_hex(colormaps["cividis"](DARK * place / max(1, count - 1))) for place in range(count)]
 
 
 def label(name: str) -> str:
@@ -140,7 +140,8 @@ def legend(drawing: Figure, order: Sequence[str] = ()) -> None:
         found |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     handles = {name: found[name] for name in order or found if name in found}
     names = [shortened(name) for name in handles]
-    for columns in range(min(4, len(names)), 0, -1):
+    for most in range(min(4, len(names)), 0, -1):
+        columns = -(-len(names) // -(-len(names) // most))  # as few as the lines need
         drawn = drawing.legend(
             handles.values(), names, loc="outside lower center", ncols=columns, frameon=False, fontsize=POINTS
         )

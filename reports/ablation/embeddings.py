@@ -30,7 +30,7 @@ def latents(
         for k, name in enumerate(classes[:10]):
             x, y = embedded[stored["labels"][: len(embedded)] == k].T
             colour = COLOURS[k % 8] if k < 8 else ("#882255", "#44AA99")[k - 8]
-            axis.scatter(x, y, s=7, alpha=0.75, color=colour, marker=MARKERS[k], label=label(name), linewidths=0)
+            axis.scatter(x, y, s=10, alpha=0.75, color=colour, marker=MARKERS[k], label=label(name), linewidths=0)
         title(axis, f"{row}{note}")
         axis.axis("off")
     legend(drawing)

@@ -20,8 +20,9 @@ from reports.tables import markdown
 
 HOUR = 3600.0
 SEEDS = (3, 5, 8, 12)  # of the curves of power
+CERTAIN = 99.5  # %, the power at which the panels end
 PUBLISHED = "an effect in the paper"
-LETTERS = 32  # of a line below an axis
+LETTERS = 36  # of a line below an axis
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ def draw_power(rulings: Sequence[Ruling], path: Path) -> bool:
         sizes = [k * deviation / 10 for k in range(1, 61)]
         for seeds, shade, dashes in zip(SEEDS, shades(len(SEEDS)), ("-", "--", "-.", ":"), strict=True):
             found = [100 * power.power(size, deviation, seeds, per_seed * (seeds - 1), level) for size in sizes]
-            axis.plot(sizes, found, color=shade, linestyle=dashes, label=f"{seeds} seeds")
+            sizes = sizes[: 1 + sum(share < CERTAIN for share in found)]  # the fewest seeds come first
+            axis.plot(sizes, found[: len(sizes)], color=shade, linestyle=dashes, label=f"{seeds} seeds")
         for ruling in of_unit:
             if ruling.alone.published:
                 axis.axvline(abs(ruling.alone.published), color="#666666", linewidth=1, label=PUBLISHED)

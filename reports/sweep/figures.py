@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SHARE, KEPT = "information_share", "information_kept"
 REFERENCE = "linear-Gaussian KL"
 KL_TICKS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)  # nats
+ASIDE = 0.01  # between two rows, of the axis
 ABOVE, ABOVE_LOG = 1.05, 1.5  # the height of a panel, as a multiple of the largest that it shows
 
 
@@ -104,8 +105,9 @@ def _over_axis(
     Intervals end at the `bounds` of what is possible.
     """
     looks = styles({row.name: row.variant for row in points.request.chosen_rows()})
-    for row, of_row in points.by_row.items():
-        measured = [(point.coordinate, values) for point in of_row if (values := values_of(point))]
+    for number, (row, of_row) in enumerate(points.by_row.items()):
+        aside = _aside(points, number)
+        measured = [(aside(point.coordinate), values) for point in of_row if (values := values_of(point))]
         x, means = [at for at, _ in measured], np.array([np.mean(values) for _, values in measured])
         halves = np.array([intervals.half_width(values) or 0.0 for _, values in measured])
         arms = np.minimum(halves, means - bounds[0]), np.minimum(halves, bounds[1] - means)
@@ -122,6 +124,16 @@ def _over_axis(
         plain(axis.xaxis, sorted({point.coordinate for point in points.done}))
     axis.set_xlabel(points.axes[0].name)
     axis.grid(alpha=0.3)
+
+
+def _aside(points: TriedPoints, number: int) -> Callable[[float], float]:
+    """Moves the points of a row aside, so that intervals of several rows stand beside each other."""
+    places = [point.coordinate for point in points.done]
+    low, high = min(places), max(places)
+    share = ASIDE * (number - (len(points.by_row) - 1) / 2)
+    if points.axes[0].log:
+        return lambda place: place * (high / low) ** share
+    return lambda place: place + (high - low) * share
 
 
 def _over_two(axis: Axes, points: TriedPoints, o: Objective) -> None:
