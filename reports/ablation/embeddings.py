@@ -11,6 +11,7 @@ from reports.ablation.figures import of_evaluation
 from reports.figures import COLOURS, MARKERS, label, legend, panels, save, title
 from reports.results import Result
 
+CLASSES = (*COLOURS, "#882255", "#44AA99")
 EMBEDDED_IMAGES = 512  # for t-SNE and UMAP: two seconds per row; 1,024 take t-SNE twice as long
 
 
@@ -27,10 +28,9 @@ def latents(
     drawing, axes = panels(len(arrays), 1.9, 0.5, most=4)
     for axis, (row, stored) in zip(axes, arrays.items(), strict=True):
         embedded, note = embed(stored["means"].astype(np.float64))
-        for k, name in enumerate(classes[:10]):
+        for k, name in enumerate(classes[: len(CLASSES)]):
             x, y = embedded[stored["labels"][: len(embedded)] == k].T
-            colour = COLOURS[k % 8] if k < 8 else ("#882255", "#44AA99")[k - 8]
-            axis.scatter(x, y, s=10, alpha=0.75, color=colour, marker=MARKERS[k], label=label(name), linewidths=0)
+            axis.scatter(x, y, s=10, alpha=0.75, color=CLASSES[k], marker=MARKERS[k], label=label(name), linewidths=0)
         title(axis, f"{row}{note}")
         axis.axis("off")
     legend(drawing)

@@ -232,9 +232,10 @@ def test_rows_of_one_variant_have_colours_of_their_own():
     "names", [("one", "two"), tuple(f"a row with a rather long name, number {k}" for k in range(7)), ("y" * 300, "z")]
 )
 def test_no_legend_is_wider_than_its_figure(names, tmp_path):
-    drawing, axis = figures.figure(3.7, 3.0)
-    handles = {name: axis.plot([0, 1], [k, k])[0] for k, name in enumerate(names)}
-    figures.legend(drawing, handles)
+    drawing, axis = figures.figure(5.0, 3.0)
+    for k, name in enumerate(names):
+        axis.plot([0, 1], [k, k], label=name)
+    figures.legend(drawing)
     figures.save(drawing, tmp_path / "a.png")
     (drawn,) = drawing.legends
     extent = drawn.get_window_extent()
