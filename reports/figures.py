@@ -49,15 +49,15 @@ def figure(width: float, height: float, **grid: Any) -> tuple[Figure, Any]:
         return drawing, drawing.subplots(**grid)
 
 
-def panels(count: int, height: float, below: float = 0.0, most: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels of this height in inches, at most so many in a line, and `below` inches under them.
+def panels(count: int, height: float, most: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels of this height in inches, at most so many in a line.
 
     Lines are as even as can be: five panels are three and two.
     """
     lines = -(-count // most)
     columns = -(-count // lines)
     width = WIDTH * max(columns, 2) / max(most, 2)
-    drawing, axes = figure(width, below + height * lines, nrows=lines, ncols=columns, squeeze=False)
+    drawing, axes = figure(width, height * lines, nrows=lines, ncols=columns, squeeze=False)
     for axis in axes.flat[count:]:
         axis.remove()
     return drawing, list(axes.flat[:count])
@@ -133,7 +133,7 @@ def shortened(name: str, letters: int = LETTERS) -> str:
 def legend(drawing: Figure, order: Sequence[str] = ()) -> None:
     """Puts all that the panels name below the figure, each name once, in as many columns, at most four, as have room.
 
-    Names stand in this `order` if it is given, otherwise as the panels have them.
+    The figure grows by the legend. Names stand in this `order` if it is given, otherwise as the panels have them.
     """
     found: dict[str, Any] = {}
     for axis in drawing.axes:
@@ -146,7 +146,9 @@ def legend(drawing: Figure, order: Sequence[str] = ()) -> None:
             handles.values(), names, loc="outside lower center", ncols=columns, frameon=False, fontsize=POINTS
         )
         room: float = drawing.bbox.width
-        if columns == 1 or drawn.get_window_extent().width <= room:
+        extent = drawn.get_window_extent()
+        if columns == 1 or extent.width <= room:
+            drawing.set_figheight(drawing.get_figheight() + extent.height / drawing.dpi)
             return
         drawn.remove()
 

@@ -73,7 +73,7 @@ def _draw(
             shown |= {heading: of, **dict(_differences(rows, heading, of))}
     if not shown:
         return False
-    drawing, axes = panels(len(shown), 1.9, 0.4)
+    drawing, axes = panels(len(shown), 1.9)
     for axis, (heading, of) in zip(axes, shown.items(), strict=True):
         for name, seeds in rows.items():
             draw_seeds(axis, [of(r) for r in seeds], looks[seeds[0].row.name], name)

@@ -25,13 +25,13 @@ def latents(
     arrays = of_evaluation(results, "latents.npz")
     if not arrays:
         return False
-    drawing, axes = panels(len(arrays), 1.9, 0.5, most=4)
+    drawing, axes = panels(len(arrays), 2.0, most=4)
     for axis, (row, stored) in zip(axes, arrays.items(), strict=True):
         embedded, note = embed(stored["means"].astype(np.float64))
         for k, name in enumerate(classes[: len(CLASSES)]):
             x, y = embedded[stored["labels"][: len(embedded)] == k].T
-            axis.scatter(x, y, s=10, alpha=0.75, color=CLASSES[k], marker=MARKERS[k], label=label(name), linewidths=0)
-        title(axis, f"{row}{note}")
+            axis.scatter(x, y, s=7, alpha=0.75, color=CLASSES[k], marker=MARKERS[k], label=label(name), linewidths=0)
+        title(axis, f"{row}\n{note}" if note else row)
         axis.axis("off")
     legend(drawing)
     save(drawing, path)
@@ -41,7 +41,7 @@ def latents(
 def pca(x: np.ndarray) -> tuple[np.ndarray, str]:
     """The first two principal components (n, 2) of latents (n, D)."""
     components, share = principal(x)
-    return components, f" ({share:.0%} of variance)"
+    return components, f"{share:.0%} of the variance"
 
 
 def tsne(x: np.ndarray) -> tuple[np.ndarray, str]:
@@ -68,7 +68,7 @@ def umap(x: np.ndarray) -> tuple[np.ndarray, str]:
 
 def _embedded(x: np.ndarray, embed: Callable[[], np.ndarray]) -> tuple[np.ndarray, str]:
     """The result of `embed`, and a note; zeros if the latents do not vary."""
-    return (embed(), "") if np.ptp(x, axis=0).any() else (np.zeros((len(x), 2)), " (nothing varies)")
+    return (embed(), "") if np.ptp(x, axis=0).any() else (np.zeros((len(x), 2)), "nothing varies")
 
 
 def principal(x: np.ndarray) -> tuple[np.ndarray, float]:

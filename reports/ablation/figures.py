@@ -21,7 +21,7 @@ def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
     """
     if data_sets(results):
         return False
-    drawing, axis = figure(5.0, 3.6)
+    drawing, axis = figure(5.0, 3.0)
     drawn = False
     looks = styles_of(results)
     for name, seeds in rows_of(results).items():
@@ -110,7 +110,7 @@ def dropped_tokens(results: Sequence[Result], path: Path) -> bool:
     arrays = of_evaluation(results, "pictures.npz")
     if not arrays:
         return False
-    drawing, axis = figure(WIDTH, 3.2)
+    drawing, axis = figure(WIDTH, 2.7)
     for name, style in styles_of(results).items():
         if name in arrays:
             rises = arrays[name]["dropped_errors"]

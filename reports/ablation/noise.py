@@ -102,7 +102,7 @@ def draw_power(rulings: Sequence[Ruling], path: Path) -> bool:
             by_unit.setdefault(name, []).append(ruling)
     if not by_unit:
         return False
-    drawing, axes = panels(len(by_unit), 2.2, 0.3)
+    drawing, axes = panels(len(by_unit), 2.1)
     for axis, (name, of_unit) in zip(axes, by_unit.items(), strict=True):
         effects = [ruling.alone.effect for ruling in of_unit if ruling.alone.effect is not None]
         deviation, level = median(e.deviation for e in effects), min(ruling.first_level for ruling in of_unit)

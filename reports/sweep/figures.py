@@ -39,7 +39,7 @@ def objective(points: TriedPoints, answer: Answer, path: Path) -> bool:
     objectives = points.request.objectives
     papers = [answer.paper_curve(o) for o in objectives]
     columns = 1 + any(papers)
-    size = 5.0 if columns == 1 else WIDTH, 2.9 * len(objectives) + 0.4
+    size = 5.0 if columns == 1 else WIDTH, 2.9 * len(objectives)
     drawing, axes = figure(*size, nrows=len(objectives), ncols=columns, squeeze=False)
     for line, o, curve in zip(axes, objectives, papers, strict=True):
         if len(points.axes) > 1:
@@ -69,7 +69,7 @@ def latents(points: TriedPoints, path: Path) -> bool:
     """
     if not points.done or len(points.axes) > 1:
         return False
-    drawing, axes = figure(WIDTH, 6.0, nrows=2, ncols=2)
+    drawing, axes = figure(WIDTH, 5.4, nrows=2, ncols=2)
     shown: dict[str, Callable[[TriedPoint], Sequence[float]]] = {
         "KL (nats)": lambda point: point.metric_values("kl"),
         "active units (%)": lambda point: point.metric_values("active_units"),
@@ -146,7 +146,7 @@ def _over_two(axis: Axes, points: TriedPoints, o: Objective) -> None:
         scatter = axis.scatter(x, y, marker=MARKERS[number], label=row, **colours)
     (_, best_x), (_, best_y), *_ = points.best(o, points.done).location.values
     axis.scatter(best_x, best_y, s=140, facecolors="none", edgecolors=COLOURS[1], linewidths=1.6)
-    axis.figure.colorbar(scatter, ax=axis)
+    axis.figure.colorbar(scatter, ax=axis, label=title_of(o))
     for log, set_scale in ((first.log, axis.set_xscale), (second.log, axis.set_yscale)):
         if log:
             set_scale("log")
@@ -155,7 +155,7 @@ def _over_two(axis: Axes, points: TriedPoints, o: Objective) -> None:
             plain(of)
     axis.set_xlabel(first.name)
     axis.set_ylabel(second.name)
-    title(axis, f"{title_of(o)}, ring: the best point")
+    title(axis, f"{title_of(o)}, means; ring: the best point")
 
 
 def title_of(o: Objective) -> str:
@@ -188,7 +188,7 @@ def of_search(study: optuna.Study, objectives: Sequence[Objective], folder: Path
 
 def _history(done: Sequence[FrozenTrial], first: Objective, path: Path) -> bool:
     """The first objective by trial, and the best one so far."""
-    drawing, axis = figure(5.0, 3.0)
+    drawing, axis = figure(5.0, 2.7)
     numbers, values = [t.number for t in done], np.array([t.values[0] for t in done])
     best = np.minimum.accumulate(values) if first.better == "lower" else np.maximum.accumulate(values)
     axis.scatter(numbers, values, color=COLOURS[4], s=18, label="trial")
@@ -241,7 +241,7 @@ def _importances(study: optuna.Study, first: Objective, path: Path) -> bool:
 def _front(study: optuna.Study, done: Sequence[FrozenTrial], objectives: Sequence[Objective], path: Path) -> bool:
     """Every pair of objectives, with the trials that no other one beats in all of them."""
     pairs = list(itertools.combinations(range(len(objectives)), 2))
-    drawing, axes = panels(len(pairs), 2.6, 0.3)
+    drawing, axes = panels(len(pairs), 2.5)
     front = {t.number for t in study.best_trials}
     for axis, (i, j) in zip(axes, pairs, strict=True):
         for name, colour, inside in (("other trials", COLOURS[3], False), ("Pareto front", COLOURS[1], True)):

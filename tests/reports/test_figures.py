@@ -128,6 +128,7 @@ def check(name: str, drawing: Figure) -> None:
         assert not small, (name, text)
     for axis in drawing.axes:
         assert axis.has_data() or axis.get_label() == "<colorbar>", name
+        assert axis.get_label() != "<colorbar>" or axis.get_ylabel(), name
         if axis.axison and axis.get_frame_on() and axis.get_label() != "<colorbar>":
             named = axis.get_xlabel() and (axis.get_ylabel() or axis.get_title("left"))
             assert named or name == "importances", name
