@@ -243,7 +243,8 @@ def strips(
 
 def _wrapped(name: str) -> str:
     """A name beside an image, in two lines at most."""
-    return textwrap.fill(shortened(name, 2 * LINE - 6), LINE)
+    text = shortened(name, 2 * LINE - 6).replace("+ ", "+\N{NO-BREAK SPACE}")
+    return textwrap.fill(text, LINE)
 
 
 def _fit(axis: Axes, canvas: np.ndarray, pixels: float) -> None:
