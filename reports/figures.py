@@ -67,7 +67,7 @@ def title(axis: Axes, text: str) -> None:
     """Writes the title above the left end of a panel, in as many lines as its share of the figure asks for."""
     spec = axis.get_subplotspec()
     columns = spec.get_gridspec().ncols if spec is not None else 1
-    letters = int(axis.figure.get_figwidth() / columns / LETTER)
+    letters = int(axis.figure.bbox.width / axis.figure.dpi / columns / LETTER)
     axis.set_title("\n".join(textwrap.fill(line, letters) for line in text.split("\n")), fontsize=POINTS, loc="left")
 
 
@@ -223,6 +223,7 @@ def strips(
             canvas[row * down : row * down + height, column * right : column * right + width] = image
     drawing, axis = figure(WIDTH, WIDTH)
     drawing.set_layout_engine("none")
+    drawing.set_dpi(STRIP_DPI)  # letters are not as wide at another
     axis.imshow(canvas, interpolation="nearest", aspect="auto")
     axis.set_frame_on(False)
     axis.tick_params(length=0, labelsize=POINTS)
@@ -236,7 +237,7 @@ def strips(
         under.set_xticks(centres, [_wrapped(name) for name in below], rotation=90)
         under.tick_params(length=0, labelsize=POINTS)
         under.spines["bottom"].set_visible(False)
-    _fit(axis, canvas, right / CELL)
+    _fit(drawing, axis, canvas, right / CELL)
     save(drawing, path, STRIP_DPI)
     return True
 
@@ -247,22 +248,27 @@ def _wrapped(name: str) -> str:
     return textwrap.fill(text, LINE)
 
 
-def _fit(axis: Axes, canvas: np.ndarray, pixels: float) -> None:
+def _fit(drawing: Figure, axis: Axes, canvas: np.ndarray, pixels: float) -> None:
     """Makes the figure as large as the strip with its names, with at least so many `pixels` of an image to the inch.
 
     Pixels of images that are enlarged are whole numbers of dots, so that all of them are equal.
     """
-    drawing = axis.figure
-    drawing.set_size_inches(WIDTH, WIDTH)
     axis.set_position((0, 0, 1, 1))
-    inside, outside = axis.get_window_extent(), axis.get_tightbbox()
-    left, under, over = (
-        max(0.0, room) / drawing.dpi + MARGIN
-        for room in (inside.x0 - outside.x0, inside.y0 - outside.y0, outside.y1 - inside.y1)
-    )
+    left, under, over, _ = _overhang(drawing, axis)
     dots = min(STRIP_DPI / pixels, STRIP_DPI * (WIDTH - left - MARGIN) / canvas.shape[1])
+    if dots < 1:
+        axis.images[0].set_interpolation("antialiased")
     inches = (math.floor(dots) if dots >= 1 else dots) / STRIP_DPI
     high, wide = canvas.shape[0] * inches, canvas.shape[1] * inches
-    size = left + wide + MARGIN, under + high + over
-    drawing.set_size_inches(*size)
-    axis.set_position((left / size[0], under / size[1], wide / size[0], high / size[1]))
+    for right in (MARGIN, None):  # whether a title is longer than the strip is known when the strip has its width
+        size = left + wide + (_overhang(drawing, axis)[3] if right is None else right), under + high + over
+        drawing.set_size_inches(*size)
+        axis.set_position((left / size[0], under / size[1], wide / size[0], high / size[1]))
+
+
+def _overhang(drawing: Figure, axis: Axes) -> tuple[float, ...]:
+    """The inches that text takes at the left, below, above and at the right of the axes, each with a margin."""
+    inside, outside = axis.get_window_extent(), axis.get_tightbbox()
+    assert outside is not None
+    rooms = inside.x0 - outside.x0, inside.y0 - outside.y0, outside.y1 - inside.y1, outside.x1 - inside.x1
+    return tuple(max(0.0, room) / drawing.dpi + MARGIN for room in rooms)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reports.sweep.points import TriedPoint, TriedPoints
 
 SHARE, KEPT = "information_share", "information_kept"
-REFERENCE = "linear-Gaussian KL"
+KL, REFERENCE = "KL (nats)", "linear-Gaussian KL"
 KL_TICKS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)  # nats
 ASIDE = 0.01  # between two rows, of the axis
 ABOVE, ABOVE_LOG = 1.05, 1.5  # the height of a panel, as a multiple of the largest that it shows
@@ -65,32 +65,42 @@ def objective(points: TriedPoints, answer: Answer, path: Path) -> bool:
 def latents(points: TriedPoints, path: Path) -> bool:
     """Draws the information in the latents at the end of training over the only axis, one line per row.
 
-    The panels are KL with that of the best linear-Gaussian model, active units, and both shares of information.
+    The panels are KL with that of the best linear-Gaussian model, active units, and both shares of information, as far
+    as they were measured.
     """
     if not points.done or len(points.axes) > 1:
         return False
-    drawing, axes = figure(WIDTH, 5.4, nrows=2, ncols=2)
-    shown: dict[str, Callable[[TriedPoint], Sequence[float]]] = {
-        "KL (nats)": lambda point: point.metric_values("kl"),
-        "active units (%)": lambda point: point.metric_values("active_units"),
-        quantities.title(SHARE): lambda point: point.quantities(SHARE),
-        quantities.title(KEPT): lambda point: point.quantities(KEPT),
+    share, kept = quantities.title(SHARE), quantities.title(KEPT)
+    wanted: dict[str, tuple[Callable[[TriedPoint], Sequence[float]], float]] = {  # and the most that is possible
+        KL: (lambda point: point.metric_values("kl"), math.inf),
+        "active units (%)": (lambda point: point.metric_values("active_units"), 100.0),
+        share: (lambda point: point.quantities(SHARE), math.inf),  # a KL may be larger than that of a linear model
+        kept: (lambda point: point.quantities(KEPT), 1.0),
     }
-    largest = (math.inf, 100.0, math.inf, 1.0)  # a KL may be larger than that of a linear-Gaussian model
-    for axis, (heading, values_of), most in zip(axes.flat, shown.items(), largest, strict=True):
+    shown = {name: found for name, found in wanted.items() if any(found[0](point) for point in points.done)}
+    if not shown:
+        return False
+    drawing, axes = panels(len(shown), 2.7, most=2)
+    for axis, (name, (values_of, most)) in zip(axes, shown.items(), strict=True):
         _over_axis(axis, points, values_of, bounds=(0.0, most))
-        title(axis, heading)
+        title(axis, name)
         axis.set_ylim(0, ABOVE * (most if math.isfinite(most) else axis.dataLim.y1))
-    reference = {p.coordinate: values[0] for p in points.done if (values := p.metric_values("linear_gaussian_kl"))}
-    line, first = dict(sorted(reference.items())), axes[0, 0]
-    if line:
-        first.plot(list(line), list(line.values()), color="grey", linestyle=":", linewidth=1.6, label=REFERENCE)
-    first.set_yscale("symlog", linthresh=1.0)
-    first.set_ylim(0, ABOVE_LOG * first.dataLim.y1)
-    plain(first.yaxis, KL_TICKS)
+        if name == KL:
+            _with_reference(axis, points)
     legend(drawing, [*points.by_row, REFERENCE])
     save(drawing, path)
     return True
+
+
+def _with_reference(axis: Axes, points: TriedPoints) -> None:
+    """Adds the KL of the linear-Gaussian model, and makes the axis logarithmic above one nat."""
+    reference = {p.coordinate: values[0] for p in points.done if (values := p.metric_values("linear_gaussian_kl"))}
+    if reference:
+        line = dict(sorted(reference.items()))
+        axis.plot(list(line), list(line.values()), color="grey", linestyle=":", linewidth=1.6, label=REFERENCE)
+    axis.set_yscale("symlog", linthresh=1.0)
+    axis.set_ylim(0, ABOVE_LOG * axis.dataLim.y1)
+    plain(axis.yaxis, KL_TICKS)
 
 
 def _over_axis(
@@ -245,9 +255,9 @@ def _front(study: optuna.Study, done: Sequence[FrozenTrial], objectives: Sequenc
     front = {t.number for t in study.best_trials}
     for axis, (i, j) in zip(axes, pairs, strict=True):
         for name, colour, inside in (("other trials", COLOURS[3], False), ("Pareto front", COLOURS[1], True)):
-            values = [(t.values[i], t.values[j]) for t in done if (t.number in front) == inside]
-            if values:
-                axis.scatter(*zip(*values, strict=True), color=colour, s=24, label=name)
+            of_name = [t.values for t in done if (t.number in front) == inside]
+            if of_name:
+                axis.scatter([v[i] for v in of_name], [v[j] for v in of_name], color=colour, s=24, label=name)
         axis.set_xlabel(title_of(objectives[i]))
         axis.set_ylabel(title_of(objectives[j]))
         axis.grid(alpha=0.3)

@@ -170,9 +170,10 @@ def test_a_strip_has_no_band_and_its_pixels_are_equal(side, count, tmp_path):
         assert (one == image.repeat(times, 0).repeat(times, 1)).all()
 
 
-def test_names_below_a_strip_and_titles_above_are_whole(tmp_path):
+@pytest.mark.parametrize("title", ["short", "a title above that is longer than the strip of images is wide"])
+def test_names_below_a_strip_and_titles_above_are_whole(title, tmp_path):
     lines = {"row": np.zeros((3, 32, 32, 3), np.uint8)}
-    figures.strips(lines, tmp_path / "a.png", {0: "a title above"}, ["one", "a class of a rather long name", "x" * 99])
+    figures.strips(lines, tmp_path / "a.png", {0: title}, ["one", "a class of a rather long name", "x" * 99])
     pixels = np.asarray(Image.open(tmp_path / "a.png").convert("L"))
     for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
         assert (edge > 250).all()
