@@ -99,12 +99,29 @@ def plain(axis: Axis, ticks: Sequence[float] = ()) -> None:
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     low, high = sorted(axis.get_view_interval())
-    inside = [tick for tick in ticks if low <= tick <= high]
+    inside = _apart(axis, [tick for tick in ticks if low <= tick <= high])
     if 0 < len(inside) <= MOST_TICKS:
         axis.set_ticks(inside)
         axis.set_ticks([], minor=True)
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _apart(axis: Axis, ticks: Sequence[float]) -> list[float]:
+    """Those of the ascending ticks whose labels do not touch the one before."""
+    across = axis is axis.axes.xaxis
+    box, dpi = axis.axes.get_window_extent(), axis.axes.figure.dpi
+    inches = (box.width if across else box.height) / dpi
+    low, high = axis.get_transform().transform(np.sort(axis.get_view_interval()))
+    found: list[float] = []
+    end = -math.inf
+    for tick in ticks:
+        place = float(axis.get_transform().transform(tick) - low) / (high - low) * inches
+        half = LETTER * (len(f"{tick:g}") + 1) / 2 if across else POINTS / 72 / 2
+        if place - half >= end:
+            found.append(tick)
+            end = place + half
+    return found
 
 
 def few_ticks(axis: Axis) -> None:

@@ -84,7 +84,7 @@ def latents(points: TriedPoints, path: Path) -> bool:
     for axis, (name, (values_of, most)) in zip(axes, shown.items(), strict=True):
         _over_axis(axis, points, values_of, bounds=(0.0, most))
         title(axis, name)
-        axis.set_ylim(0, ABOVE * (most if math.isfinite(most) else axis.dataLim.y1))
+        axis.set_ylim(0, ABOVE * (most if math.isfinite(most) else axis.dataLim.y1 or 1.0))
         if name == KL:
             _with_reference(axis, points)
     legend(drawing, [*points.by_row, REFERENCE])
@@ -99,7 +99,7 @@ def _with_reference(axis: Axes, points: TriedPoints) -> None:
         line = dict(sorted(reference.items()))
         axis.plot(list(line), list(line.values()), color="grey", linestyle=":", linewidth=1.6, label=REFERENCE)
     axis.set_yscale("symlog", linthresh=1.0)
-    axis.set_ylim(0, ABOVE_LOG * axis.dataLim.y1)
+    axis.set_ylim(0, ABOVE_LOG * (axis.dataLim.y1 or 1.0))
     plain(axis.yaxis, KL_TICKS)
 
 

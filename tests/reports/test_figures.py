@@ -94,6 +94,29 @@ def test_a_sweep_over_two_axes(drawn, tmp_path):
     check("objective", drawn["objective"])
 
 
+@pytest.mark.parametrize(
+    ("metrics", "panels"),
+    [({"kl": 0.0}, 1), ({"kl": 2e4, "linear_gaussian_kl": 3e4, "active_units": 50.0}, 2), ({"kl": 0.01}, 1), ({}, 0)],
+)
+@pytest.mark.parametrize("log", [True, False])
+def test_latents_of_a_sweep_show_all_that_was_measured(metrics, panels, log, drawn, tmp_path):
+    axis = Axis("tokenizer.kl", "KL weight", grid=(1e-4, 1.0), low=1e-4, high=1.0, log=log)
+    measured = {name: [value, value * 1.1] for name, value in metrics.items()}
+    points = [
+        SimpleNamespace(coordinate=at, metric_values=lambda name: measured.get(name, []), quantities=lambda name: [])
+        for at in (1e-4, 3e-4, 1e-3, 1.0)
+    ]
+    request = SimpleNamespace(chosen_rows=lambda: [SimpleNamespace(name=name, variant=name) for name in VARIANTS])
+    tried = SimpleNamespace(request=request, axes=[axis], done=points, by_row=dict.fromkeys(VARIANTS, points))
+    assert search.latents(tried, tmp_path / "latents.png") == bool(panels)
+    assert bool(drawn) == bool(panels)
+    for drawing in drawn.values():
+        assert len(drawing.axes) == panels
+        check("latents", drawing)
+        (low, high), reference = drawing.axes[0].get_ylim(), metrics.get("linear_gaussian_kl", metrics["kl"])
+        assert low == 0 and high > reference
+
+
 @pytest.mark.parametrize("spoil", ["cut", "nameless", "empty", "small", "touching", "wide"])
 def test_the_check_can_fail(spoil):
     drawing, axis = figures.figure(5.0, 2.0)
