@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.evaluation.records import digits_of, number
 from reports.claims import quantities
-from reports.results import Result, rows_of
+from reports.results import Result, rows_of, trained_here
 
 ROOM = 0.5  # gFD of reconstructions over that of the base row, at most
 STANDARD_ERRORS = 2.0  # by which a generator beats N(0, I)
@@ -44,14 +44,30 @@ class Gate:
         return text if self.passed else f"{text}. Without it, {self.otherwise}"
 
 
+def counted(found: Sequence[Gate]) -> str:
+    """How many gates fail, pass and are not measured."""
+    counts = {
+        "failed": sum(gate.passed is False for gate in found),
+        "passed": sum(gate.passed is True for gate in found),
+        "not measured": sum(gate.passed is None for gate in found),
+    }
+    (first, many), *others = [(text, many) for text, many in counts.items() if many]
+    return ", ".join([f"{many} of {len(found)} gates {first}", *(f"{many} {text}" for text, many in others)])
+
+
 def note(found: Sequence[Gate], printed: bool) -> str:
-    """What a page folds: how many gates are passed and, beside published numbers, the settings that depart."""
-    passed = f"{sum(gate.passed is True for gate in found)} of {len(found)} gates passed"
-    return passed + ("; settings that differ from the paper's" if printed else "")
+    """What a page folds: its gates, counted, and beside published numbers the settings that depart from the paper's."""
+    told = counted(found) if found else "No gate: no tokenizer is trained here"
+    return told + ("; settings that differ from the paper's" if printed else "")
 
 
 def gates(results: Sequence[Result]) -> list[Gate]:
-    """The gates of a page. Where latents alone are measured there is one, on them."""
+    """The gates of a page, by the tokenizers that are trained here; none without such.
+
+    Where latents alone are measured there is one, on them.
+    """
+    if not (results := trained_here(results)):
+        return []
     if all("diagnosis" in r.runs for r in results):
         return [_has_to_lose(results)]
     found = [_beats_components(results)]

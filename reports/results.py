@@ -233,6 +233,11 @@ def protocol_of(results: Sequence[Result], metric: str, split: str = "val", stag
     return names.pop() if len(names) == 1 else (len(measures) == 1 and measures.pop()) or records.PROTOCOL
 
 
+def trained_here(results: Sequence[Result]) -> list[Result]:
+    """The results without those of tokenizers from outside, which no gate and no claim of the paper is about."""
+    return [r for r in results if not r.experiment.tokenizer.outside.on]
+
+
 def rows_of(results: Sequence[Result]) -> dict[str, list[Result]]:
     """The results by the name of their row, in order."""
     rows: dict[str, list[Result]] = {}

@@ -165,6 +165,7 @@ class Request(ABC):
         }
 
 
+PUBLISHED = "harness.hub.outside:Pretrained"  # the adapter of published tokenizers of this project
 # FILE.py:NAME=ARGUMENT or MODULE:NAME=ARGUMENT; a path may hold = and : too.
 SOURCE = re.compile(r"(?P<place>.+?\.py|[\w.]+):(?P<name>[^\W\d]\w*)(?:=(?P<argument>.*))?", re.DOTALL)
 
@@ -188,11 +189,29 @@ class OutsideRow(NamedTuple):
         return f"{paths.from_here(found['place'])}:{found['name']}{argument}"
 
     @property
-    def row(self) -> Row:
-        """The row: nothing of it is trained but its generator."""
+    def names(self) -> list[str]:
+        """Names for its row, from the shortest: its file and class with the end of its argument, then longer paths.
+
+        A published tokenizer of this project is named by its folder.
+        """
+        found = SOURCE.fullmatch(self.source)
+        place, name, argument = found.groups() if found else ("", *self.source.partition("=")[::2])
+        paths_of = [place.removesuffix("/"), (argument or "").rstrip("/")]
+        most = max(path.count("/") for path in paths_of) + 1
+        named = []
+        for parts in range(1, most + 1):
+            of_place, of_argument = ("/".join(path.split("/")[-parts:]) for path in paths_of)
+            if self.source.startswith(PUBLISHED):
+                named.append(of_argument)
+            else:
+                named.append(":".join(filter(None, [of_place, name])) + f"={of_argument}" * bool(of_argument))
+        return [printable(text) for text in named]
+
+    def row(self, name: str) -> Row:
+        """The row called `name`: nothing of it is trained but its generator."""
         off = ("perceptual.on", "adversarial.on", "dinov2_encoder")
         return Row(
-            printable(self.source.rstrip("/").rpartition("/")[2]),
+            name,
             "autoencoder",
             fields={
                 "tokenizer.name": "outside",
@@ -209,13 +228,28 @@ class OutsideRow(NamedTuple):
         )
 
 
+def outside_rows(tokenizers: Sequence[OutsideRow], taken: Sequence[str] = ()) -> list[Row]:
+    """The rows of tokenizers from outside, each by the shortest name that no other and none of `taken` has.
+
+    Raises `Mistake` for a tokenizer that is named twice.
+    """
+    if twice := repeated([tokenizer.source for tokenizer in tokenizers]):
+        raise Mistake(f"--tokenizer names {twice[0]} twice")
+    rows = []
+    for tokenizer in tokenizers:
+        others = {*taken, *(name for other in tokenizers if other is not tokenizer for name in other.names)}
+        name = next((name for name in tokenizer.names if name not in others), tokenizer.source)
+        rows.append(tokenizer.row(name))
+    return rows
+
+
 @dataclass(frozen=True)
 class AblationRequest(Request):
     """A request for a table.
 
     With `max_seeds` it grows by planned looks, until its primary claims are decided or it has so many seeds. For each
     tokenizer there are `generator_seeds` generators, and for each of them `sampling_seeds` sets of samples.
-    `tokenizers` from outside are further rows of the study.
+    `tokenizers` from outside are further rows of the study, also where it names others.
     """
 
     study: Ablation
@@ -258,6 +292,10 @@ class AblationRequest(Request):
     @property
     def command(self) -> str:
         return shlex.join(["python", "-m", "harness.ablate", self.name, *self.options])
+
+    def chosen_rows(self) -> list[Row]:
+        chosen, added = super().chosen_rows(), {tokenizer.source for tokenizer in self.tokenizers}
+        return [row for row in self.study.rows if row in chosen or row.fields.get("tokenizer.outside.source") in added]
 
     def experiments(self) -> dict[Row, list[Experiment]]:
         chosen = self.chosen_rows()
@@ -455,8 +493,6 @@ def new_request(name: str, at: Scale, **parts: Any) -> AblationRequest | SweepRe
     if isinstance(study, Sweep):
         return SweepRequest(name, study, at, **parts)
     if outside := parts.get("tokenizers"):
-        rows = [*study.rows, *(tokenizer.row for tokenizer in outside)]
-        if twice := repeated([row.name for row in rows]):
-            raise Mistake(f"two rows are called {twice[0]}: give the file of one of them another name")
-        study = dataclasses.replace(study, rows=tuple(rows))
+        added = outside_rows(outside, [row.name for row in study.rows])
+        study = dataclasses.replace(study, rows=(*study.rows, *added))
     return AblationRequest(name, study, at, **parts)

@@ -34,7 +34,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.experiments.requests import SOURCE
+from harness.experiments.requests import PUBLISHED, SOURCE
 from harness.system import guests
 from harness.system.environment import CHECKOUT
 from harness.system.errors import Mistake, Trouble
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from models.autoencoders.tokenizer import Tokenizer
 
 ENTRY_POINTS = "tokenizer_harness.tokenizers"  # their group
-PUBLISHED = "harness.hub.outside:Pretrained"  # the adapter of our own
 TRIED = 2  # images
 PATIENCE_SECONDS = 600
 

@@ -32,7 +32,17 @@ from reports.gates import Gate, gates, note
 from reports.pages import index
 from reports.pages.rendering import write_page
 from reports.provenance import Provenance
-from reports.results import Result, by_data_set, load, made_from, mixtures, pictured, rows_of, shared
+from reports.results import (
+    Result,
+    by_data_set,
+    load,
+    made_from,
+    mixtures,
+    pictured,
+    rows_of,
+    shared,
+    trained_here,
+)
 from reports.statistics.intervals import LEVEL
 from reports.statistics.looks import level_of_look
 from reports.tables import (
@@ -118,7 +128,7 @@ class Page:
         columns = [(metric, "val", "evaluation") for metric in DIFFERENCES]
         if self.generation:
             columns += [(metric, self.generation.main_set, "generation") for metric in DIFFERENCES_OF_GENERATION]
-        return Differences(self.results, columns)
+        return Differences(trained_here(self.results), columns)
 
     def claims_table(self) -> str:
         """The table of the paper's claims on the study with verdicts; empty if there are no claims."""
@@ -178,7 +188,9 @@ class Page:
     @cached_property
     def noise(self) -> Noise:
         """What the seeds do to the page's main numbers."""
-        return Noise(self.results, [column for column in self.differences.metrics if column[0] != "active_units"])
+        return Noise(
+            trained_here(self.results), [column for column in self.differences.metrics if column[0] != "active_units"]
+        )
 
     @cached_property
     def gates(self) -> list[Gate]:
@@ -186,8 +198,12 @@ class Page:
         return gates(self.results)
 
     def departures(self) -> str:
-        """The table of the settings that differ from the paper's, of the last row; empty without published numbers."""
-        return departures.table(self.request, self.results[-1].row) if self.request.printed else ""
+        """The table of the settings that differ from the paper's, of the last row that is trained here.
+
+        Empty without published numbers, or without such a row.
+        """
+        own = trained_here(self.results)
+        return departures.table(self.request, own[-1].row) if self.request.printed and own else ""
 
     def recipes_table(self) -> str:
         """The table of the published trainings that rows of peers do not follow; empty without such rows."""

@@ -13,7 +13,7 @@ from harness.experiments.requests import AblationRequest
 from reports.claims import quantities
 from reports.claims.judge import DECIDED, Judgement, Published, Verdict, base_name, judge
 from reports.gates import Gate, gates
-from reports.results import Result, data_sets
+from reports.results import Result, data_sets, trained_here
 from reports.statistics import intervals, model, power
 from reports.statistics.intervals import LEVEL
 from reports.statistics.looks import level_of_look
@@ -90,11 +90,12 @@ class Ruling:
 def judge_all(
     claims: Sequence[Claim], results: Sequence[Result], printed: Published, planned: tuple[int, ...] = ()
 ) -> list[Ruling]:
-    """The rulings on all claims of a study.
+    """The rulings on all claims of a study, which say nothing of tokenizers from outside.
 
     `planned` are the numbers of seeds at which a growing study is looked at. Then every look has a lower level, and
     what the first look decides stands.
     """
+    results = trained_here(results)
     seeds = max((r.experiment.seed + 1 for r in results), default=0)
     looks = [n for n in planned if n <= seeds] or [seeds]
     level = level_of_look(planned) if planned else LEVEL

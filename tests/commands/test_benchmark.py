@@ -135,4 +135,4 @@ def test_the_command_names_files_from_the_working_folder(tmp_path, monkeypatch):
         assert row.from_here == named
         request = AblationRequest("league", study_called("league"), scale("smoke"), tokenizers=(row,))
         assert shlex.join(["--tokenizer", named]) in request.command
-        assert row.row.fields["tokenizer.outside.source"] == source
+        assert row.row("mine").fields["tokenizer.outside.source"] == source

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.experiments.requests import AblationRequest, OutsideRow, new_request
+from harness.experiments.requests import AblationRequest, OutsideRow, new_request, outside_rows
 from harness.experiments.scales import scale
 from harness.experiments.stored_requests import request_from_json
 from harness.networks import outside
@@ -274,8 +274,30 @@ def test_a_folder_of_diffusers_of_another_class_is_one_line(content, tmp_path, m
 
 
 def test_the_name_of_a_row_can_be_printed():
-    row = OutsideRow("/x/a|b <img src=x>`[l](u)$\n.py:Pooled", 6, 4, None, "", 0).row
-    assert row.name == "a|b <img src=x>`[l](u)$\\n.py:Pooled"
+    assert named("/x/a|b <img src=x>`[l](u)$\n.py:Pooled") == ["a|b <img src=x>`[l](u)$\\n.py:Pooled"]
+
+
+def named(*sources: str) -> list[str]:
+    """The names of their rows."""
+    return [row.name for row in outside_rows([OutsideRow(source, 6, 4, None, "", 0) for source in sources])]
+
+
+def test_a_row_is_named_by_what_it_is_and_no_two_alike():
+    assert named("/x/mine.py:Arrays=/data/train_images.npy") == ["mine.py:Arrays=train_images.npy"]
+    assert named("theirs:First=3", "pooled", "first=a/b") == ["theirs:First=3", "pooled", "first=b"]
+    ours = [f"{outside.PUBLISHED}={place}" for place in ("/runs/one/model/", "/runs/two/model", "them/titok")]
+    assert named(*ours) == ["one/model", "two/model", "titok"]
+    assert named("/a/mine.py:Pooled", "/b/mine.py:Pooled") == ["a/mine.py:Pooled", "b/mine.py:Pooled"]
+    assert named("/x/m.py:F=/a/w", "/x/m.py:F=/b/w") == ["x/m.py:F=a/w", "x/m.py:F=b/w"]
+
+
+@pytest.mark.parametrize("rows", [("KL-VAE",), ("autoencoder", "mine.py:Pooled"), ()])
+def test_rows_that_are_named_leave_no_tokenizer_out(rows):
+    added = OutsideRow(of("Pooled"), 16, 3, 4, "0" * 16, 7)
+    request = new_request("table5", scale("smoke"), rows=rows, tokenizers=(added,))
+    names = [row.name for row in request.experiments()]
+    assert names[-1] == "mine.py:Pooled"
+    assert set(rows) <= set(names) and len(names) == (len({*rows, "mine.py:Pooled"}) if rows else 8)
 
 
 def test_an_argument_may_be_longer_than_a_path():
@@ -312,9 +334,7 @@ def test_an_installed_package_offers_tokenizers_by_name(package, tmp_path):
 
 
 def test_an_installed_tokenizer_is_a_row_of_its_name(package):
-    row = OutsideRow("pooled", *outside.tried("pooled", 32))
-    assert row.row.name == "pooled"
-    assert OutsideRow("first=3", *outside.tried("first=3", 32)).row.name == "first=3"
+    assert named("pooled", "first=3") == ["pooled", "first=3"]
 
 
 def test_an_unknown_name_is_told_with_those_that_are_installed(package):
@@ -364,5 +384,7 @@ def test_neither_torch_nor_the_object_is_needed_to_plan():
 def test_two_objects_of_one_file_have_two_keys_and_two_rows_two_names():
     assert outside.load(of("First")).sha256 != outside.load(of("Pooled")).sha256
     row = OutsideRow(of("Pooled"), 16, 3, 4, "0" * 16, 0)
-    with pytest.raises(Mistake, match=r"two rows are called mine\.py:Pooled"):
-        new_request("league", scale("smoke"), tokenizers=(row, row._replace(source="/b/mine.py:Pooled")))
+    request = new_request("league", scale("smoke"), tokenizers=(row, row._replace(source="/b/mine.py:Pooled")))
+    assert [row.name for row in request.study.rows[-2:]] == ["networks/mine.py:Pooled", "b/mine.py:Pooled"]
+    with pytest.raises(Mistake, match=r"--tokenizer names .*mine\.py:Pooled twice"):
+        new_request("league", scale("smoke"), tokenizers=(row, row))

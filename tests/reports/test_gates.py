@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from harness.experiments.experiment import Experiment
-from harness.experiments.requests import new_request, study_called
+from harness.experiments.requests import OutsideRow, new_request, study_called
 from harness.experiments.scales import scale
 from harness.experiments.study import Ablation, Row
 from harness.store.runs import Store
 from harness.system import plugins
-from reports.gates import Gate, gates
+from reports.ablation.answer import sentences
+from reports.gates import Gate, gates, note
 from reports.results import load
 from tests.conftest import experiment
 from tests.reports.claimed import Given, Place, given, measured
@@ -54,6 +55,32 @@ def test_a_gate_tells_its_numbers_and_only_a_failed_one_what_the_page_cannot_say
     assert str(Gate(passed=True, **parts)) == "passed: it is enough (2 of 3)"
     assert str(Gate(passed=False, **parts)) == "**failed**: it is enough (2 of 3). Without it, nobody knows"
     assert str(Gate(passed=None, **parts | {"measured": ""})) == "not measured: it is enough. Without it, nobody knows"
+
+
+def from_outside(name: str, like: Given, **numbers: float) -> Given:
+    """A row with the numbers of another, and others on `val`, of a tokenizer that was not trained here."""
+    places: dict[Place, float] = {("evaluation", "val", metric): value for metric, value in numbers.items()}
+    request = new_request("league", scale("smoke"), tokenizers=(OutsideRow("theirs.py:Theirs", 4, 3, None, "", 0),))
+    e = request.experiment(request.study.rows[-1])
+    return measured(Row(name, like.row.variant), {**like.numbers, **places}, of=e)
+
+
+def test_rows_from_outside_are_not_judged():
+    ours = autoencoder(BESIDE)
+    theirs = from_outside("mine.py:Pooled", ours, psnr=1.0, rfd=1e6)
+    assert gates([theirs, ours]) == gates([ours])
+    assert gates([theirs]) == []
+    assert note([], False) == "No gate: no tokenizer is trained here"
+    base = room(100.0, 10.0)
+    assert gates([from_outside("theirs", base), base]) == gates([base])
+
+
+def test_a_page_counts_its_gates_in_one_way():
+    outcomes = (False, True, None, False, None)
+    found = [Gate("it is enough", passed, "", "nobody knows") for passed in outcomes]
+    assert note(found, False) == "2 of 5 gates failed, 1 passed, 2 not measured"
+    assert note(found[1:2], True) == "1 of 1 gates passed; settings that differ from the paper's"
+    assert sentences([], found, [], "")[-1].startswith("2 of 5 gates failed, so")
 
 
 # Principal components
