@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     if judged and options.details:
         print(details(judged))
     for name, at, rulings in judged:
-        print(f"{name} at {at}: {summary(rulings)}")
+        print(f"{name} at {at}{f' on {options.data}' if options.data else ''}: {summary(rulings)}")
     scales_judged = [at for _, at, _ in judged]
     for at in dict.fromkeys(at for at in scales_judged if scales_judged.count(at) > 1):
         print(f"all at {at}: {summary([r for _, other, rulings in judged if other == at for r in rulings])}")

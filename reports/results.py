@@ -16,7 +16,7 @@ import pandas as pd
 from harness.evaluation import collapse, records
 from harness.evaluation.protocols import network_in
 from harness.experiments.experiment import Data, Experiment
-from harness.experiments.requests import stages_of_row
+from harness.experiments.requests import Request, stages_of_row
 from harness.experiments.study import Row
 from harness.planning.task import tasks
 from harness.store import schema
@@ -27,6 +27,7 @@ from harness.system.files import digest
 from harness.system.texts import plain_markdown
 
 PICTURES = "reconstructions.npz"  # of the evaluation: where it is, the other arrays are
+OF_TRANSFER = " of transfer"  # the end of the names of stages on the other data set
 SHARED = "shared by rows"  # the line of costs for runs of several rows
 OF_GENERATOR = (
     *("generator", "generator_snapshots", "samples", "guidance", "guided_samples", "generation"),
@@ -59,12 +60,26 @@ class Result:
     def comparable(self, other: Result, stage: str) -> bool:
         """Whether the numbers of a stage are of the same images as those of `other`.
 
-        The training images are the reference of generated images, so that their number counts there.
+        The training images are the reference of generated images, so that their number counts there. Of one seed the
+        content of the data set has to be the same: seeds are paired.
         """
         ours, theirs = self.data, other.data
         if stage not in OF_GENERATOR:
             theirs = dataclasses.replace(theirs, train_images=ours.train_images)
-        return ours == theirs
+        paired = self.experiment.seed == other.experiment.seed and self.contents and other.contents
+        return ours == theirs and not (paired and self.contents != other.contents)
+
+    @cached_property
+    def contents(self) -> tuple[str, ...]:
+        """The contents of the data set in its finished runs: several if it changed between them; none if not known."""
+        own = [run for run in self.all_runs if run.stage != "transfer" and run.folder not in self._of_transfer]
+        attempts = [a["environment"] for run in own if run.state == "done" for a in run.status()["attempts"]]
+        return tuple(sorted({content for e in attempts if (content := str(e.get("data_content", "")))}))
+
+    @property
+    def _of_transfer(self) -> set[Path]:
+        """The folders of runs on the other data set."""
+        return {run.folder for stage, run in self.runs.items() if stage.endswith(OF_TRANSFER)}
 
     @cached_property
     def state(self) -> str:
@@ -172,7 +187,7 @@ def load(
 
     def runs(experiment: Experiment) -> dict[str, Run]:
         return {
-            task.stage if task.experiment == experiment else f"{task.stage} of transfer": task.run_in(store)
+            task.stage if task.experiment == experiment else f"{task.stage}{OF_TRANSFER}": task.run_in(store)
             for task in tasks([experiment], stages(experiment))
         }
 
@@ -298,10 +313,46 @@ def mixtures(results: Sequence[Result]) -> list[str]:
         if mixed:
             stages = f" (in the stages {', '.join(mixed)})" if name in PER_STAGE else ""
             shown = sorted({value[: 12 if name == "commit" else 40] for v in mixed.values() for value in v})
-            sentences.append(f"The rows mix {plural}: {', '.join(shown)}{stages}.")
+            where = _contents(results) if name == "data_content" else ""
+            sentences.append(f"The rows mix {plural}: {', '.join(shown)}{stages}.{where}")
     if any(e["uncommitted"] for _, e in attempts):
         sentences.append("Some runs were made with uncommitted changes; their status.json holds the difference.")
     return sentences
+
+
+def _contents(results: Sequence[Result]) -> str:
+    """Sentences on which rows and seeds have which contents of their data set; empty if all have the same."""
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    for r in results:
+        if r.contents:
+            groups.setdefault(r.contents, []).append(r)
+    if len(groups) < 2:
+        return ""
+    told = [f"{' and '.join(contents)}: {_places(of, results)}" for contents, of in sorted(groups.items())]
+    return f" {'; '.join(told)}. Numbers on different images cannot be compared."
+
+
+def _places(some: Sequence[Result], results: Sequence[Result]) -> str:
+    """Some of the results in words: seeds of all rows, and rows by seed."""
+    rows = {seed: {r.row.name for r in results if r.experiment.seed == seed} for seed in {*map(_seed, some)}}
+    own = {seed: {r.row.name for r in some if r.experiment.seed == seed} for seed in rows}
+    whole = sorted(seed for seed in own if own[seed] == rows[seed])
+    told = [f"seed{'s' * (len(whole) > 1)} {', '.join(map(str, whole))} of all rows"] if whole else []
+    return ", ".join([*told, *(f"{r.row.name} (seed {_seed(r)})" for r in some if _seed(r) not in whole)])
+
+
+def _seed(result: Result) -> int:
+    return result.experiment.seed
+
+
+def changes(request: Request) -> list[str]:
+    """A warning if the user changed a study that mirrors the paper."""
+    if not request.changed or not (request.study.claims or request.study.published_table):
+        return []
+    return [
+        f"Changed from the study as it is declared: {', '.join(request.changed)}. The paper has no numbers for that, "
+        "so none stand here. Its claims are tested on what was changed, of which it does not speak."
+    ]
 
 
 def _known_contents(results: Sequence[Result]) -> int:

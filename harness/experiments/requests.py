@@ -65,11 +65,16 @@ class Request(ABC):
         """The stages whose results the page reads; their inputs follow from them."""
 
     @property
+    def changed(self) -> tuple[str, ...]:
+        """What the user changed of the study as it is declared, in words: images of the user's own, and fields."""
+        package, name = "harness.data.sets", (self.data or self.scale.experiment.data.name).partition(":")[0]
+        own = name not in plugins.ours(package) or getattr(plugins.load(package, name, "data set"), "own", False)
+        return (*([f"images of `{name}`"] if own else []), *(f"`{path}={value}`" for path, value in self.fields))
+
+    @property
     def printed(self) -> dict[str, dict[str, str]]:
-        """The paper's numbers for the rows of the study, by name; none beside images that it did not measure."""
-        name = self.data.partition(":")[0] if self.data else self.scale.experiment.data.name
-        own = getattr(plugins.load("harness.data.sets", name, "data set"), "own", False)
-        return {} if own else published(self.study.published_table)
+        """The paper's numbers for the rows of the study, by name; none where the user changed it."""
+        return {} if self.changed else published(self.study.published_table)
 
     @property
     def options(self) -> list[str]:

@@ -44,10 +44,10 @@ class Differences:
         }
 
     def comparable(self, name: str, metric: str) -> bool:
-        """Whether row and base are measured on the same images."""
+        """Whether row and base are measured on the same images, in every seed."""
         stage = next(stage for of, _, stage in self.metrics if of == metric)
-        row, base = (rows_of(self.results)[of][0] for of in (name, self._base(name)))
-        return row.comparable(base, stage)
+        row, base = (rows_of(self.results)[of] for of in (name, self._base(name)))
+        return all(one.comparable(other, stage) for one in row for other in base)
 
     def differences(self, name: str, metric: str) -> list[float]:
         """Row minus base, one for every seed that both have; none if they are measured on different images."""

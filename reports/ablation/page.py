@@ -35,6 +35,7 @@ from reports.provenance import Provenance
 from reports.results import (
     Result,
     by_data_set,
+    changes,
     load,
     made_from,
     mixtures,
@@ -219,7 +220,7 @@ class Page:
         """The warnings at the top of the page."""
         unfinished = [r for r in self.results if r.state != "done"]
         states = [f"{r.row.name} (seed {r.experiment.seed}): {r.state}." for r in unfinished]
-        return mixtures(self.results) + states
+        return changes(self.request) + mixtures(self.results) + states
 
     def rows_table(self) -> str:
         """The table of the rows: variant, base and differences from the base."""

@@ -107,8 +107,15 @@ def judge_all(
 
 
 def judge_study(request: AblationRequest, results: Sequence[Result]) -> list[Ruling]:
-    """The rulings on the claims of a table, at its planned looks if it grows."""
-    return judge_all(request.study.claims, results, request.printed, request.looks)
+    """The rulings on the claims of a table, at its planned looks if it grows.
+
+    The paper's effects are none of a study that the user changed.
+    """
+    rulings = judge_all(request.study.claims, results, request.printed, request.looks)
+    if not request.changed:
+        return rulings
+    alone = [dataclasses.replace(ruling.alone, paper="–", published=None) for ruling in rulings]
+    return [dataclasses.replace(ruling, alone=own) for ruling, own in zip(rulings, alone, strict=True)]
 
 
 def still_open(rulings: Sequence[Ruling]) -> list[str]:
@@ -153,9 +160,12 @@ def _incomparable(claim: Claim, used: Sequence[Result]) -> Judgement | None:
     """
     relative = all(name in quantities.OF_ONE_ROW for name in _quantities(claim))
     stages = {quantities.stage(name) for name in _quantities(claim)}
-    if relative or all(r.comparable(used[0], stage) for r in used for stage in stages):
+    firsts = {r.experiment.seed: r for r in reversed(used)}
+    pairs = [(r, other) for r in used for other in (used[0], firsts[r.experiment.seed])]
+    if relative or all(r.comparable(other, stage) for r, other in pairs for stage in stages):
         return None
-    names = ", ".join(dict.fromkeys(data_sets(used).values()))
+    contents = dict.fromkeys(content for r in used for content in r.contents)
+    names = ", ".join(dict.fromkeys(data_sets(used).values()) or contents)
     return Judgement(claim, "not measurable here", f"these rows are measured on different images: {names}")
 
 

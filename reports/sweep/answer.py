@@ -107,7 +107,9 @@ class Answer:
 
     def verdict(self, claim: Claim) -> str:
         """A sentence on whether a claim of the paper holds here."""
-        request, text = self.points.request, f"Claim of the paper ({claim.source}): {claim.says}."
+        request = self.points.request
+        here = f", tested here on {', '.join(request.changed)}" if request.changed and not request.fields else ""
+        text = f"Claim of the paper ({claim.source}){here}: {claim.says}."
         if isinstance(claim, Best | Wider) and (len(request.axes) > 1 or request.axes[0].field != claim.field):
             return f"{text} **Not tested**: another space."
         if request.fields:

@@ -22,7 +22,7 @@ from reports.gates import Gate, gates, note
 from reports.pages import index
 from reports.pages.rendering import write_page
 from reports.provenance import Provenance
-from reports.results import Result, mixtures
+from reports.results import Result, changes, mixtures
 from reports.statistics import intervals
 from reports.sweep import figures
 from reports.sweep.answer import PAPER, Answer
@@ -100,7 +100,7 @@ class Page:
     @property
     def warnings(self) -> list[str]:
         """The warnings at the top of the page."""
-        warnings = mixtures(self.points.results)
+        warnings = changes(self.request) + mixtures(self.points.results)
         for point in self.points.all:
             if not point.done:
                 reason = f", {plain_markdown(point.reason)}" if point.reason else ""

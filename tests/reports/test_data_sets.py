@@ -11,7 +11,7 @@ from harness.experiments.study import Row
 from reports.ablation.answer import sentences
 from reports.ablation.differences import Differences
 from reports.claims.verdicts import judge_all
-from reports.results import Result, by_data_set, data_sets, mixtures
+from reports.results import PER_STAGE, Result, by_data_set, data_sets, mixtures
 from reports.tables import head_cells
 from tests.conftest import experiment
 from tests.reports.claimed import BEST, PROBE, Given, down, equal, given
@@ -84,6 +84,28 @@ def test_claims_that_compare_them_cannot_be_measured(claim: Claim):
 def test_others_can(claim: Claim):
     (ruling,) = judge_all([claim], rows(), {})
     assert ruling.verdict != "not measurable here"
+
+
+def test_contents_that_changed_between_runs_are_told_with_their_rows_and_seeds(monkeypatch):
+    """Two stores that were merged: seed 2 was made on other images, and the base of seed 1 too."""
+    results = rows(ONE)
+    for r in results:
+        changed = r.experiment.seed == 2 or (r.experiment.seed == 1 and r.row.name == "base")
+        object.__setattr__(r, "contents", ("new",) if changed else ("old",))
+    environment = {"data_content": "old", "uncommitted": "", **dict.fromkeys(PER_STAGE, "same")}
+    made = [("tokenizer", environment), ("evaluation", environment | {"data_content": "new"})]
+    monkeypatch.setattr("reports.results.environments", lambda _: made)
+    (sentence,) = mixtures(results)
+    assert sentence == (
+        "The rows mix contents of the data set: new, old. new: seed 2 of all rows, base (seed 1); "
+        "old: seed 0 of all rows, row (seed 1). Numbers on different images cannot be compared."
+    )
+    assert Differences(results, COLUMNS).differences("row", "gfd") == []
+    (ruling,) = judge_all([down()], results, {})
+    assert (ruling.verdict, ruling.alone.here.endswith("different images: old, new")) == ("not measurable here", True)
+    same_in_pairs = [r for r in results if r.experiment.seed != 1]
+    assert judge_all([down()], same_in_pairs, {})[0].verdict != "not measurable here"
+    assert len(Differences(same_in_pairs, COLUMNS).differences("row", "gfd")) == 2
 
 
 def test_the_answer_names_the_best_row_of_each():

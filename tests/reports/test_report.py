@@ -160,6 +160,34 @@ def test_where_the_paper_has_no_such_table_nothing_is_left_open_for_it(runs, tmp
     assert "beside the paper" in next(tmp_path.glob("table5*.md")).read_text()
 
 
+CHANGED = {
+    "a field": ({"fields": (("masking.max_ratio", "0.5"),)}, "`masking.max_ratio=0.5`"),
+    "a folder": ({"data": "folder:/pictures"}, "images of `folder`"),
+    "a plug-in": ({"data": "mine"}, "images of `mine`"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_what_the_user_changed_has_no_numbers_of_the_paper(name, tmp_path, monkeypatch):
+    parts, told = CHANGED[name]
+    package = "harness.data.sets"
+    monkeypatch.setitem(plugins.USERS, package, {"mine": plugins.load(package, "embedded", "data set")})
+    monkeypatch.setattr(plugins, "names", plugins.names.__wrapped__)
+    asked = asked_of("table5", "smoke", **parts)
+    assert asked.changed == (told,) and asked.printed == {}
+    write(asked, Store(tmp_path / "runs"), tmp_path)
+    page = next(tmp_path.glob("table5*.md")).read_text()
+    assert f"Changed from the study as it is declared: {told}. The paper has no numbers for that" in page
+    assert not re.search("paper [rgIPS]", page) and "beside the paper" not in page
+    assert {line["paper"] for line in table(page, "What the paper claims")} == {"–"}
+
+
+def test_images_of_ours_are_no_change(tmp_path):
+    for data in (None, "embedded", "imagenet"):
+        asked = asked_of("table5", "tiny", data=data)
+        assert asked.changed == () and asked.printed
+
+
 def test_a_report_needs_neither_torch_nor_the_data(runs, tmp_path):
     code = "import sys, harness.report as r; r.main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     words = ["table5", "--scale", "smoke", "--rows", "mactok", "--runs", str(runs), "--out", str(tmp_path)]
