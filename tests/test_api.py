@@ -59,6 +59,9 @@ def test_results_are_those_of_the_store(runs):
         )
         assert (line.value, line.N, line.protocol) == (record.value, record.n, record.protocol_id)
     assert set(found.row) == {"+ global alignment"} and set(found.seed) == {0}
+    assert found.protocol.str.fullmatch(r"[a-z][a-z0-9-]*-[0-9a-f]{8}").all()
+    same = found.groupby("protocol")[["metric", "split", "N"]].nunique()
+    assert (same == 1).all(axis=None)
 
 
 def test_run_does_what_is_missing_and_returns_the_page(runs, tmp_path, capsys):

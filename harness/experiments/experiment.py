@@ -281,9 +281,9 @@ class Evaluation:
     metrics_px: Positive = 128
     """The side to which images are resized for Lite2; other networks have a fixed side and ignore it."""
     kid_subset_images: Several = 100
-    """Images of a subset of KID."""
+    """Images of a subset of the kernel distance."""
     kid_subsets: Positive = 100
-    """Subsets of KID."""
+    """Subsets of the kernel distance."""
     probe_images: Several = 8192
     """Training images of the probes."""
     transfer: str | None = None

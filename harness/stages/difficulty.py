@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.evaluation import protocol_texts, records
 from harness.evaluation.probes import fit
 from harness.experiments.experiment import Experiment
 from harness.networks import flops, teachers
@@ -64,10 +65,14 @@ def run(work: Work) -> Outcome:
     )
     majority = np.bincount(labels).argmax()
     smaller = f" of means over {_square(train)} x {_square(train)} pixels" if _square(train) > 1 else ""
-    records = []
+    found, data = [], experiment.data
+    seen_images = f"data {protocol_texts.data_set(data)} at {data.image_size} px, content "
+    seen_images += str(work.inputs["data"].fact("content"))
 
-    def add(metric: str, value: float, split: str, images: int, protocol: str) -> None:
-        records.append(Record(metric, value, images, 0, split, protocol))
+    def add(metric: str, value: float, split: str, images: int, how: str) -> None:
+        protocol = f"{how}; {seen_images}"
+        name = records.protocol_id(records.PROTOCOL, metric, protocol, split, images)
+        found.append(Record(metric, value, images, 0, split, protocol, protocol_id=name))
 
     fitted = f"logistic regression on standardised features of {n} train images"
     names = validation_splits(folder)
@@ -87,7 +92,7 @@ def run(work: Work) -> Outcome:
         protocol = "share of object pixels in the hidden patches, as many patches as the object covers"
         add("semantic_precision", 100 * precision, "train", len(scores), f"highest teacher scores, {protocol}")
         add("random_precision", 100 * expected, "train", len(scores), f"random places (expected), {protocol}")
-    return Outcome(records)
+    return Outcome(found)
 
 
 def _standardised(features: np.ndarray, labels: np.ndarray) -> Pipeline:

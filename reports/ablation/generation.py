@@ -20,7 +20,7 @@ from reports.results import Result, by_data_set, pictured, protocol_of, rows_of,
 from reports.statistics import intervals
 from reports.tables import cell, cells_of_plugins, head_cells, headers, markdown, printed_only, statuses
 
-METRICS = ("gkid", "gfd", "gfd_infinity", "classifier_score", "precision", "recall")  # with few images KID comes first
+METRICS = ("gkid", "gfd", "gfd_infinity", "classifier_score", "precision", "recall")  # with few images gKD comes first
 PAPER = {"gfd": ("gfid", "paper gFID"), "classifier_score": ("is", "paper IS")}
 COMPARISON_SETS = {
     "fresh": "fresh images of the training law",

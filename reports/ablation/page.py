@@ -58,7 +58,7 @@ from reports.tables import (
     statuses,
 )
 
-QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # with few images KID comes first
+QUALITY = ("kid", "rfd", "rfd_infinity", "psnr", "ssim")  # with few images the kernel distance comes first
 INFORMATION = (
     *("kl", "linear_gaussian_kl", "kl_per_token", "kl_per_dimension", "mutual_information", "gaussian_rate"),
     "active_units",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.evaluation import records
 from harness.evaluation.protocols import PROTOCOLS
 from harness.evaluation.records import digits_of, number, text_of
 from harness.store.records import Record
@@ -41,6 +42,13 @@ def test_a_number_has_the_digits_of_what_measured_it(metric, protocol, value, ex
 @pytest.mark.parametrize("protocol", [*MEASURES, *PROTOCOLS])
 def test_every_metric_has_digits_by_every_network_and_protocol(metric, protocol):
     assert 0 <= digits_of(metric, protocol) <= 6
+
+
+@pytest.mark.parametrize("network", plugins.names("harness.networks.measures"))
+def test_no_distance_is_called_by_the_literature_for_its_network_alone(network):
+    for name in plugins.ours("harness.evaluation.metrics"):
+        for called in (records.title(name, network), records.full_title(name, network), records.title(name, "lite")):
+            assert not {"FID", "KID"} & {called[k : k + 3] for k in range(len(called))}, called
 
 
 def test_errors_have_the_digits_of_their_number():

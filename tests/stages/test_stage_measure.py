@@ -216,10 +216,10 @@ def name_of(
 PUBLISHED = {
     "rfd": "rFID",
     "rfd_infinity": "rFID∞",
-    "kid": "KID (Inception)",
+    "kid": "rKD (Inception)",
     "gfd": "gFID",
     "gfd_infinity": "gFID∞",
-    "gkid": "gKID (Inception)",
+    "gkid": "gKD (Inception)",
     "classifier_score": "IS",
     "precision": "precision",
     "recall": "recall",
@@ -227,10 +227,10 @@ PUBLISHED = {
 OF_LITE2 = {
     "rfd": "rFD",
     "rfd_infinity": "rFD∞",
-    "kid": "KID (Lite2)",
+    "kid": "rKD",
     "gfd": "gFD",
     "gfd_infinity": "gFD∞",
-    "gkid": "gKID (Lite2)",
+    "gkid": "gKD",
     "classifier_score": "Lite2 score",
     "precision": "precision",
     "recall": "recall",
@@ -340,7 +340,7 @@ def test_a_page_names_the_network_and_calls_nothing_fid(store, tmp_path):
     asked = AblationRequest("table5", study_called("table5"), scale("smoke"), fields=fields, rows=("mactok",))
     write(asked, store, tmp_path)
     page = next(tmp_path.glob("*-*.md")).read_text()
-    for name in ("rFD", "rFD∞", "gFD", "KID", "gKID", "precision", "classifier score"):
+    for name in ("rFD", "rFD∞", "gFD", "rKD", "gKD", "precision", "classifier score"):
         assert f"| {name} (Inception, other weights {short_checksum(file_of(store, 'inception'))[:6]}) " in page
     assert f"measure: {inception.title}" in page
     heads = [line for line in page.splitlines() if line.startswith("| row")]

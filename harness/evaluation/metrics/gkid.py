@@ -6,13 +6,13 @@ from harness.evaluation.generated import Generated
 from harness.evaluation.protocol_texts import compared, estimator
 from harness.evaluation.records import Value
 
-title = "gKID (Lite2)"
-about = "kernel distance (the KID estimator) of generated from training images, on a network's features"
+title = "gKD"
+about = "kernel distance of generated from training images, on a network's features"
 unit = ""
 better = "lower"
 digits = "kernel_digits"
 splits = ("samples", "guided")
-names = ("gKID", None)
+names = ("gKD", None)
 
 
 def measure(m: Generated) -> Value | None:

@@ -6,13 +6,13 @@ from harness.evaluation.protocol_texts import estimator, features, reference
 from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
-title = "KID (Lite2)"
-about = "kernel distance (the KID estimator) of reconstructions from originals, on a network's features"
+title = "rKD"
+about = "kernel distance of reconstructions from originals, on a network's features"
 unit = ""
 better = "lower"
 digits = "kernel_digits"
 splits = ("val", "val_unseen")
-names = ("KID", None)
+names = ("rKD", None)
 
 
 def measure(m: Reconstructed) -> Value:
