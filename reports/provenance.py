@@ -139,6 +139,10 @@ class Provenance:
         return "\n".join(f"{path} = {next(iter(distinct))}" for path, distinct in values.items() if len(distinct) == 1)
 
 
+def _left_out(files: int) -> str:
+    return "1 unreadable file was left out" if files == 1 else f"{files} unreadable files were left out"
+
+
 def _facts(data: Data, run: Run) -> str:
     """Sentences on one data set, which begin with its name."""
     facts = run.result()["facts"]
@@ -150,7 +154,7 @@ def _facts(data: Data, run: Run) -> str:
     if not protocol_texts.decided_by_name(data):
         text += f" Transparent pixels show {data.background}."
     if unreadable := facts.get("unreadable"):
-        text += f" {len(unreadable)} unreadable files were left out: {plain_markdown(first_of(unreadable))}."
+        text += f" {_left_out(len(unreadable))}: {plain_markdown(first_of(unreadable))}."
     if passed_over := facts.get("passed_over"):
         reasons = ", ".join(f"{count} {reason}" for reason, count in passed_over.items())
         text += f" Passed over: {plain_markdown(reasons)}."

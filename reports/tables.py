@@ -74,7 +74,7 @@ def seeds_note(seeds: int) -> str:
     """A sentence on the uncertainty of numbers over this number of seeds."""
     if seeds == 1:
         return "One seed: no interval."
-    return f"Mean over {seeds} seeds ± half of its 95 % t interval."
+    return f"Numbers are means over {seeds} seeds ± half of their 95 % t intervals."
 
 
 def statuses(seeds: Sequence[Result]) -> str:

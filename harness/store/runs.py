@@ -302,7 +302,7 @@ class Store:
         if not matches:
             raise Mistake(f"no run {name!r} in {self.root}: the section Rows of a report names the runs of its rows")
         if len(matches) > 1:
-            raise Mistake(f"{name!r} names {len(matches)} runs in {self.root}: give more digits")
+            raise Mistake(f"{len(matches)} runs in {self.root} have keys that begin with {name!r}: give more digits")
         return matches[0]
 
     def lineage(self, run: Run) -> dict[str, Run]:

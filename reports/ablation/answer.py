@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.evaluation.records import digits_of, title
 from reports.claims.verdicts import DESCRIPTIVE, Ruling
 from reports.gates import Gate
-from reports.results import Result, by_data_set, protocol_of, rows_of
+from reports.results import Result, by_data_set, protocol_of, rows_of, trained_here
 from reports.statistics import intervals
 
 DECISIONS = {"holds": "**Holds here**", "does not hold": "**Does not hold here**"}
@@ -38,8 +38,17 @@ def sentences(rulings: Sequence[Ruling], gates: Sequence[Gate], results: Sequenc
         lines = ["No row is finished."]
     failed = [gate for gate in gates if gate.passed is False]
     if failed:
-        lines.append(f"{len(failed)} of {len(gates)} gates failed, so {'; '.join(gate.otherwise for gate in failed)}.")
+        told = [gate.otherwise + _of_rows(gate, results) for gate in failed]
+        lines.append(f"{len(failed)} of {len(gates)} gates failed, so {'; '.join(told)}.")
     return [line for line in lines if line]
+
+
+def _of_rows(gate: Gate, results: Sequence[Result]) -> str:
+    """The rows that fail a gate for every row, in brackets."""
+    every = {r.row.name for r in trained_here(results)}
+    if not gate.rows:
+        return ""
+    return " (all rows)" if every == set(gate.rows) and len(every) > 1 else f" ({', '.join(gate.rows)})"
 
 
 def _decided(rulings: Sequence[Ruling], verdict: str) -> str:

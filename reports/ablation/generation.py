@@ -73,6 +73,12 @@ class Generation:
         """The name of that set in texts."""
         return NAMES[self.main_set]
 
+    @property
+    def snapshot_images(self) -> int:
+        """The number of images of a point of gFD over the training of the generator."""
+        run = shared(self.results, "generator_snapshots")
+        return run.records()[0].n if run else 0
+
     def table(self) -> str:
         """The table of generation, with the paper's numbers if it has such a table."""
         paper, heads = self.request.printed, self._heads(self.main_set)

@@ -72,18 +72,19 @@ class Noise:
             return ""
         now = parts.error(seeds, generators)
         more_seeds = HOUR / (rows * (tokenizer + generators * generator))
+        then = parts.error(seeds + more_seeds, generators)
         text = (
-            f"The standard error of a difference of gFD is {now:.3g}. One more hour at the speed of these runs buys "
-            f"{more_seeds:.1f} more seeds of every row, which make it {parts.error(seeds + more_seeds, generators):.3g}"
+            f"The standard error of a difference of gFD is {now:.3g}. One more hour would give {more_seeds:.3g} more "
+            f"seeds of every row, and a standard error of {then:.3g}"
         )
         if parts.generator is None:
-            return f"{text}. What generators would do is not known: `--generator-seeds 2` tells."
+            return f"{text}. What more generators would do instead is not known: `--generator-seeds 2` measures it."
         more_generators = HOUR / (rows * seeds * generator)
         with_generators = parts.error(seeds, generators + more_generators)
-        better = "seeds" if parts.error(seeds + more_seeds, generators) <= with_generators else "generators"
+        better = "seeds" if then <= with_generators else "generators"
         return (
-            f"{text}, or {more_generators:.1f} more generators for every tokenizer, which make it "
-            f"{with_generators:.3g}: {better} are the better buy."
+            f"{text}; or {more_generators:.3g} more generators for every tokenizer, and a standard error of "
+            f"{with_generators:.3g}. So {better} are the better use of it."
         )
 
     def _seconds(self) -> tuple[float, float]:

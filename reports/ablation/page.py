@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +31,7 @@ from reports.claims import table
 from reports.claims.verdicts import Ruling, judge_study, summary
 from reports.gates import Gate, gates, note
 from reports.pages import index
-from reports.pages.rendering import write_page
+from reports.pages.rendering import preface, write_page
 from reports.provenance import Provenance
 from reports.results import (
     Result,
@@ -87,6 +88,7 @@ def write(request: AblationRequest, store: Store, out: Path) -> str:
     answer, *others = (line.replace("**", "") for line in page.answer)
     return "\n\n".join(
         [
+            *filter(None, [page.preface]),
             page.main_table(),
             "\n".join([page.seeds_note, *(f"- {line}" for line in others)]),
             f"{answer}\n{path}",
@@ -113,6 +115,22 @@ class Page:
     @property
     def rows(self) -> dict[str, list[Result]]:
         return rows_of(self.results)
+
+    @property
+    def preface(self) -> str:
+        return preface(self.request.scale.experiment.scale)
+
+    @property
+    def additions(self) -> str:
+        """Sentences on rows whose names begin with +: to which row each adds a part; empty without such rows."""
+        rows = [row for row in self.study.rows if row.name.startswith("+") and row.base]
+        if not rows:
+            return ""
+        told = "; ".join(f"`{row.name}` to `{row.base}`" for row in rows)
+        return (
+            f"A row whose name begins with + adds one part to another row, and keeps all parts of that one: {told}. "
+            f"`{rows[-1].name}` is the variant `{rows[-1].variant}`."
+        )
 
     @property
     def seeds_note(self) -> str:
@@ -360,6 +378,11 @@ class Page:
     def validation_images(self) -> int:
         """The number of images for each point of a curve."""
         return min(validation.Validation.IMAGES, self.results[0].experiment.data.val_images)
+
+    @property
+    def most_information(self) -> float:
+        """The largest mutual information that its estimate from `val` can have, in nats."""
+        return math.log(self.results[0].experiment.data.val_images)
 
     @property
     def has_unseen(self) -> bool:

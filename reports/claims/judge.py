@@ -111,10 +111,17 @@ def _(claim: Level, results: Sequence[Result], published: Published, level: floa
     effect, digits = model.level(values, claim.row, quantities.grain(name, results)), quantities.digits(name, results)
     here = f"{quantities.title(name)} {number(_mean(own), digits, effect.half_width(level) if effect else None)}"
     beyond = sum(claim.side * (value - claim.threshold) > 0 for value in own)
-    here += f", claimed {'>' if claim.side > 0 else '<'} {claim.threshold:g}, so in {beyond} of {len(own)} seeds"
+    here += f", claimed {'>' if claim.side > 0 else '<'} {claim.threshold:g}, {_met(beyond, len(own))}"
     above = dataclasses.replace(effect, estimate=effect.estimate - claim.threshold) if effect else None
     verdict, p = _tested(above, claim.side, None, level)
     return Judgement(claim, verdict, here, "–", len(own), p, above, digits)
+
+
+def _met(seeds: int, of: int) -> str:
+    """How many of the seeds are as claimed."""
+    if of == 1:
+        return f"{'met' if seeds else 'not met'} by the only seed"
+    return f"met by {seeds or 'none'} of {of} seeds"
 
 
 @judge.register

@@ -9,14 +9,14 @@ from reports.claims.verdicts import PRIMARY, Ruling
 from reports.statistics.intervals import LEVEL
 
 EXPLAINED = (
-    f"± is half of the {1 - LEVEL:.0%} t interval over seeds, or of that at the level of a planned look, paired by "
-    "seed; its noise is that of the pair, moderated by that of the other rows as far as they are alike. `holds`: the "
-    "interval is on the side of the claim (for a claim of almost no change: within the margin). `does not hold`: on "
-    "the other side (outside the margin). `undecided`: neither, one seed, or a seed without a result. The primary "
-    f"claims of a study are one family (Holm): together they err in {LEVEL:.0%} of studies. Premises and descriptive "
-    "claims have a test of their own. Seeds: with a result, of those asked for. Power: the share of such studies that "
-    "would find the paper's effect. Detectable: the smallest effect that 80 % of such studies find in that family, "
-    "with the range that the uncertainty of the noise leaves."
+    f"± is half of the {1 - LEVEL:.0%} t interval over seeds; in a study that grows, of the interval at the level of a "
+    "look. Differences are taken within each seed. Their noise is estimated from the two rows, and from the others as "
+    "far as these are equally noisy. `holds`: the interval is on the side of the claim (for a claim of almost no "
+    "change: within the margin). `does not hold`: on the other side (outside the margin). `undecided`: neither, one "
+    "seed, or a seed without a result. The primary claims of a study are one family (Holm): together they err in "
+    f"{LEVEL:.0%} of studies. Premises and descriptive claims have a test of their own. Seeds: how many have a result, "
+    "of those asked for. Power: the share of such studies that would find the paper's effect. Detectable: the smallest "
+    "effect that 80 % of such studies would find, in brackets its range, as the noise is known from few seeds."
 )
 
 

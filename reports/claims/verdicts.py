@@ -275,18 +275,22 @@ def _oddities(claim: Claim, results: Sequence[Result], used: Sequence[Result]) -
 
 def summary(rulings: Sequence[Ruling]) -> str:
     """How many claims are decided, and what keeps the others from it, in one sentence."""
-    parts: list[tuple[str, Callable[[Ruling], bool]]] = [
-        ("decided", lambda r: r.decided),
-        ("undecided", lambda r: r.verdict == "undecided"),
-        ("whose premise is not met", lambda r: r.verdict == "premise not met"),
-        ("not measurable here", lambda r: r.verdict == "not measurable here"),
-        ("without data", lambda r: r.verdict == "no data"),
+    parts: list[tuple[str, str, Callable[[Ruling], bool]]] = [
+        ("is decided", "are decided", lambda r: r.decided),
+        ("is undecided", "are undecided", _is("undecided")),
+        ("rests on a premise that is not met", "rest on premises that are not met", _is("premise not met")),
+        ("cannot be measured here", "cannot be measured here", _is("not measurable here")),
+        ("has no data", "have no data", _is("no data")),
     ]
-    counted = [(text, [r for r in rulings if is_so(r)]) for text, is_so in parts]
-    told = [f"{len(found)} {text}" for text, found in counted if found]
+    counted = [(one, many, sum(map(is_so, rulings))) for one, many, is_so in parts]
+    told = [f"{found} {one if found == 1 else many}" for one, many, found in counted if found]
     needed = [n for r in rulings if r.verdict == "undecided" and (n := r.seeds_needed) is not None and n > r.alone.n]
-    more = f" ({_seeds(needed)} would do for {len(needed)} of the undecided)" if needed else ""
-    return f"Of {len(rulings)} claim{'s' * (len(rulings) > 1)} {', '.join(told)}{more}." if rulings else ""
+    more = f" {_seeds(needed)} would decide {len(needed)} of the undecided." if needed else ""
+    return f"Of {len(rulings)} claim{'s' * (len(rulings) > 1)} {', '.join(told)}.{more}" if rulings else ""
+
+
+def _is(verdict: Verdict) -> Callable[[Ruling], bool]:
+    return lambda ruling: ruling.verdict == verdict
 
 
 def _seeds(needed: Sequence[int]) -> str:

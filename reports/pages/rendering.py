@@ -13,6 +13,8 @@ from harness.system.texts import without_tags
 TEMPLATES = Path(__file__).parent.parent
 ANSWER = "The answer"  # the heading below which a page has it, as a list
 CONTENTS = "<!-- contents -->"  # where a template wants the links to its headings
+MEANINGLESS = "The numbers of this page mean nothing: `smoke` trains for a few steps, to show that everything runs."
+MADE_BY = re.compile(r"^Made by `python -m harness\.\w+ (.+?)`\. ", re.MULTILINE)
 HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 
 
@@ -32,6 +34,17 @@ def write_page(template: str, path: Path, **values: object) -> Path:
     return path
 
 
+def preface(scale: str) -> str:
+    """What has to be known before any number of a page at this scale; empty if there is nothing."""
+    return MEANINGLESS if scale == "smoke" else ""
+
+
+def command_of(page: str) -> str:
+    """The words of the command that made a page, from its text, without the name of the program; empty if not told."""
+    found = MADE_BY.search(page)
+    return found.group(1) if found else ""
+
+
 def anchor(heading: str) -> str:
     """The anchor that code hosts give to a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
@@ -43,6 +56,7 @@ def title_of(page: str) -> str:
 
 
 def answer_of(page: str) -> str:
-    """The first line of a page's answer, from its text; empty if it has none."""
+    """The first line of a page's answer, from its text; empty if it has none. Of a page without meaning it says so."""
     below = page.partition(f"\n## {ANSWER}\n")[2]
-    return next((line.removeprefix("- ") for line in below.splitlines() if line.startswith("- ")), "")
+    first = next((line.removeprefix("- ") for line in below.splitlines() if line.startswith("- ")), "")
+    return MEANINGLESS if first and MEANINGLESS in page else first

@@ -20,7 +20,7 @@ from harness.system.texts import plain_markdown
 from reports import departures, foils
 from reports.gates import Gate, gates, note
 from reports.pages import index
-from reports.pages.rendering import write_page
+from reports.pages.rendering import preface, write_page
 from reports.provenance import Provenance
 from reports.results import Result, changes, mixtures
 from reports.statistics import intervals
@@ -43,7 +43,7 @@ def write(request: SweepRequest, study: optuna.Study, storage: str, store: Store
     index.write(out)
     answer, *others = (line.replace("**", "") for line in page.answer.lines())
     notes = [f"{page.objectives_note} {page.seeds_note}", *(f"- {line}" for line in others), page.dashboard]
-    return "\n\n".join([page.table(), "\n".join(notes), f"{answer}\n{path}"])
+    return "\n\n".join([*filter(None, [page.preface]), page.table(), "\n".join(notes), f"{answer}\n{path}"])
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,10 @@ class Page:
     def command(self) -> str:
         """The command that repeats the request."""
         return str(self.points.study.user_attrs.get("command", self.request.command))
+
+    @property
+    def preface(self) -> str:
+        return preface(self.request.scale.experiment.scale)
 
     @property
     def objectives_note(self) -> str:

@@ -40,7 +40,7 @@ RUN_MISTAKES = {
     "unknown run": ("nowhere", "no run 'nowhere'"),
     "wildcard": ("*", "no run '*'"),
     "no run": ("", "no run ''"),
-    "several runs": ("ab", "'ab' names 2 runs"),
+    "several runs": ("ab", "have keys that begin with 'ab'"),
 }
 
 

@@ -172,7 +172,7 @@ def test_what_the_store_holds_is_judged_over_all_its_seeds(tmp_path, capsys):
     }
     kept = found["the plain KL-VAE collapses"]["here"]
     assert kept.startswith(
-        "share of its largest information that is left at the end 0.00 ± 0.01, claimed < 0.1, so in 3 of 3 seeds"
+        "share of its largest information that is left at the end 0.00 ± 0.01, claimed < 0.1, met by 3 of 3 seeds"
     )
     share = found["image masking keeps more than the plain KL-VAE"]["here"]
     assert share == "KL as a share of the linear-Gaussian KL +0.49 ± 0.02"
@@ -188,7 +188,9 @@ def test_what_the_store_holds_is_judged_over_all_its_seeds(tmp_path, capsys):
     assert claims.main(["table5", "--scale", "smoke", "--runs", str(tmp_path), "--details"]) == 0
     told = capsys.readouterr().out
     assert told.count(" holds ") >= 4
-    assert re.search(r"^table5 at smoke: Of 15 claims 4 decided, 1 undecided, 10 without data", told, re.MULTILINE)
+    assert re.search(
+        r"^table5 at smoke: Of 15 claims 4 are decided, 1 is undecided, 10 have no data", told, re.MULTILINE
+    )
 
 
 def test_a_result_that_is_damaged_is_named(tmp_path, capsys):

@@ -182,7 +182,9 @@ def test_a_level_is_on_one_side_of_its_threshold(values, above, below):
         assert (found.verdict, found.n) == (verdict, len(values))
         if values:
             beyond = sum(side * (value - 10) > 0 for value in values)
-            told = f"claimed {'>' if side > 0 else '<'} 10, so in {beyond} of {len(values)} seeds"
+            met = f"met by {beyond or 'none'} of {len(values)} seeds"
+            met = met if len(values) > 1 else f"{'' if beyond else 'not '}met by the only seed"
+            told = f"claimed {'>' if side > 0 else '<'} 10, {met}"
             assert found.here.endswith(told)
             assert f"{np.mean(values):.1f}" in found.here
         if len(values) > 1:

@@ -301,6 +301,6 @@ def test_the_summary_counts_what_is_decided_and_how_many_seeds_would_do():
     strong, weak = apart((-3.0, -2.5, -3.2)), apart((-3.0, 0.5, 2.0), "psnr")
     claims = [down(), dataclasses.replace(down("psnr"), says="psnr"), dataclasses.replace(down("rfd"), says="rfd")]
     told = summary(judge_all(claims, merged([*strong, *weak]), {}))
-    assert told.startswith("Of 3 claims 1 decided, 1 undecided, 1 without data")
+    assert told.startswith("Of 3 claims 1 is decided, 1 is undecided, 1 has no data")
     assert summary([]) == ""
     assert len(set(itertools.chain(verdicts(judge_all(claims, merged([*strong, *weak]), {})).values()))) == 3

@@ -18,7 +18,7 @@ from harness.experiments.requests import AblationRequest, study_called
 from harness.experiments.scales import scale
 from harness.experiments.study import Ablation, Row
 from harness.store.runs import Store
-from harness.system import terminal
+from harness.system import plugins, terminal
 from harness.system.errors import Mistake
 from harness.system.texts import cells_of
 from models.variants import VARIANTS
@@ -28,6 +28,7 @@ from reports.pages import index, rendering, site
 from reports.sweep import figures as sweep_figures
 from reports.tables import NO_BREAK, markdown
 
+ABLATIONS = [name for name in plugins.names("ablations") if isinstance(study_called(name), Ablation)]
 NAMES = (
     "a | b",
     "`code`",
@@ -108,6 +109,33 @@ def test_the_index_has_every_page_with_its_answer(tmp_path):
         "- [A](a-smoke.md): No row is finished.",
         "- [B (smoke)](b-smoke.md): **Holds here**: it does.",
     ]
+
+
+def test_the_index_tells_pages_of_one_title_apart(tmp_path):
+    text = "# B\n\n{}\n\n## The answer\n\n- It does.\n\nMade by `python -m harness.ablate b{}`. One seed.\n"
+    for name, preface, options in (
+        ("b-tiny", "", ""),
+        ("b-tiny-01", "", " --rows 'a,+ b'"),
+        ("b-smoke", rendering.MEANINGLESS, " --scale smoke"),
+    ):
+        (tmp_path / f"{name}.md").write_text(text.format(preface, options))
+    assert index.write(tmp_path).read_text().splitlines()[2:] == [
+        f"- [B](b-smoke.md) (`b --scale smoke`): {rendering.MEANINGLESS}",
+        "- [B](b-tiny-01.md) (`b --rows 'a,+ b'`): It does.",
+        "- [B](b-tiny.md) (`b`): It does.",
+    ]
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_a_page_says_what_rows_with_a_plus_add_to(name, tmp_path):
+    request = AblationRequest(name, study_called(name), scale("tiny"))
+    told = Page(request, _not_run(request, tmp_path)).additions
+    added = [row for row in request.study.rows if row.name.startswith("+") and row.base]
+    assert bool(told) == bool(added)
+    assert all(f"`{row.name}` to `{row.base}`" in told for row in added)
+    if name == "table5":
+        assert [row.base for row in added] == ["KL-VAE", *(row.name for row in added[:-1])]  # they add up
+        assert told.endswith("`+ global alignment` is the variant `mactok`.")
 
 
 class Checker(HTMLParser):

@@ -30,6 +30,7 @@ from reports.ablation.generation import COMPARISON_SETS
 from reports.ablation.page import write
 from reports.claims import table as claims
 from reports.gates import gates
+from reports.pages.rendering import MEANINGLESS
 from reports.provenance import MEASURING
 from reports.results import PROVENANCE, load, mixtures
 from reports.statistics import intervals
@@ -95,6 +96,7 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
     path = next(tmp_path.glob("*-*.md"))
     page = path.read_text()
     assert str(path) in shown
+    assert shown.startswith(MEANINGLESS) and page.splitlines()[2] == f"> **Note.** {MEANINGLESS}"
     assert "not run" not in page
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", page)
     assert sorted(tmp_path / picture for picture in pictures) == sorted(tmp_path.rglob("*.png"))
@@ -201,7 +203,7 @@ def test_two_seeds_have_a_mean_and_a_deviation(runs, tmp_path):
     )
     write(asked, Store(runs), tmp_path)
     page = next(tmp_path.glob("*-*.md")).read_text()
-    assert "Mean over 2 seeds ± half of its 95 % t interval" in page
+    assert "Numbers are means over 2 seeds ± half of their 95 % t intervals." in page
     assert "(seed 1): not run" in page
 
 
