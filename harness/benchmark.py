@@ -8,9 +8,11 @@ RECONSTRUCTIONS, two folders: only their reconstruction is measured.
 
 from __future__ import annotations
 
+import argparse
+import shlex
 import time
-from collections.abc import Sequence
-from statistics import median
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from harness import ablate, cli
 from harness.evaluation.image_pairs import METRICS, ImagePairs
@@ -21,6 +23,9 @@ from harness.planning.task import task
 from harness.store.runs import Damaged, Store
 from harness.system import paths, terminal
 from harness.system.errors import Mistake, repeated
+
+if TYPE_CHECKING:
+    from reports.league import Speed
 
 IMAGES, ROUNDS = 64, 3  # of a measurement of speed
 
@@ -62,18 +67,40 @@ def main(arguments: Sequence[str]) -> int:
     from reports import league
     from reports.results import load
 
-    store = Store(options.runs)
+    store, results = Store(options.runs), load(by_row, Store(options.runs))
     speeds = {row.name: speed for row, (e, *_) in by_row.items() if (speed := _speed(e, store)) is not None}
-    results = load(by_row, store)
-    table = league.lines(results, speeds)
-    for pair in pairs:
-        own = pair.are_of(open_split(task("data", first).run_in(store).folder, "val"))
-        table.append(league.line_of_pair(pair.name, records(pair, METRICS), results, own))
-    print(terminal.fitted(league.write(table, options.out, request.page)))
+    measured = [
+        league.Pair(
+            pair.name,
+            records(pair, METRICS),
+            pair.are_of(open_split(task("data", first).run_in(store).folder, "val")),
+        )
+        for pair in pairs
+    ]
+    page = league.Page(request, results, speeds, _how(first), _command(request, options), measured)
+    print(terminal.fitted(league.write(page, options.out)))
     return code
 
 
-def _speed(experiment: Experiment, store: Store) -> tuple[float, float] | None:
+def _command(request: AblationRequest, options: argparse.Namespace) -> str:
+    """The command that makes the same league again."""
+    words = [word for pair in options.pair for word in ("--pair", *(paths.from_here(str(folder)) for folder in pair))]
+    return shlex.join(["python", "-m", "harness.benchmark", *request.options, *words])
+
+
+def _how(experiment: Experiment) -> str:
+    """How speeds are measured, in words."""
+    from harness.system.environment import environment
+    from harness.system.machine import this_machine
+
+    machine, side = this_machine(), experiment.data.image_size
+    return (
+        f"{IMAGES} images of {side} px in one batch, median [slowest, fastest] of {ROUNDS} rounds, on "
+        f"{environment(machine)['processor']} ({machine})"
+    )
+
+
+def _speed(experiment: Experiment, store: Store) -> Speed | None:
     """Images per second of encoder and decoder on this machine, now; None if the tokenizer is not finished.
 
     None also where a finished run is without its files: other people's results come as text.
@@ -83,6 +110,7 @@ def _speed(experiment: Experiment, store: Store) -> tuple[float, float] | None:
     from harness.latents.autoencode import decode, encode
     from harness.networks import weights
     from harness.system.machine import this_machine
+    from reports.league import Speed
 
     run = task(decoder(experiment), experiment).run_in(store)
     if run.state != "done":
@@ -95,16 +123,16 @@ def _speed(experiment: Experiment, store: Store) -> tuple[float, float] | None:
     side = experiment.data.image_size
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, side, side, 3), np.uint8)
     latents = encode(tokenizer, images, machine).mean
-    times = {"encode": list[float](), "decode": list[float]()}
-    for _ in range(ROUNDS):
-        for name, call in (
-            ("encode", lambda: encode(tokenizer, images, machine)),
-            ("decode", lambda: decode(tokenizer, latents, machine)),
-        ):
-            began = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - began)
-    return IMAGES / median(times["encode"]), IMAGES / median(times["decode"])
+    decode(tokenizer, latents, machine)
+    encoded = [_rate(lambda: encode(tokenizer, images, machine)) for _ in range(ROUNDS)]
+    return Speed(encoded, [_rate(lambda: decode(tokenizer, latents, machine)) for _ in range(ROUNDS)])
+
+
+def _rate(call: Callable[[], object]) -> float:
+    """Images per second of a call for `IMAGES` images."""
+    began = time.perf_counter()
+    call()
+    return IMAGES / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":

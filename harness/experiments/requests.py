@@ -80,7 +80,7 @@ class Request(ABC):
     def options(self) -> list[str]:
         """The command-line options of the request that every study has."""
         words = ["--scale", self.scale.experiment.scale]
-        words += ["--data", self.data] if self.data else []
+        words += ["--data", _from_here(self.data)] if self.data else []
         words += ["--rows", ",".join(self.rows)] if self.rows else []
         words += ["--seeds", str(self.seeds)] if self.seeds > 1 else []
         for path, value in self.fields:
@@ -168,6 +168,12 @@ class Request(ABC):
             "seeds": self.seeds,
             "command": self.command,
         }
+
+
+def _from_here(data: str) -> str:
+    """NAME:ARGUMENT as a command in the working folder names it."""
+    name, colon, argument = data.partition(":")
+    return f"{name}{colon}{paths.from_here(argument) if argument else ''}"
 
 
 PUBLISHED = "harness.hub.outside:Pretrained"  # the adapter of published tokenizers of this project

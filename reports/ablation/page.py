@@ -274,12 +274,12 @@ class Page:
             if not e.tokenizer.outside.on:
                 forward = flops.of_encoder(e) + flops.of_decoder(e)
                 line["GFLOPs of an image"] = f"{forward / 1e9:.3g}"
-                line["steps x images"] = f"{e.training.steps} x {e.training.batch_images}"
-                line["TFLOPs of its training"] = f"{flops.tokenizer_training(e) / 1e12:.3g}"
+                line["training: steps x images"] = f"{e.training.steps} x {e.training.batch_images}"
+                line["training: TFLOPs"] = f"{flops.tokenizer_training(e) / 1e12:.3g}"
             if e.generator.on:
                 g = e.generator.training
                 line["generator: steps x images"] = f"{g.steps} x {g.batch_images}"
-                line["TFLOPs of the generator's"] = f"{flops.generator_training(e) / 1e12:.3g}"
+                line["generator: TFLOPs"] = f"{flops.generator_training(e) / 1e12:.3g}"
             lines.append(line)
         return markdown(lines)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -12,12 +13,15 @@ import pytest
 
 from harness import ablate, benchmark, cli
 from harness.data.splits import open_split
-from harness.experiments.requests import AblationRequest, OutsideRow, study_called
+from harness.experiments.requests import AblationRequest, OutsideRow, new_request, study_called
 from harness.experiments.scales import scale
 from harness.networks import outside
 from harness.planning.task import task
 from harness.store.runs import Store
 from harness.system.errors import Mistake
+from reports import league
+from reports.pages.rendering import MEANINGLESS, command_of
+from reports.results import load, rows_of
 from tests.commands.evaluated import crops, saved
 from tests.hub.tokenizers import fresh
 from tests.stages.few_images import run
@@ -37,11 +41,12 @@ MINE = Path(__file__).parents[1] / "networks/mine.py"
 
 
 @pytest.mark.slow
-def test_a_league_of_ours_a_published_one_and_a_users(tmp_path, capsys):
+def test_a_league_of_ours_a_published_one_and_a_users(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "published"
     fresh("titok").save_pretrained(folder)
     words = [f"{MINE}:Pooled", str(folder), "--rows", "KL-VAE,mine.py:Pooled,published", "--scale", "smoke", "--quiet"]
     words += ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    monkeypatch.chdir(tmp_path)
     originals, others = saved_originals(tmp_path / "originals"), crops(20, 32)
     saved(tmp_path / "theirs", originals // 2 + 60)
     saved(tmp_path / "others", others)
@@ -57,7 +62,8 @@ def test_a_league_of_ours_a_published_one_and_a_users(tmp_path, capsys):
     by_row = table.set_index("tokenizer")
     reconstruction = [head for head in table if head.startswith(("rFD", "PSNR", "SSIM"))]
     assert len(reconstruction) == 3
-    for head in table.columns.drop("tokenizer"):
+    told = [head for head in table if head.startswith(("N of ", "protocol of ")) or head == "scale"]
+    for head in table.columns.drop(["tokenizer", *told]):
         for pair, ending in zip(pairs, ("", " (20 other images)"), strict=True):
             assert (by_row.loc[pair, head] == "–") == (head not in reconstruction), head
             assert str(by_row.loc[pair, head]).endswith(ending) or head not in reconstruction
@@ -69,16 +75,49 @@ def test_a_league_of_ours_a_published_one_and_a_users(tmp_path, capsys):
     assert list(table["gFD ↓"].astype(str).str.split().str[0].astype(float)) == sorted(
         table["gFD ↓"].astype(str).str.split().str[0].astype(float)
     )
-    assert (by_row["encoded images/s"].astype(float) > 0).all()
-    assert csv.with_suffix(".html").read_text().startswith("<table") and csv.with_suffix(".md").exists()
+    for speed in by_row[list(league.SPEEDS)].to_numpy().flat:
+        middle, slowest, fastest = map(float, re.findall(r"\d+", speed))
+        assert 0 < slowest <= middle <= fastest
+    assert (by_row["scale"] == "smoke").all() and (by_row["N of rFD ↓"].astype(int) == 128).all()
+    assert by_row["protocol of rFD ↓"].str.fullmatch("lite-[0-9a-f]{8}").all()
+    _is_a_page(csv.with_suffix(".md"), csv.with_suffix(".html"))
     capsys.readouterr()
     assert benchmark.main(words) == 0  # nothing is made again
-    assert "| mine.py:Pooled" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "| mine.py:Pooled" in shown and f"\n{MEANINGLESS}\n\n| tokenizer" in shown
     (weights,) = (tmp_path / "runs/finetuning").glob("*/weights.safetensors")  # of the only row that is trained
     weights.unlink()
     assert benchmark.main(words) == 0
     speeds = pd.read_csv(csv).set_index("tokenizer")["encoded images/s"]
-    assert speeds["KL-VAE"] == "–" and float(speeds["mine.py:Pooled"]) > 0
+    assert speeds["KL-VAE"] == "–" and speeds["mine.py:Pooled"] != "–"
+
+
+def _is_a_page(page: Path, html: Path) -> None:
+    """The league is a page like others: named, explained, narrow, and in the index."""
+    text = page.read_text()
+    assert text.startswith(f"# The league table of tokenizers (smoke)\n\n> **Note.** {MEANINGLESS}\n")
+    command, root = command_of(text), page.parents[1]
+    assert command.startswith(f"--scale smoke --rows KL-VAE,mine.py:Pooled,published --tokenizer {MINE}:Pooled")
+    assert command.endswith("--pair others 'theirs of others'")
+    unequal = text.partition("## The league\n\n")[2].partition("\n")[0]
+    assert "unequal room for an image: 32 numbers (KL-VAE) to 48 (mine.py:Pooled). " in unequal
+    heads = [line for line in text.splitlines() if line.startswith("| tokenizer")]
+    assert len(heads) == 3 and heads[0].count("|") - 1 <= league.MOST_COLUMNS
+    assert "64 images of 32 px in one batch, median [slowest, fastest] of 3 rounds, on " in text
+    assert "N = 128, `lite-" in text and "N = 20, `lite-" in text
+    assert f"[The league table of tokenizers (smoke)]({page.name})" in (page.parent / "index.md").read_text()
+    assert html.read_text().startswith("<!DOCTYPE html>") and str(root) not in text
+
+
+def test_tokenizers_with_equal_room_are_told_apart_by_nothing():
+    request = new_request("league", scale("smoke"))
+    results = load(request.experiments(), Store(Path("absent")))
+    by_name = rows_of(results)
+
+    def unequal(*names: str) -> str:
+        return league.Page(request, [r for name in names for r in by_name[name]], {}, "", "").unequal
+
+    assert unequal("KL-VAE", "MacTok") == ""
 
 
 def test_the_dry_run_needs_no_training(tmp_path, capsys):
