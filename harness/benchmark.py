@@ -25,7 +25,7 @@ from harness.system import paths, terminal
 from harness.system.errors import Mistake, repeated
 
 if TYPE_CHECKING:
-    from reports.league import Speed
+    from reports.league.page import Speed
 
 IMAGES, ROUNDS = 64, 3  # of a measurement of speed
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from harness.data.splits import open_split
     from harness.evaluation.records import records
-    from reports import league
+    from reports.league import page as league
     from reports.results import load
 
     store, results = Store(options.runs), load(by_row, Store(options.runs))
@@ -110,7 +110,7 @@ def _speed(experiment: Experiment, store: Store) -> Speed | None:
     from harness.latents.autoencode import decode, encode
     from harness.networks import weights
     from harness.system.machine import this_machine
-    from reports.league import Speed
+    from reports.league.page import Speed
 
     run = task(decoder(experiment), experiment).run_in(store)
     if run.state != "done":

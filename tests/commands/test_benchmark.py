@@ -19,7 +19,7 @@ from harness.networks import outside
 from harness.planning.task import task
 from harness.store.runs import Store
 from harness.system.errors import Mistake
-from reports import league
+from reports.league import page as league
 from reports.pages.rendering import MEANINGLESS, command_of
 from reports.results import load, rows_of
 from tests.commands.evaluated import crops, saved

@@ -139,7 +139,7 @@ class Page:
         """Metric, split and stage by the head of their column."""
         places = [(metric, "val", "evaluation") for metric in RECONSTRUCTION]
         places += [(metric, self.main_set, "generation") for metric in GENERATION]
-        return {heading(metric, protocol_of(self.results, metric, *at)): (metric, *at) for metric, *at in places}
+        return {heading(place[0], protocol_of(self.results, *place)): place for place in places}
 
     def main_table(self) -> str:
         """The table of at most seven columns."""
@@ -188,7 +188,7 @@ class Page:
 def write(page: Page, out: Path) -> str:
     """Writes the page as Markdown and HTML, and its table as CSV; returns what the terminal shows, with the path."""
     name = f"{page.request.page}-league"
-    path = write_page("league.md.j2", out / f"{name}.md", page=page, rows=page.request.page)
+    path = write_page("league/page.md.j2", out / f"{name}.md", page=page, rows=page.request.page)
     site.write_html(path)
     write_text(path.with_suffix(".csv"), page.frame().to_csv(index=False))
     index.write(out)

@@ -1,0 +1,1 @@
+"""The league table as a page."""
