@@ -203,19 +203,17 @@ class OutsideRow(NamedTuple):
     def names(self) -> list[str]:
         """Names for its row, from the shortest: its file and class with the end of its argument, then longer paths.
 
-        A published tokenizer of this project is named by its folder.
+        A published tokenizer of this project is named by its folder, an object of a module first without the module.
         """
         found = SOURCE.fullmatch(self.source)
         place, name, argument = found.groups() if found else ("", *self.source.partition("=")[::2])
-        paths_of = [place.removesuffix("/"), (argument or "").rstrip("/")]
-        most = max(path.count("/") for path in paths_of) + 1
-        named = []
-        for parts in range(1, most + 1):
-            of_place, of_argument = ("/".join(path.split("/")[-parts:]) for path in paths_of)
-            if self.source.startswith(PUBLISHED):
-                named.append(of_argument)
-            else:
-                named.append(":".join(filter(None, [of_place, name])) + f"={of_argument}" * bool(of_argument))
+        argument = (argument or "").rstrip("/")
+        named = [] if place.endswith(".py") else [name + f"={argument.rpartition('/')[2]}" * bool(argument)]
+        for parts in range(1, max(place.count("/"), argument.count("/")) + 2):
+            of_place, end = ("/".join(path.split("/")[-parts:]) for path in (place, argument))
+            named.append(":".join(filter(None, [of_place, name])) + f"={end}" * bool(end))
+        if self.source.startswith(f"{PUBLISHED}="):
+            named = ["/".join(argument.split("/")[-parts:]) for parts in range(1, argument.count("/") + 2)]
         return [printable(text) for text in named]
 
     def row(self, name: str) -> Row:

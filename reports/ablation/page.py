@@ -19,6 +19,7 @@ from harness.experiments.fields import differences
 from harness.experiments.requests import AblationRequest
 from harness.experiments.study import Ablation
 from harness.networks import flops
+from harness.store.records import Record
 from harness.store.runs import Store
 from models.variants import VARIANTS
 from reports import departures, figures, foils
@@ -78,6 +79,12 @@ SHOWN = 5  # reconstructions of each validation split in the figure
 def name_of_paper(metric: str) -> str:
     """The head of the column with the paper's numbers for a metric of ours."""
     return {"rfid": "paper rFID"}.get(PAPER[metric], f"paper {PAPER[metric].upper()}")
+
+
+def _sources(*numbers: Record) -> str:
+    """N and the protocols of numbers, in their order; runs of earlier code have no protocol."""
+    ids = [f"`{r.protocol_id}`" for r in numbers if r.protocol_id]
+    return ", ".join([f"N = {numbers[0].n}", *ids]) + "."
 
 
 def write(request: AblationRequest, store: Store, out: Path) -> str:
@@ -356,21 +363,24 @@ class Page:
         run = shared(results, "difficulty")
         if run is None:
             return []
-        values: dict[str, dict[str, float]] = {}
+        values: dict[str, dict[str, Record]] = {}
         for r in run.records():
-            values.setdefault(r.split, {})[r.metric] = r.value
-        lines = [
-            f"`{split}`: a linear probe reaches {v['probe_teacher']:.1f} % on the teacher's class token and "
-            f"{v['probe_pixels']:.1f} % on principal components of the pixels; guessing the largest "
-            f"class reaches {v['majority']:.1f} %."
-            for split, v in values.items()
-            if {"majority", "probe_teacher", "probe_pixels"} <= v.keys()
-        ]
+            values.setdefault(r.split, {})[r.metric] = r
+        lines = []
+        for split, v in values.items():
+            if {"majority", "probe_teacher", "probe_pixels"} <= v.keys():
+                guessed, pixels, teacher = v["majority"], v["probe_pixels"], v["probe_teacher"]
+                lines.append(
+                    f"`{split}`: a linear probe reaches {teacher.value:.1f} % on the teacher's class token and "
+                    f"{pixels.value:.1f} % on principal components of the pixels; guessing the largest class reaches "
+                    f"{guessed.value:.1f} %. {_sources(teacher, pixels, guessed)}"
+                )
         v = values.get("train", {})
         if {"semantic_precision", "random_precision"} <= v.keys():
+            semantic, random = v["semantic_precision"], v["random_precision"]
             lines.append(
                 f"Semantic masks that hide as many patches as the object covers hit the object with a precision of "
-                f"{v['semantic_precision']:.0f} %; random masks would reach {v['random_precision']:.0f} %."
+                f"{semantic.value:.0f} %; random masks would reach {random.value:.0f} %. {_sources(semantic, random)}"
             )
         return lines
 

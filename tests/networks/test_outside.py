@@ -284,7 +284,8 @@ def named(*sources: str) -> list[str]:
 
 def test_a_row_is_named_by_what_it_is_and_no_two_alike():
     assert named("/x/mine.py:Arrays=/data/train_images.npy") == ["mine.py:Arrays=train_images.npy"]
-    assert named("theirs:First=3", "pooled", "first=a/b") == ["theirs:First=3", "pooled", "first=b"]
+    assert named("theirs:First=3", "pooled", "first=a/b") == ["First=3", "pooled", "first=b"]
+    assert named("of.one:First=/x/w", "of.two:First=/x/w") == ["of.one:First=w", "of.two:First=w"]
     ours = [f"{outside.PUBLISHED}={place}" for place in ("/runs/one/model/", "/runs/two/model", "them/titok")]
     assert named(*ours) == ["one/model", "two/model", "titok"]
     assert named("/a/mine.py:Pooled", "/b/mine.py:Pooled") == ["a/mine.py:Pooled", "b/mine.py:Pooled"]

@@ -10,19 +10,30 @@ import numpy as np
 import pytest
 
 from harness.experiments.claims import Difference, Level
-from harness.experiments.requests import study_called
+from harness.experiments.requests import OutsideRow, new_request, study_called
+from harness.experiments.scales import scale
 from harness.experiments.seeds import looks
 from reports.claims.table import lines
 from reports.claims.verdicts import DESCRIPTIVE, PREMISE, PRIMARY, Ruling, judge_all, summary
 from reports.statistics import intervals, power
 from reports.statistics.looks import level_of_look
-from tests.reports.claimed import NOISY, Given, apart, down, equal, given, merged, seeds_of
+from tests.reports.claimed import NOISY, PROBE, Given, apart, down, equal, given, merged, seeds_of
 
 SEEDS = range(3)
 
 
 def verdicts(rulings: Sequence[Ruling]) -> dict[str, str]:
     return {r.claim.says: r.verdict for r in rulings}
+
+
+def test_tokenizers_from_outside_are_no_rows_of_the_paper():
+    ours = [given(f"row {k}", seed, probe=k + seed / 9, gfd_unguided=k % 3) for k in range(5) for seed in SEEDS]
+    request = new_request("league", scale("smoke"), tokenizers=(OutsideRow("m.py:Theirs", 4, 3, None, "", 0),))
+    e = request.experiment(request.study.rows[-1])
+    theirs = [
+        given("theirs", seed, of=dataclasses.replace(e, seed=seed), probe=50.0, gfd_unguided=-9.0) for seed in SEEDS
+    ]
+    assert judge_all([PROBE], [*theirs, *ours], {}) == judge_all([PROBE], ours, {})
 
 
 # Families

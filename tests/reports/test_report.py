@@ -97,7 +97,11 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
     page = path.read_text()
     assert str(path) in shown
     assert shown.startswith(MEANINGLESS) and page.splitlines()[2] == f"> **Note.** {MEANINGLESS}"
-    assert "not run" not in page
+    assert "not run" not in page and "see Protocol" not in page
+    for stored in load(asked.experiments(), Store(runs))[0].records("difficulty"):
+        assert f"`{stored.protocol_id}`" in page
+    (points,) = {r.n for r in load(asked.experiments(), Store(runs))[0].records("generator_snapshots")}
+    assert f"Each point of gFD is over {points} images." in page
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", page)
     assert sorted(tmp_path / picture for picture in pictures) == sorted(tmp_path.rglob("*.png"))
     for picture in pictures:
