@@ -12,6 +12,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes share the tests; before anything starts threads
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and output would be wrapped
+os.unsetenv("COLUMNS")  # readline, which pytest imports, sets it where os.environ does not see it
 
 import numpy as np
 import pytest
