@@ -77,6 +77,7 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
     require_gpu_hours(waiting, pace, options.max_gpu_hours)
     if options.dry_run:
         return 0
+    paths.require_writable(options.runs, options.out)
     require_disk(waiting, store, options.yes)
     processes = None if hasattr(executor, "queue") else world_size()
     if processes is None and world_size() > 1:

@@ -55,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     require_gpu_hours(waiting, pace, limit and max(0.0, limit - again))
     if options.dry_run:
         return 0
+    paths.require_writable(options.runs, options.out)
     require_disk(waiting, store, options.yes)
     paths.make_folders(options.runs, options.out)
 

@@ -21,6 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_run(parser)
     parser.add_argument("images", nargs="+", type=paths.path, metavar="IMAGES", help="image files, or folders of them")
     options = parser.parse_args(arguments)
+    paths.require_writable(options.out)
     finished_run = cli.chosen_run(options, cli.TOKENIZING)
     side = finished_run.experiment.data.image_size
     pixels = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 from harness import cli
 from harness.experiments.requests import AblationRequest, SweepRequest
 from harness.store.runs import Store
-from harness.system import terminal
+from harness.system import paths, terminal
 from harness.system.errors import Mistake
 
 
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     rows = [t for t in plan.tasks if t.stage == "tokenizer"] or plan.tasks
     if all(t.run_in(store).state == "waiting" for t in rows):
         raise Mistake(f"nothing of {request.page} has run in {store.root}; next: {cli.command_of(request, options)}")
+    paths.require_writable(options.out)
     if isinstance(request, AblationRequest):
         from reports.ablation.page import write
 
@@ -75,6 +76,7 @@ def _index(options: argparse.Namespace) -> int:
         raise Mistake(f"--index lists all pages: leave out {options.study}")
     if not index.pages(options.out):
         raise Mistake(f"{options.out} has no pages: harness.ablate and harness.sweep write them")
+    paths.require_writable(options.out)
     print(site.write_site(options.out) if options.html else index.write(options.out))
     return 0
 

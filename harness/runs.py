@@ -53,6 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         for path, (added, present) in zip(options.take, counts, strict=True):
             print(f"{path}: {added} runs added, {present} were in the store already")
         return 0
+    paths.require_writable(*filter(None, (options.export, options.tensorboard)))
     store = cli.existing_store(options)
     requests = remembered_requests(store)
     if options.scale:

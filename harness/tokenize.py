@@ -81,6 +81,7 @@ def require_new(out: Path) -> None:
     for path in (out, out.with_suffix(".json")):
         if path.exists():
             raise Mistake(f"{path} exists already: choose another file with --out")
+    paths.require_writable(out.parent)
 
 
 def tokenizer_of(options: argparse.Namespace) -> tuple[PretrainedTokenizer, str]:

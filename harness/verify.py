@@ -59,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     require_networks(protocol)
     if options.reference is None:
         raise Mistake(f"--reference IMAGES is needed: {REFERENCE}")
+    paths.require_writable(options.out)
     items = items_of(options, protocol)
     identity = "-".join(map(short_checksum, at.values()))
     folder = options.out / f"verify-{options.name}-{identity}-{len(items)}"
