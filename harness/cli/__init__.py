@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.cli.arguments import (
     add_details,
     add_execution,
+    add_fields,
     add_growth,
     add_out,
     add_price,
@@ -21,7 +22,19 @@ from harness.cli.ending import agreed, code_of, run
 from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run, of_stage
 from harness.cli.names import fields, listing
 from harness.cli.parsing import COMPLETION, Parser, complete, parser
-from harness.cli.request import absolute_data, absolute_field, command_of, judgement_of, next_of, plan_from, request_of
+from harness.cli.request import (
+    absolute_data,
+    absolute_field,
+    command_of,
+    everything_of,
+    fields_of,
+    has_run,
+    judgement_of,
+    next_of,
+    nothing_of,
+    plan_from,
+    request_of,
+)
 
 __all__ = [
     "COMPLETION",
@@ -32,6 +45,7 @@ __all__ = [
     "absolute_field",
     "add_details",
     "add_execution",
+    "add_fields",
     "add_growth",
     "add_out",
     "add_price",
@@ -45,11 +59,15 @@ __all__ = [
     "code_of",
     "command_of",
     "complete",
+    "everything_of",
     "existing_store",
     "fields",
+    "fields_of",
+    "has_run",
     "judgement_of",
     "listing",
     "next_of",
+    "nothing_of",
     "of_stage",
     "options_of",
     "pace_of",

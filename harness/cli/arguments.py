@@ -77,14 +77,19 @@ def add_study(parser: Parser, positional: bool = True) -> None:
     parser.add_argument(
         "--yes", action="store_true", help=f"answer yes to questions, and to more than {MANY_SEEDS} seeds"
     )
+    add_fields(parser)
+    add_out(parser, "reports")
+
+
+def add_fields(parser: Parser) -> None:
+    """The option that sets fields."""
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="set a field of every experiment; may be given several times; --fields lists the fields",
+        help="set a field of every experiment; may be given several times; --fields of harness.ablate lists the fields",
     )
-    add_out(parser, "reports")
 
 
 def add_growth(parser: Parser) -> None:

@@ -94,7 +94,7 @@ class Request(ABC):
         for name in self.rows:
             named = {r.name for r in rows if r.name == name} or {r.name for r in rows if r.variant == name}
             if not named:
-                raise unknown("row", name, [row.name for row in rows])
+                raise self.study.no_row(name)
             chosen |= named
         return [row for row in rows if not self.rows or row.name in chosen]
 
