@@ -24,7 +24,7 @@ from harness.experiments.seeds import looks, with_seeds
 from harness.experiments.study import Ablation, Row, Study
 from harness.experiments.sweep import Sweep
 from harness.system import paths, plugins
-from harness.system.errors import Mistake, repeated, unknown
+from harness.system.errors import Mistake, repeated
 from harness.system.texts import printable
 
 COUNTS = {"max_seeds": 0, "generator_seeds": 1, "sampling_seeds": 1}  # of seeds, by default, of a table
