@@ -131,7 +131,6 @@ def write(
             raise Mistake(refusal(unreadable, len(images), folder))
         about = about | {"machine": str(machine), "names": names}
         beside.write_text(json.dumps(about, indent=1), encoding="utf-8")
-    return len(names), damaged
 
 
 def write_header(file: BinaryIO, n: int, tokenizer: PretrainedTokenizer) -> None:

@@ -136,10 +136,8 @@ def facts(
     with_images = {label for image, label in chosen["train"] if image.name not in unreadable}
     lost = [name for label, name in enumerate(classes) if label not in with_images]
     if lost:
-        classes_of = f"{len(lost)} class{'es' * (len(lost) != 1)} of {source}"
-        raise Mistake(
-            f"not one image of train opens in {classes_of}: {first_of(lost)}. Remove {'them' if lost[1:] else 'it'}"
-        )
+        of, them = ("classes", "them") if lost[1:] else ("class", "it")
+        raise Mistake(f"not one image of train opens in {len(lost)} {of} of {source}: {first_of(lost)}. Remove {them}")
     named = [f"{name} ({reason})" for name, reason in unreadable.items()]
     return {"classes": classes, "unreadable": named, "passed_over": dict(passed_over.counts)}
 

@@ -56,16 +56,12 @@ def tokenizer_batches(experiment: Experiment) -> tuple[int, ...]:
 def require_images(experiment: Experiment, counts: dict[str, int]) -> None:
     """Raises `Mistake` if a split has fewer images than a batch or a metric takes. `counts` has the images by split."""
     generator = experiment.generator
+    of_generator = generator.training.batch_images * generator.on
     split_by = getattr(plugins.load("harness.data.sets", experiment.data.name, "data set"), "held_out", "")
     of_val = f"add images ({split_by})" if split_by else "add images"
     needs = [
         ("train", experiment.training.batch_images, "a batch takes", _smaller("training", counts)),
-        (
-            "train",
-            generator.training.batch_images * generator.on,
-            "a batch takes",
-            _smaller("generator.training", counts),
-        ),
+        ("train", of_generator, "a batch takes", _smaller("generator.training", counts)),
         ("train", FEWEST, "metrics take", "add images"),
         ("val", FEWEST, "metrics take", of_val),
     ]

@@ -27,7 +27,7 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> Mistake:
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """The question after the name nearest to `name`, in whichever case and with whichever dashes; "" if none is near."""
+    """The question after the name nearest to `name`, in any case and with any dashes; "" if none is near."""
     plain: dict[str, str] = {}
     for choice in choices:
         plain.setdefault(_plain(choice), choice)

@@ -67,7 +67,7 @@ def test_rights_that_are_missing_are_told(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(paths.tempfile, "TemporaryFile", refused)
-    with pytest.raises(paths.Mistake, match="new cannot be written: .* takes no files .Permission denied"):
+    with pytest.raises(paths.Mistake, match=r"new cannot be written: .* takes no files .Permission denied"):
         paths.require_writable(tmp_path / "new")
 
 
