@@ -290,9 +290,7 @@ def test_a_licence_is_one_that_hubs_know(name, store, tmp_path):
     assert ("Did you mean" in line) == (name in ("cc-by", "apache2"))
 
 
-@pytest.mark.parametrize(
-    ("given", "taken"), [([], "apache-2.0, the default"), (["--license", "CC-BY-4.0"], "cc-by-4.0")]
-)
+@pytest.mark.parametrize(("given", "taken"), [([], "apache-2.0, the default"), (["--license", "MIT"], "mit")])
 def test_the_licence_is_said_and_a_model_of_smoke_is_warned_of(given, taken, store, tmp_path, capsys):
     words = ["--run", run_of(store, "finetuning").key, "--runs", str(store.root), "--out", str(tmp_path / "out")]
     assert publish.main([*words, *given]) == 0
