@@ -34,8 +34,8 @@ COMMANDS = {
     "harness.prune": "remove the runs that no request needs, after asking",
     "harness.bench": "measure the speed of every kind of work",
 }
-MORE = """--help of a command lists its options. --list shows all studies, scales, variants, metrics and the like, --list KIND
-those of one kind, --fields the fields of --set. To begin with: python -m harness.ablate table5"""
+MORE = """--help of a command lists its options. --list shows all studies, scales, variants, metrics and the like,
+--list KIND those of one kind, --fields the fields of --set. To begin with: python -m harness.ablate table5"""
 NAMES = tuple(command.split()[0].removeprefix("harness.") for command in COMMANDS)
 
 

@@ -8,6 +8,11 @@ RECONSTRUCTIONS, two folders: only their reconstruction is measured.
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import dataclasses
+import io
+import shlex
 import time
 from collections.abc import Sequence
 from statistics import median
@@ -53,9 +58,12 @@ def main(arguments: Sequence[str]) -> int:
     pairs = [ImagePairs(originals, images, first) for originals, images in options.pair]
     if twice := repeated([pair.name for pair in pairs]):
         raise Mistake(f"two folders of --pair are called {twice[0]}: give one of them another name")
-    code = ablate.run(options, request)
     if options.dry_run:
+        code = ablate.run(options, request)
+        print(f"next: {_command(request, options)}")
         return code
+    with contextlib.redirect_stdout(io.StringIO()):  # the page of the study is a file: the league is the answer
+        code = ablate.run(options, request)
 
     from harness.data.splits import open_split
     from harness.evaluation.records import records
@@ -70,7 +78,20 @@ def main(arguments: Sequence[str]) -> int:
         own = pair.are_of(open_split(task("data", first).run_in(store).folder, "val"))
         table.append(league.line_of_pair(pair.name, records(pair, METRICS), results, own))
     print(terminal.fitted(league.write(table, options.out, request.page)))
+    print(options.out / f"{request.page}.md")
+    if code:
+        print(f"next: {_command(request, options, '--retry', 'failed')}")
+    elif request.seeds < cli.SEEDS_WITH_INTERVAL:
+        print(f"next: {_command(dataclasses.replace(request, seeds=cli.SEEDS_WITH_INTERVAL), options)}")
     return code
+
+
+def _command(request: AblationRequest, options: argparse.Namespace, *more: str) -> str:
+    """The command that makes the same league table, with further words."""
+    _, _, _, _, *words = shlex.split(cli.command_of(request, options, *more))
+    for pair in options.pair:
+        words += ["--pair", *map(str, pair)]
+    return shlex.join(["python", "-m", "harness.benchmark", *words])
 
 
 def _speed(experiment: Experiment, store: Store) -> tuple[float, float] | None:

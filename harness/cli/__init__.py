@@ -24,6 +24,7 @@ from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run, of_sta
 from harness.cli.names import fields, listing
 from harness.cli.parsing import COMPLETION, Parser, complete, parser
 from harness.cli.request import (
+    SEEDS_WITH_INTERVAL,
     absolute_data,
     absolute_field,
     command_of,
@@ -39,6 +40,7 @@ from harness.cli.request import (
 
 __all__ = [
     "COMPLETION",
+    "SEEDS_WITH_INTERVAL",
     "TOKENIZING",
     "FinishedRun",
     "Parser",
