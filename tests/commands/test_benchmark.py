@@ -73,7 +73,11 @@ def test_a_league_of_ours_a_published_one_and_a_users(tmp_path, capsys):
     assert csv.with_suffix(".html").read_text().startswith("<table") and csv.with_suffix(".md").exists()
     capsys.readouterr()
     assert benchmark.main(words) == 0  # nothing is made again
-    assert "| mine.py:Pooled" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| mine.py:Pooled" in printed and len(printed.splitlines()) <= 24
+    _, _, module, *again = shlex.split(printed.splitlines()[-1].removeprefix("next: "))
+    assert module == "harness.benchmark" and benchmark.main([*again, "--dry-run"]) == 0
+    capsys.readouterr()
     (weights,) = (tmp_path / "runs/finetuning").glob("*/weights.safetensors")  # of the only row that is trained
     weights.unlink()
     assert benchmark.main(words) == 0
