@@ -85,14 +85,14 @@ def main(arguments: Sequence[str]) -> int:
     without = [name for name in commands if name not in {name for name, _, _ in judged}]
     if without:
         more = f" and {len(without) - 1} more studies" if len(without) > 1 else ""
-        at = None if judged else other_scale(without, options, store)
-        elsewhere = f", but there are results at {at}" if at else ""
+        other = None if judged else other_scale(without, options, store)
+        elsewhere = f", but there are results at {other}" if other else ""
         print(f"{store.root} has no results on the claims of {without[0]}{more}{elsewhere}.")
     if judged and not options.details:
         print("--details shows every claim with its numbers.")
     if without:
-        with_scale = argparse.Namespace(**vars(options) | {"scale": at})
-        print(f"next: {cli.judgement_of(with_scale, *options.study) if at else commands[without[0]]}")
+        there = argparse.Namespace(**vars(options) | {"scale": other})
+        print(f"next: {cli.judgement_of(there, *options.study) if other else commands[without[0]]}")
     return 0
 
 

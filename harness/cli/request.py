@@ -200,7 +200,7 @@ def _places(options: argparse.Namespace, *names: str) -> list[str]:
     if given.get("storage") is not None:
         from harness.search.storage import without_password
 
-        given["storage"] = without_password(given["storage"])
+        given["storage"] = without_password(str(given["storage"]))
     return [word for name in names if given[name] != PLACES[name] for word in (f"--{name}", str(given[name]))]
 
 
