@@ -1,4 +1,4 @@
-"""`tokenizer-harness`, or `python -m harness`: runs a command by its name, or lists everything that has a name.
+"""`tokenizer-harness`, or `python -m harness`: runs a command by its name, or lists all commands.
 
 `tokenizer-harness ablate table5` is `python -m harness.ablate table5`.
 """
@@ -15,8 +15,8 @@ from harness.system.errors import unknown
 
 COMMANDS = {
     "harness.ablate STUDY": "run the missing stages of an ablation and write its report",
-    "harness.everything": "run every study, cheapest first (the same as harness.ablate all)",
-    "harness.sweep SWEEP": "search a space for the best value of an objective, and write its report",
+    "harness.everything": "run every study, cheapest first",
+    "harness.sweep SWEEP": "search a space for the best value, and write its report",
     "harness.status [STUDY]": "show how far every stage is, and what went wrong",
     "harness.cancel STUDY": "end the jobs of a study, after listing them and asking",
     "harness.report STUDY": "rebuild a report from the store, without running anything",
@@ -27,13 +27,15 @@ COMMANDS = {
     "harness.reconstruct IMAGES --run ID": "encode and decode image files with a finished tokenizer",
     "harness.publish --run ID --out DIR": "write a finished tokenizer as a pretrained model with a model card",
     "harness.convert CHECKPOINT --from NAME --to DIR": "make a released checkpoint a pretrained model of ours",
-    "harness.verify NAME --reference FOLDER": "measure a released tokenizer or generator beside its published number",
+    "harness.verify NAME --reference FOLDER": "measure a released model beside its published number",
     "harness.tokenize FOLDER --tokenizer ID": "encode all images of a folder into latents",
     "harness.compare A B": "compare two runs of a stage: machine, fields and numbers",
-    "harness.runs [STUDY]": "list the requests in the store with the state and size of their runs",
-    "harness.prune": "remove the runs that no request in the store needs, after listing them and asking",
-    "harness.bench": "measure images per second and model FLOP utilisation of tokenizer, generator and evaluation",
+    "harness.runs [STUDY]": "list the requests in the store, and their runs",
+    "harness.prune": "remove the runs that no request needs, after asking",
+    "harness.bench": "measure the speed of every kind of work",
 }
+MORE = """--help of a command lists its options. --list shows all studies, scales, variants, metrics and the like,
+--list KIND those of one kind, --fields the fields of --set. To begin with: python -m harness.ablate table5"""
 NAMES = tuple(command.split()[0].removeprefix("harness.") for command in COMMANDS)
 
 
@@ -44,13 +46,15 @@ def main(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] in NAMES:
         code: int = importlib.import_module(f"harness.{arguments[0]}").main(arguments[1:])
         return code
-    parser = cli.parser("", "runs a command, or lists all commands, studies, variants, metrics and whatever has a name")
+    parser = cli.parser("", "runs a command, or lists all commands")
     parser.add_argument("--version", action="version", version=f"tokenizer-harness {__version__}")
     named = parser.add_argument("command", nargs="?", metavar="COMMAND", help="its --help lists its options")
     cli.complete(named, lambda: NAMES)
+    cli.add_list(parser)
+    parser.set_defaults(scale="tiny")
     if (name := parser.parse_args(arguments).command) is not None:
         raise unknown("command", name, NAMES)
-    print(f"commands (python -m ...):\n{terminal.entries(COMMANDS)}\n\n{cli.listing()}")
+    print(f"commands (python -m ...):\n{terminal.entries(COMMANDS)}\n\n{MORE}")
     return 0
 
 

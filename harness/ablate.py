@@ -14,7 +14,7 @@ from harness.execution.demand import Fixed
 from harness.experiments.requests import AblationRequest
 from harness.networks.roles import require_weights
 from harness.planning.costs import plan_text, require_disk, require_gpu_hours
-from harness.planning.plan import Plan, plan_of, require_enough
+from harness.planning.plan import Plan, plan_of, require_accepted, require_enough
 from harness.planning.request_log import remember
 from harness.store.runs import Store
 from harness.system import paths, plugins, terminal
@@ -77,6 +77,7 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
     require_gpu_hours(waiting, pace, options.max_gpu_hours)
     if options.dry_run:
         return 0
+    paths.require_writable(options.runs, options.out)
     require_disk(waiting, store, options.yes)
     processes = None if hasattr(executor, "queue") else world_size()
     if processes is None and world_size() > 1:
@@ -101,9 +102,10 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
 
 
 def _told(request: AblationRequest, plan: Plan, store: Store, out: Path) -> bool:
-    """Says what failed, and writes the page; whether all is done."""
+    """Says what failed, and writes the page; whether all is done. Raises `Mistake` if data were refused."""
     from reports.ablation.page import write
 
+    require_accepted(plan.tasks, store)
     states = {t: t.run_in(store).state for t in plan.tasks}
     for t, state in states.items():
         if state not in ("done", "waiting"):  # a waiting stage waits for one that is reported here

@@ -1,6 +1,7 @@
 """The benchmark from Python: `harness.results`, `harness.load_tokenizer` and `harness.run`.
 
-All three raise `harness.system.errors.Mistake` for a wrong request and `Trouble` for what goes wrong on the way.
+All three raise `harness.system.errors.Mistake` for a wrong request and `Trouble` for what goes wrong on the way, in one
+sentence and without the calls inside.
 """
 
 from __future__ import annotations
@@ -8,15 +9,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from harness import ablate, cli, sweep
 from harness.claims import seeds_in
 from harness.experiments.requests import AblationRequest, Request, SweepRequest, new_request
 from harness.experiments.scales import scale as scale_called
+from harness.experiments.seeds import MOST_SEEDS
 from harness.planning.request_log import remembered_request
 from harness.store.runs import Store
 from harness.system import plugins
@@ -28,12 +31,36 @@ if TYPE_CHECKING:
     from harness.hub.tokenizer import PretrainedTokenizer
     from reports.results import Result
 
+P = ParamSpec("P")
+R = TypeVar("R")
+KINDS: dict[Any, str] = {
+    str: "text",
+    (str, Path): "a path",
+    int: "a whole number",
+    Mapping: "a dictionary of values by field",
+}
 COLUMNS = (
     *("study", "row", "seed", "generator_seed", "sampling_seed", "stage", "run"),
     *("split", "step", "metric", "value", "N", "protocol"),
 )
 
 
+def _plainly(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, whose errors for users have no traceback of ours."""
+
+    @functools.wraps(function)
+    def called(*given: P.args, **named: P.kwargs) -> R:
+        try:
+            return function(*given, **named)
+        except Mistake as error:
+            raise Mistake(str(error)) from None
+        except (Trouble, OSError) as error:
+            raise Trouble(str(error)) from None
+
+    return called
+
+
+@_plainly
 def results(
     study: str,
     *,
@@ -54,6 +81,7 @@ def results(
 
     from reports.results import load
 
+    _require((str, Path), runs=runs)
     store = cli.existing_store(argparse.Namespace(runs=Path(runs)))
     request = _as_found(_request(study, scale, rows, data, fields), store)
     of_rows = load(request.experiments(), store, request.stages)
@@ -71,6 +99,7 @@ def _lines(r: Result) -> Iterator[tuple[Any, ...]]:
             yield *about, n.split, n.step, n.metric, n.value, n.n, n.protocol_id
 
 
+@_plainly
 def load_tokenizer(name: str | Path, *, runs: str | Path = "runs") -> PretrainedTokenizer:
     """A trained tokenizer, frozen, on the CPU: images x (B, 3, S, S) in [-1, 1] <-> latents z (B, L, Z).
 
@@ -80,10 +109,12 @@ def load_tokenizer(name: str | Path, *, runs: str | Path = "runs") -> Pretrained
     """
     from harness.tokenize import tokenizer_of
 
+    _require((str, Path), name=name, runs=runs)
     plugins.find()
     return tokenizer_of(argparse.Namespace(run=str(name), runs=Path(runs)))[0]
 
 
+@_plainly
 def run(
     study: str,
     *options: str,
@@ -103,6 +134,9 @@ def run(
     `options` are further words of the command, such as "--workers", "2". `quiet` prints neither progress nor tables.
     Raises `Trouble` if a stage fails.
     """
+    _require((str, Path), runs=runs, out=out)
+    for word in options:
+        _require(str, options=word)
     request = _request(study, scale, rows, data, fields, seeds)
     words = [study, *request.options, "--runs", str(runs), "--out", str(out), *(["--quiet"] if quiet else []), *options]
     command = sweep if isinstance(request, SweepRequest) else ablate
@@ -121,11 +155,25 @@ def _request(
     fields: Mapping[str, object] | None,
     seeds: int = 1,
 ) -> AblationRequest | SweepRequest:
+    _require(str, study=study, scale=scale, data="" if data is None else data)
+    _require(Mapping, fields={} if fields is None else fields)
+    _require(int, seeds=seeds)
+    if not isinstance(rows, list | tuple) or not all(isinstance(row, str) for row in rows):
+        raise Mistake(f"rows is {rows!r}: a list of names is needed, such as ['mactok']")
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise Mistake(f"seeds is {seeds}: at least 1, at most {MOST_SEEDS:,}")
     plugins.find()
     texts = tuple((path, cli.absolute_field(path, str(value))) for path, value in (fields or {}).items())
     return new_request(
         study, scale_called(scale), data=cli.absolute_data(data), fields=texts, rows=tuple(rows), seeds=seeds
     )
+
+
+def _require(kind: Any, **given: object) -> None:
+    """Raises `Mistake` for an argument that is of another kind."""
+    for name, value in given.items():
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise Mistake(f"{name} is {value!r}: {KINDS[kind]} is needed")
 
 
 def _as_found(request: AblationRequest | SweepRequest, store: Store) -> Request:

@@ -78,8 +78,10 @@ def _checked(options: argparse.Namespace) -> tuple[Case, list[str]]:
     for name in names:
         if name not in works.WORKS:
             raise unknown("work", name, works.WORKS)
-    if options.save is not None and code_version()["uncommitted"].startswith("diff "):
-        raise Mistake("--save: commit the changes of the code first, so that the history names what was measured")
+    if options.save is not None:
+        paths.require_writable(options.save)
+        if code_version()["uncommitted"].startswith("diff "):
+            raise Mistake("--save: commit the changes of the code first, so that the history names what was measured")
     return Case(options.scale, options.variant, options.batch), names
 
 

@@ -9,6 +9,9 @@ RECONSTRUCTIONS, two folders: only their reconstruction is measured.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
+import io
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -58,9 +61,12 @@ def main(arguments: Sequence[str]) -> int:
     pairs = [ImagePairs(originals, images, first) for originals, images in options.pair]
     if twice := repeated([pair.name for pair in pairs]):
         raise Mistake(f"two folders of --pair are called {twice[0]}: give one of them another name")
-    code = ablate.run(options, request)
     if options.dry_run:
+        code = ablate.run(options, request)
+        print(f"next: {_again(request, options)}")
         return code
+    with contextlib.redirect_stdout(io.StringIO()):  # the page of the study is a file: the league is the answer
+        code = ablate.run(options, request)
 
     from harness.data.splits import open_split
     from harness.evaluation.records import records
@@ -77,15 +83,25 @@ def main(arguments: Sequence[str]) -> int:
         )
         for pair in pairs
     ]
-    page = league.Page(request, results, speeds, _how(first), _command(request, options), measured)
+    page = league.Page(request, results, speeds, _how(first), _command(request.options, options), measured)
     print(terminal.fitted(league.write(page, options.out)))
+    if code:
+        print(f"next: {_again(request, options, '--retry', 'failed')}")
+    elif request.seeds < cli.SEEDS_WITH_INTERVAL:
+        print(f"next: {_again(dataclasses.replace(request, seeds=cli.SEEDS_WITH_INTERVAL), options)}")
     return code
 
 
-def _command(request: AblationRequest, options: argparse.Namespace) -> str:
-    """The command that makes the same league again."""
-    words = [word for pair in options.pair for word in ("--pair", *(paths.from_here(str(folder)) for folder in pair))]
-    return shlex.join(["python", "-m", "harness.benchmark", *request.options, *words])
+def _again(request: AblationRequest, options: argparse.Namespace, *more: str) -> str:
+    """The command that makes a league in the same folders and by the same executor, with further words."""
+    _, _, _, _, *words = shlex.split(cli.command_of(request, options, *more))
+    return _command(words, options)
+
+
+def _command(words: Sequence[str], options: argparse.Namespace) -> str:
+    """The command that makes a league with these words and the same pairs."""
+    pairs = [word for pair in options.pair for word in ("--pair", *(paths.from_here(str(folder)) for folder in pair))]
+    return shlex.join(["python", "-m", "harness.benchmark", *words, *pairs])
 
 
 def _how(experiment: Experiment) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -29,11 +31,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("study", nargs="*", help="names of studies (default: all studies with claims)")
     parser.add_argument("--scale", help=f"{', '.join(SCALES)} (default: all scales with results, except smoke)")
     parser.add_argument("--data", help="data set, NAME or NAME:ARGUMENT (default: that of the scale)")
+    cli.add_fields(parser)
     cli.add_details(parser, "every claim with its numbers")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     if options.data:
         plugins.load("harness.data.sets", options.data.partition(":")[0], "data set")
+    data, fields = cli.absolute_data(options.data), cli.fields_of(options)
     names = options.study or plugins.names("ablations")
     scales = [scale(options.scale)] if options.scale else [known for name, known in SCALES.items() if name != "smoke"]
     of_studies = {name: study_called(name) for name in names}
@@ -47,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         if not study.claims:
             continue
         try:
-            requests = [whole_study(name, at, options.data) for at in scales]
+            requests = [whole_study(name, at, data, fields) for at in scales]
             with_results = [(request, seeds) for request in requests if (seeds := seeds_in(request, store))]
         except Mistake as mistake:
             if options.study:
@@ -81,10 +85,24 @@ def main(arguments: Sequence[str]) -> int:
     without = [name for name in commands if name not in {name for name, _, _ in judged}]
     if without:
         more = f" and {len(without) - 1} more studies" if len(without) > 1 else ""
-        print(f"{store.root} has no results on the claims of {without[0]}{more}; next: {commands[without[0]]}")
+        other = None if judged else other_scale(without, options, store)
+        elsewhere = f", but there are results at {other}" if other else ""
+        print(f"{store.root} has no results on the claims of {without[0]}{more}{elsewhere}.")
     if judged and not options.details:
         print("--details shows every claim with its numbers.")
+    if without:
+        there = argparse.Namespace(**vars(options) | {"scale": other})
+        print(f"next: {cli.judgement_of(there, *options.study) if other else commands[without[0]]}")
     return 0
+
+
+def other_scale(names: Sequence[str], options: argparse.Namespace, store: Store) -> str | None:
+    """The first scale at which one of these studies has results."""
+    for name, (at, known) in itertools.product(names, SCALES.items()):
+        with contextlib.suppress(Mistake):  # settings that do not fit there
+            if seeds_in(whole_study(name, known, cli.absolute_data(options.data), cli.fields_of(options)), store):
+                return at
+    return None
 
 
 def details(judged: Sequence[tuple[str, str, Sequence[Ruling]]]) -> str:
@@ -118,9 +136,9 @@ def without_result(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def whole_study(name: str, at: Scale, data: str | None) -> Request:
+def whole_study(name: str, at: Scale, data: str | None, fields: tuple[tuple[str, str], ...] = ()) -> Request:
     """A request for all rows of a study at a scale, or for the whole grid of a sweep, with one seed."""
-    request = new_request(name, at, data=data)
+    request = new_request(name, at, data=data, fields=fields)
     return dataclasses.replace(request, points=tuple(request.grid())) if isinstance(request, SweepRequest) else request
 
 

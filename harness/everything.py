@@ -54,7 +54,9 @@ def main(arguments: Sequence[str]) -> int:
     waiting = run_options.to_run(list(labels), store)
     require_gpu_hours(waiting, pace, limit and max(0.0, limit - again))
     if options.dry_run:
+        print(f"next: {cli.everything_of(options)}")
         return 0
+    paths.require_writable(options.runs, options.out)
     require_disk(waiting, store, options.yes)
     paths.make_folders(options.runs, options.out)
 

@@ -33,6 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.count < 1:
         raise Mistake(f"--count {options.count}: at least 1")
+    paths.require_writable(options.out)
     if options.npz:
         paths.require_new_file(options.npz)
     finished_run = cli.chosen_run(options, ("generation",))

@@ -80,9 +80,8 @@ def removable(store: Store, requests: list[RememberedRequest]) -> tuple[list[Run
     wanted: set[Path] = set()
     for request in requests:
         if request.plan is None:
-            plugins = f"It {made_with(request)}. " if request.missing_plugins else ""
             raise Mistake(
-                f"the runs of {request.page} are unknown: {request.trouble}. {plugins}Nothing is removed until that is "
+                f"the runs of {request.page} are unknown: {request.trouble}. Nothing is removed until that is "
                 f"mended or the request is forgotten: --forget {request.page}"
             )
         wanted |= {run.folder for run in request.runs(store)}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import cli
-from harness.hub import folders
+from harness.hub import folders, licenses
 from harness.system import paths
-from harness.system.errors import Mistake, Trouble
+from harness.system.errors import Trouble
 
 if TYPE_CHECKING:
     from harness.hub.tokenizer import PretrainedTokenizer
@@ -24,30 +24,30 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--push", metavar="OWNER/NAME", help="also upload it to this repository of the Hub")
     parser.add_argument(
         "--license",
-        default="apache-2.0",
         metavar="ID",
-        help="licence of the weights, as the Hub writes it (default: apache-2.0)",
+        help=f"licence of the weights, as the Hub or SPDX writes it (default: {licenses.DEFAULT})",
     )
     options = parser.parse_args(arguments)
+    license = licenses.DEFAULT if options.license is None else licenses.licence(options.license)
     finished_run = cli.chosen_run(options, cli.TOKENIZING)
     out = options.out.resolve()
     folders.require_new(out, f"--out {options.out}")
 
-    from harness.hub.config import LICENSE_ID
     from harness.hub.tokenizer import PretrainedTokenizer, require_hub_id
     from harness.store.runs import Store
 
     if options.push is not None:
         require_hub_id(options.push)
-    if not re.fullmatch(LICENSE_ID, options.license):
-        raise Mistake(f"--license {options.license}: an id of the Hub is needed, such as apache-2.0, mit or cc-by-4.0")
     paths.make_folders(out.parent)
-    tokenizer = PretrainedTokenizer.of_run(Store(options.runs), finished_run.decoder, options.license)
+    tokenizer = PretrainedTokenizer.of_run(Store(options.runs), finished_run.decoder, license)
     folders.write(tokenizer, out)
     origin = tokenizer.config.origin
     stage, key = finished_run.decoder.stage, finished_run.decoder.key
     print(f"{stage} {key}, {origin.variant}, with {len(origin.records)} numbers:")
     folders.show(out, options.out)
+    print(f"licence of the weights: {license}{'' if options.license else ', the default; --license names another'}")
+    if origin.scale == "smoke":
+        print("warning: it was trained at smoke, which only tests the code: its images are noise", file=sys.stderr)
     if options.push is not None:
         print(pushed(tokenizer, options.push, options.out))
     return 0

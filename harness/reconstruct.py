@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from harness import cli
 from harness.data import image_files
@@ -21,16 +22,16 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_run(parser)
     parser.add_argument("images", nargs="+", type=paths.path, metavar="IMAGES", help="image files, or folders of them")
     options = parser.parse_args(arguments)
+    paths.require_writable(options.out)
     finished_run = cli.chosen_run(options, cli.TOKENIZING)
     side = finished_run.experiment.data.image_size
-    pixels = {}
+    pixels: dict[Path, Any] = {}
     given, passed_over = files(options.images)
     passed_over.report("the given folders")
     for path in given:
-        opened = read(path, side)
-        if isinstance(opened, str):
-            raise Mistake(f"{shown(path)} does not open as an image: {opened}")
-        pixels[path] = opened
+        pixels[path] = read(path, side)
+    if unreadable := {str(path): why for path, why in pixels.items() if isinstance(why, str)}:
+        raise Mistake(image_files.refusal(unreadable, len(pixels)))
 
     import numpy as np
     from PIL import Image

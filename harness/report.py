@@ -13,7 +13,7 @@ from pathlib import Path
 from harness import cli
 from harness.experiments.requests import AblationRequest, SweepRequest
 from harness.store.runs import Store
-from harness.system import terminal
+from harness.system import paths, terminal
 from harness.system.errors import Mistake
 
 
@@ -34,10 +34,9 @@ def main(arguments: Sequence[str]) -> int:
         return _index(options)
     plan, store = cli.plan_from(options), Store(options.runs)
     request = plan.request
-    # Without its tokenizer nothing of a row has run: other studies may have the data, and all that is measured on it.
-    rows = [t for t in plan.tasks if t.stage == "tokenizer"] or plan.tasks
-    if all(t.run_in(store).state == "waiting" for t in rows):
-        raise Mistake(f"nothing of {request.page} has run in {store.root}; next: {cli.command_of(request, options)}")
+    if not cli.has_run(plan, store):
+        raise cli.nothing_of(request, options)
+    paths.require_writable(options.out)
     if isinstance(request, AblationRequest):
         from reports.ablation.page import write
 
@@ -75,6 +74,7 @@ def _index(options: argparse.Namespace) -> int:
         raise Mistake(f"--index lists all pages: leave out {options.study}")
     if not index.pages(options.out):
         raise Mistake(f"{options.out} has no pages: harness.ablate and harness.sweep write them")
+    paths.require_writable(options.out)
     print(site.write_site(options.out) if options.html else index.write(options.out))
     return 0
 
@@ -83,7 +83,7 @@ def _other_forms(options: argparse.Namespace, page: Path) -> list[Path]:
     """Writes the page in the other forms that the user wants; returns the paths, or the folder of many."""
     from reports.pages import site
 
-    written = [site.write_site(options.out)] if options.html else []
+    written = [site.write_site(options.out), page.with_suffix(".html")] if options.html else []
     tables = (site.write_latex(page) if options.latex else []) + (site.write_csv(page) if options.csv else [])
     return written + sorted({path.parent for path in tables})
 

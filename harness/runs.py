@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from harness import cli
+from harness.experiments.requests import study_called
 from harness.experiments.scales import SCALES, scale
+from harness.experiments.sweep import Sweep
 from harness.planning.plan import Plan
 from harness.planning.request_log import RememberedRequest, remembered_requests
 from harness.store.exchange import export, take
 from harness.store.runs import UNREADABLE, Run, Store
 from harness.store.usage import GIB, MIB, Usage, age, usage
-from harness.system import paths, terminal
+from harness.system import paths, plugins, terminal
 from harness.system.errors import Mistake, unknown
 
 
@@ -53,6 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         for path, (added, present) in zip(options.take, counts, strict=True):
             print(f"{path}: {added} runs added, {present} were in the store already")
         return 0
+    paths.require_writable(*filter(None, (options.export, options.tensorboard)))
     store = cli.existing_store(options)
     requests = remembered_requests(store)
     if options.scale:
@@ -91,6 +95,10 @@ def named(name: str, requests: list[RememberedRequest], store: Store) -> list[Re
     matches = [request for request in requests if name in (request.page, request.study)]
     if not requests:
         raise Mistake(f"{store.root} remembers no request: python -m harness.ablate STUDY makes one")
+    if not matches and name in plugins.names("ablations"):
+        command = "sweep" if isinstance(study_called(name), Sweep) else "ablate"
+        typed = shlex.join(["python", "-m", f"harness.{command}", name, "--runs", str(store.root)])
+        raise Mistake(f"nothing of {name} was requested in {store.root}; next: {typed}")
     if not matches:
         raise unknown("study or page", name, dict.fromkeys(n for r in requests for n in (r.study, r.page) if n))
     return matches

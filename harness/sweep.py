@@ -82,6 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.dry_run:
         print(f"next: {cli.command_of(request, options)}")
         return 0
+    paths.require_writable(options.runs, options.out)
     require_disk(waiting, store, options.yes, times)
     if world_size() > 1:
         raise Mistake("a sweep does not run under torchrun: cluster.toml gives jobs several processes")

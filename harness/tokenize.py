@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,9 +18,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from harness import cli
 from harness.data.decoding import read
-from harness.data.image_files import first_of, require, shown
+from harness.data.image_files import refusal, require, shown
 from harness.system import paths
-from harness.system.errors import Mistake, Trouble
+from harness.system.errors import Mistake
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,11 +66,10 @@ def main(arguments: Sequence[str]) -> int:
         "latents": "sample" if options.sample else "mode",
         "passed_over": dict(found.passed_over.counts),
     }
-    n, damaged = write(out, tokenizer, options.folder, images, about, options.quiet)
-    print(f"{n} images, centre-cropped to {about['image_size']} px, from the posterior's {about['latents']}: {out}")
-    if damaged:
-        print(f"left out: {len(damaged)} of {len(images)} images do not open: {first_of(damaged)}", file=sys.stderr)
-    return 1 if damaged else 0
+    write(out, tokenizer, options.folder, images, about, options.quiet)
+    number = f"{len(images)} image{'s' * (len(images) != 1)}"
+    print(f"{number}, centre-cropped to {about['image_size']} px, from the posterior's {about['latents']}: {out}")
+    return 0
 
 
 def require_new(out: Path) -> None:
@@ -81,6 +79,7 @@ def require_new(out: Path) -> None:
     for path in (out, out.with_suffix(".json")):
         if path.exists():
             raise Mistake(f"{path} exists already: choose another file with --out")
+    paths.require_writable(out.parent)
 
 
 def tokenizer_of(options: argparse.Namespace) -> tuple[PretrainedTokenizer, str]:
@@ -101,10 +100,10 @@ def tokenizer_of(options: argparse.Namespace) -> tuple[PretrainedTokenizer, str]
 
 def write(
     out: Path, tokenizer: PretrainedTokenizer, folder: Path, images: Sequence[Path], about: dict[str, Any], quiet: bool
-) -> tuple[int, list[str]]:
-    """Writes both files or, if it ends early, neither. Returns the number of latents and the names of damaged images.
+) -> None:
+    """Writes both files or, if it ends early, neither. Memory does not grow with the number of images.
 
-    Memory does not grow with the number of images. Raises `Trouble` if no image opens.
+    Raises `Mistake` if images do not open, after all of them were tried.
     """
     from tqdm import tqdm
 
@@ -114,7 +113,7 @@ def write(
     machine = this_machine()
     tokenizer.to(machine.device)
     names: list[str] = []
-    damaged: list[str] = []
+    unreadable: dict[str, str] = {}
     paths.make_folders(out.parent)
     with replacing(out) as array, replacing(out.with_suffix(".json")) as beside:
         with array.open("wb") as file, tqdm(total=len(images), unit="image", disable=quiet or None) as bar:
@@ -123,18 +122,15 @@ def write(
                 named = [path.relative_to(folder).as_posix() for path in files]
                 opened = dict(zip(named, pixels, strict=True))
                 whole = {name: image for name, image in opened.items() if not isinstance(image, str)}
-                damaged += [f"{shown(name)} ({why})" for name, why in opened.items() if isinstance(why, str)]
-                if whole:
+                unreadable |= {name: why for name, why in opened.items() if isinstance(why, str)}
+                if not unreadable:
                     file.write(latents(tokenizer, whole, about["latents"] == "sample", machine).tobytes())
                 names += whole
                 bar.update(len(files))
-            file.seek(0)
-            write_header(file, len(names), tokenizer)  # as long as before: numpy leaves room for any number of rows
-        if not names:
-            raise Trouble(f"none of the {len(images)} images in {shown(folder)} opens")
-        about = about | {"machine": str(machine), "damaged": damaged, "names": names}
+        if unreadable:
+            raise Mistake(refusal(unreadable, len(images), folder))
+        about = about | {"machine": str(machine), "names": names}
         beside.write_text(json.dumps(about, indent=1), encoding="utf-8")
-    return len(names), damaged
 
 
 def write_header(file: BinaryIO, n: int, tokenizer: PretrainedTokenizer) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import cli, evaluate
-from harness.data.image_files import require, shown
+from harness.data.image_files import refusal, require, shown
 from harness.evaluation.protocols import Protocol, protocol_called
 from harness.hub.systems import SYSTEMS, GeneratorSystem, System, TokenizerSystem, system
 from harness.networks.weight_files import WeightsFile, short_checksum
 from harness.system import paths, plugins, terminal
-from harness.system.errors import Mistake, Trouble
+from harness.system.errors import Mistake
 from harness.tokenize import batches
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     require_networks(protocol)
     if options.reference is None:
         raise Mistake(f"--reference IMAGES is needed: {REFERENCE}")
+    paths.require_writable(options.out)
     items = items_of(options, protocol)
     identity = "-".join(map(short_checksum, at.values()))
     folder = options.out / f"verify-{options.name}-{identity}-{len(items)}"
@@ -116,7 +117,7 @@ def originals(options: argparse.Namespace, protocol: Protocol) -> dict[str, Path
 
 
 def reconstructing(chosen: TokenizerSystem, at: dict[WeightsFile, Path], protocol: Protocol) -> Made:
-    """What reconstructs images in float32. It raises `Trouble` for one that does not open."""
+    """What reconstructs images in float32. It raises `Mistake` for one that does not open."""
     import numpy as np
 
     from harness.hub.conversion import tokenizer_in
@@ -129,9 +130,9 @@ def reconstructing(chosen: TokenizerSystem, at: dict[WeightsFile, Path], protoco
     def images(files: list[Path]) -> Iterator[np.ndarray]:
         for chunk, opened in batches(files, tokenizer.config.image_size):
             pixels = list(opened)
-            for path, image in zip(chunk, pixels, strict=True):
-                if isinstance(image, str):
-                    raise Trouble(f"{shown(path)} does not open as an image: {image}")
+            opening = zip(chunk, pixels, strict=True)
+            if unreadable := {str(path): why for path, why in opening if isinstance(why, str)}:
+                raise Mistake(refusal(unreadable))
             z = autoencode.encode(network, np.stack(pixels), here).mean
             yield from autoencode.decode(network, z, here).permute(0, 2, 3, 1).numpy()
 

@@ -44,6 +44,33 @@ def test_a_wrong_request_is_a_mistake(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+WRONG = {
+    "study": (lambda: harness.run(5), "study is 5: text is needed"),
+    "rows": (lambda: harness.run("table5", rows="mactok"), "rows is 'mactok': a list of names is needed"),
+    "seeds": (lambda: harness.run("table5", seeds="3"), "seeds is '3': a whole number is needed"),
+    "number of seeds": (lambda: harness.run("table5", seeds=0), "seeds is 0: at least 1"),
+    "fields": (lambda: harness.run("table5", fields=["a"]), "fields is .*: a dictionary of values by field is needed"),
+    "scale": (lambda: harness.results("table5", scale=None, runs="."), "."),
+    "data": (lambda: harness.run("table5", data=Path("x")), "data is PosixPath.*: text is needed"),
+    "runs": (lambda: harness.results("table5", runs=None), "runs is None: a path is needed"),
+    "out": (lambda: harness.run("table5", out=3), "out is 3: a path is needed"),
+    "option": (lambda: harness.run("table5", "--wrong"), "unrecognized arguments: --wrong"),
+    "word": (lambda: harness.run("table5", 3), "options is 3: text is needed"),
+    "tokenizer": (lambda: harness.load_tokenizer(3), "name is 3: a path is needed"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_argument_is_one_sentence_without_our_calls(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call, expected = WRONG[case]
+    with pytest.raises(Mistake, match=expected) as refused:
+        call()
+    assert len(refused.traceback) == 3  # this test, the call, and the function that was called
+    assert refused.value.__suppress_context__ and "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_not_finished_has_no_numbers(tmp_path):
     found = harness.results("table5", scale="smoke", runs=tmp_path)
     assert found.empty and tuple(found.columns) == api.COLUMNS

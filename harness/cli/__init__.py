@@ -5,7 +5,9 @@ from __future__ import annotations
 from harness.cli.arguments import (
     add_details,
     add_execution,
+    add_fields,
     add_growth,
+    add_list,
     add_out,
     add_price,
     add_run,
@@ -21,10 +23,24 @@ from harness.cli.ending import agreed, code_of, run
 from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run, of_stage
 from harness.cli.names import fields, listing
 from harness.cli.parsing import COMPLETION, Parser, complete, parser
-from harness.cli.request import absolute_data, absolute_field, command_of, judgement_of, next_of, plan_from, request_of
+from harness.cli.request import (
+    SEEDS_WITH_INTERVAL,
+    absolute_data,
+    absolute_field,
+    command_of,
+    everything_of,
+    fields_of,
+    has_run,
+    judgement_of,
+    next_of,
+    nothing_of,
+    plan_from,
+    request_of,
+)
 
 __all__ = [
     "COMPLETION",
+    "SEEDS_WITH_INTERVAL",
     "TOKENIZING",
     "FinishedRun",
     "Parser",
@@ -32,7 +48,9 @@ __all__ = [
     "absolute_field",
     "add_details",
     "add_execution",
+    "add_fields",
     "add_growth",
+    "add_list",
     "add_out",
     "add_price",
     "add_run",
@@ -45,11 +63,15 @@ __all__ = [
     "code_of",
     "command_of",
     "complete",
+    "everything_of",
     "existing_store",
     "fields",
+    "fields_of",
+    "has_run",
     "judgement_of",
     "listing",
     "next_of",
+    "nothing_of",
     "of_stage",
     "options_of",
     "pace_of",

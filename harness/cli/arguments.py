@@ -53,6 +53,23 @@ def add_study(parser: Parser, positional: bool = True) -> None:
         parser.add_argument(
             "--study", dest="study_file", type=paths.path, metavar="FILE.py", help="a file of your own with a study"
         )
+    add_list(parser)
+    at = parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
+    complete(at, lambda: list(SCALES))
+    parser.add_argument("--data", metavar="NAME[:ARGUMENT]", help="data set to use instead of the scale's")
+    parser.add_argument(
+        "--rows", metavar="A,B", help="only these rows, by name or variant; a name with commas counts as one"
+    )
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 .. N-1 of every row (default: 1)")
+    parser.add_argument(
+        "--yes", action="store_true", help=f"answer yes to questions, and to more than {MANY_SEEDS} seeds"
+    )
+    add_fields(parser)
+    add_out(parser, "reports")
+
+
+def add_list(parser: Parser) -> None:
+    """The options that list names and fields."""
     parser.add_argument(
         "--list",
         nargs="?",
@@ -67,24 +84,17 @@ def add_study(parser: Parser, positional: bool = True) -> None:
         const=FIELDS,
         help="list the fields of --set: the values that they take, their values at --scale, their meanings",
     )
-    at = parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
-    complete(at, lambda: list(SCALES))
-    parser.add_argument("--data", metavar="NAME[:ARGUMENT]", help="data set to use instead of the scale's")
-    parser.add_argument(
-        "--rows", metavar="A,B", help="only these rows, by name or variant; a name with commas counts as one"
-    )
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 .. N-1 of every row (default: 1)")
-    parser.add_argument(
-        "--yes", action="store_true", help=f"answer yes to questions, and to more than {MANY_SEEDS} seeds"
-    )
+
+
+def add_fields(parser: Parser) -> None:
+    """The option that sets fields."""
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="set a field of every experiment; may be given several times; --fields lists the fields",
+        help="set a field of every experiment; may be given several times; --fields of harness.ablate lists the fields",
     )
-    add_out(parser, "reports")
 
 
 def add_growth(parser: Parser) -> None:

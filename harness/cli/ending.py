@@ -1,6 +1,7 @@
 """How a command ends: its exit code, and its last question.
 
-Exit codes: 0 done; 1 something failed while it ran; 2 a mistake in the request; 130 interrupted.
+Exit codes: 0 done; 1 something failed while it ran; 2 a mistake in the request; 130 interrupted; 141 the reader of
+the output left, as `head` does.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from harness.system import surroundings
 from harness.system.errors import Mistake, Trouble
 from harness.system.texts import printable
 
-INTERRUPTED = 130
+INTERRUPTED, LEFT = 130, 141  # 128 and the number of the signal
 
 
 def agreed(question: str) -> bool:
@@ -43,7 +44,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         code = code_of(whole, sys.argv[1:])
     except BrokenPipeError:  # the reader of the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        code = LEFT
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         code = INTERRUPTED

@@ -88,6 +88,8 @@ def _find_plugins(words: Sequence[str]) -> None:
         named, _ = early.parse_known_args(words)
     except argparse.ArgumentError:  # the command's own parser says it
         return
+    if named.study is not None and named.study.is_dir():
+        raise Mistake(f"{paths.from_here(str(named.study))} is not a Python file, but a folder")
     for place in [*named.plugins, *([named.study] if named.study else [])]:
         plugins.add(place)
     plugins.find(study=named.study)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import shlex
@@ -18,7 +19,7 @@ from harness.experiments.requests import (
     new_request,
     study_called,
 )
-from harness.experiments.scales import scale
+from harness.experiments.scales import SCALES, scale
 from harness.experiments.seeds import MOST_REPEATS, MOST_SEEDS, looks
 from harness.experiments.study import Study
 from harness.experiments.sweep import Sweep
@@ -28,7 +29,8 @@ from harness.store.runs import Store
 from harness.system import plugins
 from harness.system.errors import Mistake
 
-PLACES = {"runs": RUNS, "out": OUT, "executor": "inline", "cluster": None}  # where a request runs, by default
+# Where a request runs, by default.
+PLACES = {"runs": RUNS, "out": OUT, "executor": "inline", "workers": None, "cluster": None, "storage": None}
 SEEDS_WITH_INTERVAL = 3  # with fewer, intervals over seeds are too wide to decide a claim
 
 
@@ -43,14 +45,7 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         raise Mistake(f"--seeds {options.seeds}: at least 1, at most {MOST_SEEDS:,}")
     if options.seeds > MANY_SEEDS and not options.yes:
         raise Mistake(f"--seeds {options.seeds} plans every row {options.seeds:,} times: --yes, if that is meant")
-    fields: dict[str, str] = {}
-    for setting in options.set:
-        path, equals, value = setting.partition("=")
-        if not (path and equals and value):
-            raise Mistake(f"--set {setting}: not of the form FIELD=VALUE")
-        value = absolute_field(path, value)
-        if fields.setdefault(path, value) != value:
-            raise Mistake(f"--set gives {path} two values: {fields[path]} and {value}")
+    fields = fields_of(options)
     if options.data is not None and not options.data.strip():
         raise Mistake("--data names no data set: NAME or NAME:ARGUMENT")
     special: dict[str, Any] = {}
@@ -74,7 +69,7 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         options.study,
         scale(options.scale),
         data=absolute_data(options.data),
-        fields=tuple(fields.items()),
+        fields=fields,
         seeds=looks(growth)[0] if growth else options.seeds,
         **special,
     )
@@ -85,6 +80,19 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
         side = made.experiment(made.study.rows[0]).data.image_size
         made = request(tokenizers=tuple(_outside_row(source, side) for source in sources))
     return made if options.rows is None else dataclasses.replace(made, rows=_rows_of(options.rows, made.study))
+
+
+def fields_of(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """The fields that --set gives, and their values. Raises `Mistake`."""
+    fields: dict[str, str] = {}
+    for setting in options.set:
+        path, equals, value = setting.partition("=")
+        if not (path and equals and value):
+            raise Mistake(f"--set {setting}: not of the form FIELD=VALUE")
+        value = absolute_field(path, value)
+        if fields.setdefault(path, value) != value:
+            raise Mistake(f"--set gives {path} two values: {fields[path]} and {value}")
+    return tuple(fields.items())
 
 
 def _rows_of(text: str, study: Study) -> tuple[str, ...]:
@@ -141,7 +149,15 @@ def _growth_of(options: argparse.Namespace) -> int:
 
 def command_of(request: Request, options: argparse.Namespace, *words: str) -> str:
     """The command that runs a request in the same folders and by the same executor, with further words."""
-    return " ".join(filter(None, [request.command, shlex.join([*_places(options, *PLACES), *words])]))
+    places = [name for name in PLACES if name != "storage" or "--storage" not in request.command]
+    agreed = ["--yes"] if getattr(options, "yes", False) else []
+    return " ".join(filter(None, [request.command, shlex.join([*_places(options, *places), *agreed, *words])]))
+
+
+def report_of(request: Request, options: argparse.Namespace) -> str:
+    """The command that writes the page of a request from the store."""
+    _, _, _, *words = shlex.split(request.command)
+    return shlex.join(["python", "-m", "harness.report", *words, *_places(options, "runs", "out", "storage")])
 
 
 def next_of(request: Request, options: argparse.Namespace, failed: bool = False) -> str:
@@ -155,13 +171,65 @@ def next_of(request: Request, options: argparse.Namespace, failed: bool = False)
 
 def judgement_of(options: argparse.Namespace, *studies: str) -> str:
     """The command that judges the claims of studies, or of all of them."""
-    return shlex.join(["python", "-m", "harness.claims", *studies, "--scale", options.scale, *_places(options, "runs")])
+    words = [*studies, *_settings(options), *_places(options, "runs")]
+    return shlex.join(["python", "-m", "harness.claims", *words])
+
+
+def everything_of(options: argparse.Namespace) -> str:
+    """The command that runs all studies with the same settings in the same places."""
+    seeds = ["--seeds", str(options.seeds)] if options.seeds > 1 else []
+    agreed = ["--yes"] if options.yes else []
+    words = [*_settings(options), *seeds, *_places(options, *PLACES), *agreed]
+    return shlex.join(["python", "-m", "harness.everything", *words])
+
+
+def _settings(options: argparse.Namespace) -> list[str]:
+    """The scale, the data, the fields and the plug-ins of a command, as words."""
+    words = ["--scale", options.scale]
+    words += ["--data", str(absolute_data(options.data))] if options.data else []
+    for setting in options.set:
+        words += ["--set", setting]
+    for place in plugins.places():
+        words += ["--plugins", place]
+    return words
 
 
 def _places(options: argparse.Namespace, *names: str) -> list[str]:
-    """The options of these names that are not their defaults, as words."""
+    """The options of these names that are not their defaults, as words; a storage without its password."""
     given = {name: getattr(options, name, PLACES[name]) for name in names}
+    if given.get("storage") is not None:
+        from harness.search.storage import without_password
+
+        given["storage"] = without_password(str(given["storage"]))
     return [word for name in names if given[name] != PLACES[name] for word in (f"--{name}", str(given[name]))]
+
+
+def nothing_of(request: Request, options: argparse.Namespace) -> Mistake:
+    """The error for a request of which nothing has run; it names the scales at which something has."""
+    found = _at_other_scales(options)
+    has = f"nothing of {request.page} has run in {options.runs}"
+    if not found:
+        return Mistake(f"{has}; next: {command_of(request, options)}")
+    return Mistake(f"{has}, but there are results at {', '.join(found)}; next: {next(iter(found.values()))}")
+
+
+def _at_other_scales(options: argparse.Namespace) -> dict[str, str]:
+    """The command for the page of the same study at every other scale at which a row of it has run."""
+    store, found = Store(options.runs), {}
+    for name in SCALES:
+        with contextlib.suppress(Mistake):  # settings that do not fit there, or a sweep that has not begun
+            request = request_of(argparse.Namespace(**vars(options) | {"scale": name}))
+            before = remembered_request(request, store) if isinstance(request, SweepRequest) else None
+            plan = plan_of(request) if before is None else before.plan
+            if name != options.scale and plan is not None and has_run(plan, store):
+                found[name] = report_of(request, options)
+    return found
+
+
+def has_run(plan: Plan, store: Store) -> bool:
+    """Whether a row of a plan has run. Data, and what is measured on them, may be those of other studies."""
+    rows = [t for t in plan.tasks if t.stage == "tokenizer"] or plan.tasks
+    return any(t.run_in(store).state != "waiting" for t in rows)
 
 
 def plan_from(options: argparse.Namespace) -> Plan:
@@ -174,7 +242,7 @@ def plan_from(options: argparse.Namespace) -> Plan:
     require_influence(request)
     before = remembered_request(request, Store(options.runs))
     if before is None:
-        raise Mistake(f"nothing of {request.page} has run in {options.runs}; next: {command_of(request, options)}")
+        raise nothing_of(request, options)
     if before.plan is None:
         raise Mistake(before.trouble)
     return before.plan

@@ -12,9 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from harness.data.image_files import FORMATS, Found, PassedOver, find, first_of, is_hidden, is_image, shown
+from harness.data.image_files import (
+    FORMATS,
+    Found,
+    PassedOver,
+    do_not_open,
+    find,
+    first_of,
+    is_hidden,
+    is_image,
+    refusal,
+    shown,
+)
 from harness.experiments.experiment import Data
-from harness.system.errors import Mistake, Trouble
+from harness.system.errors import Mistake
 
 CHUNK_IMAGES = 256
 
@@ -96,17 +107,15 @@ def identity(name: str, data: Data, files: Iterable[File]) -> dict[str, Any]:
 
 
 def report_unreadable(data: Data, source: str, unreadable: dict[str, str], total: int) -> None:
-    """Raises `Trouble` for images in `source` that do not open, or prints a warning, as `data.unreadable` says.
+    """Raises `Mistake` for images in `source` that do not open, or prints a warning, as `data.unreadable` says.
 
     `unreadable` gives the reason for every name.
     """
     if not unreadable:
         return
-    first = first_of(f"{name} ({reason})" for name, reason in unreadable.items())
-    message = f"{len(unreadable)} of {total} images in {source} do not open: {first}"
     if data.unreadable == "refuse":
-        raise Trouble(f"{message}. To go on without them: --set data.unreadable=skip")
-    print(f"warning: left out, {message}", file=sys.stderr)
+        raise Mistake(f"{refusal(unreadable, total, source)}, or go on without: --set data.unreadable=skip")
+    print(f"warning: left out, {do_not_open(unreadable, total, source)}", file=sys.stderr)
 
 
 def facts(
@@ -119,7 +128,7 @@ def facts(
 ) -> dict[str, Any]:
     """What a data set says of itself. It is also printed what was passed over and what was left out as `unreadable`.
 
-    `chosen` has the images of every split with their labels. Raises `Trouble` for unreadable images if `data`
+    `chosen` has the images of every split with their labels. Raises `Mistake` for unreadable images if `data`
     refuses them, and for a class of which no image of `train` opens.
     """
     passed_over.report(source)
@@ -127,7 +136,8 @@ def facts(
     with_images = {label for image, label in chosen["train"] if image.name not in unreadable}
     lost = [name for label, name in enumerate(classes) if label not in with_images]
     if lost:
-        raise Trouble(f"not one image of train opens in {len(lost)} classes of {source}: {first_of(lost)}. Remove them")
+        of, them = ("classes", "them") if lost[1:] else ("class", "it")
+        raise Mistake(f"not one image of train opens in {len(lost)} {of} of {source}: {first_of(lost)}. Remove {them}")
     named = [f"{name} ({reason})" for name, reason in unreadable.items()]
     return {"classes": classes, "unreadable": named, "passed_over": dict(passed_over.counts)}
 

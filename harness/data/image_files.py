@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,6 +67,24 @@ class Found:
 def shown(name: str | Path) -> str:
     """A name as printable text: it may not be valid Unicode, and it may have control characters."""
     return printable(os.fsencode(name).decode(errors="replace"))
+
+
+def refusal(unreadable: Mapping[str, str], total: int | None = None, source: str | Path = "") -> str:
+    """What all commands say of image files that do not open, and what to do about them."""
+    text = do_not_open(unreadable, total, source)
+    return f"{text}{' ' if text.endswith('...') else '. '}Replace or remove {'it' if len(unreadable) == 1 else 'them'}"
+
+
+def do_not_open(unreadable: Mapping[str, str], total: int | None = None, source: str | Path = "") -> str:
+    """The sentence for image files that do not open: `unreadable` gives the reason for every name.
+
+    `total` counts the files that were tried; None if not all of them were.
+    """
+    count = len(unreadable)
+    number = f"{count} image{'s' * (count != 1)}" if total is None else f"{count} of {total} image{'s' * (total != 1)}"
+    place = f" in {shown(source)}" if source else ""
+    first = first_of(f"{name} ({reason})" for name, reason in unreadable.items())
+    return f"{number}{place} {'does' if count == 1 else 'do'} not open: {first}"
 
 
 def natural(name: str) -> tuple[list[tuple[bool, int, str]], str]:

@@ -246,7 +246,7 @@ def _mapped(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
 
 
 def _unreadable(file: Path, why: str) -> Mistake:
-    return Mistake(f"{shown(file)} does not open as an image of 8 or 16 bits a channel ({why}): replace or remove it")
+    return Mistake(image_files.refusal({str(file): why}))
 
 
 def _differs(file: Path, size: Size, needed: Size) -> Mistake:

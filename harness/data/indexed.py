@@ -31,7 +31,7 @@ from tqdm import tqdm
 from harness.data.class_folders import CHUNK_IMAGES
 from harness.data.decoding import read, reason
 from harness.experiments.experiment import Data
-from harness.system.errors import Trouble
+from harness.system.errors import Mistake, Trouble
 from harness.system.files import read_json, write_json
 from harness.system.machine import cores
 
@@ -68,7 +68,7 @@ def build(
 ) -> dict[str, str]:
     """Reads every image of `splits` below `root` once and writes an index of the readable images into `folder`.
 
-    Returns the names of the unreadable images, with the reasons. Raises `Trouble` if a split has no readable image.
+    Returns the names of the unreadable images, with the reasons. Raises `Mistake` if a split has no readable image.
     """
     unreadable: dict[str, str] = {}
     total = sum(map(len, splits.values()))
@@ -83,7 +83,7 @@ def build(
             readable = [(image, digest) for image, digest in pairs if isinstance(digest, bytes)]
             unreadable |= {image.name: reason for image, reason in pairs if isinstance(reason, str)}
             if not readable:
-                raise Trouble(f"not one image of {split} in {root} opens")
+                raise Mistake(f"not one image of {split} in {root} opens")
             _write(folder, split, shards[split], *zip(*readable, strict=True))
     return unreadable
 

@@ -76,16 +76,19 @@ class StagesBar:
         return len(self.backlog.taken) + len(self.backlog.demand.ahead())
 
     def time_left(self) -> str:
-        """The time that all other stages take, by runs of the same stages; empty if nothing is known of it."""
+        """The time that all other stages take, by runs of the same stages; empty if it is not known of all of them.
+
+        A sum over those that are known would grow with every stage that ends.
+        """
         if self.at_once is None:
             return ""
         waiting = [t for t in self.backlog.taken if t not in self._ended and t not in self._running]
         each = [self._durations.seconds(t) for t in (*waiting, *self.backlog.demand.ahead())]
         each += [self._left_of(t) for t in self._running]
         known = [seconds for seconds in each if seconds is not None]
-        if not known:
+        if not known or len(known) < len(each):
             return ""
-        return f"{'at least ' if len(known) < len(each) else ''}{duration(sum(known) / self.at_once)} left"
+        return f"{duration(sum(known) / self.at_once)} left"
 
     def _left_of(self, task: Task) -> float | None:
         """The seconds that a running stage still takes, by its rate or else by earlier runs."""

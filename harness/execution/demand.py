@@ -51,6 +51,7 @@ class Fixed:
 class Options:
     """How to run: resources of jobs, tasks at a time on this machine, whether to retry failed tasks, no progress.
 
+    Data that were refused are tried again in any case.
     `workers` None leaves the number to the executor.
     """
 
@@ -64,12 +65,12 @@ class Options:
 
         `before` are tasks that run or will run, and that `planned` may read.
         """
-        settled = FINAL if self.retry_failed else OVER
         runnable: dict[Task, None] = {}
         for t in planned:
             inputs = t.inputs.values()
             possible = all(i in runnable or i in before or i.run_in(store).state == "done" for i in inputs)
-            if possible and t.run_in(store).state not in settled:
+            again = self.retry_failed or t.stage == "data"  # somebody may have mended the images
+            if possible and t.run_in(store).state not in (FINAL if again else OVER):
                 runnable[t] = None
         return list(runnable)
 

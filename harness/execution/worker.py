@@ -141,7 +141,10 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
         again = "it is made again" if work.processes.size == 1 else "the same command makes it again"
         _end(work, "stopped", f"{error.problem}: {again}")
     except (Mistake, Trouble) as error:
-        _end(work, "failed", str(error))
+        if task.stage == "data":  # the command itself refuses the data
+            run.end("failed", str(error))
+        else:
+            _end(work, "failed", str(error))
     except KeyboardInterrupt:
         run.end("stopped", "interrupted")
         raise

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from harness.system.errors import Mistake, unknown
+from harness.system.errors import Mistake, did_you_mean, unknown
 
 Config = TypeVar("Config")
+QUOTED = re.compile(r"'([^']+)'")
 
 
 def with_fields(config: Config, fields: dict[str, object], prefix: str = "") -> Config:
@@ -48,6 +50,8 @@ def _one_line(error: ValidationError, prefix: str) -> str:
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
     field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "literal_error" and (hint := did_you_mean(str(first["input"]), QUOTED.findall(message))):
+        message += f".{hint}"
     return f"{prefix}{field} = {first['input']}: {message}" if field else message
 
 

@@ -24,7 +24,7 @@ from harness.experiments.seeds import looks, with_seeds
 from harness.experiments.study import Ablation, Row, Study
 from harness.experiments.sweep import Sweep
 from harness.system import paths, plugins
-from harness.system.errors import Mistake, repeated, unknown
+from harness.system.errors import Mistake, repeated
 from harness.system.texts import printable
 
 COUNTS = {"max_seeds": 0, "generator_seeds": 1, "sampling_seeds": 1}  # of seeds, by default, of a table
@@ -99,7 +99,7 @@ class Request(ABC):
         for name in self.rows:
             named = {r.name for r in rows if r.name == name} or {r.name for r in rows if r.variant == name}
             if not named:
-                raise unknown("row", name, [row.name for row in rows])
+                raise self.study.no_row(name)
             chosen |= named
         return [row for row in rows if not self.rows or row.name in chosen]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import UnionType
 
 from harness.experiments.claims import Claim
-from harness.system.errors import Mistake, repeated, unknown
+from harness.system.errors import Mistake, did_you_mean, repeated
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,15 @@ class Study:
     def row(self, name: str) -> Row:
         """The row called `name`; raises `Mistake`."""
         if name not in (names := [row.name for row in self.rows]):
-            raise unknown("row", name, names)
+            raise self.no_row(name)
         return self.rows[names.index(name)]
+
+    def no_row(self, name: str) -> Mistake:
+        """The error for a row that is not there; the nearest match may be a variant."""
+        names = [row.name for row in self.rows]
+        variants = [row.variant for row in self.rows if row.variant not in names]
+        hint = did_you_mean(name, [*names, *variants])
+        return Mistake(f"unknown row {name!r}.{hint} Choices: {', '.join(names)}, or their variants")
 
     def names_in(self, text: str) -> tuple[str, ...]:
         """The names of rows and variants in a list A,B. A name may hold commas itself: the longest one is taken."""

@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 
+from harness.hub import licenses
 from harness.networks.tensor_files import require_short_header
 from harness.store.records import Record
 from harness.system.errors import Mistake, Trouble
@@ -20,8 +21,6 @@ from models.config import STRICT, Positive
 from models.forms import Latents
 
 Config = TypeVar("Config")
-LICENSE = "apache-2.0"  # of this project
-UNKNOWN = "unknown"  # licence of weights that were trained elsewhere, as the Hub writes it
 LICENSE_ID = r"^[a-z0-9.-]+$"
 
 
@@ -67,7 +66,7 @@ class PretrainedConfig:
     origin: Origin
     latent_mean: tuple[float, ...] | None = None
     latent_std: tuple[float, ...] | None = None
-    license: Annotated[str, Field(pattern=LICENSE_ID)] = LICENSE
+    license: Annotated[str, Field(pattern=LICENSE_ID)] = licenses.DEFAULT
     mirrored: bool = True
 
     @property

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from harness.hub import released as layouts
 from harness.hub.checkpoint import Checkpoint, Converted, file_in, read
-from harness.hub.config import UNKNOWN, Origin, PretrainedConfig
+from harness.hub.config import Origin, PretrainedConfig
 from harness.hub.generator import GeneratorConfig, PretrainedGenerator
+from harness.hub.licenses import UNKNOWN
 from harness.hub.tokenizer import PretrainedTokenizer
 from harness.networks.tensor_files import stored_numbers
 from harness.system import plugins

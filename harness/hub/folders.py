@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
+from harness.system import paths
 from harness.system.errors import Mistake, Trouble
 
 
@@ -18,9 +19,10 @@ class Pretrained(Protocol):
 
 
 def require_new(out: Path, named: str) -> None:
-    """Raises `Mistake` if the folder `out`, which the user `named` so, is there and not empty."""
+    """Raises `Mistake` if `out`, which the user `named` so, is no new or empty folder, or cannot be written."""
     if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
         raise Mistake(f"{named} exists and is not an empty folder")
+    paths.require_writable(out.parent)
 
 
 def write(model: Pretrained, out: Path) -> None:

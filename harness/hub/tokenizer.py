@@ -26,8 +26,9 @@ from torch import Tensor, nn
 
 from harness.data.splits import open_split
 from harness.experiments.scales import scale
+from harness.hub import licenses
 from harness.hub.card import CARD, averaged, bottleneck, number, protocols, results
-from harness.hub.config import LICENSE, PretrainedConfig, checked, require_sizes
+from harness.hub.config import PretrainedConfig, checked, require_sizes
 from harness.hub.origin import origin_of
 from harness.hub.pictures import PICTURE, SHOWN, draw
 from harness.latents.statistics import LatentStatistics
@@ -63,7 +64,7 @@ class PretrainedTokenizer(
         self.requires_grad_(False).eval()
 
     @classmethod
-    def of_run(cls, store: Store, run: Run, license: str = LICENSE) -> PretrainedTokenizer:
+    def of_run(cls, store: Store, run: Run, license: str = licenses.DEFAULT) -> PretrainedTokenizer:
         """The tokenizer that `run` of the stage tokenizer or finetuning trained; raises `Damaged`.
 
         Its config holds all numbers of the store that were measured with exactly these weights.

@@ -94,6 +94,8 @@ def absolute(given: str) -> str:
     source = f"{PUBLISHED}={given}" if _is_published(given) else given
     place, name, argument = _parts(source)
     named = source.partition("=")[0]
+    if os.path.isfile(place) and not place.endswith(".py"):
+        raise Mistake(f"--tokenizer {source}: {place} is not a Python file")
     if place.endswith(".py"):
         if not os.path.isfile(os.path.expanduser(place)):
             raise Mistake(f"--tokenizer {source}: there is no file {place}")
@@ -167,7 +169,8 @@ def _told(source: str, doing: str, folder: Path | None) -> Iterator[None]:
     except (Trouble, Mistake) as error:
         raise Trouble(str(error) if source in str(error) else f"{source}: {error}") from error
     except (Exception, SystemExit) as error:
-        why = " ".join(str(error).split())[:300]
+        file = Path(_parts(source)[0])
+        why = " ".join(str(error).split())[:300].replace(f"outside_{file.stem}", file.name)
         raise Trouble(f"{source}: {doing} failed: {type(error).__name__}: {why}") from error
 
 

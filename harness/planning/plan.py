@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.experiments.experiment import Experiment
@@ -53,6 +54,16 @@ def require_enough(request: Request) -> None:
     for experiment in _measured(request):
         recipe = task("data", experiment).identity["config"]["recipe"]
         require_images(experiment, recipe.get("images", experiment.data.limits))
+
+
+def require_accepted(planned: Iterable[Task], store: Store) -> None:
+    """Raises `Mistake` with the reason if the data of a task, or the task itself, were refused."""
+    for t in planned:
+        run = t.run_in(store)
+        if t.stage == "data" and run.state == "failed":
+            reason = run.status()["reason"]
+            if not reason.partition(": ")[0].isidentifier():  # else the name of an exception: a bug, or a disk
+                raise Mistake(reason)
 
 
 def _measured(request: Request) -> list[Experiment]:

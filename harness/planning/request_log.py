@@ -131,7 +131,9 @@ def _read(path: Path) -> RememberedRequest:
         plan = plan_of(request_from_json(content))
         plan.require_data()
     except Mistake as mistake:
-        return RememberedRequest(path, study, scale, command, at, None, str(mistake), missing)
+        needed = " ".join(f"--plugins {place}" for place in missing)
+        trouble = f"it was made with plug-ins that are not given: {needed}" if missing else str(mistake)
+        return RememberedRequest(path, study, scale, command, at, None, trouble, missing)
     except (ValueError, KeyError, TypeError):
         return RememberedRequest(path, "", "", "", path.stat().st_mtime, None, f"{path} is damaged")
     return RememberedRequest(path, study, scale, command, at, plan, "", missing)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from harness.experiments.experiment import FEWEST, Experiment
 from harness.store.records import Record
 from harness.store.runs import Run
+from harness.system import plugins
 from harness.system.errors import Mistake
 from harness.system.machine import Machine
 from harness.system.processes import ALONE, Processes
@@ -55,15 +56,23 @@ def tokenizer_batches(experiment: Experiment) -> tuple[int, ...]:
 def require_images(experiment: Experiment, counts: dict[str, int]) -> None:
     """Raises `Mistake` if a split has fewer images than a batch or a metric takes. `counts` has the images by split."""
     generator = experiment.generator
+    of_generator = generator.training.batch_images * generator.on
+    split_by = getattr(plugins.load("harness.data.sets", experiment.data.name, "data set"), "held_out", "")
+    of_val = f"add images ({split_by})" if split_by else "add images"
     needs = [
-        ("train", experiment.training.batch_images, "a batch takes (training.batch_images)"),
-        ("train", generator.training.batch_images * generator.on, "a batch takes (generator.training.batch_images)"),
-        ("train", FEWEST, "metrics take"),
-        ("val", FEWEST, "metrics take"),
+        ("train", experiment.training.batch_images, "a batch takes", _smaller("training", counts)),
+        ("train", of_generator, "a batch takes", _smaller("generator.training", counts)),
+        ("train", FEWEST, "metrics take", "add images"),
+        ("val", FEWEST, "metrics take", of_val),
     ]
-    for split, needed, why in needs:
-        if counts[split] < needed:
-            raise Mistake(f"{split} has {counts[split]} images, fewer than the {needed} that {why}")
+    for split, needed, why, remedy in needs:
+        if (count := counts[split]) < needed:
+            raise Mistake(f"{split} has {count} image{'s' * (count != 1)}, and {why} at least {needed}: {remedy}")
+
+
+def _smaller(training: str, counts: dict[str, int]) -> str:
+    """What to do if a batch of a training takes more images than `train` has."""
+    return f"add images, or --set {training}.batch_images={counts['train']}"
 
 
 Item = TypeVar("Item")

@@ -21,6 +21,7 @@ from harness.experiments.experiment import Experiment
 from harness.experiments.objectives import PROXY_STAGE, Objective
 from harness.experiments.requests import Point, SweepRequest
 from harness.planning import request_log
+from harness.planning.plan import require_accepted
 from harness.planning.task import Task, task, tasks
 from harness.search.samplers import Search
 from harness.search.storage import lock_of
@@ -184,8 +185,9 @@ class Driver:
             return
         request_log.remember(self.request, self.store)
         for t in planned:
-            # Once: a task that fails again in this command stays failed.
-            if self.retry_failed and t not in self._reset and t.run_in(self.store).state == "failed":
+            # Once: a task that fails again in this command stays failed. Somebody may have mended refused data.
+            again = self.retry_failed or t.stage == "data"
+            if again and t not in self._reset and t.run_in(self.store).state == "failed":
                 t.run_in(self.store).reset("waiting")
             self._reset.add(t)
         self._running[trial.number] = Trial(trial, name, planned, targets, reported)
@@ -208,7 +210,8 @@ class Driver:
                 self._missing |= dict.fromkeys(planned)
 
     def _record(self, trial: Trial) -> bool:
-        """Records the outcome of a trial; whether it has ended."""
+        """Records the outcome of a trial; whether it has ended. Raises `Mistake` if its data were refused."""
+        require_accepted(trial.tasks, self.store)
         states = {t: t.run_in(self.store).state for t in trial.tasks}
         bad = next((t for t, state in states.items() if state in ("failed", "diverged")), None)
         if bad is not None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import tempfile
 from pathlib import Path
 
 from harness.system.errors import Mistake
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def path(text: str) -> Path:
@@ -32,14 +36,36 @@ def store_path(text: str) -> Path:
 def folder(text: str) -> Path:
     """The type of an option that names a folder, which may be made: nothing else may be in its place."""
     named = path(text)
-    nearest = next((place for place in (named.absolute(), *named.absolute().parents) if os.path.lexists(place)), named)
-    if os.path.lexists(nearest) and not nearest.is_dir():
+    if not (nearest := _nearest(named)).is_dir():
         raise argparse.ArgumentTypeError(f"{nearest} is not a folder")
     return named
 
 
+def _nearest(place: Path) -> Path:
+    """The place itself if something is there, else the nearest folder above it."""
+    whole = place.absolute()
+    return next((part for part in (whole, *whole.parents) if os.path.lexists(part)), Path(whole.anchor))
+
+
+def require_writable(*folders: Path) -> None:
+    """Raises `Mistake` unless files can be made in the folders, or the folders themselves. It leaves nothing there.
+
+    A full disk passes: what is written says so, and goes on when there is room.
+    """
+    for named in folders:
+        if not (nearest := _nearest(named)).is_dir():
+            raise Mistake(f"{named} cannot be written: {nearest} is not a folder")
+        try:
+            with tempfile.TemporaryFile(dir=nearest):  # rights alone do not tell: root has them everywhere
+                pass
+        except OSError as error:
+            if error.errno not in FULL:
+                raise Mistake(f"{named} cannot be written: {nearest} takes no files ({error.strerror})") from None
+
+
 def make_folders(*folders: Path) -> None:
     """Makes the folders that a command writes to. Raises `Mistake` if that is not possible."""
+    require_writable(*folders)
     for named in folders:
         try:
             named.mkdir(parents=True, exist_ok=True)
@@ -55,8 +81,7 @@ def require_new_file(path: Path) -> None:
         raise Mistake(f"{path} exists already: choose another file, or remove it")
     if not path.parent.is_dir():
         raise Mistake(f"{path} cannot be written: {path.parent} does not exist or is not a folder")
-    if not os.access(path.parent, os.W_OK):
-        raise Mistake(f"{path} cannot be written: no write access to {path.parent}")
+    require_writable(path.parent)
 
 
 def location(text: str) -> str:

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from harness.system import guests
+from harness.system import guests, paths
 from harness.system.errors import Mistake, unknown
 from harness.system.texts import printable
 
@@ -185,8 +185,11 @@ def _files(place: Path) -> list[Path]:
     """The file, or the files of the folder. Raises `Mistake` if there is neither."""
     if place.is_dir():
         return sorted(path for path in place.glob("*.py") if path.is_file() and not path.name.startswith(("_", ".")))
+    named = paths.from_here(str(place))
+    if not place.exists():
+        raise Mistake(f"{named} is not there: a Python file or a folder of them is needed")
     if place.suffix != ".py" or not place.is_file():
-        raise Mistake(f"plug-ins: {place} is neither a folder nor a Python file")
+        raise Mistake(f"{named} is not a Python file")
     return [place]
 
 
@@ -194,7 +197,9 @@ def _enter(file: Path) -> None:
     """Imports a file if it is a plug-in, and enters it as what it is. Raises `Mistake` if it is broken."""
     try:
         defined = _defined(ast.parse(file.read_text(encoding="utf-8")))
-    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
+    except SyntaxError as error:
+        raise Mistake(f"{file} cannot be read as Python: line {error.lineno}: {error.msg}") from None
+    except (ValueError, OSError, RecursionError, MemoryError) as error:
         raise Mistake(f"{file} cannot be read as Python: {str(error) or type(error).__name__}") from None
     kinds = [kind for kind in KINDS if kind.names[0] in defined]
     if not kinds:
@@ -230,7 +235,8 @@ def _imported(file: Path) -> ModuleType:
         with contextlib.redirect_stdout(sys.stderr):
             return guests.module_of(file, f"plugin_{file.stem}")
     except (Exception, SystemExit) as error:
-        raise Mistake(f"{file} fails: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        why = " ".join(str(error).split()).replace(f"plugin_{file.stem}", file.name)
+        raise Mistake(f"{file} fails: {type(error).__name__}: {why}") from error
 
 
 def _require_own_neighbours(file: Path) -> None:

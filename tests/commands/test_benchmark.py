@@ -83,8 +83,12 @@ def test_a_league_of_ours_a_published_one_and_a_users(tmp_path, capsys, monkeypa
     _is_a_page(csv.with_suffix(".md"), csv.with_suffix(".html"))
     capsys.readouterr()
     assert benchmark.main(words) == 0  # nothing is made again
-    shown = capsys.readouterr().out
-    assert "| mine.py:Pooled" in shown and f"\n{MEANINGLESS}\n\n| tokenizer" in shown
+    printed = capsys.readouterr().out
+    assert "| mine.py:Pooled" in printed and f"\n{MEANINGLESS}\n\n| tokenizer" in printed
+    assert len(printed.splitlines()) <= 24
+    _, _, module, *again = shlex.split(printed.splitlines()[-1].removeprefix("next: "))
+    assert module == "harness.benchmark" and benchmark.main([*again, "--dry-run"]) == 0
+    capsys.readouterr()
     (weights,) = (tmp_path / "runs/finetuning").glob("*/weights.safetensors")  # of the only row that is trained
     weights.unlink()
     assert benchmark.main(words) == 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,8 +18,9 @@ from harness.experiments.scales import scale
 from harness.store.runs import Store
 from reports.ablation.page import Page
 from reports.results import load
-from tests.commands.stores import request_of
+from tests.commands.stores import filled, request_of
 
+ROOT = Path(__file__).resolve().parents[2]
 ROW = ["table5", "--scale", "smoke", "--rows", "mactok"]
 
 
@@ -133,5 +136,37 @@ def test_a_reader_that_leaves_is_silent(monkeypatch, capsys):
     monkeypatch.setattr("os.dup2", lambda *_: None)
     with pytest.raises(SystemExit) as ended:
         cli.run(ablate.main)
-    assert ended.value.code == 1
+    assert ended.value.code == 141
     assert capsys.readouterr().err == ""
+
+
+PRINTING = {
+    "": [],
+    "ablate": ["--list"],
+    "ablate --fields": ["--fields"],
+    "ablate --dry-run": ["table5", "--scale", "smoke", "--dry-run", "--details"],
+    "bench": ["--help"],
+    "claims": ["table5", "--scale", "smoke", "--details", "--runs", "store"],
+    "runs": ["--runs", "store"],
+    "status": ["--runs", "store", "--details"],
+}
+
+
+@pytest.mark.parametrize("case", PRINTING)
+def test_a_command_before_head_ends_in_silence(case, tmp_path):
+    filled(tmp_path / "store", request_of())
+    module = ".".join(filter(None, ["harness", case.partition(" ")[0]]))
+    read, write = os.pipe()
+    os.close(read)  # the reader has left before the first line
+    with os.fdopen(write, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *PRINTING[case]],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode in (0, 141)
+    assert done.stderr == ""

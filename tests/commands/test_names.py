@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness import ablate, cli
+from harness.__main__ import NAMES, main
 from harness.cli.names import names
 from harness.evaluation.protocols import PROTOCOLS
 from harness.experiments.experiment import Experiment
@@ -56,6 +57,14 @@ def test_fields_are_those_of_the_scale_wherever_it_stands(name, capsys):
 def test_fields_at_a_scale_that_is_unknown():
     with pytest.raises(Mistake, match="Did you mean 'tiny'"):
         ablate.main(["--fields", "--scale", "tinny"])
+
+
+def test_all_commands_fit_a_screen(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) <= 24
+    assert all(f"harness.{name}" in text for name in NAMES) and "--list" in text
 
 
 def test_a_figure_without_a_study_is_said_to_have_none():

@@ -124,8 +124,8 @@ def test_a_generator_that_is_gone_is_one_line_and_exit_code_1(gone, store, tmp_p
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (["good.png", "torn.png"], "torn.png does not open as an image"),
-        (["words.png"], "words.png does not open as an image"),
+        (["good.png", "torn.png"], "torn.png (damaged or cut off). Replace or remove it"),
+        (["words.png"], "words.png (not the content of an image). Replace or remove it"),
         (["good.png", "absent.png"], "absent.png does not exist"),
         (["good.png", "empty"], "no images in "),
     ],

@@ -201,8 +201,8 @@ def test_weights_of_networks_that_measure_are_needed_before_the_work(capsys):
 def test_an_image_that_does_not_open_is_told(capsys):
     write_weights("va-vae")
     sorted(Path("val").rglob("*.png"))[5].write_bytes(b"no image")
-    assert run("va-vae") == 1
-    assert re.search(r"ILSVRC2012_val_\d+\.png does not open as an image: ", capsys.readouterr().err)
+    assert run("va-vae") == 2
+    assert re.search(r"1 image does not open: .*ILSVRC2012_val_\d+\.png \(", capsys.readouterr().err)
 
 
 def test_an_unknown_name_is_told(capsys):

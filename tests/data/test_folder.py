@@ -18,7 +18,7 @@ from harness.data.decoding import CROPS, read
 from harness.data.sets import folder
 from harness.data.splits import open_split
 from harness.experiments.experiment import Data
-from harness.system.errors import Mistake, Trouble
+from harness.system.errors import Mistake
 from tests.conftest import CATS, DOGS, contents, save_class
 
 
@@ -123,7 +123,7 @@ def damage(unsplit: Path) -> list[str]:
 
 def test_folder_refuses_unreadable_files(unsplit: Path) -> None:
     names = damage(unsplit)
-    with pytest.raises(Trouble, match=r"3 of 23 images .* do not open") as caught:
+    with pytest.raises(Mistake, match=r"3 of 23 images .* do not open") as caught:
         build_folder(unsplit)
     assert all(name in str(caught.value) for name in names)
     assert "--set data.unreadable=skip" in str(caught.value)
@@ -149,7 +149,7 @@ def test_folder_skips_unreadable_files(unsplit: Path, capsys: pytest.CaptureFixt
 def test_folder_names_five_unreadable_files_at_most(unsplit: Path) -> None:
     for i in range(7):
         (unsplit / f"cats/bad{i}.jpg").write_text("not an image")
-    with pytest.raises(Trouble, match="7 of 27") as caught:
+    with pytest.raises(Mistake, match="7 of 27") as caught:
         build_folder(unsplit)
     assert str(caught.value).count("bad") == 5
 
@@ -159,7 +159,7 @@ def test_folder_with_no_readable_image(tmp_path: Path) -> None:
         (tmp_path / "set" / name).mkdir(parents=True)
         for i in range(2):
             (tmp_path / "set" / name / f"{i}.jpg").write_text("not an image")
-    with pytest.raises(Trouble, match="not one image of train opens"):
+    with pytest.raises(Mistake, match="not one image of train opens"):
         build_folder(tmp_path / "set", unreadable="skip")
 
 

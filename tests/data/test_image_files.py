@@ -28,7 +28,7 @@ from harness.planning.stage import Work
 from harness.reconstruct import files
 from harness.stages import data as stage
 from harness.store.runs import Run
-from harness.system.errors import Mistake, Trouble
+from harness.system.errors import Mistake
 from harness.system.machine import Machine
 from tests.commands.stores import request_of
 from tests.conftest import photograph, save_class
@@ -294,9 +294,9 @@ def test_no_image_of_a_shard_vanishes(entries: list[list[Entry]], first: int, ga
 @pytest.mark.parametrize(
     ("train", "val", "message"),
     [
-        (4, 10, r"train has 8 images, fewer than the 16 that a batch takes \(training\.batch_images\)"),
-        (10, 10, r"train has 20 images, fewer than the 32 that a batch takes \(generator\.training\.batch_images\)"),
-        (20, 3, "val has 6 images, fewer than the 16 that metrics take"),
+        (4, 10, r"train has 8 images, and a batch takes at least 16: add images, or --set training\.batch_images=8"),
+        (10, 10, r"train has 20 images, and a batch takes at least 32: .* --set generator\.training\.batch_images=20"),
+        (20, 3, "val has 6 images, and metrics take at least 16: add images"),
     ],
 )
 @pytest.mark.parametrize("name", ["folder", "imagenet"])
@@ -326,5 +326,5 @@ def test_images_that_do_not_open_may_leave_too_few(name: str, tmp_path: Path) ->
     asked = with_fields(scale("smoke").experiment, {f"data.{field}": value for field, value in fields.items()})
     (tmp_path / "run").mkdir()
     work = Work(asked, Run(tmp_path / "run"), {}, Machine("cpu", "float32", 1), lambda: False, "test", quiet=True)
-    with pytest.raises(Trouble, match=r"val has (9|15) images, fewer than the 16 that metrics take"):
+    with pytest.raises(Mistake, match=r"val has (9|15) images, and metrics take at least 16: add images"):
         stage.run(work)

@@ -97,7 +97,7 @@ def cut(root: Path) -> list[str]:
 
 def test_damaged_images_are_refused_by_name(root: Path, tmp_path: Path) -> None:
     names = cut(root)
-    with pytest.raises(Trouble, match=r"2 of 22 images in .* do not open") as caught:
+    with pytest.raises(Mistake, match=r"2 of 22 images in .* do not open") as caught:
         build("imagenet", root, tmp_path / "index")
     assert all(name in str(caught.value) for name in names) and "data.unreadable=skip" in str(caught.value)
 
@@ -117,7 +117,7 @@ def test_damaged_images_are_skipped(root: Path, tmp_path: Path, capsys: pytest.C
 def test_a_split_of_which_nothing_opens(root: Path, tmp_path: Path) -> None:
     for path in root.glob("val/*/*"):
         save(path, b"not an image")
-    with pytest.raises(Trouble, match="not one image of val"):
+    with pytest.raises(Mistake, match="not one image of val"):
         build("imagenet", root, tmp_path / "index", unreadable="skip")
 
 

@@ -160,7 +160,7 @@ def test_damaged_images_are_refused_or_skipped(
     damaged = whole["2.jpg"][:400] if isinstance(content, str) else content
     reason = "damaged or cut off" if isinstance(content, str) else "not the content of an image"
     root = shard_of(tmp_path / "set", whole | {"2.jpg": damaged})
-    with pytest.raises(Trouble, match=r"1 of 8 images in .* do not open: train-0\.tar/2\.jpg \(.*\)\. To go on"):
+    with pytest.raises(Mistake, match=r"1 of 8 images in .* does not open: train-0\.tar/2\.jpg \(.*\)\. Replace"):
         build("webdataset", root, tmp_path / "a")
     assert build("webdataset", root, tmp_path / "b", unreadable="skip")["unreadable"] == [
         f"train-0.tar/2.jpg ({reason})"

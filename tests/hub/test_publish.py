@@ -283,8 +283,20 @@ def test_a_repository_has_to_be_named_as_one(name, store, tmp_path):
     assert "which is written OWNER/NAME" in refused(store, tmp_path / "out", "finetuning", "--push", name)
 
 
-def test_a_licence_is_an_id(store, tmp_path):
-    assert "an id of the Hub is needed" in refused(store, tmp_path / "out", "finetuning", "--license", "Do what: you")
+@pytest.mark.parametrize("name", ["Do what: you", "", "cc-by", "apache2"])
+def test_a_licence_is_one_that_hubs_know(name, store, tmp_path):
+    line = refused(store, tmp_path / "out", "finetuning", "--license", name)
+    assert line.startswith(f"--license {name}: no identifier that model hubs know.")
+    assert ("Did you mean" in line) == (name in ("cc-by", "apache2"))
+
+
+@pytest.mark.parametrize(("given", "taken"), [([], "apache-2.0, the default"), (["--license", "MIT"], "mit")])
+def test_the_licence_is_said_and_a_model_of_smoke_is_warned_of(given, taken, store, tmp_path, capsys):
+    words = ["--run", run_of(store, "finetuning").key, "--runs", str(store.root), "--out", str(tmp_path / "out")]
+    assert publish.main([*words, *given]) == 0
+    printed = capsys.readouterr()
+    assert f"licence of the weights: {taken}" in printed.out
+    assert printed.err.startswith("warning: it was trained at smoke")
 
 
 def test_an_empty_folder_is_filled(store, tmp_path):

@@ -21,7 +21,7 @@ from harness.latents import autoencode
 from harness.networks import weights
 from harness.planning.task import task
 from harness.store.runs import Run, Store
-from harness.system.errors import Mistake, Trouble
+from harness.system.errors import Mistake
 from tests.conftest import MACHINE, SIDE, experiment
 
 pytestmark = pytest.mark.usefixtures("float32")
@@ -91,7 +91,6 @@ def test_what_is_written_beside_says_where_latents_come_from(runs, album, tmp_pa
         "crop": "center",
         "latents": "mode",
         "machine": str(MACHINE),
-        "damaged": [],
         "passed_over": {"ending in .txt": 1, "hidden": 1},
     }
     said = f"{len(NAMES)} images, centre-cropped to {SIDE} px, from the posterior's mode: {tmp_path / 'latents.npy'}\n"
@@ -156,31 +155,15 @@ def torn(album: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("batch", [128, 2, 1])
-def test_damaged_images_are_named_counted_and_left_out(batch, runs, torn, tmp_path, monkeypatch, capsys):
+def test_images_that_do_not_open_are_refused_all_at_once(batch, runs, torn, tmp_path, monkeypatch):
     monkeypatch.setattr(autoencode, "BATCH", batch)
     (tmp_path / "out").mkdir()
-    found, about = tokenized(runs, torn, tmp_path / "out/latents.npy", code=1)
-    assert about["damaged"] == [
-        "b/cut.png (damaged or cut off)",
-        "b/words.png (not the content of an image)",
-        "zero.png (not the content of an image)",
-    ]
-    assert about["names"] == sorted([*NAMES, "more0.png", "more1.png"], key=Path)
-    np.testing.assert_allclose(found, expected(runs, torn, about["names"]), atol=1e-5)
-    printed = capsys.readouterr()
-    assert printed.err.endswith(
-        "left out: 3 of 12 images do not open: b/cut.png (damaged or cut off), "
-        "b/words.png (not the content of an image), zero.png (not the content of an image)\n"
+    with pytest.raises(Mistake) as refused:
+        tokenized(runs, torn, tmp_path / "out/latents.npy")
+    assert str(refused.value) == (
+        f"3 of 12 images in {torn} do not open: b/cut.png (damaged or cut off), b/words.png (not the content of an "
+        "image), zero.png (not the content of an image). Replace or remove them"
     )
-    assert printed.out.startswith("9 images, ")
-
-
-def test_where_no_image_opens_nothing_is_written(runs, tmp_path):
-    (tmp_path / "album").mkdir()
-    (tmp_path / "album/words.png").write_text("no image")
-    (tmp_path / "out").mkdir()
-    with pytest.raises(Trouble, match=r"none of the 1 images in .*album opens"):
-        tokenized(runs, tmp_path / "album", tmp_path / "out/latents.npy")
     assert not list((tmp_path / "out").iterdir())
 
 

@@ -83,17 +83,19 @@ def test_on_an_empty_store_all_claims_of_all_studies_have_no_data(tmp_path, caps
     assert not list(tmp_path.iterdir())
 
 
-def test_without_results_there_is_one_line_that_says_what_to_run(tmp_path, capsys):
+def test_without_results_it_is_said_what_to_run(tmp_path, capsys):
     headed = [name for name, study in STUDIES.items() if study.claims]
     for more in ([], ["--details"]):
         assert claims.main(["--runs", str(tmp_path), *more]) == 0
-        (line,) = capsys.readouterr().out.splitlines()
-        assert f"has no results on the claims of {headed[0]} and {len(headed) - 1} more studies; next: python" in line
-        assert f"{headed[0]} --scale tiny --runs {tmp_path}" in line
+        line, following = capsys.readouterr().out.splitlines()
+        assert line.endswith(f"has no results on the claims of {headed[0]} and {len(headed) - 1} more studies.")
+        assert following.startswith("next: python -m harness.")
+        assert following.endswith(f" {headed[0]} --scale tiny --runs {tmp_path}")
     assert claims.main(["table6b", "guidance", "--runs", str(tmp_path)]) == 0
-    none, line = capsys.readouterr().out.splitlines()
+    none, line, following = capsys.readouterr().out.splitlines()
     assert none == "There are no claims about guidance."
-    assert line.endswith(f"claims of table6b; next: python -m harness.ablate table6b --scale tiny --runs {tmp_path}")
+    assert line.endswith("has no results on the claims of table6b.")
+    assert following == f"next: python -m harness.ablate table6b --scale tiny --runs {tmp_path}"
     assert not list(tmp_path.iterdir())
 
 

@@ -321,10 +321,10 @@ def ablate(
 @pytest.mark.parametrize(
     ("words", "expected"),
     {
-        "--study nowhere.py": "plug-ins: {}/nowhere.py is neither a folder nor a Python file",
+        "--study nowhere.py": "nowhere.py is not there: a Python file or a folder of them is needed",
         "--study broken.py": "{}/broken.py fails: ZeroDivisionError: division by zero",
         "--study helper.py": "{}/helper.py has no study: study = Ablation(...) or study = Sweep(...)",
-        "table5 --plugins absent": "plug-ins: {}/absent is neither a folder nor a Python file",
+        "table5 --plugins absent": "absent is not there: a Python file or a folder of them is needed",
         "table5 --study mine.py": "--study mine.py and table5 are two studies. --help lists all options",
         "table5 --plugins": "argument --plugins: expected one argument. --help lists all options",
     }.items(),

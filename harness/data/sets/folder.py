@@ -21,7 +21,7 @@ from harness.data.class_folders import CHUNK_IMAGES, Classes, File, Listing, fac
 from harness.data.decoding import read
 from harness.data.image_files import PassedOver, shown
 from harness.experiments.experiment import Data
-from harness.system.errors import Mistake, Trouble
+from harness.system.errors import Mistake
 from harness.system.files import create
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 revision = 2
 own = True
+held_out = "without the folders train and val, every tenth image of a class is of val"
 about = "your own images: folder:PATH with one folder per class, split or not into train and val"
 attribution = ""
 
@@ -58,7 +59,7 @@ def build(
     """Decodes, resizes and crops into `folder`: images (n, S, S, 3) uint8 and labels (n,) int64; no masks.
 
     `data` limits the images of every split; they are chosen from the classes in turn. After all files are tried,
-    those that do not open raise `Trouble`, or are left out (n is then smaller) and returned as "unreadable". What else
+    those that do not open raise `Mistake`, or are left out (n is then smaller) and returned as "unreadable". What else
     is not used is printed and returned as "passed_over", numbers by reason.
     """
     from tqdm import tqdm
@@ -151,7 +152,7 @@ def _trim(path: Path, n: int, split: str) -> None:
     import numpy as np
 
     if n == 0:
-        raise Trouble(f"not one image of {split} opens")
+        raise Mistake(f"not one image of {split} opens")
     whole = np.load(path, mmap_mode="r")
     shorter = path.with_suffix(".part.npy")
     kept = create(shorter, np.uint8, (n, *whole.shape[1:]))
