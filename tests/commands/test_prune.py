@@ -307,6 +307,6 @@ def test_a_study_that_is_a_plug_in_that_is_not_given_keeps_everything(tmp_path):
     request = new_request("mask_kinds", scale("smoke"))
     store, wanted = filled(tmp_path, request), keys(request)
     forgotten()
-    with pytest.raises(Mistake, match=rf"the runs of mask_kinds-smoke are unknown: .*not given: --plugins {EXAMPLES}\. Nothing is"):
+    with pytest.raises(Mistake, match=rf"mask_kinds-smoke are unknown: .*not given: --plugins {EXAMPLES}\. Nothing is"):
         prune.main(["--runs", str(tmp_path), "--yes"])
     assert set(states(store)) == wanted
