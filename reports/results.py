@@ -337,8 +337,18 @@ def _places(some: Sequence[Result], results: Sequence[Result]) -> str:
     rows = {seed: {r.row.name for r in results if r.experiment.seed == seed} for seed in {*map(_seed, some)}}
     own = {seed: {r.row.name for r in some if r.experiment.seed == seed} for seed in rows}
     whole = sorted(seed for seed in own if own[seed] == rows[seed])
-    told = [f"seed{'s' * (len(whole) > 1)} {', '.join(map(str, whole))} of all rows"] if whole else []
-    return ", ".join([*told, *(f"{r.row.name} (seed {_seed(r)})" for r in some if _seed(r) not in whole)])
+    told = [f"{_seeds(whole)} of all rows"] if whole else []
+    left: dict[str, list[int]] = {}
+    for r in some:
+        if _seed(r) not in whole:
+            left.setdefault(r.row.name, []).append(_seed(r))
+    for seeds in sorted({tuple(of) for of in left.values()}):
+        told.append(f"{', '.join(name for name, of in left.items() if tuple(of) == seeds)} ({_seeds(seeds)})")
+    return ", ".join(told)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def _seed(result: Result) -> int:
