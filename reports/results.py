@@ -297,6 +297,7 @@ PROVENANCE = {
 # On a cluster every stage has its own resources, and later code may measure numbers again. So these only have to agree
 # within one stage over all rows. The code on which a result depends is in its key, as the revision of the stage.
 PER_STAGE = ("commit", "dtype", "device", "processor", "threads", "world_size")
+NAMED = 4  # rows in a sentence
 
 
 def mixtures(results: Sequence[Result]) -> list[str]:
@@ -343,7 +344,9 @@ def _places(some: Sequence[Result], results: Sequence[Result]) -> str:
         if _seed(r) not in whole:
             left.setdefault(r.row.name, []).append(_seed(r))
     for seeds in sorted({tuple(of) for of in left.values()}):
-        told.append(f"{', '.join(name for name, of in left.items() if tuple(of) == seeds)} ({_seeds(seeds)})")
+        names = [name for name, of in left.items() if tuple(of) == seeds]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        told.append(f"{', '.join(names[:NAMED])}{more} ({_seeds(seeds)})")
     return ", ".join(told)
 
 

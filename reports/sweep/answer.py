@@ -51,7 +51,7 @@ class Answer:
                 continue
             sentences += [self.optimum(objective, points) for points in self.points.by_row.values()]
             sentences += self.noise(objective)
-        sentences += [self.verdict(claim) for claim in self.points.request.study.claims]
+        sentences += self.verdicts()
         for objective in objectives:
             if curve := self.paper_curve(objective):
                 at = objective.best(curve, key=lambda value: curve[value])
@@ -105,11 +105,20 @@ class Answer:
             f"seed does to all {len(means)} points alike; their means span {max(means) - min(means):.3g}."
         ]
 
-    def verdict(self, claim: Claim) -> str:
-        """A sentence on whether a claim of the paper holds here."""
-        request = self.points.request
+    def verdicts(self) -> list[str]:
+        """A line for every source in the paper: whether its claims hold here."""
+        request, of_sources = self.points.request, dict[str, list[str]]()
+        for claim in request.study.claims:
+            of_sources.setdefault(claim.source, []).append(self.verdict(claim))
         here = f", tested here on {', '.join(request.changed)}" if request.changed and not request.fields else ""
-        text = f"Claim of the paper ({claim.source}){here}: {claim.says}."
+        return [
+            f"Claim{'s' * (len(told) > 1)} of the paper ({source}){here}: {' '.join(told)}"
+            for source, told in of_sources.items()
+        ]
+
+    def verdict(self, claim: Claim) -> str:
+        """A claim of the paper, and a sentence on whether it holds here."""
+        request, text = self.points.request, f"{claim.says}."
         if isinstance(claim, Best | Wider) and (len(request.axes) > 1 or request.axes[0].field != claim.field):
             return f"{text} **Not tested**: another space."
         if request.fields:
