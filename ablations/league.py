@@ -15,7 +15,6 @@ study = Ablation(
     ),
     notes=(
         "Rows that are named by a file or a module are tokenizers from outside: nothing of them is trained here but "
-        "the generator. Speeds are measured when the table is made, of ours in the machine's dtype, of theirs in "
-        "float32. This page does not know how they were trained, and on which images.",
+        "the generator. This page does not know how they were trained, and on which images.",
     ),
 )

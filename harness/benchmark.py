@@ -112,7 +112,7 @@ def _how(experiment: Experiment) -> str:
     machine, side = this_machine(), experiment.data.image_size
     return (
         f"{IMAGES} images of {side} px in one batch, median [slowest, fastest] of {ROUNDS} rounds, on "
-        f"{environment(machine)['processor']} ({machine})"
+        f"{environment(machine)['processor']} ({machine}; tokenizers from outside in float32), when this page was made"
     )
 
 

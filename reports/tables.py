@@ -95,7 +95,7 @@ def markdown(lines: list[dict[str, str]]) -> str:
         .map(lambda text: unbroken(in_cell(text)))
         .to_markdown(index=False, disable_numparse=True)
     )
-    told = ", ".join(f"{head}: {unbroken(text)}" for head, text in zeros.items())
+    told = ", ".join(f"{head} = {unbroken(text)}" for head, text in zeros.items())
     return f"{table}\n\nIn every row: {told}." if told else str(table)
 
 

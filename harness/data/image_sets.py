@@ -250,7 +250,7 @@ def _unreadable(file: Path, why: str) -> Mistake:
 
 
 def _differs(file: Path, size: Size, needed: Size) -> Mistake:
-    return Mistake(f"{shown(file)} is {_px(size)}, not {_px(needed)}: bring all images of the set to one size")
+    return Mistake(f"{shown(file)} is {_px(size)}, not {_px(needed)}: bring all images to that size")
 
 
 def _px(size: Size) -> str:

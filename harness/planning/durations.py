@@ -17,6 +17,7 @@ from harness.system.errors import Mistake
 
 MACHINE = ("host", "processor", "device")  # names of the environment
 EQUAL = 1.01  # a larger ratio is another number of FLOPs
+MOST = 10  # times as many FLOPs as a run had, or as few: beyond, its time says nothing
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Durations:
                 self._machines.add(machine)
 
     def seconds(self, task: Task) -> float | None:
-        """The seconds that a task takes; None if no run of its stage at its scale is done.
+        """The seconds that a task takes; None if no run of its stage at its scale, and of about its size, is done.
 
         The median of the runs whose FLOPs are nearest to its own, times the ratio of both. Runs that another machine
         made, and that came as text, count only if there are no others.
@@ -72,6 +73,8 @@ class Durations:
         own = _flops_per_unit(size)
         ratios = {e: own / e.flops_per_unit for e in runs if own and e.flops_per_unit} or dict.fromkeys(runs, 1.0)
         nearest = min(abs(math.log(ratio)) for ratio in ratios.values()) + math.log(EQUAL)
+        if nearest > math.log(MOST):
+            return None
         paces = [e.seconds_per_unit * ratio for e, ratio in ratios.items() if abs(math.log(ratio)) <= nearest]
         return statistics.median(paces) * size.units
 

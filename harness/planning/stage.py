@@ -65,9 +65,13 @@ def require_images(experiment: Experiment, counts: dict[str, int]) -> None:
         ("train", FEWEST, "metrics take", "add images"),
         ("val", FEWEST, "metrics take", of_val),
     ]
-    for split, needed, why, remedy in needs:
-        if (count := counts[split]) < needed:
-            raise Mistake(f"{split} has {count} image{'s' * (count != 1)}, and {why} at least {needed}: {remedy}")
+    few = [
+        f"{split} has {count} image{'s' * (count != 1)}, and {why} at least {needed}: {remedy}"
+        for split, needed, why, remedy in needs
+        if (count := counts[split]) < needed
+    ]
+    if few:
+        raise Mistake("; ".join(few))
 
 
 def _smaller(training: str, counts: dict[str, int]) -> str:

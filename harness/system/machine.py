@@ -49,7 +49,7 @@ class Machine:
         return on(tensor, self.device)
 
     def __str__(self) -> str:
-        return f"{self.device}, {self.dtype}, {self.threads} threads"
+        return f"{self.device}, {self.dtype}, {self.threads} thread{'s' * (self.threads != 1)}"
 
 
 def on(tensor: torch.Tensor, device: str) -> torch.Tensor:

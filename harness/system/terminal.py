@@ -44,7 +44,7 @@ def table(
     left_out = [head for head in heads if head not in kept]
     if limit is None or not left_out:
         return text
-    return f"{text}\n" + textwrap.fill(f"Too narrow for: {', '.join(left_out)}.", limit)
+    return f"{text}\n" + textwrap.fill(f"Columns that this terminal is too narrow for: {', '.join(left_out)}.", limit)
 
 
 def fitted(markdown: str) -> str:

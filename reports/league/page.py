@@ -19,6 +19,7 @@ from harness.store.records import Record
 from harness.system.files import write_text
 from harness.system.texts import plain_markdown
 from reports.ablation import answer
+from reports.gates import gates
 from reports.pages import index, site
 from reports.pages.rendering import preface, write_page
 from reports.provenance import Provenance
@@ -92,8 +93,9 @@ class Page:
 
     @property
     def answer(self) -> list[str]:
-        """The best rows, and whether they have equal room."""
-        return [*answer.sentences([], [], self.results, self.main_set), *filter(None, [self.unequal])]
+        """The best rows, what the gates that fail leave unsaid of them, and whether they have equal room."""
+        found = answer.sentences([], gates(self.results), self.results, self.main_set)
+        return [*found, *filter(None, [self.unequal])]
 
     @property
     def unequal(self) -> str:
@@ -205,11 +207,12 @@ def _mean(seeds: Sequence[Result], split: str) -> float:
 
 
 def _range(of_rows: Mapping[str, float], unit: str) -> str:
-    """The least and the largest number with their rows; empty if they are equal."""
+    """The least and the largest number with all their rows; empty if they are equal."""
     if len(set(of_rows.values())) < 2:
         return ""
-    low, high = min(of_rows, key=lambda name: of_rows[name]), max(of_rows, key=lambda name: of_rows[name])
-    return f"{of_rows[low]:.0f} {unit} ({plain_markdown(low)}) to {of_rows[high]:.0f} ({plain_markdown(high)})"
+    low, high = min(of_rows.values()), max(of_rows.values())
+    least, most = (", ".join(plain_markdown(name) for name in of_rows if of_rows[name] == n) for n in (low, high))
+    return f"{low:.0f} {unit} ({least}) to {high:.0f} ({most})"
 
 
 def _spread(speeds: Sequence[float]) -> str:

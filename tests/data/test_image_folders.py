@@ -129,7 +129,7 @@ def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
     photograph().crop((0, 0, 8, 8)).save(tmp_path / "set/02a.png")
     assert f"{tmp_path}/set/01a.png is 30 x 40 px, not 40 x 30 px" in refused(tmp_path / "set")
     assert f"{tmp_path}/set/00.jpg is 40 x 30 px, not 16 px" in refused(tmp_path / "set", side=16)
-    assert "bring all images of the set to one size" in refused(tmp_path / "set")
+    assert "bring all images to that size" in refused(tmp_path / "set")
     assert len(pixels(tmp_path / "set", side=16, crop="center")) == 5
 
 

@@ -47,7 +47,7 @@ def test_a_column_of_zeros_is_told_once():
     ]
     text = markdown([*lines, {"row": "*a foil*", "gFD": "1"}])
     assert text.splitlines()[0].replace(" ", "") == "|row|gFD|paper|status|"
-    assert text.endswith(f"In every row: precision: 0.000{NO_BREAK}±{NO_BREAK}0.000.")
+    assert text.endswith(f"In every row: precision = 0.000{NO_BREAK}±{NO_BREAK}0.000.")
     differing = markdown([*lines, {"row": "*a foil*", "precision": "0.5"}])
     assert "precision" in differing.splitlines()[0]
     assert "precision" in markdown(lines[:1]).splitlines()[0]  # one row alone
