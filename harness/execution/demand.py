@@ -137,7 +137,7 @@ class Backlog:
         """Whether `reader` ended because the result of `task` was lost. Another command may be making it again."""
         state, of_reader = task.run_in(self.store).state, reader.run_in(self.store).state
         if of_reader == "stopped":
-            return state != "done"
+            return state not in ("done", "failed")
         return of_reader in ("waiting", "damaged") and state == "damaged"
 
     def _repeated(self, tasks: list[Task]) -> list[Task]:

@@ -57,7 +57,7 @@ def test_a_trial_without_a_value_leaves_the_others_alone(how, executor, outcome,
         return
     assert (ended.code, ended.errors) == (0, "")
     assert bowl.trials() == before[1] + whole("grid").trials()[6:]
-    assert "> **Note.**" not in bowl.page()
+    assert bowl.page().count("> **Note.**") == 1  # on `smoke`
     again = bowl.outcomes()
     assert [outcomes[-1] for outcomes in again.values()] == ["done"] * 10
     assert sum(len(outcomes) for outcomes in again.values()) == 10 + 3
