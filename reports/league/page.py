@@ -31,6 +31,7 @@ GENERATION = ("gfd", "classifier_score")
 NAME = "tokenizer"  # the head of the first column
 SPEEDS = ("encoded images/s", "decoded images/s")
 MOST_COLUMNS = 7
+NAMED = 2  # rows in a sentence
 
 
 class Speed(NamedTuple):
@@ -206,12 +207,18 @@ def _mean(seeds: Sequence[Result], split: str) -> float:
     return sum(values) / len(values) if values else math.inf
 
 
+def _named(rows: Sequence[str]) -> str:
+    """The first rows by name, and how many more there are."""
+    names = ", ".join(map(plain_markdown, rows[:NAMED]))
+    return f"{names} and {len(rows) - NAMED} more" if len(rows) > NAMED else names
+
+
 def _range(of_rows: Mapping[str, float], unit: str) -> str:
-    """The least and the largest number with all their rows; empty if they are equal."""
+    """The least and the largest number with their rows; empty if they are equal."""
     if len(set(of_rows.values())) < 2:
         return ""
     low, high = min(of_rows.values()), max(of_rows.values())
-    least, most = (", ".join(plain_markdown(name) for name in of_rows if of_rows[name] == n) for n in (low, high))
+    least, most = (_named([name for name in of_rows if of_rows[name] == n]) for n in (low, high))
     return f"{low:.0f} {unit} ({least}) to {high:.0f} ({most})"
 
 
