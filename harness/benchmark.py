@@ -112,20 +112,22 @@ def _how(experiment: Experiment) -> str:
     machine, side = this_machine(), experiment.data.image_size
     return (
         f"{IMAGES} images of {side} px in one batch, median [slowest, fastest] of {ROUNDS} rounds, on "
-        f"{environment(machine)['processor']} ({machine}; tokenizers from outside in float32), when this page was made"
+        f"{environment(machine)['processor']} ({machine}; tokenizers from outside in float32), when this "
+        "page was made. The peak of memory is that of the process with all its libraries; on a GPU, that of its tensors"
     )
 
 
 def _speed(experiment: Experiment, store: Store) -> Speed | None:
-    """Images per second of encoder and decoder on this machine, now; None if the tokenizer is not finished.
+    """Speeds and memory of encoder and decoder on this machine, now; None if the tokenizer is not finished.
 
     None also where a finished run is without its files: other people's results come as text.
     """
     import numpy as np
 
+    from harness.benchmarks.measure import MIB, device_mib, forget_device_memory
     from harness.latents.autoencode import decode, encode
     from harness.networks import weights
-    from harness.system.machine import this_machine
+    from harness.system.machine import forget_peak_memory, peak_memory_bytes, this_machine
     from reports.league.page import Speed
 
     run = task(decoder(experiment), experiment).run_in(store)
@@ -138,10 +140,13 @@ def _speed(experiment: Experiment, store: Store) -> Speed | None:
         return None
     side = experiment.data.image_size
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, side, side, 3), np.uint8)
+    forget_peak_memory()
+    forget_device_memory(machine)
     latents = encode(tokenizer, images, machine).mean
     decode(tokenizer, latents, machine)
+    peak = device_mib(machine) or peak_memory_bytes() / MIB
     encoded = [_rate(lambda: encode(tokenizer, images, machine)) for _ in range(ROUNDS)]
-    return Speed(encoded, [_rate(lambda: decode(tokenizer, latents, machine)) for _ in range(ROUNDS)])
+    return Speed(encoded, [_rate(lambda: decode(tokenizer, latents, machine)) for _ in range(ROUNDS)], peak)
 
 
 def _rate(call: Callable[[], object]) -> float:

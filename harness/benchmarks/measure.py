@@ -31,10 +31,10 @@ def works(experiment: Experiment, machine: Machine, names: Sequence[str]) -> Ite
 def _measured(experiment: Experiment, machine: Machine, name: str) -> dict[str, Any]:
     gc.collect()
     forget_peak_memory()
-    _forget_device_memory(machine)
+    forget_device_memory(machine)
     timed = WORKS[name](experiment, machine)
     seconds(timed.call, WARM_UP)
-    memory = {"MiB": peak_memory_bytes() / MIB, "device MiB": _device_mib(machine)}
+    memory = {"MiB": peak_memory_bytes() / MIB, "device MiB": device_mib(machine)}
     counts, flops = counted(timed.call), counted_flops(timed.call)
     before = matrix_product_peak(machine, timed.dtype)
     calls = max(1, math.ceil(LEAST_SECONDS / seconds(timed.call, 1)))
@@ -56,7 +56,8 @@ def _measured(experiment: Experiment, machine: Machine, name: str) -> dict[str, 
     }
 
 
-def _forget_device_memory(machine: Machine) -> None:
+def forget_device_memory(machine: Machine) -> None:
+    """Restarts the count of `device_mib`."""
     if machine.device == "cuda":
         import torch
 
@@ -64,7 +65,8 @@ def _forget_device_memory(machine: Machine) -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def _device_mib(machine: Machine) -> float | None:
+def device_mib(machine: Machine) -> float | None:
+    """The peak of the tensors on a GPU, in MiB; None on the CPU."""
     if machine.device != "cuda":
         return None
     import torch

@@ -30,15 +30,17 @@ RECONSTRUCTION = ("rfd", "psnr", "ssim", "probe")
 GENERATION = ("gfd", "classifier_score")
 NAME = "tokenizer"  # the head of the first column
 SPEEDS = ("encoded images/s", "decoded images/s")
+MEMORY = "peak MiB"
 MOST_COLUMNS = 7
 NAMED = 2  # rows in a sentence
 
 
 class Speed(NamedTuple):
-    """Images per second of encoder and decoder, one number for every round."""
+    """Images per second of encoder and decoder, one number for every round, and the peak of memory in MiB."""
 
     encoded: Sequence[float]
     decoded: Sequence[float]
+    peak: float
 
 
 class Pair(NamedTuple):
@@ -128,8 +130,9 @@ class Page:
         forward = flops.of_encoder(e) + flops.of_decoder(e)
         line["weights (millions)"] = f"{e.tokenizer_parameters / 1e6:.3g}" if e.tokenizer_parameters else "–"
         line["GFLOPs of an image"] = f"{forward / 1e9:.3g}" if forward else "–"
-        speeds: Sequence[Sequence[float]] = self.speeds.get(name, ((), ()))
-        return line | {head: _spread(speed) for head, speed in zip(SPEEDS, speeds, strict=True)}
+        speed = self.speeds.get(name, Speed((), (), math.nan))
+        line |= {head: _spread(rates) for head, rates in zip(SPEEDS, speed[:2], strict=True)}
+        return line | {MEMORY: "–" if math.isnan(speed.peak) else f"{speed.peak:.0f}"}
 
     def _line_of_pair(self, pair: Pair) -> dict[str, str]:
         """Whatever is no number of reconstruction stays empty, and a number on other images says so."""
@@ -155,7 +158,7 @@ class Page:
         """The tables of all columns: reconstruction and latents, generation and cost."""
         heads = list(self._measured)
         of_latents = [NAME, "images", "latents", "numbers", "bits", *heads[: len(RECONSTRUCTION)]]
-        of_cost = [NAME, *heads[len(RECONSTRUCTION) :], "weights (millions)", "GFLOPs of an image", *SPEEDS]
+        of_cost = [NAME, *heads[len(RECONSTRUCTION) :], "weights (millions)", "GFLOPs of an image", *SPEEDS, MEMORY]
         return [self._table(of_latents), self._table(of_cost)]
 
     def _table(self, heads: Sequence[str]) -> str:

@@ -78,6 +78,7 @@ def test_a_league_of_ours_a_published_one_and_a_users(tmp_path, capsys, monkeypa
     for speed in by_row[list(league.SPEEDS)].to_numpy().flat:
         middle, slowest, fastest = map(float, re.findall(r"\d+", speed))
         assert 0 < slowest <= middle <= fastest
+    assert (by_row[league.MEMORY].astype(float) > 50).all()  # torch alone takes more
     assert (by_row["scale"] == "smoke").all() and (by_row["N of rFD ↓"].astype(int) == 128).all()
     assert by_row["protocol of rFD ↓"].str.fullmatch("lite-[0-9a-f]{8}").all()
     _is_a_page(csv.with_suffix(".md"), csv.with_suffix(".html"))
