@@ -172,12 +172,12 @@ SYSTEMS: dict[str, System] = {
     "titok-bl-128": _titok("titok-bl-128", "tokenizer_titok_bl128_vae_c16_imagenet", 0.84),
     "va-vae": TokenizerSystem(VA_VAE, Published(0.28, "repository LightningDiT")),
     "sd-vae": TokenizerSystem(SD_VAE, Published(0.62, TABLE_7)),
-    "sit-xl": GeneratorSystem(
+    "sit-xl-256": GeneratorSystem(
         Weights(
             "sit",
             WeightsFile(
-                "sit-xl",
-                ("SiT-XL-2-256x256.pt", "sit-xl.pt"),
+                "sit-xl-256",
+                ("SiT-XL-2-256x256.pt", "sit-xl-256.pt"),
                 "SiT-XL-2-256x256.pt, which the code of the repository SiT downloads",
             ),
         ),

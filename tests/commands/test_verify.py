@@ -36,7 +36,7 @@ from tests.hub.released import CASES
 IMAGES, SIDE = 24, GRID * PATCH  # number and side in pixels
 TOKENIZERS = [name for name, system in systems.SYSTEMS.items() if isinstance(system, TokenizerSystem)]
 GENERATORS = [name for name, system in systems.SYSTEMS.items() if isinstance(system, GeneratorSystem)]
-SAMPLED = {"sit-xl": 16, "lightningdit-xl": 8}  # sides of images whose latents the small generators make
+SAMPLED = {"sit-xl-256": 16, "lightningdit-xl": 8}  # sides of images whose latents the small generators make
 STEPS = 5
 pytestmark = pytest.mark.usefixtures("rehearsal")
 
@@ -118,7 +118,7 @@ TABLE_7 = {  # rows and columns of MacTok's table that have these systems
     "softvq-b-64": ("SoftVQ-VAE + SiT-XL", "rfid"),
     "va-vae": ("LightningDiT-XL + VA-VAE", "rfid"),
     "sd-vae": ("SiT-XL/2", "rfid"),
-    "sit-xl": ("SiT-XL/2", "gfid_cfg"),
+    "sit-xl-256": ("SiT-XL/2", "gfid_cfg"),
     "lightningdit-xl": ("LightningDiT-XL + VA-VAE", "gfid_cfg"),
 }
 
@@ -259,7 +259,7 @@ def test_samples_are_those_of_the_released_code(drawn):
     write_weights(drawn)
     system, side = systems.SYSTEMS[drawn], SAMPLED[drawn]
     generator, tokenizer = CASES[system.generator.layout](), CASES[system.tokenizer.layout]()
-    shape = generator.state["pos_embed"].shape[1] * (4 if drawn == "sit-xl" else 1), CHANNELS
+    shape = generator.state["pos_embed"].shape[1] * (4 if drawn == "sit-xl-256" else 1), CHANNELS
     picked = [0, 3, 5]
     noise = Noise(drawing.SEED, picked, shape)
     y = drawing.sampling.labels(system.sampling, drawing.SEED, picked, CLASSES)
