@@ -248,6 +248,17 @@ def protocol_of(results: Sequence[Result], metric: str, split: str = "val", stag
     return names.pop() if len(names) == 1 else (len(measures) == 1 and measures.pop()) or records.PROTOCOL
 
 
+def images_note(results: Sequence[Result], main_set: str = "") -> str:
+    """A sentence on N, the images of a number of reconstruction, and of generation by `main_set` if there is any."""
+    places = {"reconstruction": ("rfd", "val", "evaluation")}
+    places |= {"generation": ("gfd", main_set, "generation")} if main_set else {}
+    told = []
+    for kind, place in places.items():
+        if numbers := sorted({r.n for result in results if (r := result.value(*place)) is not None}):
+            told.append(f"{' or '.join(f'{n:,}' for n in numbers)} for {kind}")
+    return f"N, the images of a number: {', '.join(told)}." if told else ""
+
+
 def trained_here(results: Sequence[Result]) -> list[Result]:
     """The results without those of tokenizers from outside, which no gate and no claim of the paper is about."""
     return [r for r in results if not r.experiment.tokenizer.outside.on]

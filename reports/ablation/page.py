@@ -38,6 +38,7 @@ from reports.results import (
     Result,
     by_data_set,
     changes,
+    images_note,
     load,
     made_from,
     mixtures,
@@ -217,6 +218,11 @@ class Page:
         return Noise(
             trained_here(self.results), [column for column in self.differences.metrics if column[0] != "active_units"]
         )
+
+    @property
+    def images_note(self) -> str:
+        """N of the numbers of the main table."""
+        return images_note(self.results, self.generation.main_set if self.generation else "")
 
     @cached_property
     def gates(self) -> list[Gate]:

@@ -23,7 +23,7 @@ from reports.gates import gates
 from reports.pages import index, site
 from reports.pages.rendering import preface, write_page
 from reports.provenance import Provenance
-from reports.results import Result, changes, data_sets, mixtures, protocol_of, rows_of
+from reports.results import Result, changes, data_sets, images_note, mixtures, protocol_of, rows_of
 from reports.tables import bits, cell, headers, markdown, seeds_note
 
 RECONSTRUCTION = ("rfd", "psnr", "ssim", "probe")
@@ -88,6 +88,11 @@ class Page:
         """The warnings at the top of the page."""
         unfinished = [f"{r.row.name} (seed {r.experiment.seed}): {r.state}." for r in self.results if r.state != "done"]
         return changes(self.request) + mixtures(self.results) + unfinished
+
+    @property
+    def images_note(self) -> str:
+        """N of the numbers of the table."""
+        return images_note(self.results, self.main_set)
 
     @property
     def main_set(self) -> str:
