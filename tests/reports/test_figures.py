@@ -49,7 +49,7 @@ def test_figures_of_stored_images_and_latents(drawn, runs, tmp_path):
         check(name, drawing)
 
 
-@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir()))
+@pytest.mark.parametrize("example", sorted(path.parent.name for path in EXAMPLES.glob("*/seed-0.jsonl")))
 def test_figures_of_the_examples(example, drawn, tmp_path):
     study, at = example.split("-")[:2]
     texts = [str(path) for path in sorted((EXAMPLES / example).glob("seed-*.jsonl"))[:2]]
