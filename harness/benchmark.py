@@ -73,7 +73,8 @@ def main(arguments: Sequence[str]) -> int:
     from reports.league import page as league
     from reports.results import load
 
-    store, results = Store(options.runs), load(by_row, Store(options.runs))
+    store = Store(options.runs)
+    results = load(by_row, store)
     speeds = {row.name: speed for row, (e, *_) in by_row.items() if (speed := _speed(e, store)) is not None}
     measured = [
         league.Pair(

@@ -24,7 +24,7 @@ from harness.store.curves import CURVES
 from harness.store.records import Record
 from harness.store.runs import FINAL, Run, Store
 from harness.system.files import digest
-from harness.system.texts import plain_markdown
+from harness.system.texts import and_more, plain_markdown
 
 PICTURES = "reconstructions.npz"  # of the evaluation: where it is, the other arrays are
 OF_TRANSFER = " of transfer"  # the end of the names of stages on the other data set
@@ -356,8 +356,7 @@ def _places(some: Sequence[Result], results: Sequence[Result]) -> str:
             left.setdefault(r.row.name, []).append(_seed(r))
     for seeds in sorted({tuple(of) for of in left.values()}):
         names = [name for name, of in left.items() if tuple(of) == seeds]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        told.append(f"{', '.join(names[:NAMED])}{more} ({_seeds(seeds)})")
+        told.append(f"{and_more(names, NAMED)} ({_seeds(seeds)})")
     return ", ".join(told)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from harness.networks.tensor_files import SETTINGS, TENSORS, read_safetensors, read_state
 from harness.system.errors import Mistake
+from harness.system.texts import and_more
 from models.config import Tokenizer
 
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -229,8 +230,7 @@ def _unwrapped(name: str) -> str:
 
 
 def _shortened(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(_short, names[:SHOWN])) + more
+    return and_more([_short(name) for name in names], SHOWN)
 
 
 def _short(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 
 CODE_OR_TAG = re.compile(r"`[^`|\n]*`|<(?=[A-Za-z/!?])")  # code shows its tags
 BAR = re.compile(r"(?<!\\)\|")  # between two cells
@@ -33,3 +34,9 @@ def cells_of(line: str) -> list[str]:
     """The cells of a line of a table, as plain text."""
     inner = line.strip().removeprefix("|").removesuffix("|")
     return [html.unescape(cell.replace("\\|", "|").replace("]\\(", "](")).strip() for cell in BAR.split(inner)]
+
+
+def and_more(names: Sequence[str], most: int) -> str:
+    """The first `most` names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

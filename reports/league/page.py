@@ -17,7 +17,7 @@ from harness.experiments.requests import AblationRequest
 from harness.networks import flops
 from harness.store.records import Record
 from harness.system.files import write_text
-from harness.system.texts import plain_markdown
+from harness.system.texts import and_more, plain_markdown
 from reports.ablation import answer
 from reports.gates import gates
 from reports.pages import index, site
@@ -215,18 +215,14 @@ def _mean(seeds: Sequence[Result], split: str) -> float:
     return sum(values) / len(values) if values else math.inf
 
 
-def _named(rows: Sequence[str]) -> str:
-    """The first rows by name, and how many more there are."""
-    names = ", ".join(map(plain_markdown, rows[:NAMED]))
-    return f"{names} and {len(rows) - NAMED} more" if len(rows) > NAMED else names
-
-
 def _range(of_rows: Mapping[str, float], unit: str) -> str:
     """The least and the largest number with their rows; empty if they are equal."""
     if len(set(of_rows.values())) < 2:
         return ""
     low, high = min(of_rows.values()), max(of_rows.values())
-    least, most = (_named([name for name in of_rows if of_rows[name] == n]) for n in (low, high))
+    least, most = (
+        and_more([plain_markdown(name) for name in of_rows if of_rows[name] == n], NAMED) for n in (low, high)
+    )
     return f"{low:.0f} {unit} ({least}) to {high:.0f} ({most})"
 
 
