@@ -146,6 +146,7 @@ class Run:
             pass
 
     def _write_status(self, attempts: list[dict[str, Any]], state: str, reason: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)  # its process may be gone before it began, its folder removed
         write_json(self.folder / "status.json", {"state": state, "reason": reason, "attempts": attempts})
 
     def experiment(self) -> dict[str, Any]:

@@ -56,6 +56,12 @@ def test_all_readers_run_after_the_input_which_is_made_once(backlog):
     assert list(backlog.taken) == [*READERS, LAST, WEIGHTS]
 
 
+def test_an_input_whose_folder_is_gone_is_made_again(backlog):
+    shutil.rmtree(WEIGHTS.run_in(backlog.store).folder)
+    stopped(backlog, READERS[0], WEIGHTS)
+    assert backlog.again(READERS[:1]) == [WEIGHTS, READERS[0]]
+
+
 def test_a_reader_that_stops_late_runs_again_too(backlog):
     for reader in READERS[:2]:
         stopped(backlog, reader, WEIGHTS)

@@ -15,6 +15,7 @@ import pytest
 from harness.execution import together
 from harness.execution.demand import Options
 from harness.experiments.scales import SCALES, scale, with_variant
+from harness.planning.stage import Execution
 from harness.planning.task import tasks
 from harness.store.curves import CURVES
 from harness.store.runs import Store
@@ -82,6 +83,16 @@ def test_a_killed_process_stops_its_stage_alone(tmp_path):
     assert "stopped: its process ended with code -9" in errors
     states = {run.state for run in Store(tmp_path).runs() if run.stage == "tokenizer"}
     assert states == {"stopped"}
+
+
+def test_a_process_that_is_gone_before_it_begins_a_task_stops_it(tmp_path):
+    store, task = Store(tmp_path), planned("smoke", ("kl_vae",))[0]
+    with together.helping(store, 1, 0) as helper:
+        helper.process.kill()
+        helper.process.wait()
+        helper.begin(task, "", Execution())
+        assert together.settle(helper, store, "stopped") == task
+    assert task.run_in(store).status()["state"] == "stopped"
 
 
 @pytest.mark.slow
