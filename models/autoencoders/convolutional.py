@@ -10,7 +10,7 @@ from torch.nn import functional
 from models import config
 from models.autoencoders.posterior import Posterior
 from models.autoencoders.tokenizer import Tokenizer
-from models.layers.layout import convolved
+from models.layers.layout import Convolution, convolved
 from models.layers.transformer import attention
 
 
@@ -19,7 +19,7 @@ def norm(groups: int, channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
-def begin_as_identity(between: nn.Conv2d) -> None:
+def begin_as_identity(between: Convolution) -> None:
     """Lets a layer `between` two levels begin by copying its channels, where there are fewer than 128.
 
     What passes a dozen random maps of a few channels each keeps one direction, which is brightness: colour is then not
@@ -34,11 +34,11 @@ class Residual(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, groups: int):
         super().__init__()
-        self.norm1, self.conv1 = norm(groups, inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.norm2, self.conv2 = norm(groups, outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.norm1, self.conv1 = norm(groups, inputs), Convolution(inputs, outputs, 3, padding=1)
+        self.norm2, self.conv2 = norm(groups, outputs), Convolution(outputs, outputs, 3, padding=1)
         self.shortcut: nn.Module = nn.Identity()
         if inputs != outputs:
-            self.shortcut = nn.Conv2d(inputs, outputs, 1)
+            self.shortcut = Convolution(inputs, outputs, 1)
             begin_as_identity(self.shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, groups: int):
         super().__init__()
         self.norm = norm(groups, channels)
-        self.qkv, self.proj = nn.Conv2d(channels, 3 * channels, 1), nn.Conv2d(channels, channels, 1)
+        self.qkv, self.proj = Convolution(channels, 3 * channels, 1), Convolution(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(self.norm(x)).flatten(2).mT[:, None].chunk(3, dim=-1)  # (B, 1, h w, C)
@@ -61,7 +61,7 @@ class Attention(nn.Module):
         return x + self.proj(h)
 
 
-class Down(nn.Conv2d):
+class Down(Convolution):
     """Halves the side: the right and lower edge are padded, then a 3 x 3 convolution of stride 2."""
 
     def __init__(self, channels: int):
@@ -72,7 +72,7 @@ class Down(nn.Conv2d):
         return super().forward(functional.pad(x, (0, 1, 0, 1)))
 
 
-class Up(nn.Conv2d):
+class Up(Convolution):
     """Doubles the side: every place is repeated, then a 3 x 3 convolution."""
 
     def __init__(self, channels: int):
@@ -98,12 +98,12 @@ def middle(channels: int, groups: int) -> list[nn.Module]:
 
 def last(channels: int, outputs: int, groups: int) -> list[nn.Module]:
     """What makes the outputs: norm, swish, convolution."""
-    return [norm(groups, channels), nn.SiLU(), nn.Conv2d(channels, outputs, 3, padding=1)]
+    return [norm(groups, channels), nn.SiLU(), Convolution(channels, outputs, 3, padding=1)]
 
 
 def encoder(size: config.Convolution, attends: bool, outputs: int) -> nn.Sequential:
     """Images (B, 3, H, W) -> (B, outputs, h, w). `attends`: the coarsest level attends."""
-    layers: list[nn.Module] = [nn.Conv2d(3, size.width, 3, padding=1)]
+    layers: list[nn.Module] = [Convolution(3, size.width, 3, padding=1)]
     inputs, coarsest = size.width, len(size.widths) - 1
     for number, width in enumerate(size.widths):
         layers += level(inputs, width, size.blocks, size.groups, attends and number == coarsest)
@@ -124,7 +124,7 @@ def decoder(
 
     `first` makes the layers before the levels, for channels and groups. `attends`: the coarsest level attends.
     """
-    layers: list[nn.Module] = [nn.Conv2d(inputs, widths[0], 3, padding=1), *first(widths[0], groups)]
+    layers: list[nn.Module] = [Convolution(inputs, widths[0], 3, padding=1), *first(widths[0], groups)]
     before = widths[0]
     for number, width in enumerate(widths):
         layers += level(before, width, blocks, groups, attends and number == 0)
@@ -175,5 +175,5 @@ class Convolutional(Tokenizer):
 def last_weight(layers: nn.Sequential) -> Tensor:
     """The weight of the last layer, a convolution."""
     last = layers[-1]
-    assert isinstance(last, nn.Conv2d)
+    assert isinstance(last, Convolution)
     return last.weight

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from models import config
 from models.autoencoders.posterior import Posterior
 from models.autoencoders.tokenizer import Tokenizer, learned, patches, unpatches
+from models.layers.layout import Convolution
 from models.layers.transformer import Blocks, angles_2d, positions_1d, positions_2d
 
 
@@ -58,7 +59,7 @@ class ViT1D(Tokenizer):
         encoder_class, decoder_class = class_tokens
         self.encoder_class = learned(1, 1, tokenizer.encoder.width) if encoder_class else None
         self.decoder_class = learned(1, 1, tokenizer.decoder.width) if decoder_class else None
-        self.smooth = nn.Conv2d(3, 3, 3, padding=1) if smooth else None
+        self.smooth = Convolution(3, 3, 3, padding=1) if smooth else None
 
         self.add_bottleneck(
             tokenizer, tokenizer.channels, lambda: nn.Linear(tokenizer.encoder.width, tokenizer.channels)

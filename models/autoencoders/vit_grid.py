@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from models import config
 from models.autoencoders.posterior import Posterior
 from models.autoencoders.tokenizer import Tokenizer, learned, patches, unpatches
+from models.layers.layout import Convolution
 from models.layers.transformer import NormedBlocks, RMSNorm, SwiGLU, angles_2d, positions_2d, uneven_angles_2d
 
 
@@ -34,7 +35,7 @@ class ViTGrid(Tokenizer):
         self.decoder_positions = nn.Parameter(positions_2d(self.side, width))
         self.decoder = NormedBlocks(tokenizer.decoder, RMSNorm, SwiGLU)
         self.to_pixels = nn.Linear(width, pixels)
-        self.smooth = nn.Conv2d(3, 3, 3, padding=1)
+        self.smooth = Convolution(3, 3, 3, padding=1)
 
         self.add_bottleneck(tokenizer, channels, lambda: nn.Linear(tokenizer.encoder.width, channels))
         if tokenizer.masking.on:
