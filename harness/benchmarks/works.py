@@ -7,6 +7,7 @@ standard input names a work and a number of calls; the answer has their seconds,
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import itertools
 import json
@@ -48,9 +49,8 @@ def _tokenizer_step(e: Experiment, machine: Machine) -> Timed:
 
 def _error_and_kl(e: Experiment, machine: Machine) -> Timed:
     """The plain KL-VAE: squared error and KL alone."""
-    parts = ("masking.on", "latent_masking.on", "alignment.local_term", "alignment.global_term", "perceptual.on")
-    off = {f"tokenizer.{part}": False for part in parts}
-    return _tokenizer_step(with_fields(e, {**off, "tokenizer.gaussian.on": True}), machine)
+    off = {f"tokenizer.{part}.on": False for part in ("masking", "latent_masking", "perceptual")}
+    return _tokenizer_step(with_fields(_without_heads(e), {**off, "tokenizer.gaussian.on": True}), machine)
 
 
 def _with_discriminator(e: Experiment, machine: Machine) -> Timed:
@@ -60,8 +60,11 @@ def _with_discriminator(e: Experiment, machine: Machine) -> Timed:
 
 def _decoder_step(e: Experiment, machine: Machine) -> Timed:
     """A step of the fine-tuning of the decoder."""
-    off = ("adversarial.on", "alignment.local_term", "alignment.global_term")
-    return _training(with_fields(e, {f"tokenizer.{part}": False for part in off}), machine, encoder=False)
+    return _training(with_fields(_without_heads(e), {"tokenizer.adversarial.on": False}), machine, encoder=False)
+
+
+def _without_heads(e: Experiment) -> Experiment:
+    return dataclasses.replace(e, tokenizer=e.tokenizer.without_heads)
 
 
 def _training(e: Experiment, machine: Machine, encoder: bool = True) -> Timed:

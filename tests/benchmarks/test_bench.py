@@ -11,6 +11,7 @@ from harness.benchmarks.works import WORKS
 from harness.experiments.scales import SCALES
 from harness.system.environment import CHECKOUT
 from harness.system.errors import Mistake
+from models.variants import VARIANTS
 from tests.conftest import MACHINE, experiment
 
 
@@ -20,6 +21,11 @@ def test_every_work_can_be_timed(name):
     assert works.seconds(timed.call, 2) > 0
     assert timed.items > 0
     assert timed.dtype in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_decoder_step_of_every_variant_can_be_timed(variant):
+    assert WORKS["decoder step"](experiment(variant), MACHINE).call() is not None
 
 
 @pytest.mark.parametrize("name", SCALES)
