@@ -33,7 +33,9 @@ DASHES = ("-", "--", ":", "-", "--", "-.", "-", ":")
 CELL = 0.6  # inches, the most for an image in a strip with the gap beside it
 STRIP_DPI = 180
 MARGIN = 0.05  # inches around a strip
-LINE = 22  # letters of a name beside or below a strip
+LINE = 22  # letters of a line of a name beside or below a strip
+SHORT = 18  # letters of a name of one line
+LINES = 2.4 * POINTS / 72  # inches, the height of a name of two lines
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*", "<", ">")
 
 
@@ -245,7 +247,8 @@ def strips(
     axis.set_frame_on(False)
     axis.tick_params(length=0, labelsize=POINTS)
     axis.xaxis.tick_top()
-    axis.set_yticks([row * down + height / 2 for row in range(len(lines))], [_wrapped(name) for name in lines])
+    middles = [row * down + height / 2 for row in range(len(lines))]
+    axis.set_yticks(middles, [_wrapped(name) for name in lines])
     named = titles or {}
     axis.set_xticks([column * right for column in named], list(named.values()), ha="left")
     if below:
@@ -255,6 +258,9 @@ def strips(
         under.tick_params(length=0, labelsize=POINTS)
         under.spines["bottom"].set_visible(False)
     _fit(drawing, axis, canvas, right / CELL)
+    if drawing.get_figheight() * axis.get_position().height < LINES * len(lines):  # names of two lines would touch
+        axis.set_yticks(middles, [shortened(name, SHORT) for name in lines])
+        _fit(drawing, axis, canvas, right / CELL)
     save(drawing, path, STRIP_DPI)
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ OF_GENERATION = frozenset({*quantities.OF_GENERATION, "gfd_unguided", quantities
 
 @dataclass(frozen=True)
 class Gate:
-    """A condition on a page, whether it is met (None: not measured), by which numbers, and what fails without it.
+    """A condition on a page, whether it is met (None: not measured), by which numbers, and what follows if it is not.
 
     Quantities that it `stops` say nothing where it fails. `rows` are those that fail, of a gate for every row.
+    `error` says what ± is in its numbers, if there is any.
     """
 
     condition: str
@@ -32,6 +34,7 @@ class Gate:
     otherwise: str
     stops: frozenset[str] = frozenset()
     rows: tuple[str, ...] = ()
+    error: str = ""
 
     def bars(self, names: Sequence[str], rows: Sequence[str]) -> bool:
         """Whether quantities called `names` say nothing about `rows`."""
@@ -40,8 +43,9 @@ class Gate:
 
     def __str__(self) -> str:
         verdict = {True: "passed", False: "**failed**", None: "not measured"}[self.passed]
-        text = f"{verdict}: {self.condition}" + (f" ({self.measured})" if self.measured else "")
-        return text if self.passed else f"{text}. Without it, {self.otherwise}"
+        numbers = "; ".join(filter(None, [self.measured, self.error]))
+        text = f"{verdict}: {self.condition}" + (f" ({numbers})" if numbers else "")
+        return text if self.passed else f"{text}. {'If it fails' if self.passed is None else 'So'}, {self.otherwise}"
 
 
 def counted(found: Sequence[Gate]) -> str:
@@ -52,11 +56,12 @@ def counted(found: Sequence[Gate]) -> str:
         "not measured": sum(gate.passed is None for gate in found),
     }
     (first, many), *others = [(text, many) for text, many in counts.items() if many]
-    return ", ".join([f"{many} of {len(found)} gates {first}", *(f"{many} {text}" for text, many in others)])
+    gates = f"gate{'s' * (len(found) > 1)}"
+    return ", ".join([f"{many} of {len(found)} {gates} {first}", *(f"{many} {text}" for text, many in others)])
 
 
 def note(found: Sequence[Gate], printed: bool) -> str:
-    """What a page folds: its gates, counted, and beside published numbers the settings that depart from the paper's."""
+    """What a page folds: its gates, counted, and beside published numbers the settings that differ from the paper's."""
     told = counted(found) if found else "No gate: no tokenizer is trained here"
     return told + ("; settings that differ from the paper's" if printed else "")
 
@@ -86,10 +91,10 @@ def _beats_components(results: Sequence[Result]) -> Gate:
             name = {"psnr": "PSNR", "rfd": "rFD"}[metric]
             texts.append(f"{name} on {split} {number(own, digits)} against {number(foil, digits)}")
     return Gate(
-        "the autoencoder beats as many principal components in PSNR and rFD",
+        "in PSNR and rFD, the autoencoder beats as many principal components as its latents have numbers",
         all(passed) if passed else None,
         "; ".join(texts),
-        "the networks lie below a linear model, and their differences may be those of a training that is too short",
+        "the networks are worse than a linear model, and their rows may differ only because the training is too short",
         OF_GENERATION | {"rfd", "psnr", "ssim", "kid"},
     )
 
@@ -106,8 +111,8 @@ def _room(results: Sequence[Result]) -> Gate:
         floor < ROOM * own if floor is not None and own is not None else None,
         ""
         if floor is None or own is None
-        else f"{base[0].row.name}: {number(floor, digits)} and {number(own, digits)}",
-        "gFD measures the decoder and hardly the generator",
+        else f"{base[0].row.name}: {number(floor, digits)} against {number(own, digits)}",
+        "the decoder makes most of gFD, and the generator little",
         frozenset({quantities.STEPS}),
     )
 
@@ -126,13 +131,16 @@ def _beats_prior(results: Sequence[Result]) -> Gate:
             return None
         return mean > STANDARD_ERRORS * error, f"by {number(mean, digits, error)}"
 
-    return _of_rows(
+    found = _of_rows(
         results,
         passes,
-        "the generator beats N(0, I) by two standard errors of gFD",
-        "samples of these rows say nothing of a generator",
+        "the generator has a lower gFD than draws from N(0, I), by more than two standard errors",
+        "the samples say nothing about the generator",
         OF_GENERATION,
     )
+    several = any(len(seeds) > 1 for seeds in rows_of(results).values())
+    error = f"± is the standard error over {'seeds' if several else 'images, as there is one seed'}"
+    return dataclasses.replace(found, error=error if found.measured else "")
 
 
 def _mean_and_error(gains: Sequence[tuple[Result, float]]) -> tuple[float | None, float | None]:
@@ -156,7 +164,7 @@ def _precise(results: Sequence[Result]) -> Gate:
         results,
         passes,
         f"the precision of reconstructions is above {LEAST_PRECISION}",
-        "the images of these rows are not among real ones, and precision and gFD do not see single images",
+        "reconstructions do not look like real images, and precision and gFD cannot judge single images",
         frozenset({"precision", "recall"}),
     )
 
@@ -172,10 +180,10 @@ def _has_to_lose(results: Sequence[Result]) -> Gate:
     several = len(means) > 1
     texts = [f"{name}: " * several + f"{kl:.1f} of {optimum:.1f} nats" for name, (kl, optimum) in means.items()]
     return Gate(
-        f"the plain KL-VAE spends less than {CLEARLY_LESS:.0%} of a linear-Gaussian KL of at least {LARGE_NATS:g} nats",
+        f"the plain KL-VAE has less than {CLEARLY_LESS:.0%} of a linear-Gaussian KL of at least {LARGE_NATS:g} nats",
         any(lost) if lost else None,
         "; ".join(texts),
-        "there is no collapse here from which anything could be kept",
+        "there is no collapse here that a method could prevent",
     )
 
 

@@ -118,7 +118,7 @@ class Provenance:
         """Machine, versions and commits of the finished runs; warnings at the top of the page name any differences."""
         attempts = environments(self.results)
         if not attempts:
-            return "nothing has run"
+            return "Nothing has run."
         _, e = attempts[-1]
         versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
         commits: dict[str, dict[str, None]] = {}

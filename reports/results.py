@@ -256,7 +256,7 @@ def images_note(results: Sequence[Result], main_set: str = "") -> str:
     for kind, place in places.items():
         if numbers := sorted({r.n for result in results if (r := result.value(*place)) is not None}):
             told.append(f"{' or '.join(f'{n:,}' for n in numbers)} for {kind}")
-    return f"N, the images of a number: {', '.join(told)}." if told else ""
+    return f"Number of images N: {', '.join(told)}." if told else ""
 
 
 def trained_here(results: Sequence[Result]) -> list[Result]:
@@ -340,8 +340,8 @@ def _contents(results: Sequence[Result]) -> str:
             groups.setdefault(r.contents, []).append(r)
     if len(groups) < 2:
         return ""
-    told = [f"{' and '.join(contents)}: {_places(of, results)}" for contents, of in sorted(groups.items())]
-    return f" {'; '.join(told)}. Numbers on different images cannot be compared."
+    told = [f"{' and '.join(contents)} in {_places(of, results)}" for contents, of in sorted(groups.items())]
+    return f" In detail: {'; '.join(told)}. Numbers on different images cannot be compared."
 
 
 def _places(some: Sequence[Result], results: Sequence[Result]) -> str:
@@ -374,7 +374,7 @@ def changes(request: Request) -> list[str]:
         return []
     return [
         f"Changed from the study as it is declared: {', '.join(request.changed)}. The paper has no numbers for that, "
-        "so none stand here. Its claims are tested on what was changed, of which it does not speak."
+        "so this page shows none. It tests the paper's claims on the changed study, which the paper does not discuss."
     ]
 
 

@@ -13,10 +13,9 @@ from harness.experiments import plugin_metrics
 from harness.experiments.experiment import Experiment
 from harness.experiments.requests import Request
 from harness.system.texts import in_cell
+from reports.pages import rendering
 from reports.results import Result, data_sets, protocol_of
 from reports.statistics import intervals
-
-NO_BREAK = "\u00a0"
 
 
 def headers(
@@ -73,8 +72,15 @@ def printed_only(request: Request, columns: Mapping[str, str]) -> list[dict[str,
 def seeds_note(seeds: int) -> str:
     """A sentence on the uncertainty of numbers over this number of seeds."""
     if seeds == 1:
-        return "One seed: no interval."
+        return "One seed: no interval over seeds. A ± or [ ] is over images, as the protocol of its metric says."
     return f"Numbers are means over {seeds} seeds ± half of their 95 % t intervals."
+
+
+STATUS_NOTE = (
+    "Status says whether the decoder uses the latents as a whole. Active units are counted one by one, by their KL and "
+    "their variance over images, whether or not the decoder uses them. So a row can be `never active` and still have "
+    "active units."
+)
 
 
 def statuses(seeds: Sequence[Result]) -> str:
@@ -107,6 +113,6 @@ def _zero(column: pd.Series) -> str:
 
 
 def unbroken(text: str) -> str:
-    """The text with spaces that do not break within a number with its interval."""
-    text = re.sub(r"(?<=\d) (?=\[-?\d)| (?=± )|(?<=±) ", NO_BREAK, text)
-    return re.sub(r"\[(-?[\d.]+), (-?[\d.]+)\]", rf"[\1,{NO_BREAK}\2]", text)
+    """The text with spaces that do not break within a number with its deviation or interval."""
+    text = re.sub(r"(?<=\d) (?=\[-?\d)", rendering.NO_BREAK, rendering.unbroken(text))
+    return re.sub(r"\[(-?[\d.]+), (-?[\d.]+)\]", rf"[\1,{rendering.NO_BREAK}\2]", text)

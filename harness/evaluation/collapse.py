@@ -24,13 +24,13 @@ BLOCK = 512  # images at a time for the densities under all posteriors
 
 
 RULES = (
-    "What latents hold is their KL, times the shuffled-latent error (the rise of the squared error with the latents of "
-    "another image) as a share of its largest value: KL that the decoder does not use is no information. What is kept "
-    "is the share of the largest such product that is left at the end. "
-    f"`never active`: that error never reached {USED_ERROR:g}, or the product {LEAST_NATS:g} nat. `collapsed`: less "
-    f"than {COLLAPSED_SHARE:.0%} is kept, or KL ends below {LEAST_NATS:g} nat. `partly`: less than {PARTLY_SHARE:.0%} "
-    f"is kept, or KL ends below {PARTLY_SHARE:.0%} of the linear-Gaussian KL. `active`: otherwise. A deterministic "
-    "bottleneck has no KL and no status."
+    "The status follows from the information in the latents over the training. The shuffled-latent error is the rise "
+    "of the squared error when the decoder gets the latents of another image. The information is the KL times this "
+    "error as a share of its largest value, because KL that the decoder does not use is no information. "
+    f"`never active`: the error never reached {USED_ERROR:g}, or the information never reached {LEAST_NATS:g} nat. "
+    f"`collapsed`: at the end less than {COLLAPSED_SHARE:.0%} of the largest information is left, or the KL is below "
+    f"{LEAST_NATS:g} nat. `partly`: less than {PARTLY_SHARE:.0%} of it is left, or the KL is below {PARTLY_SHARE:.0%} "
+    "of the linear-Gaussian KL. `active`: otherwise. A bottleneck without KL has no status."
 )
 
 

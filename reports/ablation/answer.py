@@ -38,17 +38,16 @@ def sentences(rulings: Sequence[Ruling], gates: Sequence[Gate], results: Sequenc
         lines = ["No row is finished."]
     failed = [gate for gate in gates if gate.passed is False]
     if failed:
-        told = [gate.otherwise + _of_rows(gate, results) for gate in failed]
-        lines.append(f"{len(failed)} of {len(gates)} gates failed, so {'; '.join(told)}.")
+        told = [f"{_of_rows(gate, results)}{gate.otherwise}" for gate in failed]
+        sentences = " ".join(f"{one[0].upper()}{one[1:]}." for one in told)
+        lines.append(f"{len(failed)} of {len(gates)} gates failed, so this page cannot answer everything. {sentences}")
     return [line for line in lines if line]
 
 
 def _of_rows(gate: Gate, results: Sequence[Result]) -> str:
-    """The rows that fail a gate for every row, in brackets."""
+    """The rows that fail a gate for every row, as the beginning of a sentence; empty if all rows do."""
     every = {r.row.name for r in trained_here(results)}
-    if not gate.rows:
-        return ""
-    return " (all rows)" if every == set(gate.rows) and len(every) > 1 else f" ({', '.join(gate.rows)})"
+    return "" if every <= set(gate.rows) or not gate.rows else f"in {' and '.join(gate.rows)}, "
 
 
 def _decided(rulings: Sequence[Ruling], verdict: str) -> str:

@@ -17,7 +17,7 @@ from reports.styles import by_step, draw_seeds, merged, styles_of
 CURVES = {
     "val/kl": "KL (nats per image)",
     "mutual_information": "mutual information, lower bound (nats)",
-    "gaussian_rate": "Gaussian rate, its upper bound (nats)",
+    "gaussian_rate": "mutual information, upper bound (nats)",
     "val/active_units": "active units (%)",
     "effective_rank": "effective rank",
     "probe": "linear probe (%)",
@@ -100,7 +100,7 @@ def _differences(rows: Mapping[str, list[Result]], heading: str, of: Curves) -> 
         if any((means[name] - means[first]).any() for name in alike):
             firsts = {r.experiment.seed: of(r) for r in rows[first]}
             members = {r.row.name for name in alike for r in rows[name]}
-            short = textwrap.shorten(first, LETTERS, placeholder=" ...")
+            short = textwrap.shorten(rows[first][0].row.name, LETTERS, placeholder=" ...")
             yield f'{heading},\nminus that of "{short}"', _minus(of, firsts, members)
 
 

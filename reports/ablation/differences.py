@@ -16,9 +16,9 @@ from reports.tables import markdown
 Column = tuple[str, str, str]  # metric, split, stage
 
 LEGEND = (
-    "± is half of the 95 % t interval. Its noise is estimated from row and base, and from the other rows as far as "
-    "these are equally noisy. \\*: the interval does not hold 0. \\*\\*: nor does it when all differences of the table "
-    "count as one family (Holm)."
+    "± is half of the 95 % t interval. Its noise is estimated from row and base, and from other rows that are equally "
+    "noisy. \\*: the interval does not contain 0. \\*\\*: nor does it after Holm's correction for all differences of "
+    "the table."
 )
 
 

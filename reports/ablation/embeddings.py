@@ -50,9 +50,14 @@ def tsne(x: np.ndarray) -> tuple[np.ndarray, str]:
     from threadpoolctl import threadpool_limits
 
     x = x[:EMBEDDED_IMAGES]
-    perplexity = min(30.0, (len(x) - 1) / 3)  # 30 is the standard; few images allow less
+    near = perplexity(len(x))
     with threadpool_limits(1):  # its threads wait for each other: beside other work they take thirty times as long
-        return _embedded(x, lambda: TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(x))
+        return _embedded(x, lambda: TSNE(init="pca", perplexity=near, random_state=0).fit_transform(x))
+
+
+def perplexity(images: int) -> float:
+    """The perplexity of t-SNE for this number of images: 30 is the standard, and few images allow less."""
+    return min(30.0, (images - 1) / 3)
 
 
 def umap(x: np.ndarray) -> tuple[np.ndarray, str]:

@@ -117,7 +117,7 @@ def dropped_tokens(results: Sequence[Result], path: Path) -> bool:
             axis.plot(range(len(rises)), rises, marker=style.marker, markersize=4, label=name, **style.line)
     axis.set_xlabel("token")
     whole(axis.xaxis)
-    axis.set_ylabel("rise of the squared error, pixels in [-1, 1]")
+    axis.set_ylabel("rise of the squared error,\npixels in [-1, 1]")
     axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
     axis.grid(alpha=0.3)
     legend(drawing)

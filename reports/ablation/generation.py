@@ -163,13 +163,13 @@ class Generation:
         if guidance.searched:
             grid = ", ".join(map(str, guidance.grid))
             return (
-                f"Guidance (t = 0 is the data) is the scale among {grid} with the lowest gFD over "
-                f"{guidance.search_images} separate samples, which are not used in this table."
+                f"The guidance of a row (t = 0 is the data) is the one of {grid} that has the lowest gFD over "
+                f"{guidance.search_images} separate samples. This table does not use these samples."
             )
         note = f"Guidance {guidance.grid[0]} (t = 0 is the data) is the same for every row."
         if any(row.get("cfg") == "best" for row in self.request.printed.values()):
-            note += " Each row of the paper has its own best scale from a grid, so the two do not match in this."
-            note += " The study `guidance` searches our scales."
+            note += " In the paper each row has the best scale of a grid."
+            note += " The study `guidance` searches for the best scales here."
         return note
 
     @property

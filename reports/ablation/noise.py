@@ -74,17 +74,17 @@ class Noise:
         more_seeds = HOUR / (rows * (tokenizer + generators * generator))
         then = parts.error(seeds + more_seeds, generators)
         text = (
-            f"The standard error of a difference of gFD is {now:.3g}. One more hour would give {more_seeds:.3g} more "
-            f"seeds of every row, and a standard error of {then:.3g}"
+            f"The standard error of a difference of gFD is {now:.3g}. With one more hour every row would have "
+            f"{more_seeds:.3g} more seeds, and that error would be {then:.3g}"
         )
         if parts.generator is None:
-            return f"{text}. What more generators would do instead is not known: `--generator-seeds 2` measures it."
+            return f"{text}. Whether more generators would do better is not known: `--generator-seeds 2` measures it."
         more_generators = HOUR / (rows * seeds * generator)
         with_generators = parts.error(seeds, generators + more_generators)
         better = "seeds" if then <= with_generators else "generators"
         return (
-            f"{text}; or {more_generators:.3g} more generators for every tokenizer, and a standard error of "
-            f"{with_generators:.3g}. So {better} are the better use of it."
+            f"{text}; or every tokenizer would have {more_generators:.3g} more generators, and it would be "
+            f"{with_generators:.3g}. So {better} are the better use of the hour."
         )
 
     def _seconds(self) -> tuple[float, float]:

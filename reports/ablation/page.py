@@ -35,6 +35,7 @@ from reports.pages import index
 from reports.pages.rendering import preface, write_page
 from reports.provenance import Provenance
 from reports.results import (
+    PICTURES,
     Result,
     by_data_set,
     changes,
@@ -50,6 +51,7 @@ from reports.results import (
 from reports.statistics.intervals import LEVEL
 from reports.statistics.looks import level_of_look
 from reports.tables import (
+    STATUS_NOTE,
     bits,
     cell,
     cells_of_plugins,
@@ -136,7 +138,7 @@ class Page:
             return ""
         told = "; ".join(f"`{row.name}` to `{row.base}`" for row in rows)
         return (
-            f"A row whose name begins with + adds one part to another row, and keeps all parts of that one: {told}. "
+            f"A row whose name begins with + adds one part to another row and keeps all of its parts: {told}. "
             f"`{rows[-1].name}` is the variant `{rows[-1].variant}`."
         )
 
@@ -170,8 +172,8 @@ class Page:
         """How many claims are decided, and by which looks."""
         planned = self.request.looks
         looks = (
-            f" The study grows by planned looks at {', '.join(map(str, planned))} seeds, each at a level of "
-            f"{level_of_look(planned):.3f}, so that all together err in {LEVEL:.0%}; what a look decides stands."
+            f" The study grows by planned looks at {', '.join(map(str, planned))} seeds. Each look has a level of "
+            f"{level_of_look(planned):.3f}, so that all together err in {LEVEL:.0%}. What a look decides stands."
             if planned
             else ""
         )
@@ -417,14 +419,27 @@ class Page:
         return min(embeddings.EMBEDDED_IMAGES, self.results[0].experiment.data.val_images)
 
     @property
+    def perplexity(self) -> str:
+        """The perplexity of t-SNE."""
+        return f"{embeddings.perplexity(self.embedded_images):.3g}"
+
+    @property
     def has_umap(self) -> bool:
         """Whether the optional package for UMAP is installed."""
         return find_spec("umap") is not None
 
     @property
-    def finished(self) -> bool:
-        """Whether any row has reconstructed images, or had: results that came as text have none."""
-        return any(r.done("evaluation") for r in self.results)
+    def not_pictured(self) -> str:
+        """A sentence on finished rows without images in the store, as those that came as text; empty if there are none.
+
+        Where no row is finished it says so.
+        """
+        if not any(r.done("evaluation") for r in self.results):
+            return "No row is finished."
+        finished = [r for r in pictured(self.results) if r.done("evaluation")]
+        rows = [r.row.name for r in finished if not r.has("evaluation", PICTURES)]
+        names = "these rows" if len(rows) == len(finished) else ", ".join(rows)
+        return f"The store has numbers, but no images of {names}." if rows else ""
 
     @property
     def pictured_seed(self) -> int:
@@ -434,6 +449,20 @@ class Page:
     def status_rules(self) -> str:
         return collapse.RULES
 
+    @property
+    def status_note(self) -> str:
+        """What the status counts and what active units do; empty if no row has a KL."""
+        return STATUS_NOTE if any(r.experiment.tokenizer.gaussian.on for r in self.results) else ""
+
+    @property
+    def lines_note(self) -> str:
+        """Sentences on the lines in curves."""
+        seeds = " Lines are means over seeds, with the range of the seeds." if self.request.seeds > 1 else ""
+        return (
+            f"{seeds} Rows that share a training share a line. Where lines lie on each other, a further panel shows "
+            "their differences from the first of them, seed by seed."
+        )
+
     def draw(self, folder: Path) -> dict[str, bool]:
         """Draws all figures with results, unless they are drawn already; returns which there are."""
         return figures.kept(folder, made_from(self.results), lambda: self._draw(folder))
@@ -442,7 +471,7 @@ class Page:
         data = shared(self.results, "data")
         classes = data.fact("classes") if data else []
         return {
-            "curves": curves.curves(self.results, folder / "curves.png"),
+            "curves": curves.curves(trained_here(self.results), folder / "curves.png"),
             "reconstructions": self._draw_reconstructions(folder / "reconstructions.png"),
             "masks": self._draw_masks(folder / "masks.png"),
             "kl": panels.kl_maps(self.results, folder / "kl.png"),

@@ -132,7 +132,7 @@ def _(claim: Correlated, results: Sequence[Result], published: Published, level:
     paper = intervals.rank_correlation(claim.paper)
     paper_text = f"{paper:+.2f} over {len(claim.paper)} points of the figure" if paper is not None else "–"
     if interval is None:
-        return Judgement(claim, "no data", "fewer than three rows, or no differences between them", paper_text)
+        return Judgement(claim, "no data", "fewer than three rows have both numbers, or they do not differ", paper_text)
     here = (
         f"rank correlation of {quantities.title(claim.one)} and {quantities.title(claim.other)} over {interval.n} rows "
         f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}] ({interval.method})"
@@ -170,7 +170,7 @@ def _(claim: Faster, results: Sequence[Result], published: Published, level: flo
         ("at most", sum(e and r <= 1 for r, e in ratios.values())),
     ):
         if many:
-            here += f"; {bound} that in {many} of {len(gains)} seeds, where the first kept point is good enough"
+            here += f"; {bound} that in {many} of {len(gains)} seeds, which reach this gFD at their first point"
     verdict, p = _tested(effect, +1, None, level)
     return Judgement(claim, verdict, here, paper, len(gains), p, effect, 2, math.log(claim.factor))
 
@@ -215,12 +215,12 @@ def _(claim: Wider, results: Sequence[Result], published: Published, level: floa
             of_row.setdefault(r.experiment.seed, {})[flat(r.experiment)[claim.field]] = r.status == "active"
     for row in (claim.row, claim.than):
         if not active[row]:
-            return Judgement(claim, "no data", f"{row} did not run")
+            return Judgement(claim, "no data", f"no seed of {row} has a result")
     one, other = active[claim.row], active[claim.than]
     both = {seed: one[seed].keys() & other[seed].keys() for seed in sorted(one.keys() & other.keys())}
     both = {seed: values for seed, values in both.items() if values}
     if not both:
-        return Judgement(claim, "no data", "no value with results of both rows")
+        return Judgement(claim, "no data", "no seed has results of both rows at any value")
     counts = {
         row: {
             seed: float(sum(of[seed][v] for v in both[seed])) for seed in both if both[seed] <= of.get(seed, {}).keys()
@@ -283,7 +283,8 @@ def _no_data(claim: Claim, results: Sequence[Result], rows: tuple[str, ...], pap
     """A judgement without data, with the reason."""
     known = rows_of(results)
     missing = [name for name in rows if name not in known]
-    reason = f"no row {' or '.join(map(repr, missing))} here" if missing else "did not run"
+    of = "a result" if len(rows) == 1 else "results of both rows"
+    reason = f"no row {' or '.join(map(repr, missing))} here" if missing else f"no seed has {of}"
     return Judgement(claim, "no data", reason, paper)
 
 

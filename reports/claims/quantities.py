@@ -56,8 +56,8 @@ def _unguided(result: Result) -> float | None:
 
 LESS = f"less than {collapse.PARTLY_SHARE:.0%}"
 DERIVED = {
-    "information_kept": Derived("share of its largest information that is left at the end", 2, _kept),
-    "information_lost_at": Derived(f"step from which {LESS} of its largest information is left", 0, _lost_at),
+    "information_kept": Derived("share of the maximal information left at the end", 2, _kept),
+    "information_lost_at": Derived(f"step after which {LESS} of the maximal information is left", 0, _lost_at),
     "information_share": Derived("KL as a share of the linear-Gaussian KL", 2, _share),
     "gfd_unguided": Derived("gFD without guidance", "gfd", _unguided),
 }

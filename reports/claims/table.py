@@ -9,14 +9,15 @@ from reports.claims.verdicts import PRIMARY, Ruling
 from reports.statistics.intervals import LEVEL
 
 EXPLAINED = (
-    f"± is half of the {1 - LEVEL:.0%} t interval over seeds; in a study that grows, of the interval at the level of a "
-    "look. Differences are taken within each seed. Their noise is estimated from the two rows, and from the others as "
-    "far as these are equally noisy. `holds`: the interval is on the side of the claim (for a claim of almost no "
-    "change: within the margin). `does not hold`: on the other side (outside the margin). `undecided`: neither, one "
-    "seed, or a seed without a result. The primary claims of a study are one family (Holm): together they err in "
-    f"{LEVEL:.0%} of studies. Premises and descriptive claims have a test of their own. Seeds: how many have a result, "
-    "of those asked for. Power: the share of such studies that would find the paper's effect. Detectable: the smallest "
-    "effect that 80 % of such studies would find, in brackets its range, as the noise is known from few seeds."
+    f"± is half of the {1 - LEVEL:.0%} t interval over seeds; in a study that grows, of the interval at the level of "
+    "one look. Differences are paired by seed. Their noise is estimated from the two rows, and from other rows that "
+    "are equally noisy. `holds`: the interval lies on the side of the claim; for a claim of almost no change, within "
+    "the margin. `does not hold`: it lies on the other side, or outside the margin. `undecided`: it does neither, "
+    "there is one seed, or a seed has no result. `no data`: no seed has a result, and the column `here` says why. The "
+    f"primary claims are tested as one family (Holm), so that {LEVEL:.0%} of studies err in any of them. Each premise "
+    "and each descriptive claim is tested alone. Seeds: those with a result, of those requested. Power: the share of "
+    "such studies that would find the paper's effect. Detectable: the smallest effect that 80 % of such studies would "
+    "find; in brackets is its range, as few seeds tell the noise only roughly."
 )
 
 
@@ -37,9 +38,9 @@ def lines(rulings: Sequence[Ruling]) -> list[dict[str, str]]:
 
 
 def _seeds(ruling: Ruling) -> str:
-    if isinstance(ruling.claim, Correlated) and ruling.alone.n:
-        return f"{ruling.alone.n} rows"
-    return f"{ruling.alone.n} of {ruling.asked}" if ruling.asked else "–"
+    if ruling.verdict == "no data":
+        return "–"
+    return f"{ruling.alone.n} rows" if isinstance(ruling.claim, Correlated) else f"{ruling.alone.n} of {ruling.asked}"
 
 
 def _here(ruling: Ruling) -> str:

@@ -148,9 +148,14 @@ def _alone(claim: Claim, family: str, results: Sequence[Result], printed: Publis
         tests=1,
         adjusted=judgement.p,
         asked=len({r.experiment.seed for r in used}),
-        without=tuple(f"{r.row.name}, seed {r.experiment.seed}: {r.state}" for r in used if not _has(claim, r)),
+        without=tuple(f"{r.row.name}, seed {r.experiment.seed}: {_lacks(r)}" for r in used if not _has(claim, r)),
         oddities=_oddities(claim, results, used),
     )
+
+
+def _lacks(result: Result) -> str:
+    """Why a row and seed has no number: its state, or that a finished one has others."""
+    return "not measured" if result.state == "done" else result.state
 
 
 def _incomparable(claim: Claim, used: Sequence[Result]) -> Judgement | None:
@@ -182,7 +187,7 @@ def _measurable(ruling: Ruling, failed: Sequence[Gate]) -> Ruling:
     rows = tuple(getattr(ruling.claim, name) for name in ("row", "than") if hasattr(ruling.claim, name))
     for gate in failed:
         if gate.bars(_quantities(ruling.claim), rows):
-            because = f"failed: {gate.condition}" + (f" ({', '.join(gate.rows)})" if gate.rows else "")
+            because = f"a gate failed: {gate.condition}" + (f" ({', '.join(gate.rows)})" if gate.rows else "")
             return dataclasses.replace(ruling, verdict="not measurable here", because=because)
     return ruling
 
@@ -195,7 +200,8 @@ def _on_premise(ruling: Ruling, rulings: dict[str, Ruling]) -> Ruling:
     if premise.verdict == "holds":
         return ruling
     if premise.verdict == "does not hold":
-        return dataclasses.replace(ruling, verdict="premise not met", because=f"not so: {premise.claim.says}")
+        because = f"this does not hold: {premise.claim.says}"
+        return dataclasses.replace(ruling, verdict="premise not met", because=because)
     because = f"its premise is {premise.verdict}: {premise.claim.says}"
     return dataclasses.replace(ruling, verdict="undecided", because=because)
 
@@ -207,7 +213,7 @@ def _decided(ruling: Ruling) -> Ruling:
     if ruling.adjusted is not None and ruling.adjusted > ruling.level:
         return dataclasses.replace(ruling, verdict="undecided")
     if ruling.without and ruling.verdict == "holds":
-        return dataclasses.replace(ruling, verdict="undecided", because="what has no result might not agree")
+        return dataclasses.replace(ruling, verdict="undecided", because="seeds without a result might not agree")
     return ruling
 
 
@@ -285,7 +291,7 @@ def summary(rulings: Sequence[Ruling]) -> str:
     counted = [(one, many, sum(map(is_so, rulings))) for one, many, is_so in parts]
     told = [f"{found} {one if found == 1 else many}" for one, many, found in counted if found]
     needed = [n for r in rulings if r.verdict == "undecided" and (n := r.seeds_needed) is not None and n > r.alone.n]
-    more = f" {_seeds(needed)} would decide {len(needed)} of the undecided." if needed else ""
+    more = f" {_seeds(needed)} would probably decide {len(needed)} of the undecided." if needed else ""
     return f"Of {len(rulings)} claim{'s' * (len(rulings) > 1)} {', '.join(told)}.{more}" if rulings else ""
 
 

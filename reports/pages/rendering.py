@@ -12,6 +12,7 @@ from harness.system.texts import without_tags
 
 TEMPLATES = Path(__file__).parent.parent
 ANSWER = "The answer"  # the heading below which a page has it, as a list
+NO_BREAK = "\u00a0"
 CONTENTS = "<!-- contents -->"  # where a template wants the links to its headings
 MEANINGLESS = "The numbers of this page mean nothing: `smoke` trains for a few steps, to show that everything runs."
 MADE_BY = re.compile(r"^Made by `python -m harness\.\w+ (.+?)`\. ", re.MULTILINE)
@@ -27,11 +28,16 @@ def write_page(template: str, path: Path, **values: object) -> Path:
         lstrip_blocks=True,
         finalize=lambda value: without_tags(value) if isinstance(value, str) else value,
     )
-    text = re.sub(r"\n{3,}", "\n\n", templates.get_template(template).render(**values))
+    text = unbroken(re.sub(r"\n{3,}", "\n\n", templates.get_template(template).render(**values)))
     links = " · ".join(f"[{heading}](#{anchor(heading)})" for heading in HEADING.findall(text))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text.replace(CONTENTS, links, 1))
     return path
+
+
+def unbroken(text: str) -> str:
+    """The text with spaces that do not break between a number and its deviation."""
+    return re.sub(r"(?<=\d) ± (?=\d)", f"{NO_BREAK}±{NO_BREAK}", text)
 
 
 def preface(scale: str) -> str:

@@ -38,7 +38,9 @@ def write_html(page: Path) -> Path:
     """Writes the page NAME.md as NAME.html beside it; returns the path."""
     text = page.read_text(encoding="utf-8")
     templates = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, autoescape=True)
-    html = templates.get_template("site.html.j2").render(title=html_text.unescape(title_of(text)), body=_body(text))
+    html = templates.get_template("site.html.j2").render(
+        title=html_text.unescape(title_of(text)), body=_body(text), is_index=page.name == index.INDEX
+    )
     return _written(page.with_suffix(".html"), html)
 
 
@@ -65,10 +67,15 @@ def _body(text: str) -> str:
                 inner.attrSet("href", href.replace(".md", ".html", 1))
     html: str = markdown.renderer.render(tokens, markdown.options, {})
     html = html.replace("<table>", '<div class="wide" tabindex="0" role="region" aria-label="table"><table>')
-    html = html.replace("</table>", "</table></div>")
+    html = re.sub("[^>]*(?=</th>)", _head, html.replace("</table>", "</table></div>"))
     return re.sub(
         r'<img src="([^"]*)" alt="([^"]*)" />', r'<a href="\1"><img src="\1" alt="\2" loading="lazy"></a>', html
     )
+
+
+def _head(found: re.Match[str]) -> str:
+    """The head of a column, which may break within names of stages, but not before its arrow."""
+    return re.sub(" (?=[↓↑])", "\u00a0", found[0].replace("_", "_<wbr>"))
 
 
 def _parser() -> MarkdownIt:

@@ -65,7 +65,7 @@ class Answer:
         name = self.points.name_of(best.location)
         text = f"**{objective.title}** is best at **{name}**: {value}, of {len(points)} points."
         if self.seeds == 1:
-            return f"{text} The range of the optimum is not estimable from one seed."
+            return f"{text} One seed cannot tell the range of the optimum."
         candidates, method = self.points.candidates(objective, points)
         over = f"over {self.seeds} seeds ({method})"
         if len(candidates) == 1:
@@ -76,8 +76,8 @@ class Answer:
             values = [point.location.values[k][1] for point in candidates]
             ranges.append(f"{axis.name} from {min(values):.6g} to {max(values):.6g}")
         return (
-            f"{text} These points cannot be distinguished from it {over}: {others}. So the optimum may be any "
-            f"of them, {', '.join(ranges)}."
+            f"{text} These points cannot be distinguished from it {over}: {others}. So any of them may be the "
+            f"optimum: {', '.join(ranges)}."
         )
 
     def range_of(self, row: str, points: Sequence[TriedPoint]) -> str:
@@ -87,8 +87,9 @@ class Answer:
             (state, count), *others = Counter(r.status for r in point.results).most_common()
             of_most = f" ({count} of {len(point.results)} seeds)" if others else ""
             places.setdefault(state, []).append(f"{point.coordinate:.6g}{of_most}")
+        axis = self.points.axes[0].name
         told = [f"{state} at {', '.join(values)}" for state, values in places.items()]
-        return f"**{row}** is {'; '.join(told)}."
+        return f"**{row}**, by {axis}: {'; '.join(told)}."
 
     def _digits(self, objective: Objective, point: TriedPoint) -> int:
         split = objective.split(point.results[0].experiment)
@@ -102,7 +103,7 @@ class Answer:
         means = [point.mean(objective) for point in self.points.done]
         return [
             f"Between seeds of one point {objective.title} has a standard deviation of {noise:.3g}, without what a "
-            f"seed does to all {len(means)} points alike; their means span {max(means) - min(means):.3g}."
+            f"seed does to all {len(means)} points alike. The means of the points span {max(means) - min(means):.3g}."
         ]
 
     def verdicts(self) -> list[str]:
@@ -120,9 +121,9 @@ class Answer:
         """A claim of the paper, and a sentence on whether it holds here."""
         request, text = self.points.request, f"{claim.says}."
         if isinstance(claim, Best | Wider) and (len(request.axes) > 1 or request.axes[0].field != claim.field):
-            return f"{text} **Not tested**: another space."
+            return f"{text} **Not tested**: this sweep has another space."
         if request.fields:
-            return f"{text} **Not tested**: other fields."
+            return f"{text} **Not tested**: this sweep has other fields."
         ruling = next(r for r in self.rulings if r.claim == claim)
         n = ruling.alone.n
         over = f" over {n} {'seed' if n == 1 else 'seeds'}" if n else ""

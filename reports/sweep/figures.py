@@ -46,7 +46,7 @@ def objective(points: TriedPoints, answer: Answer, path: Path) -> bool:
             _over_two(line[0], points, o)
             continue
         _over_axis(line[0], points, lambda point, o=o: point.objective_values(o), points.noise(o))  # type: ignore[misc]
-        title(line[0], f"{title_of(o)}, ours")
+        title(line[0], f"{title_of(o)}, ours" if curve else title_of(o))
         for axis in line[1:]:
             if not curve:
                 axis.remove()

@@ -27,7 +27,7 @@ from reports.statistics import intervals
 from reports.sweep import figures
 from reports.sweep.answer import PAPER, Answer
 from reports.sweep.points import TriedPoint, TriedPoints
-from reports.tables import cell, headers, markdown, seeds_note, statuses
+from reports.tables import STATUS_NOTE, cell, headers, markdown, seeds_note, statuses
 
 if TYPE_CHECKING:
     import optuna
@@ -167,6 +167,16 @@ class Page:
     @property
     def status_rules(self) -> str:
         return collapse.RULES
+
+    @property
+    def status_note(self) -> str:
+        return STATUS_NOTE
+
+    @property
+    def aside_note(self) -> str:
+        """A sentence on where the markers of several rows stand in figures over the only axis."""
+        several = len(self.points.by_row) > 1 and len(self.points.axes) == 1
+        return "At every value of the axis the rows stand side by side." if several else ""
 
     def proxy(self) -> str:
         """Sentences on the proxy of pruning and its correlation with the objective; empty without pruning."""

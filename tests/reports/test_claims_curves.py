@@ -168,7 +168,7 @@ def test_a_speed_up_that_begins_before_the_first_kept_point_is_told_as_at_least(
     """Five times is all that five points can show."""
     row, base = falling("row", times), falling("base", [400.0] * len(times))
     found = judge(FASTER, [*row, *base], {})
-    told = f"; at least that in {censored} of {len(times)} seeds, where the first kept point is good enough"
+    told = f"; at least that in {censored} of {len(times)} seeds, which reach this gFD at their first point"
     assert found.here.endswith(told) == ("at least" in found.here) == (censored > 0)
     ratios = [speed_up(pd.Series(a.gfds), pd.Series(b.gfds)) for a, b in zip(row, base, strict=True)]
     assert [ratio == (5, True) for ratio in ratios].count(True) == censored
@@ -178,7 +178,7 @@ def test_a_speed_up_that_begins_before_the_first_kept_point_is_told_as_at_least(
 def test_a_slow_down_that_begins_before_the_first_kept_point_is_told_as_at_most():
     row, base = falling("row", (400.0, 400.0)), falling("base", (20.0, 300.0))
     found = judge(FASTER, [*row, *base], {})
-    assert found.here.endswith("; at most that in 1 of 2 seeds, where the first kept point is good enough")
+    assert found.here.endswith("; at most that in 1 of 2 seeds, which reach this gFD at their first point")
     assert "at least" not in found.here
 
 

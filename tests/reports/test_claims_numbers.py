@@ -114,7 +114,7 @@ def test_the_difference_of_the_paper_is_of_the_published_rows():
 
 def test_without_data_it_says_what_is_missing():
     assert "no row 'base'" in judge(down(), seeds_of("row", "gfd", [1.0]), {}).here
-    assert judge(down(), [given("row", 0), given("base", 0)], {}).here == "did not run"
+    assert judge(down(), [given("row", 0), given("base", 0)], {}).here == "no seed has results of both rows"
 
 
 # AlmostEqual

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from harness.experiments.claims import Difference, Level
+from harness.experiments.claims import Difference, Faster, Level
 from harness.experiments.requests import OutsideRow, new_request, study_called
 from harness.experiments.scales import scale
 from harness.experiments.seeds import looks
@@ -160,7 +160,7 @@ def test_what_a_failed_gate_bars_is_not_measurable():
     ]
     gfd, psnr = judge_all([down(), dataclasses.replace(down("psnr"), says="psnr")], results, {})
     assert (gfd.verdict, gfd.alone.verdict, psnr.verdict) == ("not measurable here", "holds", "holds")
-    assert "the generator beats N(0, I)" in gfd.because
+    assert "a lower gFD than draws from N(0, I)" in gfd.because
     assert "row" in gfd.because
 
 
@@ -283,6 +283,36 @@ def test_a_line_tells_effect_family_seeds_power_and_verdict():
     assert told[0]["claim"] == "the row has less (Table 5)"
     (nothing,) = lines(judge_all([down()], [], {}))
     assert (nothing["verdict"], nothing["seeds"], nothing["power"]) == ("no data", "–", "–")
+
+
+WITHOUT = {  # what is known of the rows of a claim, and why that says nothing
+    "no rows": ([], "no row 'row' or 'base' here"),
+    "one row": ([given("row", 0, gfd=1.0)], "no row 'base' here"),
+    "not run": ([given("row", 0), given("base", 0)], "no seed has results of both rows"),
+    "other seeds": ([given("row", 0, gfd=1.0), given("base", 1, gfd=1.0)], "no seed has results of both rows"),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT)
+def test_a_claim_without_data_has_no_seeds_and_says_why(case):
+    results, why = WITHOUT[case]
+    for claim in (down(), equal(), Faster("fewer steps", "Fig. 6b", "row", "base", 2.0)):
+        (line,) = lines(judge_all([claim], results, {}))
+        assert (line["verdict"], line["seeds"]) == ("no data", "–")
+        assert line["here"].startswith(why)
+
+
+def test_a_claim_on_one_row_and_one_on_many_rows_have_no_data_in_the_same_form():
+    kept = Level("collapses", "Fig. 1", "information_kept", "row", 0.1, side=-1)
+    for claim, why in ((kept, "no seed has a result"), (PROBE, "fewer than three rows have both numbers")):
+        (line,) = lines(judge_all([claim], [given("row", 0)], {}))
+        assert (line["verdict"], line["seeds"]) == ("no data", "–")
+        assert line["here"].startswith(why)
+
+
+def test_a_finished_row_without_the_number_is_told_as_not_measured():
+    (found,) = judge_all([down()], [given("row", 0, gfd=1.0), given("base", 0)], {})
+    assert found.without == ("base, seed 0: not measured",)
 
 
 def test_power_is_of_the_papers_effect_in_the_family():

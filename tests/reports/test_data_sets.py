@@ -97,8 +97,8 @@ def test_contents_that_changed_between_runs_are_told_with_their_rows_and_seeds(m
     monkeypatch.setattr("reports.results.environments", lambda _: made)
     (sentence,) = mixtures(results)
     assert sentence == (
-        "The rows mix contents of the data set: new, old. new: seed 2 of all rows, base (seed 1); "
-        "old: seed 0 of all rows, row (seed 1). Numbers on different images cannot be compared."
+        "The rows mix contents of the data set: new, old. In detail: new in seed 2 of all rows, base (seed 1); "
+        "old in seed 0 of all rows, row (seed 1). Numbers on different images cannot be compared."
     )
     assert Differences(results, COLUMNS).differences("row", "gfd") == []
     (ruling,) = judge_all([down()], results, {})

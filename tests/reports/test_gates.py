@@ -40,7 +40,7 @@ def test_nothing_is_measured_where_nothing_has_run(name, tmp_path):
     found = gates(results)
     assert len(found) == (5 if any(r.experiment.generator.on for r in results) else 2)
     assert {(one.passed, one.measured) for one in found} == {(None, "")}
-    assert all(str(one).startswith(f"not measured: {one.condition}. Without it, ") for one in found)
+    assert all(str(one).startswith(f"not measured: {one.condition}. If it fails, ") for one in found)
 
 
 def test_without_a_generator_there_is_none_to_look_at():
@@ -53,8 +53,8 @@ def test_without_a_generator_there_is_none_to_look_at():
 def test_a_gate_tells_its_numbers_and_only_a_failed_one_what_the_page_cannot_say():
     parts = {"condition": "it is enough", "measured": "2 of 3", "otherwise": "nobody knows"}
     assert str(Gate(passed=True, **parts)) == "passed: it is enough (2 of 3)"
-    assert str(Gate(passed=False, **parts)) == "**failed**: it is enough (2 of 3). Without it, nobody knows"
-    assert str(Gate(passed=None, **parts | {"measured": ""})) == "not measured: it is enough. Without it, nobody knows"
+    assert str(Gate(passed=False, **parts)) == "**failed**: it is enough (2 of 3). So, nobody knows"
+    assert str(Gate(passed=None, **parts | {"measured": ""})) == "not measured: it is enough. If it fails, nobody knows"
 
 
 def from_outside(name: str, like: Given, **numbers: float) -> Given:
@@ -79,8 +79,35 @@ def test_a_page_counts_its_gates_in_one_way():
     outcomes = (False, True, None, False, None)
     found = [Gate("it is enough", passed, "", "nobody knows") for passed in outcomes]
     assert note(found, False) == "2 of 5 gates failed, 1 passed, 2 not measured"
-    assert note(found[1:2], True) == "1 of 1 gates passed; settings that differ from the paper's"
+    assert note(found[1:2], True) == "1 of 1 gate passed; settings that differ from the paper's"
     assert sentences([], found, [], "")[-1].startswith("2 of 5 gates failed, so")
+
+
+def test_an_answer_has_a_sentence_for_every_gate_that_fails_with_the_rows_that_fail_it():
+    results = [measured(BASE, {}), measured(OTHER, {})]
+    every, one, whole = (
+        Gate("it is enough", False, "", f"the {word} says nothing", rows=rows)
+        for word, rows in (("first", (BASE.name, OTHER.name)), ("second", (OTHER.name,)), ("third", ()))
+    )
+    assert sentences([], [every, one, whole, Gate("", True, "", "all is well")], results, "")[-1] == (
+        "3 of 4 gates failed, so this page cannot answer everything. The first says nothing. "
+        "In + one, the second says nothing. The third says nothing."
+    )
+
+
+@pytest.mark.parametrize("passed", [True, False, None])
+def test_a_gate_says_what_a_deviation_in_its_numbers_is(passed):
+    gate = Gate("it is enough", passed, "2 ± 1", "nobody knows", error="± is one")
+    assert "it is enough (2 ± 1; ± is one)" in str(gate)
+
+
+def test_every_deviation_of_a_gate_is_explained():
+    """Of all gates of a page that has every number, over seeds and with one seed."""
+    for results, over in ((generated((10.0, 12.0, 11.0)), "seeds"), ([one_seed(9.0, samples=1, prior=1)], "images")):
+        with_deviations = [gate for gate in gates(results) if "±" in gate.measured]
+        assert with_deviations
+        assert all(gate.error.startswith(f"± is the standard error over {over}") for gate in with_deviations)
+        assert not any(gate.error for gate in gates(results) if "±" not in gate.measured)
 
 
 # Principal components
@@ -118,7 +145,7 @@ def test_below_a_linear_model_in_anything_is_below_it(place, by):
     worse = foil + by if place[0] == "rfd" else foil - by
     found = gate([autoencoder(BESIDE | {place: (worse, foil)})], COMPONENTS)
     assert found.passed is False
-    assert "Without it, the networks lie below a linear model" in str(found)
+    assert "So, the networks are worse than a linear model" in str(found)
 
 
 def test_components_are_beaten_by_the_mean_over_seeds():
@@ -149,8 +176,8 @@ def test_reconstructions_have_less_than_half_of_the_distance(floor, passed):
     other = room(1000.0, 1.0, row=OTHER)
     for results in ([room(100.0, floor), other], [other, room(100.0, floor)]):
         found = gate(results, ROOM)
-        assert (found.passed, found.measured) == (passed, f"base: {floor} and 100.0")
-        assert ("Without it, gFD measures the decoder" in str(found)) == (not passed)
+        assert (found.passed, found.measured) == (passed, f"base: {floor} against 100.0")
+        assert ("So, the decoder makes most of gFD" in str(found)) == (not passed)
 
 
 def test_the_samples_are_those_with_guidance_if_there_is_any():
@@ -162,10 +189,10 @@ def test_the_samples_are_those_with_guidance_if_there_is_any():
 
 def test_the_base_is_the_row_that_others_name_or_the_first():
     first, second = (room(100.0, floor, row=Row(name, "mactok")) for name, floor in (("first", 10.0), ("second", 90.0)))
-    assert gate([first, second], ROOM).measured == "first: 10.0 and 100.0"
+    assert gate([first, second], ROOM).measured == "first: 10.0 against 100.0"
     based = dataclasses.replace(second, row=Row("third", "mactok", base="second"))
     found = gate([first, second, based], ROOM)
-    assert (found.passed, found.measured) == (False, "second: 90.0 and 100.0")
+    assert (found.passed, found.measured) == (False, "second: 90.0 against 100.0")
     assert gate([dataclasses.replace(first, row=OTHER)], ROOM).passed is None  # its base is not here
 
 
@@ -201,7 +228,7 @@ def test_a_generator_beats_its_prior_by_two_standard_errors_over_seeds(gains, pa
 def test_every_row_has_to_beat_its_prior_and_those_that_do_not_are_named():
     found = gate([*generated((10.0, 12.0, 11.0)), *generated((3.0, 1.0), OTHER)], PRIOR)
     assert (found.passed, found.measured) == (False, "base by 11.0 ± 0.6; + one by 2.0 ± 1.0 fails")
-    assert "Without it, samples of these rows say nothing of a generator" in str(found)
+    assert "So, the samples say nothing about the generator" in str(found)
     unmeasured = [*generated((10.0, 12.0, 11.0)), given(OTHER, 0)]
     assert gate(unmeasured, PRIOR).measured == "base by 11.0 ± 0.6"
 
@@ -260,7 +287,7 @@ def precise(*values: float, row: Row = BASE) -> list[Given]:
 def test_reconstructions_are_among_real_images(values, passed, text):
     found = gate(precise(*values), PRECISE)
     assert (found.passed, found.measured) == (passed, text)
-    assert ("Without it, the images of these rows are not among real ones" in str(found)) == (not passed)
+    assert ("So, reconstructions do not look like real images" in str(found)) == (not passed)
 
 
 def test_every_row_has_to_be_precise_and_samples_do_not_count():
@@ -295,7 +322,7 @@ def spent(kl: float, optimum: float, seed: int = 0, stage: str = "evaluation", r
 def test_the_plain_kl_vae_has_lost_information_that_it_could_have(kl, optimum, passed, stage):
     found = gate([spent(kl, optimum, stage=stage)], LOSE)
     assert (found.passed, found.measured) == (passed, f"{kl:.1f} of {optimum:.1f} nats")
-    assert ("Without it, there is no collapse here" in str(found)) == (not passed)
+    assert ("So, there is no collapse here" in str(found)) == (not passed)
 
 
 def test_one_place_of_the_plain_kl_vae_with_a_collapse_is_enough():

@@ -25,8 +25,9 @@ from models.variants import VARIANTS
 from reports import figures, styles
 from reports.ablation.page import Page, write
 from reports.pages import index, rendering, site
+from reports.pages.rendering import NO_BREAK
 from reports.sweep import figures as sweep_figures
-from reports.tables import NO_BREAK, markdown
+from reports.tables import STATUS_NOTE, markdown
 
 ABLATIONS = [name for name in plugins.names("ablations") if isinstance(study_called(name), Ablation)]
 NAMES = (
@@ -38,7 +39,8 @@ NAMES = (
     "[link](javascript:x)",
     "100 % & $5_{}",
 )
-VOID = {"meta", "br", "img", "hr"}
+MOST_WORDS = 30  # of a sentence, so that nobody has to read it twice
+VOID = {"meta", "br", "wbr", "img", "hr"}
 
 
 def test_a_column_of_zeros_is_told_once():
@@ -60,6 +62,12 @@ def test_a_number_does_not_break_before_its_interval():
     assert f"-1.5{NO_BREAK}±{NO_BREAK}0.2" in text
     assert f"1512.3{NO_BREAK}[1478.9,{NO_BREAK}-1545.8]" in text
     assert "a sentence [of words, two]" in text
+
+
+def test_no_number_of_a_page_breaks_before_its_deviation(tmp_path):
+    study = Ablation(title="A", question="Is it 1.5 ± 0.2, or ± half?", rows=(Row("a", "kl_vae"),))
+    write(AblationRequest("own", study, scale("smoke")), Store(tmp_path / "runs"), tmp_path)
+    assert f"Is it 1.5{NO_BREAK}±{NO_BREAK}0.2, or ± half?" in (tmp_path / "own-smoke.md").read_text()
 
 
 def test_contents_link_to_every_heading(tmp_path):
@@ -127,6 +135,24 @@ def test_the_index_tells_pages_of_one_title_apart(tmp_path):
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
+def test_results_say_what_the_status_and_what_active_units_count(name, tmp_path):
+    request = AblationRequest(name, study_called(name), scale("tiny"))
+    write(request, Store(tmp_path / "runs"), tmp_path)
+    page = (tmp_path / f"{request.page}.md").read_text()
+    has_kl = any(e.tokenizer.gaussian.on for (e, *_) in request.experiments().values())
+    assert (STATUS_NOTE in page.partition("## Results\n")[2].partition("\n## ")[0]) == has_kl
+
+
+@pytest.mark.parametrize("template", sorted(rendering.TEMPLATES.rglob("*.md.j2")), ids=lambda path: path.parent.name)
+def test_sentences_are_short(template):
+    text = re.sub(r"\{%.*?%\}", "\n\n", template.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"\{\{.*?\}\}", "x", text, flags=re.DOTALL)
+    for part in re.split(r"\n\s*\n", text):
+        for sentence in re.split(r"(?<=[.:?;])x?\s", part):
+            assert len(sentence.split()) <= MOST_WORDS, sentence
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
 def test_a_page_says_what_rows_with_a_plus_add_to(name, tmp_path):
     request = AblationRequest(name, study_called(name), scale("tiny"))
     told = Page(request, _not_run(request, tmp_path)).additions
@@ -185,6 +211,26 @@ def test_a_page_becomes_html_that_nests_and_runs_nothing_of_a_name(tmp_path):
     assert not [link for link in checker.links if ":" in link]
     assert "http" not in re.sub(r"<!DOCTYPE.*?>", "", html)
     assert checker.kinds.count("table") == 2
+
+
+def test_all_pages_but_their_index_link_to_it(tmp_path):
+    _page(tmp_path, "plain")
+    (tmp_path / "page.md").write_text(f"{(tmp_path / 'page.md').read_text()}\n## The answer\n\n- It does.\n")
+    home = site.write_site(tmp_path)
+    links = {}
+    for path in (home, tmp_path / "page.html"):
+        checker = Checker()
+        checker.feed(path.read_text())
+        links[path.name] = checker.links
+    assert "index.html" in links["page.html"]
+    assert links["index.html"] == ["page.html"]
+
+
+def test_a_head_breaks_within_the_name_of_a_stage_and_not_before_its_arrow(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"# A page\n\n{markdown([{'row': 'a_b', 'rFD ↓': '1.0', 'teacher_features': '2'}])}\n")
+    html = site.write_html(page).read_text()
+    assert f">rFD{NO_BREAK}↓</th>" in html and ">teacher_<wbr>features</th>" in html and ">a_b</td>" in html
 
 
 def test_a_name_is_one_cell_on_the_page_and_whole_in_the_terminal(monkeypatch):

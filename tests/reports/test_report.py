@@ -30,7 +30,7 @@ from reports.ablation.generation import COMPARISON_SETS
 from reports.ablation.page import write
 from reports.claims import table as claims
 from reports.gates import gates
-from reports.pages.rendering import MEANINGLESS
+from reports.pages.rendering import MEANINGLESS, NO_BREAK
 from reports.provenance import MEASURING
 from reports.results import PROVENANCE, load, mixtures
 from reports.statistics import intervals
@@ -45,7 +45,7 @@ def asked_of(name: str, at: str, **options: object) -> AblationRequest:
 
 def table(page: str, title: str) -> list[dict[str, str]]:
     """The first Markdown table under a heading."""
-    lines = page.split(f"## {title}\n", 1)[1].replace(tables.NO_BREAK, " ").splitlines()
+    lines = page.split(f"## {title}\n", 1)[1].replace(NO_BREAK, " ").splitlines()
     lines = lines[next(i for i, line in enumerate(lines) if line.startswith("|")) :]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     end = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
@@ -59,13 +59,16 @@ def test_a_study_that_never_ran_has_a_page_that_says_so(name, tmp_path):
     page = (tmp_path / f"{name}-tiny.md").read_text()
     for row in asked.study.rows:
         assert f"{row.name} (seed 0): not run" in page
-    assert "nothing has run" in page
+    assert "Nothing has run." in page
     assert {line.partition(":")[0] for line in gates_on(page)} == {"- not measured"}
-    assert ("depart from the paper's" in page) == bool(published(asked.study.published_table))
+    assert ("These settings of the last row differ from the paper's:" in page) == bool(
+        published(asked.study.published_table)
+    )
 
 
 def gates_on(page: str) -> list[str]:
     """The lines of a page that say whether it can tell its rows apart."""
+    page = page.replace(NO_BREAK, " ")
     folded = page.split("## Can this page tell its rows apart?\n", 1)[1].partition("</summary>\n\n")[2]
     return [line for line in folded.partition("\n\n")[0].splitlines() if line]
 
@@ -76,7 +79,7 @@ def test_a_page_lists_the_recipes_that_its_rows_do_not_follow(name, tmp_path):
     write(asked, Store(tmp_path / "runs"), tmp_path)
     page = (tmp_path / f"{name}-tiny.md").read_text()
     peers = [row for row in asked.study.rows if VARIANTS[row.variant].recipe]
-    below = page.partition("Their published weights were trained in another way:\n")[2]
+    below = page.partition("Their authors trained the published weights in another way:\n")[2]
     shown = table(f"## Recipes\n{below}", "Recipes") if peers else []
     assert [line["row"] for line in shown] == [row.name for row in peers]
     assert ("published with" in page) == bool(peers)
@@ -108,7 +111,7 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
         assert (tmp_path / picture).stat().st_size > 5000, picture
     has_umap = importlib.util.find_spec("umap") is not None
     assert len(pictures) >= 11 + has_umap
-    assert ("UMAP too, install its package" in page) != has_umap
+    assert ("For UMAP too, install its package" in page) != has_umap
 
     line, *foils = table(page, "Reconstruction, ours beside the paper's")
     with (PUBLISHED / "published_ablations.csv").open() as file:
@@ -144,8 +147,8 @@ def test_the_page_of_a_finished_row(runs, tmp_path):
     assert generated[1]["gFD ↓"] == f"{result.value('gfd', 'prior', 'pca').value:.1f}"
     compared = [line["row"] for line in generated[3:]]
     assert sorted(compared) == sorted(f"*{name} (N = 128)*" for name in COMPARISON_SETS.values())
-    assert "the two do not match in this" in page
-    assert "One guidance is fixed for all rows, where each row of the paper has its own best." in page
+    assert "In the paper each row has the best scale of a grid." in page
+    assert "Here all rows have the same guidance; in the paper each row has its own best." in page
     assert "One seed: no interval" in page
     assert "Differences from the base" not in page  # its base was not asked for
     claimed = {line["claim"]: line for line in table(page, "What the paper claims")}

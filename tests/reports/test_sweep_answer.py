@@ -52,11 +52,11 @@ def test_the_width_of_the_range_is_a_factor_with_its_interval(last_active, width
 
 def test_seeds_that_disagree_are_counted():
     assert answer((1, 1, 1))[0].range_of("KL-VAE", answer((1, 1, 1))[1]) == (
-        "**KL-VAE** is active at 0.0001, 0.001; collapsed at 0.01, 0.1."
+        "**KL-VAE**, by KL weight: active at 0.0001, 0.001; collapsed at 0.01, 0.1."
     )
     found, points = answer((1, 2, 1))
     assert found.range_of("KL-VAE", points) == (
-        "**KL-VAE** is active at 0.0001, 0.001; collapsed at 0.01 (2 of 3 seeds), 0.1."
+        "**KL-VAE**, by KL weight: active at 0.0001, 0.001; collapsed at 0.01 (2 of 3 seeds), 0.1."
     )
     assert "0.01 (1 of 3 seeds)" in found.ranges()
     assert statuses(points[1].results) == "active"
