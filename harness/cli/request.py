@@ -245,13 +245,19 @@ def has_run(plan: Plan, store: Store) -> bool:
     return any(t.run_in(store).state != "waiting" for t in rows)
 
 
+def _has_grown_to(plan: Plan, store: Store) -> bool:
+    """Whether a row has run with the last seed of a plan."""
+    by_seed = plan.runs_by_seed(store)
+    shared = {run.folder for run in by_seed[0]}
+    return any(run.state != "waiting" for run in by_seed[max(by_seed)] if run.folder not in shared)
+
+
 def plan_from(options: argparse.Namespace) -> Plan:
     """The plan of the request that the study options describe; for a sweep, of its trials so far. Raises `Mistake`."""
     request = request_of(options)
     if not isinstance(request, SweepRequest):
-        before = remembered_request(request, Store(options.runs)) if request.looks else None
-        grown = before.plan.request.seeds if before is not None and before.plan is not None else request.seeds
-        return plan_of(dataclasses.replace(request, seeds=grown))
+        plans = (plan_of(dataclasses.replace(request, seeds=seeds)) for seeds in reversed(request.looks))
+        return next((plan for plan in plans if _has_grown_to(plan, Store(options.runs))), plan_of(request))
     require_influence(request)
     before = remembered_request(request, Store(options.runs))
     if before is None:
