@@ -69,7 +69,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.npz:
         write_samples(options.npz, [images], len(images), images.shape[1:3])
     strips({names[label]: of_class[label][:LINE] for label in classes[:LINES]}, folder / "all.png")
-    print(f"{counted(len(images), 'image')}, seed {experiment.seed}, {sampling.how(experiment, guide)}: {folder / 'all.png'}")
+    drawn = f"{counted(len(images), 'image')}, seed {experiment.seed}, {sampling.how(experiment, guide)}"
+    print(f"{drawn}: {folder / 'all.png'}")
     return 0
 
 

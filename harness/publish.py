@@ -13,7 +13,6 @@ from harness.system import paths
 from harness.system.errors import Trouble
 
 if TYPE_CHECKING:
-    from harness.hub.card import warning
     from harness.hub.tokenizer import PretrainedTokenizer
 
 

@@ -149,10 +149,8 @@ def facts(data: Data, source: str, chosen: Chosen, unreadable: dict[str, str]) -
     return {"classes": chosen.classes, "unreadable": named, "passed_over": dict(chosen.passed_over.counts)}
 
 
-def require_readable(
-    data: Data, source: str, chosen: Chosen, unreadable: dict[str, str], total: int | None
-) -> None:
-    """Raises `Mistake` for unreadable images if `data` refuses them, and for a class of which no image of `train` opens.
+def require_readable(data: Data, source: str, chosen: Chosen, unreadable: dict[str, str], total: int | None) -> None:
+    """Raises `Mistake` for unreadable images if `data` refuses them, and for a class without a readable one in `train`.
 
     `unreadable` and `total` as in `report_unreadable`.
     """

@@ -204,12 +204,16 @@ def open_images(path: Path, side: int | None = None, crop: Literal["none", "cent
 def require_pairs(images: ImageSet, originals: ImageSet, what: str) -> None:
     """Raises `Mistake` if two sets are not pairs, by name or at least by number; `what` compares them."""
     if isinstance(images, Folder) and isinstance(originals, Folder) and images.names != originals.names:
-        lonely = [(file, b.path) for a, b in ((images, originals), (originals, images)) for file in a.without_partner(b)]
+        lonely = [
+            (file, b.path) for a, b in ((images, originals), (originals, images)) for file in a.without_partner(b)
+        ]
         (file, lacking), more = min(lonely, key=lambda pair: natural(pair[0].name)), len(lonely) - 1
         partner = f"no partner in {shown(lacking)}" + (f", nor have {counted(more, 'other')}" if more else "")
         raise Mistake(f"{what} compares files with the same names: {shown(file)} has {partner}")
     if len(images) != len(originals):
-        raise Mistake(f"{what} compares pairs: {counted(len(images), 'image')} and {counted(len(originals), 'original')}")
+        raise Mistake(
+            f"{what} compares pairs: {counted(len(images), 'image')} and {counted(len(originals), 'original')}"
+        )
 
 
 def _open_folder(path: Path, side: int | None, cropped: bool) -> Folder:

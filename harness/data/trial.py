@@ -10,7 +10,6 @@ from harness.data.class_folders import require_readable
 from harness.experiments.experiment import Data
 from harness.system import plugins
 from harness.system.machine import cores
-from harness.system.texts import counted
 
 SECONDS = 3.0  # of a plan, which answers at once
 CHUNK_IMAGES = 32

@@ -51,7 +51,8 @@ class Group:
         with contextlib.ExitStack() as stack:
             helpers = []
             for slot, member in enumerate(ready):
-                print(f"{member.task.stage} {member.task.key} of {member.label}: {counted(self.threads, 'thread')}", flush=True)
+                share = counted(self.threads, "thread")
+                print(f"{member.task.stage} {member.task.key} of {member.label}: {share}", flush=True)
                 helpers.append(stack.enter_context(helping(Store(member.root), self.threads, slot)))
                 helpers[-1].begin(member.task, member.label, member.execution, patience)
             while working := [h for h in helpers if h.task is not None]:

@@ -91,7 +91,7 @@ def plan_text(
     unit = _unit(sum(kind.flops for kind in kinds) or sum(size_of(t).flops for t in planned))
     parts = [_tasks_table(planned, labels, store, durations, unit, pace)] if details else []
     if not kinds:
-        return "\n\n".join([*parts, "The only stage is done." if len(planned) == 1 else f"All {len(planned)} stages are done."])
+        return "\n\n".join([*parts, f"All {len(planned)} stages are done."])
     if details:
         parts += [f"Missing, by stage, on one {pace}:\n\n{_kinds_table(kinds, unit, pace)}"]
         parts += [f"Resources of a job with --executor slurm:\n\n{_resources_table(kinds)}"]

@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 FINAL = ("done", "diverged")  # a diverged run would diverge again, so it is final too
 OVER = (*FINAL, "failed")  # what failed waits to be tried again
-FAILURES: dict[str, type[Mistake] | type[Trouble]] = {"mistake": Mistake, "trouble": Trouble}  # what else fails is a bug
+FAILURES = {"mistake": Mistake, "trouble": Trouble}  # errors by the kind of failure; any other is a "bug"
 # Files that no result lists.
 NOT_RESULT = (
     "config.json",

@@ -319,7 +319,9 @@ def test_pairs_have_the_same_names_and_number(what, sets, quick, reconstructions
         expected = f"names: {sets / 'originals/007.png'} has no partner in {reconstructions}, nor have 1 other"
     elif what == "fewer":
         (reconstructions / "045.bmp").unlink()
-        expected = f"compares files with the same names: {sets / 'originals/045.png'} has no partner in {reconstructions}"
+        expected = (
+            f"compares files with the same names: {sets / 'originals/045.png'} has no partner in {reconstructions}"
+        )
     else:
         shutil.copy(reconstructions / "045.bmp", reconstructions / "046.bmp")
         expected = f"{reconstructions / '046.bmp'} has no partner in {sets / 'originals'}"

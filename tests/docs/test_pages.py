@@ -41,9 +41,9 @@ def test_extras_are_installed_in_one_way():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     code = [path for folder in ("harness", "models", "reports") for path in sorted((ROOT / folder).rglob("*.py"))]
     for path in [*documents(), *code]:
-        for before, quoted, name in EXTRA.findall(path.read_text(encoding="utf-8")):
-            assert quoted == f'".[{name}]"' and name in extras, (path, name)
-            assert before.endswith(("pip install -e ", " or ")), (path, name)
+        for before, quoted, extra in EXTRA.findall(path.read_text(encoding="utf-8")):
+            assert quoted == f'".[{extra}]"' and extra in extras, (path, extra)
+            assert before.endswith(("pip install -e ", " or ")), (path, extra)
 
 
 def test_all_pages_of_the_documentation_can_be_reached():

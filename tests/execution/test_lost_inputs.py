@@ -12,7 +12,8 @@ import pytest
 from harness.execution.bar import StagesBar
 from harness.execution.demand import Backlog, Fixed, Options
 from harness.execution.worker import Place, perform
-from harness.planning.task import Task, task
+from harness.planning import task as planned
+from harness.planning.task import Task
 from harness.store.runs import Store
 from tests import toy
 from tests.conftest import experiment
@@ -149,7 +150,7 @@ def test_the_bar_counts_what_is_over(backlog, monkeypatch):
 @pytest.mark.parametrize("damage", ["gone", "torn", "without content"])
 def test_damaged_data_end_the_stage_that_reads_them_and_not_the_process(damage, tmp_path):
     store = Store(tmp_path)
-    reader = task("pca", experiment())
+    reader = planned.task("pca", experiment())
     data = reader.inputs["data"].run_in(store)
     data.begin({}, {})
     data.finish([], {"units": 1})
