@@ -135,7 +135,7 @@ class Run:
         return sum(attempt["seconds"] for attempt in self.status()["attempts"])
 
     @property
-    def refusal(self) -> Mistake | Trouble | None:
+    def refusal(self) -> Exception | None:
         """The error of a failed run if it is one that a user sees as a line: what was asked, or what was found."""
         status = self.status()
         kind = FAILURES.get(status.get("failure", ""))

@@ -61,14 +61,18 @@ def test_a_plan_is_refused_like_the_run(command, zoo, tmp_path, capfd):
 
 
 def test_a_plan_says_how_many_images_it_could_open(zoo, tmp_path, capfd, monkeypatch):
-    (zoo / "cats/03.jpg").unlink()
-    words = ["table5", "--scale", "smoke", "--data", f"folder:{zoo}", "--runs", str(tmp_path / "runs"), "--dry-run"]
-    assert cli.code_of(ablate.main, words) == 0
-    assert "Opened" not in capfd.readouterr().out
     monkeypatch.setattr(trial, "SECONDS", 0.0)
+    words = ["table5", "--scale", "smoke", "--data", f"folder:{zoo}", "--runs", str(tmp_path / "runs"), "--dry-run"]
+    assert cli.code_of(ablate.main, words) == 2  # what is no image is small, and small files come first
+    assert f"error: 1 image in {zoo} does not open: cats/03.jpg" in capfd.readouterr().err
+    (zoo / "cats/03.jpg").unlink()
     assert cli.code_of(ablate.main, words) == 0
-    told = f"Opened in 0 s: 0 of {3 * IMAGES - 1} images of folder:{zoo}; the run opens all."
+    first, all_of_them = trial.CHUNK_IMAGES, 3 * IMAGES - 1
+    told = f"In 0 s the {first} smallest of the {all_of_them} images of folder:{zoo} were opened; the run opens all."
     assert capfd.readouterr().out.splitlines()[-2] == told
+    monkeypatch.setattr(trial, "SECONDS", 100.0)
+    assert cli.code_of(ablate.main, words) == 0
+    assert "opened" not in capfd.readouterr().out
 
 
 def test_data_that_are_there_already_are_not_opened_again(zoo, tmp_path, monkeypatch):
