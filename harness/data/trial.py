@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from harness.data.class_folders import require_readable
+from harness.data.image_files import shown
 from harness.experiments.experiment import Data
 from harness.system import plugins
 from harness.system.machine import cores
@@ -27,7 +28,7 @@ class Trial:
         """What a plan says of it; "" if all were opened."""
         if self.opened == self.total:
             return ""
-        name = f"{data.name}:{data.argument}" if data.argument else data.name
+        name = shown(f"{data.name}:{data.argument}" if data.argument else data.name)
         number = "none of the" if self.total is None else f"the {self.opened:,} smallest of the {self.total:,}"
         return f"In {SECONDS:.0f} s {number} images of {name} were opened; the run opens all."
 
@@ -37,9 +38,10 @@ class TimeUp(Exception):
 
 
 def opened(data: Data) -> Trial | None:
-    """Opens images for `SECONDS`, the smallest first, as the stage `data` will. None for a data set that has no files, or does not say.
+    """Opens images for `SECONDS`, the smallest first, as the stage `data` will.
 
-    Raises what that stage would raise for them.
+    None for a data set that does not say which files it takes, such as one that is drawn. Raises what that stage would
+    raise for the images.
     """
     module = plugins.load("harness.data.sets", data.name, "data set")
     if not hasattr(module, "chosen"):
