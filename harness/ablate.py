@@ -7,15 +7,17 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from harness import cli
 from harness.execution import rehearsal
-from harness.execution.demand import Fixed
+from harness.execution.demand import Fixed, Options
 from harness.experiments.requests import AblationRequest
 from harness.networks.roles import require_weights
 from harness.planning.costs import plan_text, require_disk, require_gpu_hours
-from harness.planning.plan import Plan, plan_of, require_accepted, require_enough
+from harness.planning.plan import Plan, opened_data, plan_of, require_accepted, require_enough
 from harness.planning.request_log import remember
+from harness.planning.task import Task
 from harness.store.runs import Store
 from harness.system import paths, plugins, terminal
 from harness.system.errors import Mistake
@@ -66,11 +68,10 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
     store = Store(options.runs)
     waiting = run_options.to_run(plan.tasks, store)
     if options.dry_run:
+        said = opened_data([request], store)
         print(plan_text(plan.tasks, plan.labels, store, run_options.cluster, pace, details=options.details))
-        try:
-            plan.require_data()
-        except Mistake as absent:
-            print(f"The keys are provisional: {absent}.")
+        for line in said:
+            print(line)
     else:
         plan.require_data()
         require_weights(waiting)
@@ -93,7 +94,7 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
         plan = plan_of(now)
         if leading():
             remember(now, store)
-        executor.execute(Fixed(plan.labels), store, run_options)
+        _execute(plan, executor, store, run_options)
         if leading() and not _told(now, plan, store, options.out):
             return 1
         if not _still_open(now, store):
@@ -101,8 +102,24 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
     return 0
 
 
+def _execute(plan: Plan, executor: ModuleType, store: Store, run_options: Options) -> None:
+    """Runs a plan. Of several data sets those in files come first: if one is refused, nothing is trained."""
+    data = {t: label for t, label in plan.labels.items() if t.stage == "data"}
+    in_files = {t: label for t, label in data.items() if not _is_drawn(t)}
+    if len(data) > 1 and in_files:
+        executor.execute(Fixed(in_files), store, run_options)
+        if any(t.run_in(store).state != "done" for t in in_files):
+            return
+    executor.execute(Fixed(plan.labels), store, run_options)
+
+
+def _is_drawn(data: Task) -> bool:
+    module = plugins.load("harness.data.sets", data.experiment.data.name, "data set")
+    return getattr(module, "fixed", False)
+
+
 def _told(request: AblationRequest, plan: Plan, store: Store, out: Path) -> bool:
-    """Says what failed, and writes the page; whether all is done. Raises `Mistake` if data were refused."""
+    """Says what failed, and writes the page; whether all is done. Raises what the stage `data` raised if it refused."""
     from reports.ablation.page import write
 
     require_accepted(plan.tasks, store)

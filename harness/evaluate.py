@@ -14,6 +14,7 @@ from harness.evaluation.protocols import OTHER_WEIGHTS, PROTOCOLS, Protocol, pro
 from harness.experiments.experiment import FEWEST
 from harness.system import paths, plugins
 from harness.system.errors import Mistake
+from harness.system.texts import counted
 
 if TYPE_CHECKING:
     from harness.data.image_sets import FeatureStatistics, ImageSet
@@ -162,7 +163,7 @@ def require_number(options: argparse.Namespace, protocol: Protocol, images: Imag
         if len(image_set) < FEWEST and (
             len(image_set) or image_set.statistics is None
         ):  # a reference may be statistics alone
-            raise Mistake(f"{path} holds {len(image_set)} images: at least {FEWEST} are needed")
+            raise Mistake(f"{path} holds {counted(len(image_set), 'image')}: at least {FEWEST} are needed")
     if protocol.images is None or len(images) == protocol.images:
         return
     if len(images) > protocol.images or not options.fewer:

@@ -12,7 +12,7 @@ from harness.experiments.requests import AblationRequest, SweepRequest, study_ca
 from harness.experiments.sweep import Sweep
 from harness.planning.costs import Price, plan_text, price, require_disk, require_gpu_hours
 from harness.planning.gpus import Pace
-from harness.planning.plan import Plan, plan_of
+from harness.planning.plan import Plan, opened_data, plan_of
 from harness.planning.task import Task
 from harness.store.runs import Store
 from harness.system import paths, plugins, terminal
@@ -46,9 +46,12 @@ def main(arguments: Sequence[str]) -> int:
     run_options, pace, store = cli.options_of(options), cli.pace_of(options), Store(options.runs)
     studies, refused = _studies(options, store, pace)
     labels = _labels(studies)
+    said = opened_data([study.request for study in studies], store) if options.dry_run else []
     print(_prices(studies, pace))
     if options.dry_run:
         print(f"\n{plan_text(list(labels), labels, store, run_options.cluster, pace, details=options.details)}")
+        for line in said:
+            print(line)
     again = sum(study.price.gpu_hours * (study.times - 1) for study in studies)  # of sweeps that choose their points
     limit = options.max_gpu_hours
     waiting = run_options.to_run(list(labels), store)

@@ -11,6 +11,7 @@ from harness.experiments.fields import with_fields
 from harness.experiments.keys import key_of
 from harness.system import paths
 from harness.system.errors import Mistake, unknown
+from harness.system.texts import counted
 
 MOST_IMAGES = 50_000  # decoded at once
 LINES, LINE = 10, 10  # number of classes, and of images per class, in the overview
@@ -68,7 +69,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.npz:
         write_samples(options.npz, [images], len(images), images.shape[1:3])
     strips({names[label]: of_class[label][:LINE] for label in classes[:LINES]}, folder / "all.png")
-    print(f"{len(images)} images, seed {experiment.seed}, {sampling.how(experiment, guide)}: {folder / 'all.png'}")
+    drawn = f"{counted(len(images), 'image')}, seed {experiment.seed}, {sampling.how(experiment, guide)}"
+    print(f"{drawn}: {folder / 'all.png'}")
     return 0
 
 

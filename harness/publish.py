@@ -33,6 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     out = options.out.resolve()
     folders.require_new(out, f"--out {options.out}")
 
+    from harness.hub.card import warning
     from harness.hub.tokenizer import PretrainedTokenizer, require_hub_id
     from harness.store.runs import Store
 
@@ -45,9 +46,10 @@ def main(arguments: Sequence[str]) -> int:
     stage, key = finished_run.decoder.stage, finished_run.decoder.key
     print(f"{stage} {key}, {origin.variant}, with {len(origin.records)} numbers:")
     folders.show(out, options.out)
+    print(f"trained: {origin.trained}")
     print(f"licence of the weights: {license}{'' if options.license else ', the default; --license names another'}")
-    if origin.scale == "smoke":
-        print("warning: it was trained at smoke, which only tests the code: its images are noise", file=sys.stderr)
+    if text := warning(origin):
+        print(f"warning: {text}", file=sys.stderr)
     if options.push is not None:
         print(pushed(tokenizer, options.push, options.out))
     return 0

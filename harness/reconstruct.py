@@ -13,6 +13,7 @@ from harness.data.image_files import PassedOver, shown
 from harness.experiments.keys import key_of
 from harness.system import paths, terminal
 from harness.system.errors import Mistake
+from harness.system.texts import counted
 
 LINE = 10  # number of images in the overview
 
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str]) -> int:
         lines.append((shown(path), shown(name), f"{10 * np.log10(4 / max(error, 1e-10)):.2f}"))
     strips({"original": originals[:LINE], "reconstruction": images[:LINE]}, folder / "all.png")
     print(terminal.table(lines, ("image", "reconstruction", "PSNR (dB)"), spare=("reconstruction",)))
-    print(f"\n{len(images)} images, centre-cropped to {side} px, from the posterior's mode: {folder / 'all.png'}")
+    of = f"{counted(len(images), 'image')}, centre-cropped to {side} px"
+    print(f"\n{of}, from the posterior's mode: {folder / 'all.png'}")
     return 0
 
 

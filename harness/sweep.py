@@ -13,7 +13,7 @@ from harness.execution.demand import WORKERS, Options
 from harness.experiments.requests import SweepRequest
 from harness.networks.roles import require_weights
 from harness.planning.costs import plan_text, require_disk, require_gpu_hours
-from harness.planning.plan import Plan, plan_of, require_data, require_enough, require_influence
+from harness.planning.plan import Plan, opened_data, plan_of, require_data, require_enough, require_influence
 from harness.planning.task import tasks
 from harness.search.driver import Driver, alone
 from harness.search.samplers import ADAPTIVE_TRIALS, PRUNERS, SAMPLERS, Search
@@ -68,13 +68,12 @@ def main(arguments: Sequence[str]) -> int:
     waiting = run_options.to_run(plan.tasks, store)
     require_enough(request)
     if options.dry_run:
+        said = opened_data([request], store)
         if times > 1:
             print(f"{times} trials by {search.sampler}, each counted as one in the middle of the space:\n")
         print(plan_text(plan.tasks, plan.labels, store, run_options.cluster, pace, times, options.details))
-        try:
-            plan.require_data()
-        except Mistake as absent:
-            print(f"The keys are provisional: {absent}.")
+        for line in said:
+            print(line)
     else:
         require_data(request)
         require_weights(waiting)

@@ -21,6 +21,7 @@ from harness.data.decoding import read
 from harness.data.image_files import refusal, require, shown
 from harness.system import paths
 from harness.system.errors import Mistake
+from harness.system.texts import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,8 +68,8 @@ def main(arguments: Sequence[str]) -> int:
         "passed_over": dict(found.passed_over.counts),
     }
     write(out, tokenizer, options.folder, images, about, options.quiet)
-    number = f"{len(images)} image{'s' * (len(images) != 1)}"
-    print(f"{number}, centre-cropped to {about['image_size']} px, from the posterior's {about['latents']}: {out}")
+    of = f"{counted(len(images), 'image')}, centre-cropped to {about['image_size']} px"
+    print(f"{of}, from the posterior's {about['latents']}: {out}")
     return 0
 
 

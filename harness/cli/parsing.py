@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import Any, NoReturn
 from harness.cli.names import FIELDS, fields, listing
 from harness.experiments.scales import scale
 from harness.system import paths, plugins
-from harness.system.errors import Mistake
+from harness.system.errors import Mistake, did_you_mean
 
 SCRIPT = "tokenizer-harness"
 COMPLETION = "_ARGCOMPLETE"  # set by the shell when it wants words, with the number of those that are the program
@@ -49,10 +48,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         options = [name for action in self._actions for name in action.option_strings]
-        given = next((word for word in message.split() if word.startswith("--")), "")
-        given = given.rstrip(":")
-        near = [] if given in options else difflib.get_close_matches(given, options, n=1, cutoff=0.6)
-        raise Mistake(f"{message}.{f' Did you mean {near[0]!r}?' if near else ''} --help lists all options")
+        given = next((word for word in message.split() if word.startswith("--")), "").rstrip(":")
+        hint = "" if given in options else did_you_mean(given, options)
+        raise Mistake(f"{message}.{hint} --help lists all options")
 
 
 def parser(command: str, about: str = "") -> Parser:

@@ -26,7 +26,7 @@ from harness.experiments.sweep import Sweep
 from harness.planning.plan import Plan, plan_of, require_influence
 from harness.planning.request_log import remembered_request
 from harness.store.runs import Store
-from harness.system import plugins
+from harness.system import paths, plugins
 from harness.system.errors import Mistake
 
 # Where a request runs, by default.
@@ -151,13 +151,26 @@ def command_of(request: Request, options: argparse.Namespace, *words: str) -> st
     """The command that runs a request in the same folders and by the same executor, with further words."""
     places = [name for name in PLACES if name != "storage" or "--storage" not in request.command]
     agreed = ["--yes"] if getattr(options, "yes", False) else []
-    return " ".join(filter(None, [request.command, shlex.join([*_places(options, *places), *agreed, *words])]))
+    return shlex.join([*_as_typed(request, options), *_places(options, *places), *agreed, *words])
+
+
+def _as_typed(request: Request, options: argparse.Namespace) -> list[str]:
+    """The command of a request, as words: a file of the user's is `--study` again, plug-ins are named from here."""
+    python, option, module, name, *words = shlex.split(request.command)
+    file: Path | None = getattr(options, "study_file", None)
+    for place in plugins.places():
+        at = words.index(place)
+        if file is not None and place == str(file.absolute()):
+            del words[at - 1 : at + 1]
+        else:
+            words[at] = paths.from_here(place)
+    return [python, option, module, *([name] if file is None else ["--study", str(file)]), *words]
 
 
 def report_of(request: Request, options: argparse.Namespace) -> str:
     """The command that writes the page of a request from the store."""
-    _, _, _, *words = shlex.split(request.command)
-    return shlex.join(["python", "-m", "harness.report", *words, *_places(options, "runs", "out", "storage")])
+    python, option, _, *words = _as_typed(request, options)
+    return shlex.join([python, option, "harness.report", *words, *_places(options, "runs", "out", "storage")])
 
 
 def next_of(request: Request, options: argparse.Namespace, failed: bool = False) -> str:
@@ -190,7 +203,7 @@ def _settings(options: argparse.Namespace) -> list[str]:
     for setting in options.set:
         words += ["--set", setting]
     for place in plugins.places():
-        words += ["--plugins", place]
+        words += ["--plugins", paths.from_here(place)]
     return words
 
 
@@ -232,13 +245,19 @@ def has_run(plan: Plan, store: Store) -> bool:
     return any(t.run_in(store).state != "waiting" for t in rows)
 
 
+def _has_grown_to(plan: Plan, store: Store) -> bool:
+    """Whether a row has run with the last seed of a plan."""
+    by_seed = plan.runs_by_seed(store)
+    shared = {run.folder for run in by_seed[0]}
+    return any(run.state != "waiting" for run in by_seed[max(by_seed)] if run.folder not in shared)
+
+
 def plan_from(options: argparse.Namespace) -> Plan:
     """The plan of the request that the study options describe; for a sweep, of its trials so far. Raises `Mistake`."""
     request = request_of(options)
     if not isinstance(request, SweepRequest):
-        before = remembered_request(request, Store(options.runs)) if request.looks else None
-        grown = before.plan.request.seeds if before is not None and before.plan is not None else request.seeds
-        return plan_of(dataclasses.replace(request, seeds=grown))
+        plans = (plan_of(dataclasses.replace(request, seeds=seeds)) for seeds in reversed(request.looks))
+        return next((plan for plan in plans if _has_grown_to(plan, Store(options.runs))), plan_of(request))
     require_influence(request)
     before = remembered_request(request, Store(options.runs))
     if before is None:

@@ -6,11 +6,11 @@ import hashlib
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from harness.data.image_files import (
     FORMATS,
@@ -26,6 +26,9 @@ from harness.data.image_files import (
 )
 from harness.experiments.experiment import Data
 from harness.system.errors import Mistake
+
+if TYPE_CHECKING:
+    from harness.data.indexed import EncodedImage
 
 CHUNK_IMAGES = 256
 
@@ -69,9 +72,26 @@ class Listing:
         """The files of all classes and splits."""
         return [file for classes in self.splits.values() for files in classes.values() for file in files]
 
-    def chosen(self, data: Data) -> dict[str, list[tuple[File, int]]]:
-        """The files that `data` takes of every split, with their labels. The others count as passed over."""
-        return choose(data, self.splits, self.passed_over)
+    def chosen(self, data: Data, root: Path) -> Chosen:
+        """The files below `root` that `data` takes. The others count as passed over."""
+        from harness.data.indexed import EncodedImage
+
+        files = choose(data, self.splits, self.passed_over)
+        images = {
+            split: [EncodedImage(file.name, label, file.size) for file, label in turns]
+            for split, turns in files.items()
+        }
+        return Chosen(root, images, self.classes, self.passed_over)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The images that a data set takes of every split below its root folder, its classes, and what is not used."""
+
+    root: Path
+    images: dict[str, list[EncodedImage]]
+    classes: list[str]
+    passed_over: PassedOver
 
 
 def choose(
@@ -106,10 +126,10 @@ def identity(name: str, data: Data, files: Iterable[File]) -> dict[str, Any]:
     return {"name": name, "manifest": digest.hexdigest(), **{field: getattr(data, field) for field in settings}}
 
 
-def report_unreadable(data: Data, source: str, unreadable: dict[str, str], total: int) -> None:
+def report_unreadable(data: Data, source: str, unreadable: dict[str, str], total: int | None) -> None:
     """Raises `Mistake` for images in `source` that do not open, or prints a warning, as `data.unreadable` says.
 
-    `unreadable` gives the reason for every name.
+    `unreadable` gives the reason for every name. `total`: how many were opened; None if not all of them were.
     """
     if not unreadable:
         return
@@ -118,28 +138,28 @@ def report_unreadable(data: Data, source: str, unreadable: dict[str, str], total
     print(f"warning: left out, {do_not_open(unreadable, total, source)}", file=sys.stderr)
 
 
-def facts(
-    data: Data,
-    source: str,
-    classes: list[str],
-    passed_over: PassedOver,
-    chosen: Mapping[str, Sequence[tuple[Named, int]]],
-    unreadable: dict[str, str],
-) -> dict[str, Any]:
+def facts(data: Data, source: str, chosen: Chosen, unreadable: dict[str, str]) -> dict[str, Any]:
     """What a data set says of itself. It is also printed what was passed over and what was left out as `unreadable`.
 
-    `chosen` has the images of every split with their labels. Raises `Mistake` for unreadable images if `data`
-    refuses them, and for a class of which no image of `train` opens.
+    Raises `Mistake` as `require_readable` does.
     """
-    passed_over.report(source)
-    report_unreadable(data, source, unreadable, sum(map(len, chosen.values())))
-    with_images = {label for image, label in chosen["train"] if image.name not in unreadable}
-    lost = [name for label, name in enumerate(classes) if label not in with_images]
+    chosen.passed_over.report(source)
+    require_readable(data, source, chosen, unreadable, sum(map(len, chosen.images.values())))
+    named = [f"{name} ({reason})" for name, reason in unreadable.items()]
+    return {"classes": chosen.classes, "unreadable": named, "passed_over": dict(chosen.passed_over.counts)}
+
+
+def require_readable(data: Data, source: str, chosen: Chosen, unreadable: dict[str, str], total: int | None) -> None:
+    """Raises `Mistake` for unreadable images if `data` refuses them, and for a class without a readable one in `train`.
+
+    `unreadable` and `total` as in `report_unreadable`.
+    """
+    report_unreadable(data, source, unreadable, total)
+    with_images = {image.label for image in chosen.images["train"] if image.name not in unreadable}
+    lost = [name for label, name in enumerate(chosen.classes) if label not in with_images]
     if lost:
         of, them = ("classes", "them") if lost[1:] else ("class", "it")
         raise Mistake(f"not one image of train opens in {len(lost)} {of} of {source}: {first_of(lost)}. Remove {them}")
-    named = [f"{name} ({reason})" for name, reason in unreadable.items()]
-    return {"classes": classes, "unreadable": named, "passed_over": dict(passed_over.counts)}
 
 
 def of_splits(data: Data, root: Path, folders: dict[str, Path], passed_over: PassedOver) -> dict[str, Classes]:

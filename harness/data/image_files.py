@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.system.errors import Mistake
-from harness.system.texts import printable
+from harness.system.texts import counted, printable
 
 HIDDEN = "hidden"
 FROM_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "system volume information", "@eadir")
@@ -81,7 +81,7 @@ def do_not_open(unreadable: Mapping[str, str], total: int | None = None, source:
     `total` counts the files that were tried; None if not all of them were.
     """
     count = len(unreadable)
-    number = f"{count} image{'s' * (count != 1)}" if total is None else f"{count} of {total} image{'s' * (total != 1)}"
+    number = counted(count, "image") if total is None else f"{count:,} of {counted(total, 'image')}"
     place = f" in {shown(source)}" if source else ""
     first = first_of(f"{name} ({reason})" for name, reason in unreadable.items())
     return f"{number}{place} {'does' if count == 1 else 'do'} not open: {first}"

@@ -18,6 +18,7 @@ import os
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from harness.data.decoding import read, reason
 from harness.data.image_files import PassedOver, first_of, natural, shown
 from harness.system.errors import Mistake
 from harness.system.files import checksum, replacing
+from harness.system.texts import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,6 +137,14 @@ class Folder(ImageSet):
             digest.update(file_checksum.encode())
         return digest.hexdigest()
 
+    def without_partner(self, other: Folder) -> list[Path]:
+        """The files whose names, endings aside, `other` does not have, or has fewer times."""
+        left, lonely = Counter(other.names), []
+        for name, file in zip(self.names or (), self.files, strict=True):
+            left[name] -= 1
+            lonely += [file] * (left[name] < 0)
+        return lonely
+
     def _pixels(self, file: Path) -> np.ndarray:
         pixels = read(file, self.size[0] if self.cropped else None)
         if isinstance(pixels, str):
@@ -193,12 +203,17 @@ def open_images(path: Path, side: int | None = None, crop: Literal["none", "cent
 
 def require_pairs(images: ImageSet, originals: ImageSet, what: str) -> None:
     """Raises `Mistake` if two sets are not pairs, by name or at least by number; `what` compares them."""
-    if images.names is not None and originals.names is not None and images.names != originals.names:
-        odd = sorted(set(images.names) ^ set(originals.names))
-        difference = f"{odd[0]} is in one of the two folders only" if odd else "the order differs"
-        raise Mistake(f"{what} compares files with the same names: {difference}")
+    if isinstance(images, Folder) and isinstance(originals, Folder) and images.names != originals.names:
+        lonely = [
+            (file, b.path) for a, b in ((images, originals), (originals, images)) for file in a.without_partner(b)
+        ]
+        (file, lacking), more = min(lonely, key=lambda pair: natural(pair[0].name)), len(lonely) - 1
+        partner = f"no partner in {shown(lacking)}" + (f", nor have {counted(more, 'other')}" if more else "")
+        raise Mistake(f"{what} compares files with the same names: {shown(file)} has {partner}")
     if len(images) != len(originals):
-        raise Mistake(f"{what} compares pairs: {len(images)} images and {len(originals)} originals")
+        raise Mistake(
+            f"{what} compares pairs: {counted(len(images), 'image')} and {counted(len(originals), 'original')}"
+        )
 
 
 def _open_folder(path: Path, side: int | None, cropped: bool) -> Folder:

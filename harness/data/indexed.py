@@ -88,6 +88,16 @@ def build(
     return unreadable
 
 
+def opened(data: Data, root: Path, image: EncodedImage) -> bytes | str:
+    """The bytes of an image that decodes as `data` says, or why it does not."""
+    try:
+        content = _content(root / image.file, image.first, image.length)
+    except OSError as error:
+        return reason(error)
+    pixels = read(io.BytesIO(content), data.image_size, data.crop, data.background)
+    return pixels if isinstance(pixels, str) else content
+
+
 def _digests(
     data: Data,
     root: Path,
@@ -98,13 +108,8 @@ def _digests(
     """The digest of every image, or why it does not decode. Shards are read in the order of their bytes."""
 
     def digest(position: int) -> bytes | str:
-        image = images[position]
-        try:
-            content = _content(root / image.file, image.first, image.length)
-        except OSError as error:
-            return reason(error)
-        pixels = read(io.BytesIO(content), data.image_size, data.crop, data.background)
-        return pixels if isinstance(pixels, str) else _digest(content)
+        content = opened(data, root, images[position])
+        return content if isinstance(content, str) else _digest(content)
 
     digests: list[bytes | str] = [""] * len(images)
     order = sorted(range(len(images)), key=lambda position: (images[position].shard, images[position].first))

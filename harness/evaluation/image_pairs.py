@@ -12,7 +12,7 @@ from harness.data.image_sets import open_images, require_pairs
 from harness.experiments.experiment import FEWEST, Experiment
 from harness.experiments.fields import with_fields
 from harness.system.errors import Mistake
-from harness.system.texts import printable
+from harness.system.texts import counted, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ class ImagePairs:
         self.reconstructions = open_images(reconstructions, side)
         require_pairs(self.reconstructions, self.originals, "--pair")
         if len(self) < FEWEST:
-            raise Mistake(f"{reconstructions} holds {len(self)} images: at least {FEWEST} are needed")
+            raise Mistake(f"{reconstructions} holds {counted(len(self), 'image')}: at least {FEWEST} are needed")
         self.name = printable(reconstructions.resolve().name)
         # So that protocols name the content of the originals.
         self.experiment = with_fields(experiment, {"data.name": "folder", "data.argument": str(originals.resolve())})

@@ -10,6 +10,7 @@ from harness.planning.cluster import Cluster
 from harness.planning.stage import require_even
 from harness.planning.task import Task, with_inputs
 from harness.store.runs import FINAL, OVER, Store
+from harness.system.texts import counted
 
 WORKERS = 2  # tasks at a time, where neither the user nor the executor chooses
 
@@ -150,4 +151,4 @@ class Backlog:
     @property
     def summary(self) -> str:
         """How many of the wanted tasks have to run, for people."""
-        return f"{len(self.taken)} of {len(self._every)} stages to run"
+        return f"{len(self.taken)} of {counted(len(self._every), 'stage')} to run"

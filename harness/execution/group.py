@@ -12,6 +12,7 @@ from harness.execution.jobs import Job, Notices, patience_seconds, ready_soon, s
 from harness.execution.together import POLL_SECONDS, helping, settle
 from harness.store.runs import OVER, Store
 from harness.system import plugins
+from harness.system.texts import counted
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Group:
         with contextlib.ExitStack() as stack:
             helpers = []
             for slot, member in enumerate(ready):
-                print(f"{member.task.stage} {member.task.key} of {member.label}: {self.threads} threads", flush=True)
+                share = counted(self.threads, "thread")
+                print(f"{member.task.stage} {member.task.key} of {member.label}: {share}", flush=True)
                 helpers.append(stack.enter_context(helping(Store(member.root), self.threads, slot)))
                 helpers[-1].begin(member.task, member.label, member.execution, patience)
             while working := [h for h in helpers if h.task is not None]:

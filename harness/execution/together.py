@@ -37,6 +37,7 @@ from harness.system.errors import Mistake
 from harness.system.machine import MEMORY, threads
 from harness.system.progress import say
 from harness.system.signals import stop_on_signal
+from harness.system.texts import counted
 
 MOST = 8  # processes by default
 GIB = 2  # memory of a process
@@ -64,8 +65,8 @@ def execute(backlog: Backlog, waiting: list[Task], processes: int) -> None:
     demand, store, options = backlog.demand, backlog.store, backlog.options
     share = max(1, threads() // processes)
     if not options.quiet:
-        each = f"{share} thread{'s' if share > 1 else ''} each"
-        print(f"{backlog.summary}, {processes} at a time with {each}", file=sys.stderr, flush=True)
+        each = f"{processes} at a time with {counted(share, 'thread')} each"
+        print(f"{backlog.summary}, {each}", file=sys.stderr, flush=True)
     with stop_on_signal() as should_stop, contextlib.ExitStack() as stack:
         helpers = [stack.enter_context(helping(store, share, slot)) for slot in range(processes)]
         bar = stack.enter_context(StagesBar(backlog, processes, options.quiet))

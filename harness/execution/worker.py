@@ -73,7 +73,7 @@ def perform(task: Task, store: Store, label: str, place: Place) -> str:
     try:
         # Another command may have run the task while this one waited.
         if place.processes.from_first(acquired and run.state not in FINAL):
-            in_step = _attempt(task, work, _data_content(task, store))
+            in_step = _attempt(task, work, store)
             if not in_step and processes.size > 1:
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -106,7 +106,7 @@ def _acquire(run: Run, place: Place) -> bool:
     return False
 
 
-def _attempt(task: Task, work: Work, data_content: str) -> bool:
+def _attempt(task: Task, work: Work, store: Store) -> bool:
     """Runs the stage and records its outcome. False if other processes cannot know that it ended."""
     run = work.run
     recorded = {
@@ -115,7 +115,6 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
         "micro_batch_images": _micro_batch(task, work),
         "checkpointing": work.execution.checkpointing,
         "compile": work.execution.compile,
-        "data_content": data_content,
     }
     place = _data_place(task.inputs.get("data", task).experiment)  # those of `transfer` are others
     lying: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
@@ -126,6 +125,7 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
     run.begin(task.identity, environment(work.machine) | recorded)
     write_json(run.folder / "experiment.json", flat(task.experiment))
     try:
+        run.note(data_content=_data_content(task, store))  # within the attempt, which ends if an input is damaged
         with lying:
             outcome = task.module.run(work)
         run.finish(outcome.records, outcome.facts | {"units": task.module.size(task.experiment).units})
@@ -142,9 +142,9 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
         _end(work, "stopped", f"{error.problem}: {again}")
     except (Mistake, Trouble) as error:
         if task.stage == "data":  # the command itself refuses the data
-            run.end("failed", str(error))
+            run.end("failed", str(error), error)
         else:
-            _end(work, "failed", str(error))
+            _end(work, "failed", str(error), error)
     except KeyboardInterrupt:
         run.end("stopped", "interrupted")
         raise
@@ -156,7 +156,7 @@ def _attempt(task: Task, work: Work, data_content: str) -> bool:
         if not isinstance(error, OSError | MemoryError) and type(error).__name__ != "OutOfMemoryError":
             traceback.print_exc()
             (run.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
-        _end(work, "failed", f"{type(error).__name__}: {error}")
+        _end(work, "failed", f"{type(error).__name__}: {error}", error)
     return False
 
 
@@ -197,9 +197,9 @@ def _data_content(task: Task, store: Store) -> str:
     return next((content for needed in task.inputs.values() if (content := _data_content(needed, store))), "")
 
 
-def _end(work: Work, outcome: str, reason: str) -> None:
+def _end(work: Work, outcome: str, reason: str, error: Exception | None = None) -> None:
     """Ends an attempt that did not do its work, and prints why."""
     run = work.run
     of_rows = f" of {work.label}" if work.label else ""
     say(f"{run.stage} {run.key}{of_rows} {outcome}: {reason}")
-    run.end(outcome, reason)
+    run.end(outcome, reason, error)

@@ -334,6 +334,8 @@ class Experiment:
     """The name of its base scale; no stage depends on it."""
 
     def __post_init__(self) -> None:
+        if (name := self.tokenizer.name) is not None and name not in (known := tokenizers.names()):
+            raise plugins.no_such("tokenizer", name, known)
         self.latents  # noqa: B018  (raises for a tokenizer that cannot be)
         if self.tokenizer.proxy_codes.on:
             raise ValueError(

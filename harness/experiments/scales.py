@@ -23,6 +23,7 @@ from harness.experiments.experiment import (
     Training,
 )
 from harness.experiments.fields import with_fields
+from harness.system import plugins
 from harness.system.errors import unknown
 from models.config import (
     SIZES,
@@ -72,7 +73,7 @@ class Scale:
     def variant(self, name: str) -> dict[str, object]:
         """The fields of an experiment that the variant `name` sets, by dotted path; raises `Mistake`."""
         if name not in VARIANTS:
-            raise unknown("variant", name, VARIANTS)
+            raise plugins.no_such("variant", name, VARIANTS)
         return self.rungs(rungs_of(name)) | {f"tokenizer.{path}": value for path, value in fields_of(name).items()}
 
 

@@ -6,12 +6,21 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult
 
-from harness.evaluation.records import full_title, protocol_in, text_of
+from harness.evaluation.records import digits_of, full_title, protocol_in, text_of
 from harness.hub.config import Origin, PretrainedConfig
 from harness.store.records import Record
 from harness.system import plugins
 
 CARD = Path(__file__).with_name("model_card.md.j2")
+
+
+def warning(origin: Origin) -> str:
+    """What a reader has to know before all else; "" if there is nothing."""
+    noise = (
+        "This model was trained for seconds, to show that everything works. Its images are noise, and its numbers mean "
+        "nothing."
+    )
+    return noise if origin.scale == "smoke" else ""
 
 
 def bottleneck(config: PretrainedConfig) -> str:
@@ -49,7 +58,7 @@ def _title(record: Record) -> str:
 
 
 def results(origin: Origin) -> list[EvalResult]:
-    """The numbers as metadata that hubs read, every one with its protocol."""
+    """The numbers as metadata that hubs read, every one as in the table of the card, with its protocol."""
     data_set, _, _ = origin.data.partition(":")
     return [
         EvalResult(
@@ -59,7 +68,7 @@ def results(origin: Origin) -> list[EvalResult]:
             dataset_split=record.split,
             metric_type=record.metric,
             metric_name=_title(record),
-            metric_value=record.value,
+            metric_value=round(record.value, digits_of(record.metric, protocol_in(record.protocol_id))),
             metric_args={"protocol": record.protocol_id, "images": record.n},
         )
         for record in origin.records

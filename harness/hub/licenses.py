@@ -25,8 +25,9 @@ def licence(given: str) -> str:
     """The identifier as hubs write it. Raises `Mistake` for one that they do not know."""
     name = given.strip().lower()
     if name not in KNOWN:
+        hint = did_you_mean(name, sorted(KNOWN, reverse=True))  # the newest version first
         raise Mistake(
-            f"--license {given}: no identifier that model hubs know.{did_you_mean(name, sorted(KNOWN))} Examples: "
-            "apache-2.0, mit, cc-by-4.0, cc-by-nc-4.0, other"
+            f"--license {given}: no identifier that model hubs know.{hint} Examples: apache-2.0, mit, cc-by-4.0, "
+            "cc-by-nc-4.0, other"
         )
     return name

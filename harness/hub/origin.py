@@ -7,6 +7,7 @@ from harness.experiments.fields import differences
 from harness.experiments.scales import scale, with_variant
 from harness.hub.config import Origin, Source
 from harness.latents.statistics import STATISTICS, LatentStatistics, load_statistics
+from harness.planning.stage import decoder
 from harness.planning.task import experiment_of
 from harness.store.records import Record
 from harness.store.runs import Run, Store
@@ -89,7 +90,10 @@ def _trained(experiment: Experiment, stage: str) -> str:
     if stage == "finetuning":
         text += f", then the decoder alone for {finetuning_schedule(experiment).steps}"
     teacher = f", teacher {experiment.teacher}" if experiment.tokenizer.wants_teacher else ""
-    return f"{text}, seed {experiment.seed}{teacher}; moving average of the weights (decay {training.ema_decay:g})"
+    text += f", seed {experiment.seed}{teacher}; moving average of the weights (decay {training.ema_decay:g})"
+    if stage != decoder(experiment):
+        text += "; its decoder is not fine-tuned: tables measure the tokenizer of the stage finetuning"
+    return text
 
 
 def _data(experiment: Experiment, run: Run) -> str:

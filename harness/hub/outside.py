@@ -44,7 +44,7 @@ class Diffusers:
         try:
             import diffusers
         except ImportError:
-            raise Trouble("diffusers is not installed: install the extra, `pip install .[diffusers]`") from None
+            raise Trouble('diffusers is not installed: pip install -e ".[diffusers]"') from None
         kind = _class_name(Path(folder, "config.json"))
         if kind not in ADAPTED:
             raise Trouble(f"{folder} is of diffusers' class {kind}, none of {', '.join(ADAPTED)}")

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from harness.data.splits import open_split
 from harness.experiments.scales import scale
 from harness.hub import licenses
-from harness.hub.card import CARD, averaged, bottleneck, number, protocols, results
+from harness.hub.card import CARD, averaged, bottleneck, number, protocols, results, warning
 from harness.hub.config import PretrainedConfig, checked, require_sizes
 from harness.hub.origin import origin_of
 from harness.hub.pictures import PICTURE, SHOWN, draw
@@ -153,6 +153,7 @@ class PretrainedTokenizer(
         defaults = {
             "config": self.config,
             "tokenizer": tokenizer,
+            "warning": warning(origin),
             "bottleneck": bottleneck(self.config),
             "averaged": averaged(self.config),
             "origin": origin,

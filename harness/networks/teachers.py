@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from harness.networks.frozen import TEACHER, VITS, efficientnet_lite, untrained, vit, weights_file
 from harness.networks.weight_files import DINOV2
 from harness.system import plugins
-from harness.system.errors import unknown
 from harness.system.machine import Machine
 
 if TYPE_CHECKING:
@@ -126,5 +125,5 @@ def code(name: str | None) -> str | None:
 def teacher(name: str) -> Teacher:
     """The teacher called `name`. Raises `Mistake` if there is none."""
     if name not in TEACHERS:
-        raise unknown("teacher", name, TEACHERS)
+        raise plugins.no_such("teacher", name, TEACHERS)
     return TEACHERS[name]

@@ -21,6 +21,7 @@ from harness.store.runs import FINAL, Store
 from harness.system import terminal
 from harness.system.errors import Mistake
 from harness.system.progress import duration
+from harness.system.texts import counted
 
 GIB = 2**30
 UNITS = {"EFLOPs": 1e18, "PFLOPs": 1e15, "TFLOPs": 1e12}
@@ -199,8 +200,8 @@ def _kinds_table(kinds: list[Kind], unit: str, pace: Pace) -> str:
         )
         for kind in kinds
     ]
-    headers = ("jobs", "stage", unit, "GPU-hours", "hours a job", "samples", "GiB", "after")
-    return terminal.table(rows, headers, spare=("after", "samples", unit))
+    headers = ("jobs", "stage", unit, "GPU-hours", "hours a job", "generated images", "GiB", "after")
+    return terminal.table(rows, headers, spare=("after", "generated images", unit))
 
 
 def _resources_table(kinds: list[Kind]) -> str:
@@ -240,7 +241,7 @@ def _resources_table(kinds: list[Kind]) -> str:
 def _heading(stages: int, kinds: list[Kind], times: int, details: bool) -> str:
     missing = sum(len(kind.tasks) for kind in kinds)
     often = f", {times} times" if times > 1 else ""
-    return f"{missing} of {stages} stages to run{often}{'' if details else ' (--details names them)'}:"
+    return f"{missing} of {counted(stages, 'stage')} to run{often}{'' if details else ' (--details names them)'}:"
 
 
 def _totals(kinds: list[Kind], store: Store, durations: Durations, unit: str, pace: Pace, times: int) -> str:
@@ -250,12 +251,12 @@ def _totals(kinds: list[Kind], store: Store, durations: Durations, unit: str, pa
     known = [durations.seconds(t) for kind in kinds for t in kind.tasks]
     seconds, unknown = times * sum(s for s in known if s is not None), known.count(None)
     time = f"{duration(seconds)} by earlier runs, one stage at a time" if seconds else "unknown without earlier runs"
-    time += f"; {times * unknown:,} stages unknown" if unknown and seconds else ""
+    time += f"; {counted(times * unknown, 'stage')} unknown" if unknown and seconds else ""
     disk = times * sum(size.bytes for size in sizes) / GIB
     about = {
         "compute": f"{_digits(flops / UNITS[unit])} {unit}, {_digits(hours)} GPU-hours on one {pace}",
         "time": time,
-        "samples": f"{times * sum(size.samples for size in sizes):,}",
+        "samples": counted(times * sum(size.samples for size in sizes), "generated image"),
         "disk": f"{disk:.2f} GiB of {_free_bytes(store) / GIB:.0f} GiB free",
     }
     return terminal.entries(about)

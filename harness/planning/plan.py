@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.experiments.experiment import Experiment
+from harness.data import trial
+from harness.experiments.experiment import Data, Experiment
 from harness.experiments.requests import Point, Request, SweepRequest
 from harness.experiments.study import Row
 from harness.planning.stage import require_images
@@ -49,6 +50,30 @@ def require_data(request: Request) -> None:
         plugins.load("harness.data.sets", data.name, "data set").require(data)
 
 
+def opened_data(requests: Iterable[Request], store: Store) -> list[str]:
+    """Opens images that are to be read, for some seconds, and says what a plan has to say of its data.
+
+    Raises what the stage `data` would raise for them. If data are not on this machine, the keys are provisional.
+    """
+    said: list[str] = []
+    measured: dict[Data, list[Experiment]] = {}
+    for request in requests:
+        try:
+            require_data(request)
+        except Mistake as absent:
+            said.append(f"The keys are provisional: {absent}.")
+            continue
+        for experiment in _measured(request):
+            if task("data", experiment).run_in(store).state != "done":
+                measured.setdefault(experiment.data, []).append(experiment)
+    for data, experiments in measured.items():
+        if (tried := trial.opened(data)) is not None:
+            for experiment in experiments:
+                require_images(experiment, tried.images)
+            said.append(tried.about(data))
+    return list(dict.fromkeys(filter(None, said)))
+
+
 def require_enough(request: Request) -> None:
     """Raises `Mistake` if the data of a row has fewer images than its batches or metrics take, as far as is known."""
     for experiment in _measured(request):
@@ -57,13 +82,10 @@ def require_enough(request: Request) -> None:
 
 
 def require_accepted(planned: Iterable[Task], store: Store) -> None:
-    """Raises `Mistake` with the reason if the data of a task, or the task itself, were refused."""
+    """Raises `Mistake` or `Trouble`, as the stage did, if data were refused. A bug in it fails like other stages."""
     for t in planned:
-        run = t.run_in(store)
-        if t.stage == "data" and run.state == "failed":
-            reason = run.status()["reason"]
-            if not reason.partition(": ")[0].isidentifier():  # else the name of an exception: a bug, or a disk
-                raise Mistake(reason)
+        if t.stage == "data" and (refusal := t.run_in(store).refusal) is not None:
+            raise refusal
 
 
 def _measured(request: Request) -> list[Experiment]:

@@ -15,6 +15,7 @@ from harness.system.errors import Mistake
 from harness.system.machine import Machine
 from harness.system.processes import ALONE, Processes
 from harness.system.progress import Progress
+from harness.system.texts import counted
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def require_images(experiment: Experiment, counts: dict[str, int]) -> None:
         ("val", FEWEST, "metrics take", of_val),
     ]
     few = [
-        f"{split} has {count} image{'s' * (count != 1)}, and {why} at least {needed}: {remedy}"
+        f"{split} has {counted(count, 'image')}, and {why} at least {needed}: {remedy}"
         for split, needed, why, remedy in needs
         if (count := counts[split]) < needed
     ]

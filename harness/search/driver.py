@@ -210,7 +210,7 @@ class Driver:
                 self._missing |= dict.fromkeys(planned)
 
     def _record(self, trial: Trial) -> bool:
-        """Records the outcome of a trial; whether it has ended. Raises `Mistake` if its data were refused."""
+        """Records the outcome of a trial; whether it has ended. Raises what the stage `data` raised if it refused."""
         require_accepted(trial.tasks, self.store)
         states = {t: t.run_in(self.store).state for t in trial.tasks}
         bad = next((t for t, state in states.items() if state in ("failed", "diverged")), None)

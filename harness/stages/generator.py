@@ -9,7 +9,7 @@ from harness.networks import flops, teachers
 from harness.networks.weights import MOMENTS_OF_GENERATOR, snapshot_steps
 from harness.planning.stage import Outcome, Size, Work
 from harness.system import plugins
-from harness.system.errors import Mistake, unknown
+from harness.system.errors import Mistake
 from harness.training import teacher as teaching
 from models import generators
 
@@ -60,7 +60,7 @@ def _check(experiment: Experiment) -> None:
     generator = experiment.generator
     name, size, known = generator.name, generator.size, plugins.names("models.generators")
     if name not in known:
-        raise unknown("generator", name, known)
+        raise plugins.no_such("generator", name, known)
     if generator.qk_norm and name not in generators.QK_NORM:
         raise Mistake(f"generator {name} has no qk_norm; these have it: {', '.join(sorted(generators.QK_NORM))}")
     if not generators.is_flow(name) and experiment.guidance.on and experiment.guidance.earlier is not None:

@@ -2,7 +2,7 @@
 
     config.json    stage, revision, hashed configuration, keys of the inputs
     experiment.json  every field of the experiment that the run was made for; others may share the run
-    status.json    state, reason, every attempt with its environment and seconds
+    status.json    state, reason, kind of failure, every attempt with its environment and seconds
     metrics.csv    step, metric, value over time (`pandas.read_csv`)
     result.json    records, facts, size and checksum of every file that the stage made
     job.json       the submitted job, if any
@@ -42,6 +42,7 @@ T = TypeVar("T")
 
 FINAL = ("done", "diverged")  # a diverged run would diverge again, so it is final too
 OVER = (*FINAL, "failed")  # what failed waits to be tried again
+FAILURES = {"mistake": Mistake, "trouble": Trouble}  # errors by the kind of failure; any other is a "bug"
 # Files that no result lists.
 NOT_RESULT = (
     "config.json",
@@ -133,6 +134,13 @@ class Run:
         """Wall-clock seconds of all attempts."""
         return sum(attempt["seconds"] for attempt in self.status()["attempts"])
 
+    @property
+    def refusal(self) -> Exception | None:
+        """The error of a failed run if it is one that a user sees as a line: what was asked, or what was found."""
+        status = self.status()
+        kind = FAILURES.get(status.get("failure", ""))
+        return kind(status["reason"]) if kind is not None and status["state"] == "failed" else None
+
     def set_state(self, state: str, reason: str = "") -> None:
         """Replaces the state and keeps the attempts."""
         self._write_status(self.status()["attempts"], state, reason)
@@ -145,9 +153,10 @@ class Run:
         except Timeout:
             pass
 
-    def _write_status(self, attempts: list[dict[str, Any]], state: str, reason: str) -> None:
+    def _write_status(self, attempts: list[dict[str, Any]], state: str, reason: str, failure: str = "") -> None:
         self.folder.mkdir(parents=True, exist_ok=True)  # its process may be gone before it began, its folder removed
-        write_json(self.folder / "status.json", {"state": state, "reason": reason, "attempts": attempts})
+        content = {"state": state, "reason": reason, **({"failure": failure} if failure else {}), "attempts": attempts}
+        write_json(self.folder / "status.json", content)
 
     def experiment(self) -> dict[str, Any]:
         """The fields, by dotted path, of the experiment that the run was made for; raises `Damaged`."""
@@ -173,6 +182,12 @@ class Run:
         """Sets the state of a run whose process ended without setting it. The caller holds the lock."""
         self._write_status(self._closed_attempts(), state, reason)
 
+    def note(self, **facts: object) -> None:
+        """Adds facts to the environment of the attempt that `begin` opened."""
+        *before, last = self.status()["attempts"]
+        last["environment"] |= facts
+        self._write_status([*before, last], "running", "")
+
     def _closed_attempts(self) -> list[dict[str, Any]]:
         """The attempts; the last one is closed if it was killed."""
         attempts: list[dict[str, Any]] = self.status()["attempts"]
@@ -185,11 +200,12 @@ class Run:
         """The files that only the holder of the lock writes: all but job.json and its temporary files."""
         return [path for path in self.folder.rglob("*") if not path.name.lstrip(".").startswith("job.json")]
 
-    def end(self, outcome: str, reason: str = "") -> None:
-        """Closes the attempt that `begin` opened."""
+    def end(self, outcome: str, reason: str = "", error: Exception | None = None) -> None:
+        """Closes the attempt that `begin` opened; `error` ended it."""
         *before, last = self.status()["attempts"]
         last |= {"outcome": outcome, "seconds": time.time() - last["began"]}
-        self._write_status([*before, last], outcome, reason)
+        failure = next((name for name, kind in FAILURES.items() if isinstance(error, kind)), "bug" if error else "")
+        self._write_status([*before, last], outcome, reason, failure)
 
     def finish(self, records: list[Record], facts: dict[str, Any]) -> None:
         """Commits the result with all files in the folder except `NOT_RESULT`; removes the checkpoint."""

@@ -158,6 +158,7 @@ class KnownStatus(TypedDict):
 
     state: Literal["waiting", "running", "stopped", "failed", "diverged", "damaged", "done"]
     reason: str
+    failure: NotRequired[str]  # see `harness.store.runs.FAILURES`; only of a failed run, and not in old stores
     attempts: list[KnownAttempt]
 
 

@@ -27,12 +27,27 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> Mistake:
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """The question after the name nearest to `name`, in any case and with any dashes; "" if none is near."""
+    """The question after the name nearest to `name`, in any case and with any dashes; "" if none is near.
+
+    Near is a name with one letter wrong, with a few of them if it is long, or one that begins like `name`.
+    """
     plain: dict[str, str] = {}
     for choice in choices:
         plain.setdefault(_plain(choice), choice)
-    near = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.5)
-    return f" Did you mean {plain[near[0]]!r}?" if near else ""
+    given = _plain(name)
+    near = [choice for choice in plain if _near(given, choice)]
+    return f" Did you mean {plain[max(near, key=lambda choice: _likeness(given, choice))]!r}?" if near else ""
+
+
+def _near(given: str, choice: str) -> bool:
+    least = 0.75 if len(given) < 5 else 0.8  # what one wrong letter of four leaves, or of five
+    begins = len(given) > 1 and _likeness(given, choice[: len(given)]) > 0.85
+    return begins or _likeness(given, choice) >= least or sorted(given) == sorted(choice)
+
+
+def _likeness(a: str, b: str) -> float:
+    """The share of letters that two texts have in common, in the same order."""
+    return difflib.SequenceMatcher(None, a, b).ratio()
 
 
 def _plain(name: str) -> str:

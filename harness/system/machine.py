@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.system import surroundings
 from harness.system.processes import local_rank
+from harness.system.texts import counted
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +50,7 @@ class Machine:
         return on(tensor, self.device)
 
     def __str__(self) -> str:
-        return f"{self.device}, {self.dtype}, {self.threads} thread{'s' * (self.threads != 1)}"
+        return f"{self.device}, {self.dtype}, {counted(self.threads, 'thread')}"
 
 
 def on(tensor: torch.Tensor, device: str) -> torch.Tensor:

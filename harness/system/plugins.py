@@ -20,7 +20,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -92,8 +92,14 @@ def ours(package: str) -> list[str]:
 def load(package: str, name: str, kind: str) -> ModuleType:
     """The module called `name`; raises `Mistake` with the nearest match if there is none."""
     if name not in names(package):
-        raise unknown(kind, name, names(package))
+        raise no_such(kind, name, names(package))
     return USERS.get(package, {}).get(name) or importlib.import_module(f"{package}.{name}")
+
+
+def no_such(kind: str, name: str, choices: Iterable[str]) -> Mistake:
+    """The error for a name that is not there; it tells how a user brings one, where that is possible."""
+    own = ", or your own: --plugins PATH" if kind in {k.title for k in KINDS} else ""
+    return Mistake(f"{unknown(kind, name, choices)}{own}")
 
 
 def summary(package: str, name: str) -> str:

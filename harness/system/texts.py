@@ -36,6 +36,11 @@ def cells_of(line: str) -> list[str]:
     return [html.unescape(cell.replace("\\|", "|").replace("]\\(", "](")).strip() for cell in BAR.split(inner)]
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, in the plural unless it is 1."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def and_more(names: Sequence[str], most: int) -> str:
     """The first `most` names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

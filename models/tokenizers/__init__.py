@@ -13,7 +13,6 @@ The parts of the configuration (`models.config`) that it does not read have to b
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import pkgutil
@@ -92,7 +91,5 @@ def _module(tokenizer: Tokenizer) -> ModuleType:
     """The file of a tokenizer; raises ValueError with the names if there is none."""
     name = tokenizer.name or DEFAULT
     if name not in (known := names()):
-        near = difflib.get_close_matches(name.casefold().replace("-", "_"), known, n=1)
-        hint = f". Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"tokenizer.name {name!r} is none of {', '.join(known)}{hint}")
+        raise ValueError(f"tokenizer.name {name!r} is none of {', '.join(known)}")
     return OUTSIDE.get(name) or importlib.import_module(f"{__name__}.{name}")

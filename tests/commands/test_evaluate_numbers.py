@@ -316,13 +316,15 @@ def test_lpips_is_that_of_its_authors(sets, weights, quick, reconstructions, ori
 def test_pairs_have_the_same_names_and_number(what, sets, quick, reconstructions, capsys, monkeypatch):
     if what == "name":
         (reconstructions / "007.bmp").rename(reconstructions / "seven.bmp")
-        expected = "compares files with the same names: 007 is in one of the two folders only"
+        expected = f"names: {sets / 'originals/007.png'} has no partner in {reconstructions}, nor have 1 other"
     elif what == "fewer":
         (reconstructions / "045.bmp").unlink()
-        expected = "045 is in one of the two folders only"
+        expected = (
+            f"compares files with the same names: {sets / 'originals/045.png'} has no partner in {reconstructions}"
+        )
     else:
         shutil.copy(reconstructions / "045.bmp", reconstructions / "046.bmp")
-        expected = "046 is in one of the two folders only"
+        expected = f"{reconstructions / '046.bmp'} has no partner in {sets / 'originals'}"
     words = asking(sets, "rfid-val50k", reconstructions, "originals")
     assert expected in refused(monkeypatch, capsys, *words, "--fewer")
 

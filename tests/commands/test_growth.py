@@ -6,9 +6,11 @@ import json
 
 import pytest
 
-from harness import ablate, benchmark, report, sweep
+from harness import ablate, benchmark, cli, report, sweep
 from harness.experiments.seeds import looks
 from harness.system.errors import Mistake
+from tests.commands.stores import filled, request_of
+from tests.commands.test_next import options_of
 
 MISTAKES = {
     "no growth": (["--max-seeds", "5"], "--max-seeds ends what --until-decided begins"),
@@ -40,6 +42,15 @@ def test_a_sweep_has_no_such_option(tmp_path, capsys):
     with pytest.raises((Mistake, SystemExit)):
         sweep.main(["collapse", "--until-decided", "--runs", str(tmp_path / "runs")])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("seeds", [0, 1, 3, 4, 5, 8])
+def test_a_report_shows_all_looks_of_which_the_store_has_results(seeds, tmp_path):
+    """Also if the store took them from text, and remembers no request."""
+    filled(tmp_path, *([request_of(seeds=seeds)] if seeds else []), remembering=False)
+    words = ["table5", "--scale", "smoke", "--rows", "mactok", "--until-decided", "--runs", str(tmp_path)]
+    shown = cli.plan_from(options_of(*words)).request.seeds
+    assert shown == max((look for look in looks(8) if look <= seeds), default=looks(8)[0])
 
 
 @pytest.mark.slow

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import ablate, cli, sweep
+from harness import ablate, cli, everything, sweep
+from harness.data import trial
 from harness.data.image_files import refusal
+from harness.experiments.requests import new_request
+from harness.experiments.scales import scale
+from harness.planning.plan import opened_data
+from harness.planning.task import task
 from harness.store.runs import Store
+from tests.commands.stores import make
 from tests.conftest import save_class
 
 IMAGES = 60
@@ -39,6 +45,44 @@ def test_data_are_refused_in_one_line_each_time(command, executor, zoo, tmp_path
     stages = {run.stage for run in Store(tmp_path / "runs").runs() if run.state == "done"}
     assert stages <= {"guidance"}  # which only reads a setting
     assert not any((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("command", [ablate, sweep, everything])
+def test_a_plan_is_refused_like_the_run(command, zoo, tmp_path, capfd):
+    words = ["--scale", "smoke", "--data", f"folder:{zoo}", "--runs", str(tmp_path / "runs"), "--dry-run"]
+    words = {ablate: ["table5"], sweep: ["mask_ratio"], everything: []}[command] + words
+    assert cli.code_of(command.main, words) == 2
+    said = capfd.readouterr()
+    assert said.out == "" and f"1 of {3 * IMAGES} images in {zoo} does not open: cats/03.jpg" in said.err
+    assert cli.code_of(command.main, [*words, "--set", "data.unreadable=skip"]) == 0
+    said = capfd.readouterr()
+    assert "stages to run" in said.out and "warning: left out, 1 of" in said.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_says_how_many_images_it_could_open(zoo, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(trial, "SECONDS", 0.0)
+    words = ["table5", "--scale", "smoke", "--data", f"folder:{zoo}", "--runs", str(tmp_path / "runs"), "--dry-run"]
+    assert cli.code_of(ablate.main, words) == 2  # what is no image is small, and small files come first
+    assert f"error: 1 image in {zoo} does not open: cats/03.jpg" in capfd.readouterr().err
+    (zoo / "cats/03.jpg").unlink()
+    assert cli.code_of(ablate.main, words) == 0
+    first, all_of_them = trial.CHUNK_IMAGES, 3 * IMAGES - 1
+    told = f"In 0 s the {first} smallest of the {all_of_them} images of folder:{zoo} were opened; the run opens all."
+    assert capfd.readouterr().out.splitlines()[-2] == told
+    monkeypatch.setattr(trial, "SECONDS", 100.0)
+    assert cli.code_of(ablate.main, words) == 0
+    assert "opened" not in capfd.readouterr().out
+
+
+def test_data_that_are_there_already_are_not_opened_again(zoo, tmp_path, monkeypatch):
+    request = new_request("table5", scale("smoke"), data=f"folder:{zoo}", rows=("mactok",))
+    monkeypatch.setattr(trial, "opened", lambda data: pytest.fail(f"opened {data}"))
+    store = Store(tmp_path / "runs")
+    with pytest.raises(pytest.fail.Exception):
+        opened_data([request], store)
+    make(task("data", request.experiment(request.chosen_rows()[0])), store)
+    assert opened_data([request], store) == []
 
 
 def test_the_sentence_has_the_right_numbers():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data import splits
+from harness.data import splits, trial
 from harness.data.splits import open_split
 from harness.experiments.experiment import Data
 from harness.system import plugins
@@ -38,7 +38,13 @@ def test_arrays(name: str, unsplit: Path, tmp_path: Path) -> None:
     data = Data(name, 16, train_images=12, val_images=6, argument=argument(name, unsplit, tmp_path))
     built = tmp_path / "arrays"
     built.mkdir()
+    tried = trial.opened(data)
     classes = module.build(data, built)["classes"]
+    if getattr(module, "fixed", False):
+        assert tried is None
+    else:
+        counts = {split: len(open_split(built, split)) for split in splits.splits(built)}
+        assert tried is not None and tried.images == counts and tried.opened == tried.total == sum(counts.values())
     assert splits.splits(built)[:2] == ["train", "val"]
     for split in splits.splits(built):
         arrays = open_split(built, split)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.toy import ROOT
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^)\s]+)\)")
 PICTURE = re.compile(r'<img src="([^"]+)"')
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
+EXTRA = re.compile(r"""(.{0,15})(["']?\.\[([a-z]+)\]["']?)""")
 CODE = re.compile(r"`([^`]+)`")
 
 
@@ -33,6 +35,15 @@ def test_links_and_anchors_lead_somewhere(path):
         target = (path.parent / file).resolve() if file else path
         assert target.is_relative_to(ROOT) and target.is_file(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_extras_are_installed_in_one_way():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    code = [path for folder in ("harness", "models", "reports") for path in sorted((ROOT / folder).rglob("*.py"))]
+    for path in [*documents(), *code]:
+        for before, quoted, extra in EXTRA.findall(path.read_text(encoding="utf-8")):
+            assert quoted == f'".[{extra}]"' and extra in extras, (path, extra)
+            assert before.endswith(("pip install -e ", " or ")), (path, extra)
 
 
 def test_all_pages_of_the_documentation_can_be_reached():

@@ -11,10 +11,13 @@ import pytest
 
 from harness.execution.bar import StagesBar
 from harness.execution.demand import Backlog, Fixed, Options
+from harness.execution.worker import Place, perform
+from harness.planning import task as planned
 from harness.planning.task import Task
 from harness.store.runs import Store
 from tests import toy
 from tests.conftest import experiment
+from tests.stages.few_images import CPU
 
 DATA = Task("data", "d0", {}, experiment(), {})
 WEIGHTS = Task("weights", "w0", {}, experiment(), {"data": DATA})
@@ -142,6 +145,21 @@ def test_the_bar_counts_what_is_over(backlog, monkeypatch):
         done(backlog, task)
         bar.end(task)
         assert len(bar._ended) == n
+
+
+@pytest.mark.parametrize("damage", ["gone", "torn", "without content"])
+def test_damaged_data_end_the_stage_that_reads_them_and_not_the_process(damage, tmp_path):
+    store = Store(tmp_path)
+    reader = planned.task("pca", experiment())
+    data = reader.inputs["data"].run_in(store)
+    data.begin({}, {})
+    data.finish([], {"units": 1})
+    result = data.folder / "result.json"
+    if damage != "without content":
+        result.unlink() if damage == "gone" else result.write_text("{")
+    assert perform(reader, store, "a row", Place(CPU, lambda: False, quiet=True)) == "stopped"
+    assert reader.run_in(store).status()["reason"].startswith(f"{result} ")
+    assert data.state == "damaged"
 
 
 WAYS = {"together": ("--workers", "2"), "inline": ("--workers", "1"), "local": ("--executor", "local")}

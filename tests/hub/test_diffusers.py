@@ -18,7 +18,8 @@ from tests.hub.tokenizers import fresh
 
 pytestmark = [
     pytest.mark.skipif(
-        importlib.util.find_spec("diffusers") is None, reason="diffusers is not installed: pip install .[diffusers]"
+        importlib.util.find_spec("diffusers") is None,
+        reason='diffusers is not installed: pip install -e ".[diffusers]"',
     ),
     pytest.mark.filterwarnings("ignore"),  # its own
 ]

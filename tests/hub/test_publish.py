@@ -86,13 +86,16 @@ def test_the_lines_of_the_card_work(published):
     assert names["x"].shape == images().shape
 
 
-def test_numbers_are_those_of_the_weights_that_are_named(store, published, tmp_path):
+def test_numbers_are_those_of_the_weights_that_are_named(store, published, tmp_path, capsys):
     words = ["--runs", str(store.root), "--out", str(tmp_path / "before")]
     assert publish.main(["--run", run_of(store, "tokenizer").key, *words]) == 0
     last = [r for r in run_of(store, "snapshots").records() if r.step == EXPERIMENT.training.steps]
     before = cells(card_of(tmp_path / "before"))
     assert before.keys() == {r.protocol_id for r in last}
     assert "the decoder alone" not in card_of(tmp_path / "before")
+    for told in (card_of(tmp_path / "before"), capsys.readouterr().out):
+        assert "its decoder is not fine-tuned: tables measure the tokenizer of the stage finetuning" in told
+    assert "not fine-tuned" not in card_of(published)
     loaded = {p.name: PretrainedTokenizer.from_pretrained(p) for p in (tmp_path / "before", published)}
     found = {name: {r.metric: r.value for r in made.config.origin.records} for name, made in loaded.items()}
     assert found["before"]["rfd"] == next(r.value for r in last if r.metric == "rfd")
@@ -158,7 +161,10 @@ def test_hubs_read_the_licence_and_the_numbers_with_their_protocols(store, publi
     assert found.keys() == {(r.metric, r.split, r.protocol_id) for r in records}
     for r in records:
         result = found[r.metric, r.split, r.protocol_id]
-        assert (result.metric_value, result.metric_args["images"]) == (r.value, r.n)
+        assert result.metric_args["images"] == r.n
+        shown = re.match(r"[-\d.]+", cells(card_of(published))[r.protocol_id][1])[0]
+        assert result.metric_value == float(shown) == pytest.approx(r.value, abs=0.51, rel=1e-2)
+        assert len(str(result.metric_value)) < 10
         assert result.metric_name == metrics.full_title(r.metric, metrics.protocol_in(r.protocol_id))
         assert (result.dataset_type, result.dataset_name) == ("embedded", "embedded at 32 px")
 
@@ -296,7 +302,9 @@ def test_the_licence_is_said_and_a_model_of_smoke_is_warned_of(given, taken, sto
     assert publish.main([*words, *given]) == 0
     printed = capsys.readouterr()
     assert f"licence of the weights: {taken}" in printed.out
-    assert printed.err.startswith("warning: it was trained at smoke")
+    warned = printed.err.removeprefix("warning: ").strip()
+    assert warned.startswith("This model was trained for seconds")
+    assert f"\n**{warned}**\n" in card_of(tmp_path / "out")
 
 
 def test_an_empty_folder_is_filled(store, tmp_path):

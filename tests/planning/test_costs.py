@@ -99,7 +99,7 @@ def test_the_total_counts_jobs_flops_hours_samples_and_disk(times, tmp_path):
     assert number(found["compute"], "EFLOPs") == pytest.approx(times * sum(s.flops for s in sizes) / 1e18, rel=0.01)
     assert number(found["compute"], "GPU-hours") == pytest.approx(times * hours_of(some), rel=0.01)
     assert "on one H100 SXM at the MFU measured on an H100 (2026" in found["compute"]
-    assert found["samples"].strip() == f"{times * sum(s.samples for s in sizes):,}"
+    assert found["samples"].strip() == f"{times * sum(s.samples for s in sizes):,} generated images"
     sampling = some[-1].experiment.sampling
     assert sum(s.samples for s in sizes) == 2 * (2 * sampling.images + 20 * sampling.curve_images)  # 20 moments
     assert f"{times * sum(s.bytes for s in sizes) / 2**30:.2f} GiB of" in found["disk"]

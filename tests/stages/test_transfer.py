@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness import ablate
+from harness import ablate, cli
 from harness.execution import worker
 from harness.experiments.experiment import Experiment
 from harness.experiments.study import Row
@@ -15,7 +15,7 @@ from harness.store.runs import Store
 from harness.system.errors import Mistake
 from reports.provenance import Provenance
 from reports.results import load, mixtures
-from tests.conftest import experiment
+from tests.conftest import experiment, save_class
 from tests.stages.few_images import FEW, run
 
 OTHER = "embedded:objects=2"
@@ -68,6 +68,20 @@ def test_missing_data_is_a_mistake_before_anything_is_written(tmp_path):
     with pytest.raises(Mistake, match="unknown data set 'nowhere'"):
         ablate.main([*words, "--set", "evaluation.transfer=nowhere"])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_images_that_do_not_open_are_refused_before_anything_is_trained(workers, tmp_path, capsys):
+    for name in ("cats", "dogs"):
+        save_class(tmp_path / "zoo" / name, 90)
+    (tmp_path / "zoo/cats/03.jpg").write_text("no image")
+    words = ["transfer", "--scale", "smoke", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    words += ["--set", f"evaluation.transfer=folder:{tmp_path / 'zoo'}", "--quiet", "--workers", workers]
+    for more in (["--dry-run"], []):
+        assert cli.code_of(ablate.main, [*words, *more]) == 2
+        said = capsys.readouterr()
+        assert said.out == "" and "does not open: cats/03.jpg" in said.err and said.err.count("\n") == 1
+    assert {run.stage for run in Store(tmp_path / "runs").runs()} == {"data"}
 
 
 def test_images_that_stay_where_they_are_are_those_of_the_other_data_set(tmp_path):

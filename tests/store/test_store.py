@@ -14,6 +14,7 @@ import pytest
 
 from harness.store.records import Record
 from harness.store.runs import Damaged, Run, Store
+from harness.system.errors import Mistake, Trouble
 from harness.system.files import checksum, read_json, replacing, write_json
 
 RECORDS = [
@@ -90,6 +91,25 @@ def test_an_attempt_that_was_killed_stays_in_the_record(tmp_path):
     run.begin({}, {})
     run.finish([], {})
     assert [a["outcome"] for a in run.status()["attempts"]] == ["killed", "done"]
+
+
+FAILED = {"a mistake": Mistake, "trouble": Trouble, "damage": lambda text: Damaged(Run(Path("s/k")), text, "is gone")}
+
+
+@pytest.mark.parametrize("failure", [*FAILED, "a bug", "of an old store"])
+def test_a_failure_is_told_from_a_bug_by_its_kind_not_by_its_words(failure, tmp_path):
+    run = Store(tmp_path).run("data", "0123")
+    run.begin({}, {})
+    error = FAILED.get(failure, ValueError)("owls: no image opens")
+    run.end("failed", str(error), None if failure == "of an old store" else error)
+    assert run.state == "failed"
+    told = run.refusal
+    if failure not in FAILED:
+        assert told is None
+    else:
+        assert (type(told), str(told)) == (Mistake if failure == "a mistake" else Trouble, str(error))
+    run.begin({}, {})
+    assert run.refusal is None and "failure" not in run.status()
 
 
 def test_set_state_keeps_the_attempts(tmp_path):

@@ -12,6 +12,8 @@ A data set module offers
     build(data, folder, quiet, check_stop) -> dict
                                        writes the arrays below into `folder`; returns {"classes": [...], ...} to record;
                                        calls `check_stop` between images, which raises to stop the stage
+    chosen(data, check_stop) -> Chosen optional: the images in files that `build` opens
+                                       (`harness.data.class_folders`), so that a plan can open some of them
     fresh(data, count) -> uint8 array  optional: further images (count, side, side, 3) of the law of `train`,
                                        if `val` follows another law
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data import class_folders
-from harness.data.class_folders import CHUNK_IMAGES, Classes, File, Listing, facts, identity_of
+from harness.data.class_folders import CHUNK_IMAGES, Chosen, Classes, Listing, facts, identity_of
 from harness.data.decoding import read
 from harness.data.image_files import PassedOver, shown
 from harness.experiments.experiment import Data
@@ -26,6 +26,8 @@ from harness.system.files import create
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+    from harness.data.indexed import EncodedImage
 
 
 revision = 2
@@ -64,14 +66,18 @@ def build(
     """
     from tqdm import tqdm
 
-    listing = _scan(data)
-    chosen = listing.chosen(data)
+    taken = chosen(data)
     unreadable: dict[str, str] = {}
-    total = sum(map(len, chosen.values()))
+    total = sum(map(len, taken.images.values()))
     with tqdm(total=total, desc="folder", unit="image", leave=False, disable=quiet or None) as progress:
-        for split, files in chosen.items():
-            unreadable |= _write(data, folder, split, files, progress, check_stop)
-    return facts(data, data.argument, listing.classes, listing.passed_over, chosen, unreadable)
+        for split, images in taken.images.items():
+            unreadable |= _write(data, folder, split, images, progress, check_stop)
+    return facts(data, data.argument, taken, unreadable)
+
+
+def chosen(data: Data, check_stop: Callable[[], None] = lambda: None) -> Chosen:
+    """The images that `build` opens."""
+    return _scan(data).chosen(data, _root(data))
 
 
 def _root(data: Data) -> Path:
@@ -116,7 +122,7 @@ def _write(
     data: Data,
     folder: Path,
     split: str,
-    files: list[tuple[File, int]],
+    files: list[EncodedImage],
     progress: tqdm[Any],
     check_stop: Callable[[], None],
 ) -> dict[str, str]:
@@ -132,13 +138,13 @@ def _write(
         for start in range(0, len(files), CHUNK_IMAGES):
             check_stop()
             chunk = files[start : start + CHUNK_IMAGES]
-            decoded = pool.map(lambda item: read(root / item[0].name, side, data.crop, data.background), chunk)
-            for (file, label), pixels in zip(chunk, decoded, strict=True):
+            decoded = pool.map(lambda file: read(root / file.name, side, data.crop, data.background), chunk)
+            for file, pixels in zip(chunk, decoded, strict=True):
                 if isinstance(pixels, str):
                     unreadable[file.name] = pixels
                 else:
                     images[len(labels)] = pixels
-                    labels.append(label)
+                    labels.append(file.label)
                 progress.update()
     images.flush()
     np.save(folder / f"{split}_labels.npy", np.array(labels, dtype=np.int64))

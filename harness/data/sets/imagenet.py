@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import class_folders
-from harness.data.class_folders import Listing
+from harness.data.class_folders import Chosen, Listing
 from harness.data.image_files import PassedOver
 from harness.experiments.experiment import Data
 from harness.system.errors import Mistake
@@ -52,15 +52,15 @@ def build(
 ) -> dict[str, Any]:
     """Writes the index of `harness.data.indexed` into `folder`. Limits and unreadable files: as in the set `folder`."""
     from harness.data import indexed
-    from harness.data.indexed import EncodedImage
 
-    listing = _scan(data)
-    chosen = listing.chosen(data)
-    images = {
-        split: [EncodedImage(file.name, label, file.size) for file, label in files] for split, files in chosen.items()
-    }
-    unreadable = indexed.build(data, folder, _root(data), images, quiet, check_stop)
-    return class_folders.facts(data, str(_root(data)), listing.classes, listing.passed_over, chosen, unreadable)
+    taken = chosen(data)
+    unreadable = indexed.build(data, folder, taken.root, taken.images, quiet, check_stop)
+    return class_folders.facts(data, str(taken.root), taken, unreadable)
+
+
+def chosen(data: Data, check_stop: Callable[[], None] = lambda: None) -> Chosen:
+    """The images that `build` opens."""
+    return _scan(data).chosen(data, _root(data))
 
 
 def _root(data: Data) -> Path:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.data import class_folders
-from harness.data.class_folders import File
+from harness.data.class_folders import Chosen, File
 from harness.data.image_files import HIDDEN, PassedOver, first_of, is_hidden, is_image, shown, why_not
 from harness.experiments.experiment import Data
 from harness.system.errors import Mistake, Trouble
@@ -39,7 +39,7 @@ SHARD = re.compile(r"(?:.*[-_.])?(train|val|validation)(?:[-_.].*)?\.(tar|tar\.\
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # first bytes of gzip, bzip2, xz and zstd
 LABELS = ("cls", "json")  # the first one present is used
 CLASSES = "classes.txt"
-CHUNK_SHARDS = 64
+CHUNK_SHARDS = 16
 
 
 class Sample(NamedTuple):
@@ -80,15 +80,21 @@ def build(
     """
     from harness.data import indexed
 
+    taken = chosen(data, check_stop)
+    unreadable = indexed.build(data, folder, taken.root, taken.images, quiet, check_stop)
+    return class_folders.facts(data, str(taken.root), taken, unreadable)
+
+
+def chosen(data: Data, check_stop: Callable[[], None] = lambda: None) -> Chosen:
+    """The images that `build` opens, after all shards were looked through. Raises `Trouble` as `build` does."""
     root, passed_over = _root(data), PassedOver()
     shards = _shards(root, passed_over)
     samples = {split: _scan(root, names, passed_over, check_stop) for split, names in shards.items()}
     splits = _by_class(root, samples)
     class_folders.require_classes(data, splits, passed_over)
-    chosen = class_folders.choose(data, splits, passed_over)
-    images = {split: [replace(image, label=label) for image, label in turns] for split, turns in chosen.items()}
-    unreadable = indexed.build(data, folder, root, images, quiet, check_stop)
-    return class_folders.facts(data, str(root), list(splits["train"]), passed_over, chosen, unreadable)
+    turns = class_folders.choose(data, splits, passed_over)
+    images = {split: [replace(image, label=label) for image, label in of_split] for split, of_split in turns.items()}
+    return Chosen(root, images, list(splits["train"]), passed_over)
 
 
 def _root(data: Data) -> Path:
