@@ -12,7 +12,7 @@ from harness.networks.teachers import TEACHERS
 from harness.networks.weight_files import VGG
 from harness.store.runs import Run
 from harness.system import plugins
-from harness.system.texts import in_cell, plain_markdown
+from harness.system.texts import counted, in_cell, plain_markdown
 from reports.results import Result, by_data_set, costs, environments, rows_of, shared, total_seconds
 
 MEASURING = (
@@ -127,8 +127,8 @@ class Provenance:
             commits.setdefault(f"`{environment['commit'][:12]}`{changes}", {})[stage] = None
         commit_text = "; ".join(commit + f" ({', '.join(s)})" * (len(commits) > 1) for commit, s in commits.items())
         return plain_markdown(
-            f"{e['processor']}; device {e['device']}, {e['dtype']}, {e['threads']} threads; Python {e['python']}; "
-            f"{versions}; commit {commit_text}."
+            f"{e['processor']}; device {e['device']}, {e['dtype']}, {counted(e['threads'], 'thread')}; "
+            f"Python {e['python']}; {versions}; commit {commit_text}."
         )
 
     def configuration(self) -> str:
