@@ -11,6 +11,7 @@ from harness import cli
 from harness.hub import folders, licenses
 from harness.system import paths
 from harness.system.errors import Trouble
+from harness.system.texts import counted
 
 if TYPE_CHECKING:
     from harness.hub.tokenizer import PretrainedTokenizer
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     folders.write(tokenizer, out)
     origin = tokenizer.config.origin
     stage, key = finished_run.decoder.stage, finished_run.decoder.key
-    print(f"{stage} {key}, {origin.variant}, with {len(origin.records)} numbers:")
+    print(f"{stage} {key}, {origin.variant}, with {counted(len(origin.records), 'measured number')}:")
     folders.show(out, options.out)
     print(f"trained: {origin.trained}")
     print(f"licence of the weights: {license}{'' if options.license else ', the default; --license names another'}")

@@ -341,7 +341,16 @@ def _contents(results: Sequence[Result]) -> str:
     if len(groups) < 2:
         return ""
     told = [f"{' and '.join(contents)} in {_places(of, results)}" for contents, of in sorted(groups.items())]
-    return f" In detail: {'; '.join(told)}. Numbers on different images cannot be compared."
+    of_seeds: dict[int, set[tuple[str, ...]]] = {}
+    for r in results:
+        of_seeds.setdefault(r.experiment.seed, set()).update([r.contents] if r.contents else [])
+    paired = all(len(contents) < 2 for contents in of_seeds.values())
+    compared = (
+        "Within a seed all rows have the same images, so that differences compare the same images"
+        if paired
+        else "Numbers on different images cannot be compared"
+    )
+    return f" In detail: {'; '.join(told)}. {compared}."
 
 
 def _places(some: Sequence[Result], results: Sequence[Result]) -> str:

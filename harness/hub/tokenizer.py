@@ -71,7 +71,9 @@ class PretrainedTokenizer(
         """
         experiment = experiment_of(run)
         if experiment.tokenizer.outside.on:
-            raise Mistake(f"{run.key} is a tokenizer from outside: its own file is what can be published")
+            raise Mistake(
+                f"the tokenizer of this run, {run.key}, is from outside: its own file is what can be published"
+            )
         origin, statistics = origin_of(store, run)
         mean, std = (tuple(part.tolist()) for part in statistics) if statistics else (None, None)
         image_size, mirrored = experiment.data.image_size, experiment.data.flip

@@ -129,6 +129,8 @@ def load(source: str) -> Found:
             module = importlib.import_module(place)
         else:
             module = guests.module_of(Path(place), f"outside_{Path(place).stem}")
+        if not hasattr(module, name):
+            raise AttributeError(f"it has no {name}; it has {', '.join(n for n in vars(module) if n[0].isupper())}")
         found = getattr(module, name)
         if argument is not None:
             found = found(argument)

@@ -61,7 +61,9 @@ def opened_data(requests: Iterable[Request], store: Store) -> list[str]:
         try:
             require_data(request)
         except Mistake as absent:
-            said.append(f"The keys are provisional: {absent}.")
+            said.append(
+                f"The data are not here, so the keys are provisional: {absent}. A run ends here with this error."
+            )
             continue
         for experiment in _measured(request):
             if task("data", experiment).run_in(store).state != "done":

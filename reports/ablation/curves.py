@@ -44,7 +44,7 @@ def curves(results: Sequence[Result], path: Path) -> bool:
         scale = 100 if metric == "val/active_units" else 1
         wanted[heading or _title(metric, results, "val", "snapshots")] = lambda r, m=metric, s=scale: s * r.curve(m)  # type: ignore[misc]
     bottoms = {CURVES[metric] for metric in FROM_ZERO}
-    return _draw(results, wanted, "tokenizer", "training step", path, from_zero=bottoms)
+    return _draw(results, wanted, "snapshots", "training step", path, from_zero=bottoms)
 
 
 def generator_curves(results: Sequence[Result], path: Path) -> bool:
@@ -54,7 +54,7 @@ def generator_curves(results: Sequence[Result], path: Path) -> bool:
         f"{gfd}, without guidance": lambda r: r.points("gfd", "generator_snapshots"),
         "squared error of the velocity on val": lambda r: r.curves_of("generator").get("val/velocity", pd.Series()),
     }
-    return _draw(results, wanted, "generator", "training step of the generator", path)
+    return _draw(results, wanted, "generator_snapshots", "training step of the generator", path)
 
 
 def _draw(
@@ -69,7 +69,7 @@ def _draw(
     rows, looks = merged(results, stage), styles_of(results)
     shown: dict[str, Curves] = {}
     for heading, of in wanted.items():
-        if any(not of(r).dropna().empty for r in results):
+        if any(not of(r).dropna().empty for seeds in rows.values() for r in seeds):
             shown |= {heading: of, **dict(_differences(rows, heading, of))}
     if not shown:
         return False

@@ -61,7 +61,7 @@ def test_our_names_of_modules_are_not_told(tmp_path, monkeypatch, capsys):
     (tmp_path / "notes.md").write_text("# Notes")
     monkeypatch.chdir(tmp_path)
     for source, expected in (
-        ("mine.py:Other", "'mine.py' has no attribute 'Other'"),
+        ("mine.py:Other", "it has no Other; it has Mine"),
         ("notes.md:A", "not a Python file"),
     ):
         assert cli.code_of(benchmark.main, [source, "--scale", "smoke", "--dry-run"]) == 2

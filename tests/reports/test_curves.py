@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from harness.experiments.study import Row
+from harness.store.runs import Run
 from reports.ablation import curves
+from tests.reports.claimed import given
 
 STEPS = [0, 10, 20, 30]
 TITLE = "squared error"
@@ -73,3 +77,19 @@ def test_other_rows_have_none(rows):
 def test_a_row_that_has_come_less_far_is_compared_as_far_as_it_came():
     found = differences(a=[FALL], b=[plus(FALL, 0.01)[:2]])
     assert [value for value in found['"a"']["b"][0] if value == value] == pytest.approx([0.01, 0.01])
+
+
+@pytest.mark.parametrize("first", ["measured", "not measured"])
+def test_rows_with_one_generator_and_decoders_of_their_own_are_drawn_each(first, tmp_path, monkeypatch):
+    """A fine-tuned row has the generator of the other one, but other images: their measures may come one by one."""
+    drawn: list[str] = []
+    monkeypatch.setattr(curves, "draw_seeds", lambda axis, of, style, name: drawn.append(name) or True)
+    rows = [
+        given(Row(name, "mactok"), 0, gfds={0: 9.0, 10: gfd} if first == "measured" or name == "tuned" else {})
+        for name, gfd in (("plain", 5.0), ("tuned", 4.0))
+    ]
+    for r in rows:
+        of_row = Path("generator_snapshots", r.row.name)
+        r.runs.update(generator=Run(Path("generator/0")), generator_snapshots=Run(of_row))
+    assert curves.generator_curves(rows, tmp_path / "generator.png")
+    assert set(drawn) == {"plain", "tuned"}

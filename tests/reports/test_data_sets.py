@@ -106,6 +106,12 @@ def test_contents_that_changed_between_runs_are_told_with_their_rows_and_seeds(m
     same_in_pairs = [r for r in results if r.experiment.seed != 1]
     assert judge_all([down()], same_in_pairs, {})[0].verdict != "not measurable here"
     assert len(Differences(same_in_pairs, COLUMNS).differences("row", "gfd")) == 2
+    for r in results:
+        object.__setattr__(r, "contents", ("new",) if r.experiment.seed else ("old",))
+    (sentence,) = mixtures(results)
+    assert sentence.endswith(
+        "Within a seed all rows have the same images, so that differences compare the same images."
+    )
 
 
 def test_the_answer_names_the_best_row_of_each():

@@ -12,7 +12,7 @@ print(harness.run("table5", **row))  # the path of the page; what is done is not
 
 results = harness.results("table5", **row)  # a table of pandas, one number to a line
 numbers = results.query("stage == 'evaluation' and split == 'val'")
-print(numbers[["row", "seed", "metric", "value", "N", "protocol"]])
+print(numbers[["row", "seed", "metric", "value", "N", "protocol"]].to_string())
 
 tokenizer = harness.load_tokenizer(numbers.run.iloc[0], runs=store)
 side = tokenizer.config.image_size
