@@ -115,9 +115,9 @@ def number(
     sign: bool = False,
 ) -> str:
     """A value with `digits` decimals, followed by ± deviation and [low, high] of the interval, if given."""
-    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    text = f"{value:{'+' if sign else ''}z.{digits}f}"  # z: no minus before zero
     text += "" if deviation is None else f" ± {deviation:.{digits}f}"
-    return text if interval is None else f"{text} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+    return text if interval is None else f"{text} [{interval[0]:z.{digits}f}, {interval[1]:z.{digits}f}]"
 
 
 def protocol_in(protocol_id: str) -> str:

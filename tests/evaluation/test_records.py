@@ -55,3 +55,7 @@ def test_errors_have_the_digits_of_their_number():
     with_error = record("kid", "inception", 0.00175, deviation=0.000123, interval=(0.0011, 0.0024))
     assert text_of(with_error) == "0.00175 ± 0.00012 [0.00110, 0.00240]"
     assert number(2.0, 1, 0.25, sign=True) == "+2.0 ± 0.2"
+
+
+def test_zero_has_no_minus():
+    assert number(-0.001, 2, 0.0, (-0.004, 0.2), sign=True) == "+0.00 ± 0.00 [0.00, 0.20]"
