@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.evaluation.records import digits_of, title
+from harness.experiments.claims import AlmostEqual, Difference
 from reports.claims.verdicts import DESCRIPTIVE, Ruling
 from reports.gates import Gate
 from reports.results import Result, by_data_set, protocol_of, rows_of, trained_here
@@ -26,7 +27,7 @@ def sentences(rulings: Sequence[Ruling], gates: Sequence[Gate], results: Sequenc
     """
     tested = [r for r in rulings if r.family != DESCRIPTIVE] or list(rulings)
     seeds = len({r.experiment.seed for r in results})
-    lines = [_decided(tested, verdict) for verdict in DECISIONS] + [_open(tested, seeds)]
+    lines = [_decided(tested, verdict, seeds) for verdict in DECISIONS] + [_open(tested, seeds)]
     if not rulings:
         other = next((r.experiment.evaluation.transfer for r in results), None)
         lines = [
@@ -50,9 +51,15 @@ def _of_rows(gate: Gate, results: Sequence[Result]) -> str:
     return "" if every <= set(gate.rows) or not gate.rows else f"in {' and '.join(gate.rows)}, "
 
 
-def _decided(rulings: Sequence[Ruling], verdict: str) -> str:
-    told = [f"{r.claim.says} – {r.alone.here}" for r in rulings if r.verdict == verdict]
+def _decided(rulings: Sequence[Ruling], verdict: str, seeds: int) -> str:
+    told = [f"{r.claim.says} – {r.alone.here}{_at_a_look(r, seeds)}" for r in rulings if r.verdict == verdict]
     return f"{DECISIONS[verdict]}: {'; '.join(told)}." if told else ""
+
+
+def _at_a_look(ruling: Ruling, seeds: int) -> str:
+    """The number of seeds of a difference that was decided by fewer than the page has."""
+    fewer = isinstance(ruling.claim, Difference | AlmostEqual) and ruling.alone.n < seeds
+    return f" over {ruling.alone.n} seeds" if fewer else ""
 
 
 def _open(rulings: Sequence[Ruling], seeds: int) -> str:

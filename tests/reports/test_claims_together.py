@@ -13,6 +13,7 @@ from harness.experiments.claims import Difference, Faster, Level
 from harness.experiments.requests import OutsideRow, new_request, study_called
 from harness.experiments.scales import scale
 from harness.experiments.seeds import looks
+from reports.ablation.answer import sentences
 from reports.claims.table import lines
 from reports.claims.verdicts import DESCRIPTIVE, PREMISE, PRIMARY, Ruling, judge_all, summary
 from reports.statistics import intervals, power
@@ -262,6 +263,7 @@ def test_every_look_has_a_lower_level_and_what_the_first_decides_stands():
     (found,) = judge_all([down()], early, {}, planned)
     assert (found.verdict, found.alone.n) == ("holds", 3)
     assert found.level == level_of_look(planned) < 0.05
+    assert sentences([found], [], early, "guided")[0].endswith(f"{found.alone.here} over 3 seeds.")
     (without,) = judge_all([down()], early, {})
     assert without.verdict == "undecided"
     between = apart((-3.0, -4.5, -2.2))
