@@ -30,7 +30,7 @@ from harness.system.errors import Mistake, repeated
 if TYPE_CHECKING:
     from reports.league.page import Speed
 
-IMAGES, ROUNDS = 64, 3  # of a measurement of speed
+IMAGES, ROUNDS = 64, 9  # of a measurement of speed
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -119,6 +119,15 @@ class Page:
             "reconstruction is easier. The order of this table does not correct for that."
         )
 
+    @property
+    def speeds_note(self) -> str:
+        """How speeds were measured, and which rows have none; empty if no row has."""
+        if not self.speeds:
+            return ""
+        without = [plain_markdown(name) for name in rows_of(self.results) if name not in self.speeds]
+        absent = f" The store has no weights of {and_more(without, NAMED)}, so no speed." if without else ""
+        return f"Speeds: {self.how}.{absent}"
+
     @cached_property
     def lines(self) -> list[dict[str, str]]:
         """A line with all columns for every row, the lowest gFD first, and then for images from elsewhere."""
@@ -204,7 +213,7 @@ def write(page: Page, out: Path) -> str:
     write_text(path.with_suffix(".csv"), page.frame().to_csv(index=False))
     index.write(out)
     lines = (line.replace("**", "") for line in page.answer)
-    told = [page.seeds_note, *([f"Speeds: {page.how}."] if page.speeds else []), *(f"- {line}" for line in lines)]
+    told = [page.seeds_note, *filter(None, [page.speeds_note]), *(f"- {line}" for line in lines)]
     return "\n\n".join(
         [*filter(None, [page.preface]), page.main_table(), "\n".join([*told, f"{path}, .html, .csv"])],
     )

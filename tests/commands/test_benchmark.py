@@ -95,6 +95,7 @@ def test_a_league_of_ours_a_published_one_and_a_users(tmp_path, capsys, monkeypa
     assert benchmark.main(words) == 0
     speeds = pd.read_csv(csv).set_index("tokenizer")["encoded images/s"]
     assert speeds["KL-VAE"] == "–" and speeds["mine.py:Pooled"] != "–"
+    assert "The store has no weights of KL-VAE, so no speed." in csv.with_suffix(".md").read_text()
 
 
 def _is_a_page(page: Path, html: Path) -> None:
@@ -108,7 +109,7 @@ def _is_a_page(page: Path, html: Path) -> None:
     assert "unequal room for an image: 32 numbers (KL-VAE, published) to 48 (mine.py:Pooled). " in unequal
     heads = [line for line in text.splitlines() if line.startswith("| tokenizer")]
     assert len(heads) == 3 and heads[0].count("|") - 1 <= league.MOST_COLUMNS
-    assert "64 images of 32 px in one batch, median [slowest, fastest] of 3 rounds, on " in text
+    assert "64 images of 32 px in one batch, median [slowest, fastest] of 9 rounds, on " in text
     assert "N = 128, `lite-" in text and "N = 20, `lite-" in text
     assert f"[The league table of tokenizers (smoke)]({page.name})" in (page.parent / "index.md").read_text()
     assert html.read_text().startswith("<!DOCTYPE html>") and str(root) not in text
