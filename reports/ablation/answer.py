@@ -27,7 +27,7 @@ def sentences(rulings: Sequence[Ruling], gates: Sequence[Gate], results: Sequenc
     """
     tested = [r for r in rulings if r.family != DESCRIPTIVE] or list(rulings)
     seeds = len({r.experiment.seed for r in results})
-    lines = [_decided(tested, verdict, seeds) for verdict in DECISIONS] + [_open(tested, seeds)]
+    lines = [_decided(tested, verdict, seeds) for verdict in DECISIONS] + [_open(tested, results)]
     if not rulings:
         other = next((r.experiment.evaluation.transfer for r in results), None)
         lines = [
@@ -62,21 +62,31 @@ def _at_a_look(ruling: Ruling, seeds: int) -> str:
     return f" over {ruling.alone.n} seeds" if fewer else ""
 
 
-def _open(rulings: Sequence[Ruling], seeds: int) -> str:
+def _open(rulings: Sequence[Ruling], results: Sequence[Result]) -> str:
     by_text: dict[str, list[str]] = {}
     for verdict, text in OTHERS.items():
         for r in rulings:
             if r.verdict == verdict:
-                because = _because(r, seeds) if verdict == "undecided" else ""
+                because = BECAUSE[verdict](r, results) if verdict in BECAUSE else ""
                 by_text.setdefault(text + because, []).append(r.claim.says)
     return " ".join(f"{text}: {'; '.join(claims)}." for text, claims in by_text.items())
 
 
-def _because(ruling: Ruling, seeds: int) -> str:
+def _undecided(ruling: Ruling, results: Sequence[Result]) -> str:
     """Why a claim is undecided: over rows or seeds, or for want of an interval."""
-    if seeds > 1:
+    if (seeds := len({r.experiment.seed for r in results})) > 1:
         return f" over {seeds} seeds"
     return f" over {ruling.alone.n} rows" if ruling.alone.p is not None else ", as one seed has no interval"
+
+
+def _without_data(ruling: Ruling, results: Sequence[Result]) -> str:
+    """Whether a claim has no data because the page was made without its rows."""
+    known = rows_of(list(results))
+    absent = [name for part in ("row", "than") if (name := getattr(ruling.claim, part, None)) and name not in known]
+    return ", as this page is made without their rows" if absent else ""
+
+
+BECAUSE = {"undecided": _undecided, "no data": _without_data}
 
 
 def _best(results: Sequence[Result], metric: str, split: str, stage: str, where: str = "") -> str:

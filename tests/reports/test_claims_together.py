@@ -295,6 +295,18 @@ WITHOUT = {  # what is known of the rows of a claim, and why that says nothing
 }
 
 
+def test_the_answer_says_that_rows_of_claims_are_not_on_the_page():
+    alone, absent = (
+        [given("row", 0, gfd=1.0)],
+        "Without data, as this page is made without their rows: the row has less.",
+    )
+    assert sentences(judge_all([down()], alone, {}), [], alone, "guided") == [absent]
+    unmeasured = [given("row", 0), given("base", 0)]
+    assert sentences(judge_all([down()], unmeasured, {}), [], unmeasured, "guided") == [
+        "Without data: the row has less."
+    ]
+
+
 @pytest.mark.parametrize("case", WITHOUT)
 def test_a_claim_without_data_has_no_seeds_and_says_why(case):
     results, why = WITHOUT[case]
