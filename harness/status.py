@@ -28,10 +28,10 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.study:
         plan, store = cli.plan_from(options), Store(options.runs)
-        command = cli.command_of(plan.request, options)
+        command, of_page = cli.command_of(plan.request, options), f"{plan.request.page}: "
         runs = {t.run_in(store): label for t, label in plan.labels.items()}
     else:
-        runs, command = dict.fromkeys(cli.existing_store(options).runs(), ""), ""
+        runs, command, of_page = dict.fromkeys(cli.existing_store(options).runs(), ""), "", ""
     while True:
         lines = describe(runs)
         busy = any(line.state in ("running", "queued") for line in lines)
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
             clear = "\x1b[H\x1b[2J" if options.watch and sys.stdout.isatty() else ""
             shown = [table(lines)] if options.details and lines else []
             idle = command and {line.state for line in lines} & {"waiting", "stopped", "killed", "damaged"}
-            parts = [*shown, summary(lines), *([f"next: {command}"] if idle and not busy else [])]
+            parts = [*shown, f"{of_page}{summary(lines)}", *([f"next: {command}"] if idle and not busy else [])]
             print(clear + printable("\n\n".join(parts), "\n"), flush=True)
         if not options.watch or not busy:
             return 1 if any(line.reason == UNREADABLE for line in lines) else 0

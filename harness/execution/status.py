@@ -120,9 +120,10 @@ def _units(line: Line) -> str:
 
 def _problem(line: Line) -> str:
     """What went wrong with a stage, with the last lines of its log; nothing for any other stage."""
-    if line.state not in ("failed", "damaged", "diverged", "killed", "stopped") or not (line.reason or line.last_lines):
+    if line.state not in ("failed", "damaged", "diverged", "killed", "stopped"):
         return ""
-    message = [f"{_name(line)}: {line.state}, {line.reason}", *line.last_lines]
+    told = ", ".join(filter(None, [line.state, line.reason, _units(line)]))
+    message = [f"{_name(line)}: {told}", *line.last_lines]
     return "\n    ".join([*message, *([f"log: {line.log}"] if line.log else [])])
 
 

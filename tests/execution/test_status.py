@@ -153,7 +153,7 @@ def test_status_of_a_study_lists_what_has_not_begun(checkout, tmp_path):
     assert done.returncode == 0
     planned = plan_of(AblationRequest("table5", table5.study, scale("smoke"))).tasks
     command_line = f"python -m harness.ablate table5 --scale smoke --runs {tmp_path}"
-    assert done.stdout == f"{len(planned)} waiting\n\nnext: {command_line}\n"
+    assert done.stdout == f"table5-smoke: {len(planned)} waiting\n\nnext: {command_line}\n"
     assert not list(tmp_path.iterdir())
 
 
@@ -201,6 +201,12 @@ def test_a_summary_says_how_far_and_what_went_wrong_and_details_name_all():
         "    log: a.log",
     ]
     assert len(status.table(lines).splitlines()) == 2 + len(lines)
+
+
+@pytest.mark.parametrize("state", ["killed", "stopped"])
+def test_what_ended_without_a_reason_is_named(state):
+    ended = line(state, done=3, total=40, unit="step")
+    assert status.summary([ended]).splitlines() == [f"1 {state}", "", f"tokenizer 0123 of mactok: {state}, 3/40 steps"]
 
 
 @pytest.mark.parametrize("columns", [80, 100, 200])
