@@ -115,6 +115,7 @@ def _attempt(task: Task, work: Work, store: Store) -> bool:
         "micro_batch_images": _micro_batch(task, work),
         "checkpointing": work.execution.checkpointing,
         "compile": work.execution.compile,
+        "data_content": "",
     }
     place = _data_place(task.inputs.get("data", task).experiment)  # those of `transfer` are others
     lying: contextlib.AbstractContextManager[None] = contextlib.nullcontext()

@@ -93,7 +93,7 @@ def test_numbers_and_marks_are_those_of_the_model_and_holm():
             half = stats.t.ppf(0.975, effect.freedom) * effect.error
             mark = marked(p_values[row, metric], list(p_values.values()))
             seen.add(mark)
-            assert lines[row][heading(metric)] == f"{apart.mean():+.{places}f} ± {half:.{places}f}{mark}"
+            assert lines[row][heading(metric)] == f"{apart.mean():+z.{places}f} ± {half:.{places}f}{mark}"
     assert seen == set(MARKS.values())
 
 

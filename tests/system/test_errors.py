@@ -43,10 +43,10 @@ def test_a_name_that_is_far_from_all_gets_none(kind):
 def test_a_name_that_a_plugin_can_bring_names_the_option():
     row = scale("smoke").variant("mactok")
     asked = {
-        "study": lambda: study_called("mine"),
-        "variant": lambda: scale("smoke").variant("mine"),
+        "study": lambda: study_called("not_there"),
+        "variant": lambda: scale("smoke").variant("not_there"),
         **{
-            kind: lambda path=path: task("generator", with_fields(scale("smoke").experiment, row | {path: "mine"}))
+            kind: lambda path=path: task("generator", with_fields(scale("smoke").experiment, row | {path: "not_there"}))
             for kind, path in (
                 ("data set", "data.name"),
                 ("generator", "generator.name"),
@@ -54,11 +54,11 @@ def test_a_name_that_a_plugin_can_bring_names_the_option():
                 ("tokenizer", "tokenizer.name"),
             )
         },
-        "metric": lambda: plugins.load("harness.evaluation.metrics", "mine", "metric"),
+        "metric": lambda: plugins.load("harness.evaluation.metrics", "not_there", "metric"),
     }
     assert asked.keys() == {kind.title for kind in plugins.KINDS}
     for kind, ask in asked.items():
-        with pytest.raises(Mistake, match=f"^unknown {kind} 'mine'.* or your own: --plugins PATH$"):
+        with pytest.raises(Mistake, match=f"^unknown {kind} 'not_there'.* or your own: --plugins PATH$"):
             ask()
     with pytest.raises(Mistake, match=r"^unknown executor 'mine'\. Choices: inline, local, slurm$"):
         plugins.load("harness.execution.executors", "mine", "executor")
