@@ -341,13 +341,10 @@ def _contents(results: Sequence[Result]) -> str:
     if len(groups) < 2:
         return ""
     told = [f"{' and '.join(contents)} in {_places(of, results)}" for contents, of in sorted(groups.items())]
-    of_seeds: dict[int, set[tuple[str, ...]]] = {}
-    for r in results:
-        of_seeds.setdefault(r.experiment.seed, set()).update([r.contents] if r.contents else [])
-    paired = all(len(contents) < 2 for contents in of_seeds.values())
+    of_seeds = {(r.experiment.seed, r.contents) for r in results if r.contents}
     compared = (
         "Within a seed all rows have the same images, so that differences compare the same images"
-        if paired
+        if len(of_seeds) == len({seed for seed, _ in of_seeds})
         else "Numbers on different images cannot be compared"
     )
     return f" In detail: {'; '.join(told)}. {compared}."

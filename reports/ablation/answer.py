@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.evaluation.records import digits_of, title
 from harness.experiments.claims import AlmostEqual, Difference
-from reports.claims.verdicts import DESCRIPTIVE, Ruling
+from reports.claims.verdicts import DESCRIPTIVE, Ruling, rows_named
 from reports.gates import Gate
 from reports.results import Result, by_data_set, protocol_of, rows_of, trained_here
 from reports.statistics import intervals
@@ -81,8 +81,7 @@ def _undecided(ruling: Ruling, results: Sequence[Result]) -> str:
 
 def _without_data(ruling: Ruling, results: Sequence[Result]) -> str:
     """Whether a claim has no data because the page was made without its rows."""
-    known = rows_of(list(results))
-    absent = [name for part in ("row", "than") if (name := getattr(ruling.claim, part, None)) and name not in known]
+    absent = set(rows_named(ruling.claim)) - rows_of(results).keys()
     return ", as this page is made without their rows" if absent else ""
 
 

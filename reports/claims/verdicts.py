@@ -180,13 +180,17 @@ def _family(claim: Claim, claims: Sequence[Claim]) -> str:
     return PRIMARY if claim.primary else DESCRIPTIVE
 
 
+def rows_named(claim: Claim) -> tuple[str, ...]:
+    """The names of the rows that a claim is about; none for a claim about all rows."""
+    return tuple(getattr(claim, name) for name in ("row", "than") if hasattr(claim, name))
+
+
 def _measurable(ruling: Ruling, failed: Sequence[Gate]) -> Ruling:
     """The ruling, unless a failed gate makes its quantity meaningless."""
     if ruling.verdict == "no data":
         return ruling
-    rows = tuple(getattr(ruling.claim, name) for name in ("row", "than") if hasattr(ruling.claim, name))
     for gate in failed:
-        if gate.bars(_quantities(ruling.claim), rows):
+        if gate.bars(_quantities(ruling.claim), rows_named(ruling.claim)):
             because = f"a gate failed: {gate.condition}" + (f" ({', '.join(gate.rows)})" if gate.rows else "")
             return dataclasses.replace(ruling, verdict="not measurable here", because=because)
     return ruling
