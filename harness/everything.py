@@ -1,18 +1,22 @@
-"""`python -m harness.everything`: runs the missing stages of every study, cheapest first, and links their pages."""
+"""`python -m harness.everything`: runs the missing stages of every study, each once, and writes and links their pages."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness import ablate, cli, sweep
+from harness.execution.demand import Fixed, Options
 from harness.experiments.requests import AblationRequest, SweepRequest, study_called
 from harness.experiments.sweep import Sweep
+from harness.networks.roles import require_weights
 from harness.planning.costs import Price, plan_text, price, require_disk, require_gpu_hours
 from harness.planning.gpus import Pace
 from harness.planning.plan import Plan, opened_data, plan_of
+from harness.planning.request_log import remember
 from harness.planning.task import Task
 from harness.store.runs import Store
 from harness.system import paths, plugins, terminal
@@ -63,6 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     require_disk(waiting, store, options.yes)
     paths.make_folders(options.runs, options.out)
 
+    _share([study for study in studies if study.times == 1], options.executor, store, run_options)
     words = [word for word in arguments if word != "all"]
     failed = [*refused, *(study.name for study in studies if _runs(study, words) != 0)]
     from reports.pages import index
@@ -87,6 +92,31 @@ def _studies(options: argparse.Namespace, store: Store, pace: Pace) -> tuple[lis
     if not studies:
         raise Mistake("no study can have these settings")
     return sorted(studies, key=lambda study: study.price.gpu_hours * study.times), refused
+
+
+def _share(studies: Sequence[Planned], name: str, store: Store, options: Options) -> None:
+    """Runs the stages of studies whose points are known, all as one demand: processes and jobs do not wait for a study.
+
+    What a study lacks is told by its own command, which finds the rest done.
+    """
+    executor, ready = plugins.load("harness.execution.executors", name, "executor"), []
+    for study in studies:
+        with contextlib.suppress(Mistake):
+            study.plan.require_data()
+            require_weights(options.to_run(study.plan.tasks, store))
+            ready.append(study)
+    labels = _labels(ready)
+    waiting = options.to_run(list(labels), store)
+    if not waiting:
+        return
+    options.require_even(waiting, None if hasattr(executor, "queue") else 1)
+    if hasattr(executor, "require"):
+        executor.require(waiting, store, options)
+    for study in ready:
+        remember(study.request, store)
+    if not options.quiet:
+        print("Pages follow after the last stage. Before that, harness.report writes any of them.", file=sys.stderr)
+    executor.execute(Fixed(labels), store, options)
 
 
 def _labels(studies: Sequence[Planned]) -> dict[Task, str]:
@@ -119,11 +149,11 @@ def _planned(name: str, options: argparse.Namespace, store: Store, pace: Pace) -
     request: AblationRequest | SweepRequest
     if isinstance(study_called(name), Sweep):
         own = argparse.Namespace(**vars(own) | sweep.DEFAULTS)
-        request = sweep.request_of(own)
-        plan, times = sweep.plan_ahead(request, sweep.search_of(own, request, store))
+        asked = sweep.request_of(own)
+        request, times = sweep.ahead(asked, sweep.search_of(own, asked, store))
     else:
-        request = cli.request_of(own)
-        plan, times = plan_of(request), 1
+        request, times = cli.request_of(own), 1
+    plan = plan_of(request)
     return Planned(name, request, plan, times, price(plan.tasks, store, pace))
 
 

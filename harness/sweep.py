@@ -13,7 +13,7 @@ from harness.execution.demand import WORKERS, Options
 from harness.experiments.requests import SweepRequest
 from harness.networks.roles import require_weights
 from harness.planning.costs import plan_text, require_disk, require_gpu_hours
-from harness.planning.plan import Plan, opened_data, plan_of, require_data, require_enough, require_influence
+from harness.planning.plan import opened_data, plan_of, require_data, require_enough, require_influence
 from harness.planning.task import tasks
 from harness.search.driver import Driver, alone
 from harness.search.samplers import ADAPTIVE_TRIALS, PRUNERS, SAMPLERS, Search
@@ -64,7 +64,8 @@ def main(arguments: Sequence[str]) -> int:
     search = search_of(options, request, store)
     request = dataclasses.replace(request, words=words_of(options))
     executor = plugins.load("harness.execution.executors", options.executor, "executor")
-    plan, times = plan_ahead(request, search)
+    foreseen, times = ahead(request, search)
+    plan = plan_of(foreseen)
     waiting = run_options.to_run(plan.tasks, store)
     require_enough(request)
     if options.dry_run:
@@ -166,11 +167,11 @@ def words_of(options: argparse.Namespace) -> tuple[str, ...]:
     return tuple(word for name, value in given.items() if value is not None for word in (name, str(value)))
 
 
-def plan_ahead(request: SweepRequest, search: Search) -> tuple[Plan, int]:
-    """A plan and how often it is needed: all points of a grid, once; else the middle point, once for each trial."""
+def ahead(request: SweepRequest, search: Search) -> tuple[SweepRequest, int]:
+    """What can be foreseen, and how often it is needed: the points of a grid once, else a middle one for each trial."""
     if search.sampler == "grid":
-        return plan_of(dataclasses.replace(request, points=tuple(request.grid()[: search.trials]))), 1
-    return plan_of(dataclasses.replace(request, points=(request.middle(),))), search.trials
+        return dataclasses.replace(request, points=tuple(request.grid()[: search.trials])), 1
+    return dataclasses.replace(request, points=(request.middle(),)), search.trials
 
 
 if __name__ == "__main__":

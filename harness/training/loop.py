@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import math
 import statistics
 import time
 import warnings
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound=nn.Module)
 
 LOG_STEPS = 10  # steps between two logs of the training terms
-VALIDATIONS = 25  # validations in a training
+VALIDATIONS = 25  # validations in a training, at most
 
 
 class Trained(NamedTuple, Generic[Model]):
@@ -227,7 +228,7 @@ class _Loop(Generic[Model]):
     def look(self, done: int) -> bool:
         """Validates and saves a snapshot after `done` steps, if due; returns whether any was. Raises `Diverged`."""
         learner, last = self.learner, self.training.steps
-        validates = done % max(1, last // VALIDATIONS) == 0 or done == last
+        validates = done % math.ceil(last / VALIDATIONS) == 0 or done == last
         snapshot = learner.snapshot if done in self.snapshots else None
         if not validates and snapshot is None:
             return False

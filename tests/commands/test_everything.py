@@ -8,6 +8,8 @@ import re
 import pytest
 
 from harness import ablate, everything, sweep
+from harness.execution.executors import inline
+from harness.planning.task import Task
 from harness.system.errors import Mistake
 from harness.system.plugins import names
 
@@ -27,8 +29,9 @@ def test_a_plan_names_every_study_once_with_its_price(scale, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_every_study_runs_by_its_own_command_and_a_mistake_in_one_keeps_no_other(monkeypatch, tmp_path, capsys):
+def test_stages_run_as_one_list_and_then_each_study_by_its_own_command(monkeypatch, tmp_path, capsys):
     ran: list[str] = []
+    lists: list[list[Task]] = []
 
     def fake(words: list[str]) -> int:
         ran.append(words[0])
@@ -39,6 +42,7 @@ def test_every_study_runs_by_its_own_command_and_a_mistake_in_one_keeps_no_other
 
     monkeypatch.setattr(ablate, "main", fake)
     monkeypatch.setattr(sweep, "main", fake)
+    monkeypatch.setattr(inline, "execute", lambda demand, store, options: lists.append(demand.wanted()))
     out = tmp_path / "out"
     code = everything.main(["all", "--scale", "smoke", "--runs", str(tmp_path / "runs"), "--out", str(out)])
     assert code == 1
@@ -47,6 +51,12 @@ def test_every_study_runs_by_its_own_command_and_a_mistake_in_one_keeps_no_other
     assert "error: made up" in errors
     assert "table4: not all of it is done" in errors and "table5: not all of it is done" in errors
     assert "table6b: not" not in errors
+    (stages,) = lists
+    assert len(stages) == len(set(stages))
+    assert all(needed in stages[: stages.index(t)] for t in stages for needed in t.inputs.values())
+    before = {path.stem for path in (tmp_path / "runs" / "asked").iterdir()}  # an interrupted command loses no request
+    assert any(name.startswith("table5-") for name in before) and any(name.startswith("kl_weight-") for name in before)
+    assert not any(name.startswith("mask_and_mix") for name in before)  # its points depend on earlier ones
     assert (out / "index.md").read_text().startswith("# All pages")
 
 
