@@ -11,14 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.arguments import GROWS_TO, MANY_SEEDS, OUT, RUNS
-from harness.experiments.requests import (
-    AblationRequest,
-    OutsideRow,
-    Request,
-    SweepRequest,
-    new_request,
-    study_called,
-)
+from harness.experiments.outside_rows import OutsideRow
+from harness.experiments.requests import AblationRequest, Request, SweepRequest, new_request, study_called
 from harness.experiments.scales import SCALES, scale
 from harness.experiments.seeds import MOST_REPEATS, MOST_SEEDS, looks
 from harness.experiments.study import Study

@@ -8,15 +8,8 @@ from typing import Annotated, Any, NotRequired
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from harness.experiments.requests import (
-    COUNTS,
-    AblationRequest,
-    OutsideRow,
-    Point,
-    SweepRequest,
-    new_request,
-    study_called,
-)
+from harness.experiments.outside_rows import OutsideRow
+from harness.experiments.requests import COUNTS, AblationRequest, Point, SweepRequest, new_request, study_called
 from harness.experiments.scales import scale
 from harness.experiments.seeds import MOST_REPEATS, MOST_SEEDS
 from harness.experiments.sweep import Sweep

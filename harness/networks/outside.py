@@ -34,7 +34,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.experiments.requests import PUBLISHED, SOURCE
+from harness.experiments.outside_rows import PUBLISHED, SOURCE
 from harness.system import guests
 from harness.system.environment import CHECKOUT
 from harness.system.errors import Mistake, Trouble

@@ -13,7 +13,8 @@ import pytest
 
 from harness import ablate, benchmark, cli
 from harness.data.splits import open_split
-from harness.experiments.requests import AblationRequest, OutsideRow, new_request, study_called
+from harness.experiments.outside_rows import OutsideRow
+from harness.experiments.requests import AblationRequest, new_request, study_called
 from harness.experiments.scales import scale
 from harness.networks import outside
 from harness.planning.task import task

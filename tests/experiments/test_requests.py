@@ -10,13 +10,7 @@ import pytest
 from harness import cli
 from harness.experiments.experiment import Experiment
 from harness.experiments.fields import differences, flat
-from harness.experiments.requests import (
-    AblationRequest,
-    Request,
-    SweepRequest,
-    new_request,
-    study_called,
-)
+from harness.experiments.requests import AblationRequest, Request, SweepRequest, new_request, study_called
 from harness.experiments.scales import SCALES, scale
 from harness.experiments.stored_requests import request_from_json
 from harness.experiments.study import Ablation, Row

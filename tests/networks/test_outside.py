@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.experiments.requests import AblationRequest, OutsideRow, new_request, outside_rows
+from harness.experiments.outside_rows import OutsideRow, outside_rows
+from harness.experiments.requests import AblationRequest, new_request
 from harness.experiments.scales import scale
 from harness.experiments.stored_requests import request_from_json
 from harness.networks import outside

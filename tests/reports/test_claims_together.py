@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from harness.experiments.claims import Difference, Faster, Level
-from harness.experiments.requests import OutsideRow, new_request, study_called
+from harness.experiments.outside_rows import OutsideRow
+from harness.experiments.requests import new_request, study_called
 from harness.experiments.scales import scale
 from harness.experiments.seeds import looks
 from reports.ablation.answer import sentences

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from harness.experiments.experiment import Experiment
-from harness.experiments.requests import OutsideRow, new_request, study_called
+from harness.experiments.outside_rows import OutsideRow
+from harness.experiments.requests import new_request, study_called
 from harness.experiments.scales import scale
 from harness.experiments.study import Ablation, Row
 from harness.store.runs import Store

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.experiments.requests import OutsideRow, new_request
+from harness.experiments.outside_rows import OutsideRow
+from harness.experiments.requests import new_request
 from harness.experiments.scales import scale
 from harness.experiments.study import Row
 from harness.store.runs import Store
