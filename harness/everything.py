@@ -1,4 +1,4 @@
-"""`python -m harness.everything`: runs the missing stages of every study, each once, and writes and links their pages."""
+"""`python -m harness.everything`: runs the missing stages of every study, each once, and writes all pages."""
 
 from __future__ import annotations
 
