@@ -39,9 +39,13 @@ study = Sweep(
     notes=(
         "The weights are those of the study `collapse`, with which this one shares trainings: a smaller weight is the "
         "remedy beta below 1, so every point of the first curve is one too.",
-        "Annealing ends at half of the training, its cycles with the training; free bits and the committed rate are "
-        "0.25 nats a dimension; a quarter of the numbers are dropped; the decoder learns in every fifth step of the "
-        "first quarter. Nobody tuned them.",
+        "`KL annealing` ends at half of the training.",
+        "`cyclical annealing` ends its last cycle with the training.",
+        "`free bits` has 0.25 nats a dimension.",
+        "`committed rate` has 0.25 nats a dimension.",
+        "`latent dropout` drops a quarter of the numbers.",
+        "`lagging decoder` learns in every fifth step of the first quarter.",
+        "Nobody tuned these remedies.",
         "The KL that is committed, or free, is no information by itself: the decoder has to use it. The "
         "shuffled-latent error says whether it does.",
     ),

@@ -27,8 +27,10 @@ study = Ablation(
         "Every tokenizer is trained here, with the images, the steps, the optimiser, the discriminator and the "
         "generator of the scale: only its network and its terms are its own. The published numbers are those of "
         "released weights, each with a recipe of its own, which the section above lists.",
-        "`MacTok-128` has the scale's number of tokens, `MacTok-64` half of it. The others have as many numbers as "
-        "`MacTok-128`, VA-VAE twice as many, as published; the published SoftVQ-VAE has half as many tokens.",
+        "Tokenizers have as many numbers as the scale's number of tokens gives a MacTok.",
+        "`MacTok-64` has half as many.",
+        "`VA-VAE` has twice as many, as published.",
+        "`SoftVQ-VAE` has twice as many tokens as the published one.",
         "TiTok and VQ-VAE, whose latents are codes, can be trained too (variants `titok`, `titok_kl` and `vq_vae`); "
         "the paper's table does not have them.",
     ),

@@ -31,8 +31,9 @@ study = Ablation(
     fields={"finetuning.on": False, "guidance.on": False},
     notes=(
         "In every row both alignments are on and guidance is off. The masks are random unless the row names others. "
-        "Only the last row has decoder fine-tuning. The paper does not state that both alignments are on; we infer it "
-        "from its last row, which has the rFID, PSNR and SSIM of the full model of Table 5.",
+        "The paper does not state that both alignments are on; we infer it from the last row of its table, which has "
+        "the rFID, PSNR and SSIM of the full model of Table 5.",
+        "Only `+ decoder fine-tuning` has decoder fine-tuning.",
         *NOTES,
     ),
     claims=(

@@ -33,8 +33,9 @@ study = Ablation(
         Row("+ global alignment", "mactok", base="+ semantic mask", published="+ global alignment"),
     ),
     notes=(
-        "The paper prints no row for the autoencoder, the plain KL-VAE or latent masking; its Figures 1, 5a, 7 and 11 "
-        "show the latter two as collapsed.",
+        "The paper's table has no `autoencoder`.",
+        "The paper's table has no `KL-VAE`; its Figures 1, 5a, 7 and 11 show it as collapsed.",
+        "The paper's table has no `latent masking`; its Figures 1, 5a, 7 and 11 show it as collapsed.",
         "The published rows: ImageNet at 256 px, L = 128, ViT-B for 250,000 steps, decoder fine-tuning, SiT-B for "
         "500,000 steps. Published rFID and gFID use Inception features of 50,000 images: compare their order with "
         "ours, not their size.",

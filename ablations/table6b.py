@@ -17,9 +17,10 @@ study = Ablation(
     ),
     fields={"finetuning.on": False, "generator.on": False},
     notes=(
-        "B has the size of the scale. At `tiny`, S has half the width and half the heads in encoder and decoder, and "
-        "BL a decoder of twice the depth and 1.5 times the width. In the paper: ViT-S, ViT-B, and a ViT-B encoder with "
-        "a ViT-L decoder.",
+        "`S` is ViT-S in the paper; at `tiny` it has half the width and half the heads of the scale.",
+        "`B` is ViT-B in the paper; it has the size of the scale.",
+        "`BL` has a ViT-B encoder with a ViT-L decoder in the paper; at `tiny` its decoder has twice the depth and 1.5 "
+        "times the width of the scale.",
     ),
     claims=(
         Difference("B has a lower rFID than S", "Table 6b", "rfd", "B", "S", side=-1),

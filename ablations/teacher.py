@@ -14,7 +14,8 @@ study = Ablation(
         Row("no teacher", "image_masking"),
     ),
     notes=(
-        "The random teacher is an EfficientNet-Lite0 that nobody trained. The pixels are colours of 4 x 4 cells of a "
-        "patch. Without a teacher, patches are hidden at random and nothing is aligned.",
+        "The teacher of `random weights` is an EfficientNet-Lite0 that nobody trained.",
+        "The teacher of `pixels` is the colours of 4 x 4 cells of a patch.",
+        "In `no teacher`, patches are hidden at random and nothing is aligned.",
     ),
 )

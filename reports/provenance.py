@@ -14,6 +14,7 @@ from harness.store.runs import Run
 from harness.system import plugins
 from harness.system.texts import counted, in_cell, plain_markdown
 from reports.results import Result, by_data_set, costs, environments, rows_of, shared, total_seconds
+from reports.tables import MOST_COLUMNS
 
 MEASURING = (
     *("diagnosis", "evaluation", "snapshots", "generation", "generator_snapshots", "guidance", "reference"),
@@ -106,9 +107,19 @@ class Provenance:
         ]
 
     def cost_table(self) -> str:
-        """A table of the seconds by row and stage."""
+        """A table of at most seven columns: the seconds by row and stage, with the stages that take least as one.
+
+        A sentence below it names these.
+        """
         frame = costs(self.results).rename(index=in_cell)
-        return str(frame.reset_index().to_markdown(index=False, floatfmt=".0f"))
+        stages = frame.drop(columns="sum").sum()
+        most = set(stages.nlargest(MOST_COLUMNS - 3).index)  # beside row, other stages and sum
+        others = [stage for stage in stages.index if stage not in most]
+        if len(others) > 1:
+            frame.insert(len(stages), "other stages", frame[others].sum(axis=1))
+            frame = frame.drop(columns=others)
+        table = str(frame.reset_index().to_markdown(index=False, floatfmt=".0f"))
+        return f"{table}\n\nOther stages: {', '.join(others)}." if len(others) > 1 else table
 
     @property
     def total_minutes(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
@@ -12,10 +12,13 @@ from harness.evaluation.records import digits_of, heading, text_of
 from harness.experiments import plugin_metrics
 from harness.experiments.experiment import Experiment
 from harness.experiments.requests import Request
+from harness.experiments.study import Study
 from harness.system.texts import in_cell
 from reports.pages import rendering
 from reports.results import Result, data_sets, protocol_of
 from reports.statistics import intervals
+
+MOST_COLUMNS = 7  # of a table that is not folded
 
 
 def headers(
@@ -67,6 +70,12 @@ def printed_only(request: Request, columns: Mapping[str, str]) -> list[dict[str,
         if name not in ours and numbers:
             lines.append({"row": f"*{name} (published, not trained here)*"} | numbers)
     return lines
+
+
+def notes(study: Study, rows: Collection[str]) -> list[str]:
+    """The notes of a study, without those that name a row which is not among `rows`."""
+    absent = [f"`{row.name}`" for row in study.rows if row.name not in rows]
+    return [note for note in study.notes if not any(name in note for name in absent)]
 
 
 def seeds_note(seeds: int) -> str:

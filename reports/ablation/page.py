@@ -51,6 +51,7 @@ from reports.results import (
 from reports.statistics.intervals import LEVEL
 from reports.statistics.looks import level_of_look
 from reports.tables import (
+    MOST_COLUMNS,
     STATUS_NOTE,
     bits,
     cell,
@@ -58,6 +59,7 @@ from reports.tables import (
     head_cells,
     headers,
     markdown,
+    notes,
     printed_only,
     seeds_note,
     statuses,
@@ -72,7 +74,6 @@ LATENTS = ("probe", "probe_mean", "knn", "effective_rank", "isotropy", "shuffled
 TRANSFERRED = ("kid", "rfd", "psnr", "ssim", "kl", "active_units", "probe", "shuffled_error")
 CODES = ("code_use", "code_perplexity")
 MAIN_PAPER = {"rfd": ("rfid", "paper rFID"), "gfd": ("gfid", "paper gFID")}  # of the table that the page begins with
-MOST_COLUMNS = 7
 PAPER = {"rfd": "rfid", "psnr": "psnr", "ssim": "ssim"}
 DIFFERENCES = ("rfd", "psnr", "probe", "active_units")
 DIFFERENCES_OF_GENERATION = ("gfd", "classifier_score")
@@ -132,8 +133,8 @@ class Page:
 
     @property
     def additions(self) -> str:
-        """Sentences on rows whose names begin with +: to which row each adds a part; empty without such rows."""
-        rows = [row for row in self.study.rows if row.name.startswith("+") and row.base]
+        """Sentences on the rows whose names begin with +: to which row of the page each adds a part; empty without."""
+        rows = [row for row in self.study.rows if row.name.startswith("+") and {row.name, row.base} <= self.rows.keys()]
         if not rows:
             return ""
         told = "; ".join(f"`{row.name}` to `{row.base}`" for row in rows)
@@ -141,6 +142,11 @@ class Page:
             f"A row whose name begins with + adds one part to another row and keeps all of its parts: {told}. "
             f"`{rows[-1].name}` is the variant `{rows[-1].variant}`."
         )
+
+    @property
+    def notes(self) -> list[str]:
+        """The study's notes on rows of the page."""
+        return notes(self.study, self.rows)
 
     @property
     def seeds_note(self) -> str:

@@ -13,9 +13,10 @@ EXPLAINED = (
     "one look. Differences are paired by seed. Their noise is estimated from the two rows, and from other rows that "
     "are equally noisy. `holds`: the interval lies on the side of the claim; for a claim of almost no change, within "
     "the margin. `does not hold`: it lies on the other side, or outside the margin. `undecided`: it does neither, "
-    "there is one seed, or a seed has no result. `no data`: no seed has a result, and the column `here` says why. The "
-    f"primary claims are tested as one family (Holm), so that {LEVEL:.0%} of studies err in any of them. Each premise "
-    "and each descriptive claim is tested alone. Seeds: those with a result, of those requested. Power: the share of "
+    "there is one seed, or a seed has no result. `no data`: no seed has a result, and the column `here` says why. "
+    "Family: claims that are tested together, which makes each test stricter. `primary, one of 4`: Holm's correction "
+    f"is for four tests, so that {LEVEL:.0%} of studies err in any of them. A primary claim without such a number is "
+    "not tested together with others. Each premise and each descriptive claim is tested alone. Seeds: those with a result, of those requested. Power: the share of "
     "such studies that would find the paper's effect. Detectable: the smallest effect that 80 % of such studies would "
     "find; in brackets is its range, as few seeds tell the noise only roughly."
 )
@@ -26,7 +27,7 @@ def lines(rulings: Sequence[Ruling]) -> list[dict[str, str]]:
     return [
         {
             "claim": f"{r.claim.says} ({r.claim.source})",
-            "family": r.family + (f" ({r.tests})" if r.family == PRIMARY and r.tests > 1 else ""),
+            "family": r.family + (f", one of {r.tests}" if r.family == PRIMARY and r.tests > 1 else ""),
             "here": _here(r),
             "seeds": _seeds(r),
             "paper": r.alone.paper,

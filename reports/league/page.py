@@ -24,14 +24,13 @@ from reports.pages import index, site
 from reports.pages.rendering import preface, write_page
 from reports.provenance import Provenance
 from reports.results import Result, changes, data_sets, images_note, mixtures, protocol_of, rows_of
-from reports.tables import bits, cell, headers, markdown, seeds_note
+from reports.tables import MOST_COLUMNS, bits, cell, headers, markdown, notes, seeds_note
 
 RECONSTRUCTION = ("rfd", "psnr", "ssim", "probe")
 GENERATION = ("gfd", "classifier_score")
 NAME = "tokenizer"  # the head of the first column
 SPEEDS = ("encoded images/s", "decoded images/s")
 MEMORY = "peak MiB"
-MOST_COLUMNS = 7
 NAMED = 2  # rows in a sentence
 
 
@@ -78,6 +77,11 @@ class Page:
     def provenance(self) -> Provenance:
         """The provenance of the numbers."""
         return Provenance(self.results)
+
+    @property
+    def notes(self) -> list[str]:
+        """The study's notes on rows of the page."""
+        return notes(self.request.study, rows_of(self.results))
 
     @property
     def seeds_note(self) -> str:
@@ -168,12 +172,12 @@ class Page:
         heads = [NAME, "numbers", *(["bits"] if coded else []), *(measured[m] for m in ("rfd", "psnr", "gfd"))]
         return self._table([*heads, SPEEDS[1]][:MOST_COLUMNS])
 
-    def folded_tables(self) -> list[str]:
-        """The tables of all columns: reconstruction and latents, generation and cost."""
+    def folded_tables(self) -> dict[str, str]:
+        """The tables of all columns, by their heading."""
         heads = list(self._measured)
         of_latents = [NAME, "images", "latents", "numbers", "bits", *heads[: len(RECONSTRUCTION)]]
         of_cost = [NAME, *heads[len(RECONSTRUCTION) :], "weights (millions)", "GFLOPs of an image", *SPEEDS, MEMORY]
-        return [self._table(of_latents), self._table(of_cost)]
+        return {"Latents and reconstruction": self._table(of_latents), "Generation and cost": self._table(of_cost)}
 
     def _table(self, heads: Sequence[str]) -> str:
         known = [head for head in heads if any(head in line for line in self.lines)]

@@ -27,7 +27,7 @@ from reports.statistics import intervals
 from reports.sweep import figures
 from reports.sweep.answer import PAPER, Answer
 from reports.sweep.points import TriedPoint, TriedPoints
-from reports.tables import STATUS_NOTE, cell, headers, markdown, seeds_note, statuses
+from reports.tables import STATUS_NOTE, cell, headers, markdown, notes, seeds_note, statuses
 
 if TYPE_CHECKING:
     import optuna
@@ -82,6 +82,11 @@ class Page:
         """A sentence on the objectives."""
         objectives = [f"{o.title} ({o.better} is better)" for o in self.request.objectives]
         return f"Objective: {' and '.join(objectives)}."
+
+    @property
+    def notes(self) -> list[str]:
+        """The study's notes on rows of the page."""
+        return notes(self.request.study, [row.name for row in self.request.chosen_rows()])
 
     @property
     def seeds_note(self) -> str:
