@@ -48,8 +48,8 @@ study = Sweep(
         "The weights are multiples of the one that a scale declares as `collapsing`; the first is the one that it "
         "declares as `alive`. KL falls with the weight in any model, and the linear-Gaussian curve says how far it has "
         "to. Latents far below that curve, or below their own maximum, have lost information.",
-        "`squared error alone` is the plain KL-VAE without perceptual term, discriminator and start from DINOv2, as far "
-        "as a scale has them: is one of them why it collapses? `tiny` has the first only.",
+        "`squared error alone` has no perceptual term, no discriminator and no start from DINOv2, as far as the other "
+        "rows of a scale have them: is one of them the reason for collapse? `tiny` has the first only.",
         "`--objective gfd` also trains a generator at every point.",
     ),
 )

@@ -30,7 +30,6 @@ study = Ablation(
     notes=(
         "All rows share one tokenizer per seed, the plain autoencoder: at `tiny` the latents of Gaussian tokenizers "
         "partly collapse, and a generator can add little to them.",
-        "Every row has the optimiser, the steps and the guidance of SiT. `table7` has LightningDiT with its published "
-        "settings.",
+        "All rows have the same optimiser, steps and guidance. `table7` has LightningDiT with its published settings.",
     ),
 )

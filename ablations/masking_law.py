@@ -17,6 +17,6 @@ study = Ablation(
     ),
     notes=(
         "The paper draws m from -0.1 to M, cut at 0, replaces floor(m N) patches by a learned token, and does not say "
-        "whether m is drawn per image or per batch. MAETok hides at least 0.4 of them, l-DeTok drops them.",
+        "whether m is drawn for each image or for each batch. MAETok hides at least 0.4 of them, l-DeTok drops them.",
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from harness.system.files import checksums, digest, read_json, write_json
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
 
@@ -91,6 +92,43 @@ def label(name: str) -> str:
 
 
 MOST_TICKS = 8
+DECADES = 100.0  # the ratio of values from which an axis is logarithmic
+
+
+def scale_of(values: Iterable[float], grain: float) -> dict[str, Any]:
+    """The scale that tells values apart, as matplotlib takes it; values are known to `grain`.
+
+    It is linear, unless they span two decades or more: then logarithmic, or, where some are below the grain, linear
+    there and logarithmic above. No scale but a linear one for values that are clearly negative.
+    """
+    known = [value for value in values if math.isfinite(value)]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    if low <= -grain or high < DECADES * max(low, grain):
+        return {"value": "linear"}
+    return {"value": "log"} if low > grain else {"value": "symlog", "linthresh": grain}
+
+
+def norm_of(values: Sequence[float], grain: float) -> Normalize:
+    """The norm of colours that tells these values apart."""
+    from matplotlib.colors import LogNorm, Normalize, SymLogNorm
+
+    scale, ends = scale_of(values, grain), {"vmin": min(values), "vmax": max(values)}
+    if scale["value"] == "symlog":
+        return SymLogNorm(grain, **ends)
+    return LogNorm(**ends) if scale["value"] == "log" else Normalize(**ends)
+
+
+def fit(axis: Axis, values: Sequence[float], grain: float) -> None:
+    """Gives an axis the scale that tells these values apart, with plain numbers."""
+    scale = scale_of(values, grain)
+    if scale["value"] == "linear":
+        return
+    across = axis is axis.axes.xaxis
+    (axis.axes.set_xscale if across else axis.axes.set_yscale)(**scale)
+    if scale["value"] == "symlog":
+        (axis.axes.set_xlim if across else axis.axes.set_ylim)(0.0)
+    decades = [10.0**k for k in range(math.floor(math.log10(grain)), math.ceil(math.log10(max(values))) + 1)]
+    plain(axis, [0.0, *decades] if scale["value"] == "symlog" else decades)
 
 
 def plain(axis: Axis, ticks: Sequence[float] = ()) -> None:

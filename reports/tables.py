@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
-from harness.evaluation.records import digits_of, heading, text_of
+from harness.evaluation.records import bounds_of, digits_of, heading, text_of
 from harness.experiments import plugin_metrics
 from harness.experiments.experiment import Experiment
 from harness.experiments.requests import Request
@@ -35,14 +35,15 @@ def head_cells(name: str, seeds: Sequence[Result], results: Sequence[Result]) ->
 
 
 def cell(seeds: Sequence[Result], metric: str, split: str, stage: str = "evaluation") -> str:
-    """The mean over seeds ± half of its 95 % t interval; for one seed, the number with its uncertainty."""
+    """The mean over seeds with its 95 % t interval; for one seed, the number with its uncertainty."""
     measured = [r for seed in seeds if (r := seed.value(metric, split, stage)) is not None]
     if not measured:
         return "–"
     if len(seeds) == 1:
         text = text_of(measured[0])
     else:
-        text = intervals.shown([r.value for r in measured], digits_of(metric, protocol_of(seeds, metric, split, stage)))
+        digits = digits_of(metric, protocol_of(seeds, metric, split, stage))
+        text = intervals.shown([r.value for r in measured], digits, bounds_of(metric))
     return text if len(measured) == len(seeds) else f"{text} ({len(measured)} of {len(seeds)} seeds)"
 
 
@@ -82,7 +83,10 @@ def seeds_note(seeds: int) -> str:
     """A sentence on the uncertainty of numbers over this number of seeds."""
     if seeds == 1:
         return "One seed: no interval over seeds. A ± or [ ] is over images, as the protocol of its metric says."
-    return f"Numbers are means over {seeds} seeds ± half of their 95 % t intervals."
+    return (
+        f"Numbers are means over {seeds} seeds ± half of their 95 % t intervals. An interval that a bound of what is "
+        "possible cuts stands in [ ]."
+    )
 
 
 STATUS_NOTE = (

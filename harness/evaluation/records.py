@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -18,6 +19,7 @@ from harness.system.errors import Trouble
 
 PROTOCOL = "lite"  # for metrics measured by Lite2 and for metrics without a network
 
+UNBOUNDED = (-math.inf, math.inf)
 SETS = ("samples", "guided", "prior", "reconstructions", "real", "fresh", "mean image", "noise")
 
 
@@ -99,6 +101,12 @@ def digits_of(name: str, protocol: str = PROTOCOL) -> int:
     known = protocols.PROTOCOLS.get(protocol)
     network = known.network if known else protocols.network_in(protocol)[0]
     return int(getattr(plugins.load("harness.networks.measures", network, "measure"), digits))
+
+
+def bounds_of(name: str) -> tuple[float, float]:
+    """The least and the largest value that a metric can have; infinite where it names none."""
+    low, high = getattr(plugins.load("harness.evaluation.metrics", name, "metric"), "bounds", UNBOUNDED)
+    return float(low), float(high)
 
 
 def text_of(record: Record) -> str:

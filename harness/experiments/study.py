@@ -36,7 +36,8 @@ class Row:
 class Study:
     """A study: its question, its rows, the fields and rungs of all rows, notes for its page, claims of the paper.
 
-    A note that names rows, between backticks, stands only on pages that have all of them. `published_table` is the table of the paper whose numbers stand beside ours; empty if there is none.
+    A note that names rows, between backticks, stands only on pages that have all of them. `published_table` is the
+    table of the paper whose numbers stand beside ours; empty if there is none.
     """
 
     title: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.evaluation.records import digits_of, title
+from harness.evaluation.records import bounds_of, digits_of, title
 from harness.experiments.claims import AlmostEqual, Difference
 from reports.claims.verdicts import DESCRIPTIVE, Ruling, rows_named
 from reports.gates import Gate
@@ -112,5 +112,5 @@ def _lowest(results: Sequence[Result], metric: str, split: str, stage: str) -> s
     if len(ranked) == 1 and len(by_values[ranked[0]]) > 1:
         return ""
     digits = digits_of(metric, protocol_of(results, metric, split, stage))
-    told = [f"{' and '.join(by_values[of])} ({intervals.shown(of, digits)})" for of in ranked[:2]]
+    told = [f"{' and '.join(by_values[of])} ({intervals.shown(of, digits, bounds_of(metric))})" for of in ranked[:2]]
     return ", then ".join([f"**{told[0]}**", *told[1:]]) if told else ""

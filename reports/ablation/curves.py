@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -70,7 +71,7 @@ def _draw(
     shown: dict[str, Curves] = {}
     for heading, of in wanted.items():
         if any(not of(r).dropna().empty for seeds in rows.values() for r in seeds):
-            shown |= {heading: of, **dict(_differences(rows, heading, of))}
+            shown |= {heading: of, **_differences(rows, reference(results), heading, of)}
     if not shown:
         return False
     drawing, axes = panels(len(shown), 1.9)
@@ -87,28 +88,38 @@ def _draw(
     return True
 
 
-def _differences(rows: Mapping[str, list[Result]], heading: str, of: Curves) -> Iterator[tuple[str, Curves]]:
-    """A panel for every group of rows whose lines lie on each other: the rows minus the first of them, seed by seed."""
+def reference(results: Sequence[Result]) -> str:
+    """The name of the row that all others are compared with: the first with a KL, or else the first."""
+    with_kl = (r.row.name for r in results if r.experiment.tokenizer.gaussian.on)
+    return next(with_kl, results[0].row.name if results else "")
+
+
+def _differences(rows: Mapping[str, list[Result]], first: str, heading: str, of: Curves) -> dict[str, Curves]:
+    """A panel with the rows whose lines lie on others, minus the row `first`, seed by seed; empty if none does."""
     frames = {name: by_step([of(r) for r in seeds]) for name, seeds in rows.items()}
     means = {name: frame.mean(axis=1) for name, frame in frames.items() if not frame.empty}
     height = max(mean.max() for mean in means.values()) - min(mean.min() for mean in means.values())
-    groups: dict[str, list[str]] = {}
-    for name, mean in means.items():
-        on = (first for first in groups if (mean - means[first]).abs().max() < LINE * height)
-        groups.setdefault(next(on, name), []).append(name)
-    for first, alike in groups.items():
-        if any((means[name] - means[first]).any() for name in alike):
-            firsts = {r.experiment.seed: of(r) for r in rows[first]}
-            members = {r.row.name for name in alike for r in rows[name]}
-            short = textwrap.shorten(rows[first][0].row.name, LETTERS, placeholder=" ...")
-            yield f'{heading},\nminus that of "{short}"', _minus(of, firsts, members)
+    hidden = {
+        member
+        for name, other in itertools.combinations(means, 2)
+        if 0 < (means[name] - means[other]).abs().max() < LINE * height
+        for member in (name, other)
+    }
+    firsts = {r.experiment.seed: of(r) for r in itertools.chain(*rows.values()) if r.row.name == first}
+    if not hidden or all(curve.dropna().empty for curve in firsts.values()):
+        return {}
+    shown = {r.row.name for name in hidden for r in rows[name]} | {first}
+    return {
+        f'{heading},\nminus that of "{textwrap.shorten(first, LETTERS, placeholder=" ...")}"': _minus(of, firsts, shown)
+    }
 
 
 def _minus(of: Curves, firsts: Mapping[int, pd.Series], rows: set[str]) -> Curves:
-    """The curves of `rows` minus those of the first of them, by seed; other rows have none."""
+    """The curves of `rows` minus those of the reference, by seed; other rows and seeds have none."""
 
     def difference(r: Result) -> pd.Series:
-        return of(r) - firsts[r.experiment.seed] if r.row.name in rows else pd.Series(dtype=float)
+        base = firsts.get(r.experiment.seed)
+        return of(r) - base if r.row.name in rows and base is not None else pd.Series(dtype=float)
 
     return difference
 

@@ -109,7 +109,8 @@ def _(claim: Level, results: Sequence[Result], published: Published, level: floa
     if not own:
         return _no_data(claim, results, (claim.row,))
     effect, digits = model.level(values, claim.row, quantities.grain(name, results)), quantities.digits(name, results)
-    here = f"{quantities.title(name)} {number(_mean(own), digits, effect.half_width(level) if effect else None)}"
+    half = effect.half_width(level) if effect else None
+    here = f"{quantities.title(name)} {intervals.with_interval(_mean(own), half, digits, quantities.bounds(name))}"
     beyond = sum(claim.side * (value - claim.threshold) > 0 for value in own)
     here += f", claimed {'>' if claim.side > 0 else '<'} {claim.threshold:g}, {_met(beyond, len(own))}"
     above = dataclasses.replace(effect, estimate=effect.estimate - claim.threshold) if effect else None

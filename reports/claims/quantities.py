@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 import pandas as pd
 
 from harness.evaluation import collapse
-from harness.evaluation.records import digits_of
+from harness.evaluation.records import bounds_of, digits_of
 from harness.system import plugins
 from reports.results import Result, by_row_and_seed
 
@@ -19,11 +19,15 @@ OF_GENERATION = ("gfd", "gfd_infinity", "gkid", "classifier_score", "precision",
 
 @dataclass(frozen=True)
 class Derived:
-    """A quantity that is not a metric: its title, its decimals, and its value `of` one row and seed."""
+    """A quantity that is not a metric: its title, its decimals, its value `of` one row and seed, and the most of it.
+
+    The least is 0.
+    """
 
     title: str
     digits: int | str  # or the name of a metric with the same decimals
     of: Callable[[Result], float | None]
+    most: float = inf
 
 
 def _information(result: Result) -> pd.DataFrame | None:
@@ -56,7 +60,7 @@ def _unguided(result: Result) -> float | None:
 
 LESS = f"less than {collapse.PARTLY_SHARE:.0%}"
 DERIVED = {
-    "information_kept": Derived("share of the maximal information left at the end", 2, _kept),
+    "information_kept": Derived("share of the maximal information left at the end", 2, _kept, most=1.0),
     "information_lost_at": Derived(f"step after which {LESS} of the maximal information is left", 0, _lost_at),
     "information_share": Derived("KL as a share of the linear-Gaussian KL", 2, _share),
     "gfd_unguided": Derived("gFD without guidance", "gfd", _unguided),
@@ -108,6 +112,11 @@ def title(name: str) -> str:
 def unit(name: str) -> str:
     """The unit of a quantity; empty for a number, a share or one that its title names."""
     return "" if name in DERIVED else str(plugins.load("harness.evaluation.metrics", name, "metric").unit)
+
+
+def bounds(name: str) -> tuple[float, float]:
+    """The least and the largest value that a quantity can have."""
+    return (0.0, DERIVED[name].most) if name in DERIVED else bounds_of(name)
 
 
 def digits(name: str, results: Sequence[Result]) -> int:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from harness.evaluation.records import number
 from harness.experiments.claims import AlmostEqual, Best, Claim, Correlated, Difference, Faster, Level, Wider
 from harness.experiments.fields import flat
 from harness.experiments.objectives import OBJECTIVES
@@ -149,7 +150,7 @@ def _alone(claim: Claim, family: str, results: Sequence[Result], printed: Publis
         adjusted=judgement.p,
         asked=len({r.experiment.seed for r in used}),
         without=tuple(f"{r.row.name}, seed {r.experiment.seed}: {_lacks(r)}" for r in used if not _has(claim, r)),
-        oddities=_oddities(claim, results, used),
+        oddities=_oddities(claim, used),
     )
 
 
@@ -262,16 +263,12 @@ def _has(claim: Claim, result: Result) -> bool:
     return all(quantities.quantity(result, name) is not None for name in _quantities(claim))
 
 
-def _oddities(claim: Claim, results: Sequence[Result], used: Sequence[Result]) -> tuple[str, ...]:
-    """What a mean over seeds does not tell: rows whose seeds have several statuses, and values that lie apart."""
+def _oddities(claim: Claim, used: Sequence[Result]) -> tuple[str, ...]:
+    """What a mean over seeds does not tell: rows whose seeds have several statuses, and a value that lies apart."""
     if not isinstance(claim, Difference | AlmostEqual | Level):
         return ()
     rows = dict.fromkeys(r.row.name for r in used)
-    apart = [
-        f"{row}, seed {seed}, lies apart"
-        for row, seed in model.outliers(quantities.values(results, claim.quantity))
-        if row in rows
-    ]
+    apart = _apart(claim, used)
     if claim.quantity not in quantities.DERIVED or claim.quantity == "gfd_unguided":
         return tuple(apart)
     mixed = []
@@ -281,6 +278,23 @@ def _oddities(claim: Claim, results: Sequence[Result], used: Sequence[Result]) -
             counts = {status: statuses.count(status) for status in dict.fromkeys(statuses)}
             mixed.append(f"{row} is " + ", ".join(f"{status} in {n}" for status, n in counts.items()))
     return (*mixed, *apart)
+
+
+def _apart(claim: Difference | AlmostEqual | Level, used: Sequence[Result]) -> list[str]:
+    """A sentence on the seed whose value, of those that the claim averages, lies apart; empty if none does."""
+    values = quantities.values(used, claim.quantity)
+    own = values.get(claim.row, {})
+    if not isinstance(claim, Level):
+        than = values.get(claim.than, {})
+        own = {seed: value - than[seed] for seed, value in own.items() if seed in than}
+    seed = model.outlier(own)
+    if seed is None:
+        return []
+    digits = quantities.digits(claim.quantity, used)
+    shown = {of: number(value, digits, sign=not isinstance(claim, Level)) for of, value in own.items()}
+    alone = shown.pop(seed)
+    others = ", ".join(shown.values())
+    return [f"seed {seed} lies apart with {alone} (other seeds: {others})"]
 
 
 def summary(rulings: Sequence[Ruling]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
-from harness.evaluation.records import number
+from harness.evaluation.records import UNBOUNDED, number
 
 LEVEL = 0.05
 
@@ -46,10 +46,16 @@ def half_width(values: Sequence[float]) -> float | None:
     return float(t.ppf(1 - LEVEL / 2, n - 1) * np.std(values, ddof=1) / n**0.5) if n > 1 else None
 
 
-def shown(values: Sequence[float], digits: int, sign: bool = False) -> str:
+def shown(values: Sequence[float], digits: int, bounds: tuple[float, float] = UNBOUNDED) -> str:
     """The mean of `values` as text, with half of its 95 % t interval if there are several."""
-    mean, half = sum(values) / len(values), half_width(values)
-    return number(mean, digits, half, sign=sign)
+    return with_interval(sum(values) / len(values), half_width(values), digits, bounds)
+
+
+def with_interval(mean: float, half: float | None, digits: int, bounds: tuple[float, float] = UNBOUNDED) -> str:
+    """A mean ± half of its interval as text, or its [low, high] where a bound of what is possible cuts it."""
+    if half is None or (bounds[0] <= mean - half and mean + half <= bounds[1]):
+        return number(mean, digits, half)
+    return number(mean, digits, interval=(max(mean - half, bounds[0]), min(mean + half, bounds[1])))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Values = Mapping[str, Mapping[int, float]]  # by row and seed
 
-OUTLIER_LEVEL = 0.01  # of the largest residual, adjusted for their number
+OUTLIER_LEVEL = 0.01  # of the largest residual, adjusted for the number of seeds
 
 
 @dataclass(frozen=True)
@@ -165,21 +165,21 @@ def _residuals(values: Values, by_seed: bool = True) -> tuple[np.ndarray, int]:
     return y - design @ fitted, len(cells) - int(rank)
 
 
-def outliers(values: Values) -> list[tuple[str, int]]:
-    """Rows and seeds that lie apart from what their row and their seed explain, at 1 % over all of them.
+def outlier(values: Mapping[int, float]) -> int | None:
+    """The seed whose value lies farthest from those of the others if that is no chance, at 1 % over all seeds.
 
-    A t test of the largest externally studentised residual, adjusted for their number (Cook and Weisberg 1982). Heavy
-    tails and rows whose seeds fall into two groups show so.
+    A t test of the largest externally studentised residual from the mean, adjusted for the number of seeds (Cook and
+    Weisberg 1982). Fewer than three seeds have none. Of three, the other two have to be almost equal.
     """
     import numpy as np
     from scipy.stats import t
 
-    cells = [(row, seed) for row, of in values.items() for seed in of]
-    residuals, freedom = _residuals(values) if cells else (np.array([]), 0)
-    if freedom < 2 or not residuals.any():
-        return []
-    share = freedom / len(cells)  # 1 - leverage, which is the same everywhere if no value is missing
-    studentised = residuals**2 / share
-    others = np.maximum((residuals**2).sum() - studentised, 1e-12 * studentised) / (freedom - 1)
-    p = 2 * t.sf(np.sqrt(studentised / others), freedom - 1) * len(cells)
-    return [cell for cell, value in zip(cells, p, strict=True) if value <= OUTLIER_LEVEL]
+    own = np.array(finite(list(values.values())))
+    if len(own) < 3 or not np.ptp(own):
+        return None
+    squares = (own - own.mean()) ** 2 * len(own) / (len(own) - 1)
+    farthest = int(squares.argmax())
+    rest = own[np.arange(len(own)) != farthest]
+    others = max(float(rest.var(ddof=1)), 1e-12 * squares[farthest])
+    p = 2 * t.sf((squares[farthest] / others) ** 0.5, len(own) - 2) * len(own)
+    return list(values)[farthest] if p <= OUTLIER_LEVEL else None

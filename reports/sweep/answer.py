@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.evaluation.records import digits_of
+from harness.evaluation.records import bounds_of, digits_of
 from harness.experiments.axis import Number
 from harness.experiments.claims import Best, Claim, Wider
 from harness.experiments.objectives import Objective
@@ -61,7 +61,9 @@ class Answer:
     def optimum(self, objective: Objective, points: Sequence[TriedPoint]) -> str:
         """Sentences on the best of points, and on the other points that may be the optimum."""
         best = self.points.best(objective, points)
-        value = intervals.shown(best.objective_values(objective), self._digits(objective, best))
+        value = intervals.shown(
+            best.objective_values(objective), self._digits(objective, best), bounds_of(objective.metric)
+        )
         name = self.points.name_of(best.location)
         text = f"**{objective.title}** is best at **{name}**: {value}, of {len(points)} points."
         if self.seeds == 1:

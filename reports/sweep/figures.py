@@ -6,14 +6,15 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.evaluation.records import digits_of
 from harness.experiments.objectives import Objective
 from harness.system import plugins
 from reports.claims import quantities
-from reports.figures import COLOURS, MARKERS, WIDTH, figure, legend, panels, plain, save, title, whole
+from reports.figures import COLOURS, MARKERS, WIDTH, figure, fit, legend, norm_of, panels, plain, save, title, whole
 from reports.statistics import intervals
 from reports.styles import styles
 
@@ -25,11 +26,10 @@ if TYPE_CHECKING:
     from reports.sweep.answer import Answer
     from reports.sweep.points import TriedPoint, TriedPoints
 
-SHARE, KEPT = "information_share", "information_kept"
-KL, REFERENCE = "KL (nats)", "linear-Gaussian KL"
-KL_TICKS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)  # nats
+OF_LATENTS = ("kl", "active_units", "information_share", "information_kept")
+REFERENCE = "linear_gaussian_kl"
 ASIDE = 0.01  # between two rows, of the axis
-ABOVE, ABOVE_LOG = 1.05, 1.5  # the height of a panel, as a multiple of the largest that it shows
+ABOVE = 1.05  # the height of a panel, as a multiple of the most that it shows
 
 
 def objective(points: TriedPoints, answer: Answer, path: Path) -> bool:
@@ -45,7 +45,7 @@ def objective(points: TriedPoints, answer: Answer, path: Path) -> bool:
         if len(points.axes) > 1:
             _over_two(line[0], points, o)
             continue
-        _over_axis(line[0], points, lambda point, o=o: point.objective_values(o), points.noise(o))  # type: ignore[misc]
+        _over_axis(line[0], points, o.metric, lambda point, o=o: point.objective_values(o), points.noise(o))  # type: ignore[misc]
         title(line[0], f"{title_of(o)}, ours" if curve else title_of(o))
         for axis in line[1:]:
             if not curve:
@@ -70,68 +70,71 @@ def latents(points: TriedPoints, path: Path) -> bool:
     """
     if not points.done or len(points.axes) > 1:
         return False
-    share, kept = quantities.title(SHARE), quantities.title(KEPT)
-    wanted: dict[str, tuple[Callable[[TriedPoint], Sequence[float]], float]] = {  # and the most that is possible
-        KL: (lambda point: point.metric_values("kl"), math.inf),
-        "active units (%)": (lambda point: point.metric_values("active_units"), 100.0),
-        share: (lambda point: point.quantities(SHARE), math.inf),  # a KL may be larger than that of a linear model
-        kept: (lambda point: point.quantities(KEPT), 1.0),
-    }
-    shown = {name: found for name, found in wanted.items() if any(found[0](point) for point in points.done)}
+    shown = [name for name in OF_LATENTS if any(_values(point, name) for point in points.done)]
     if not shown:
         return False
     drawing, axes = panels(len(shown), 2.7, most=2)
-    for axis, (name, (values_of, most)) in zip(axes, shown.items(), strict=True):
-        _over_axis(axis, points, values_of, bounds=(0.0, most))
-        title(axis, name)
-        axis.set_ylim(0, ABOVE * (most if math.isfinite(most) else axis.dataLim.y1 or 1.0))
-        if name == KL:
-            _with_reference(axis, points)
-    legend(drawing, [*points.by_row, REFERENCE])
+    for axis, name in zip(axes, shown, strict=True):
+        if name == "kl":
+            _reference(axis, points)
+        _over_axis(axis, points, name, lambda point, name=name: _values(point, name))  # type: ignore[misc]
+        low, high = quantities.bounds(name)
+        if axis.get_yscale() == "linear":
+            axis.set_ylim(low, ABOVE * (high if math.isfinite(high) else axis.dataLim.y1 or 1.0))
+        unit = quantities.unit(name)
+        title(axis, f"{quantities.title(name)}{f' ({unit})' if unit else ''}")
+    legend(drawing, [*points.by_row, quantities.title(REFERENCE)])
     save(drawing, path)
     return True
 
 
-def _with_reference(axis: Axes, points: TriedPoints) -> None:
-    """Adds the KL of the linear-Gaussian model, and makes the axis logarithmic above one nat."""
-    reference = {p.coordinate: values[0] for p in points.done if (values := p.metric_values("linear_gaussian_kl"))}
-    if reference:
-        line = dict(sorted(reference.items()))
-        axis.plot(list(line), list(line.values()), color="grey", linestyle=":", linewidth=1.6, label=REFERENCE)
-    axis.set_yscale("symlog", linthresh=1.0)
-    axis.set_ylim(0, ABOVE_LOG * (axis.dataLim.y1 or 1.0))
-    plain(axis.yaxis, KL_TICKS)
+def _values(point: TriedPoint, name: str) -> Sequence[float]:
+    """A quantity of the latents of a point, one value per seed."""
+    return point.quantities(name) if name in quantities.DERIVED else point.metric_values(name)
+
+
+def _reference(axis: Axes, points: TriedPoints) -> None:
+    """Adds the KL of the linear-Gaussian model."""
+    found = {p.coordinate: values[0] for p in points.done if (values := p.metric_values(REFERENCE))}
+    if found:
+        line, name = dict(sorted(found.items())), quantities.title(REFERENCE)
+        axis.plot(list(line), list(line.values()), color="grey", linestyle=":", linewidth=1.6, label=name)
 
 
 def _over_axis(
     axis: Axes,
     points: TriedPoints,
+    name: str,
     values_of: Callable[[TriedPoint], Sequence[float]],
     noise: float | None = None,
-    bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> None:
-    """Draws means over seeds with their intervals, one line per row; with `noise` also its band and a dot per seed.
+    """Draws means of a quantity over seeds with their intervals, one line per row; with `noise` its band and dots too.
 
-    Intervals end at the `bounds` of what is possible.
+    Intervals and band end at the bounds of the quantity, and its axis is logarithmic where it spans decades.
     """
     looks = styles({row.name: row.variant for row in points.request.chosen_rows()})
+    low, high = quantities.bounds(name)
+    shown = [value for point in points.done for value in values_of(point)]
     for number, (row, of_row) in enumerate(points.by_row.items()):
         aside = _aside(points, number)
         measured = [(aside(point.coordinate), values) for point in of_row if (values := values_of(point))]
         x, means = [at for at, _ in measured], np.array([np.mean(values) for _, values in measured])
         halves = np.array([intervals.half_width(values) or 0.0 for _, values in measured])
-        arms = np.minimum(halves, means - bounds[0]), np.minimum(halves, bounds[1] - means)
+        arms = np.minimum(halves, means - low), np.minimum(halves, high - means)
         style = looks[row]
         axis.errorbar(
             x, means, yerr=np.maximum(arms, 0.0), marker=style.marker, markersize=5, capsize=3, label=row, **style.line
         )
         if noise is not None:
-            axis.fill_between(x, means - noise, means + noise, color=style.colour, alpha=0.15, linewidth=0)
+            below, above = np.maximum(means - noise, low), np.minimum(means + noise, high)
+            axis.fill_between(x, below, above, color=style.colour, alpha=0.15, linewidth=0)
             for at, values in measured:
                 axis.plot([at] * len(values), values, ".", color=style.colour, alpha=0.6)
     if points.axes[0].log:
         axis.set_xscale("log")
         plain(axis.xaxis, sorted({point.coordinate for point in points.done}))
+    if shown:
+        fit(axis.yaxis, shown, quantities.grain(name, points.results))
     axis.set_xlabel(points.axes[0].name)
     axis.grid(alpha=0.3)
 
@@ -150,10 +153,11 @@ def _over_two(axis: Axes, points: TriedPoints, o: Objective) -> None:
     """Draws the first two axes with the objective in colour, a ring around the best point, and a marker per row."""
     first, second = points.axes[:2]
     means = [point.mean(o) for point in points.done]
+    norm = norm_of(means, _grain(o))
     for number, (row, of_row) in enumerate(points.by_row.items()):
         x, y = np.array([[value for _, value in point.location.values[:2]] for point in of_row]).T
-        colours: dict[str, Any] = {"c": [point.mean(o) for point in of_row], "vmin": min(means), "vmax": max(means)}
-        scatter = axis.scatter(x, y, marker=MARKERS[number], label=row, **colours)
+        colours = [point.mean(o) for point in of_row]
+        scatter = axis.scatter(x, y, c=colours, norm=norm, marker=MARKERS[number], label=row)
     (_, best_x), (_, best_y), *_ = points.best(o, points.done).location.values
     axis.scatter(best_x, best_y, s=140, facecolors="none", edgecolors=COLOURS[1], linewidths=1.6)
     axis.figure.colorbar(scatter, ax=axis, label=title_of(o))
@@ -172,6 +176,11 @@ def title_of(o: Objective) -> str:
     """The title and unit of an objective."""
     unit = plugins.load("harness.evaluation.metrics", o.metric, "metric").unit
     return f"{o.title}{f' ({unit})' if unit else ''}"
+
+
+def _grain(o: Objective) -> float:
+    """The smallest step in which an objective is told."""
+    return float(10.0 ** -digits_of(o.metric))
 
 
 def of_search(study: optuna.Study, objectives: Sequence[Objective], folder: Path) -> dict[str, bool]:
@@ -206,6 +215,7 @@ def _history(done: Sequence[FrozenTrial], first: Objective, path: Path) -> bool:
     whole(axis.xaxis)
     axis.set_xlabel("trial")
     axis.set_ylabel(title_of(first))
+    fit(axis.yaxis, list(values), _grain(first))
     axis.grid(alpha=0.3)
     legend(drawing)
     save(drawing, path)
@@ -224,6 +234,7 @@ def _slices(done: Sequence[FrozenTrial], names: Sequence[str], first: Objective,
             plain(axis.xaxis)
         axis.set_xlabel(name)
         axis.set_ylabel(title_of(first))
+        fit(axis.yaxis, y, _grain(first))
         axis.grid(alpha=0.3)
     drawing.colorbar(dots, ax=axes, label="trial")
     save(drawing, path)
@@ -260,6 +271,8 @@ def _front(study: optuna.Study, done: Sequence[FrozenTrial], objectives: Sequenc
                 axis.scatter([v[i] for v in of_name], [v[j] for v in of_name], color=colour, s=24, label=name)
         axis.set_xlabel(title_of(objectives[i]))
         axis.set_ylabel(title_of(objectives[j]))
+        for of, k in ((axis.xaxis, i), (axis.yaxis, j)):
+            fit(of, [t.values[k] for t in done], _grain(objectives[k]))
         axis.grid(alpha=0.3)
     legend(drawing)
     save(drawing, path)

@@ -15,7 +15,7 @@ from harness.data.splits import SPLITS
 from harness.evaluation import collapse
 from harness.evaluation.components import Components
 from harness.evaluation.reconstructed import Reconstructed
-from harness.evaluation.records import SETS, digits_of
+from harness.evaluation.records import SETS, bounds_of, digits_of
 from harness.evaluation.validation import Validation
 from harness.system import plugins
 from harness.system.machine import Machine
@@ -328,6 +328,9 @@ def test_a_metric_says_what_it_is(name):
         assert "\n" not in words
     assert isinstance(metric.unit, str)
     assert metric.better in ("higher", "lower", "")
+    low, high = bounds_of(name)
+    assert low < high
+    assert metric.unit != "%" or (low, high) == (0, 100)
     for network in plugins.names("harness.networks.measures"):
         assert 0 <= digits_of(name, network) <= 6
     assert digits_of(name) == digits_of(name, "lite2")

@@ -281,7 +281,7 @@ def test_a_line_tells_effect_family_seeds_power_and_verdict():
     against = dataclasses.replace(down(side=+1), says="more", primary=False)
     told = lines(judge_all([down(), against, equal()], results, {}))
     assert [line["verdict"].partition(" (p")[0] for line in told] == ["**holds**", "**does not hold**", "**holds**"]
-    assert [line["family"] for line in told] == ["primary (2)", "descriptive", "primary (2)"]
+    assert [line["family"] for line in told] == ["primary, one of 2", "descriptive", "primary, one of 2"]
     assert [line["seeds"] for line in told] == ["3 of 3"] * 3
     assert told[0]["claim"] == "the row has less (Table 5)"
     (nothing,) = lines(judge_all([down()], [], {}))
@@ -346,11 +346,12 @@ def test_rows_of_several_statuses_and_values_that_lie_apart_are_told():
     mixed = [given("row", seed, kl) for seed, kl in enumerate((COLLAPSED, RESCUED, COLLAPSED))]
     (found,) = judge_all([kept], mixed, {})
     assert found.oddities[0] == "row is collapsed in 2, active in 1"
-    rng = np.random.default_rng(0)
-    rows = {name: rng.normal(100, 1, 4) for name in ("base", "row", *"abcd")}
-    rows["row"][2] += 40.0
-    (apart_,) = judge_all([down()], [g for name, v in rows.items() for g in seeds_of(name, "gfd", v.tolist())], {})
-    assert apart_.oddities == ("row, seed 2, lies apart",)
+    seeds = [*seeds_of("row", "gfd", [11.0, 12.5, 52.0, 12.0]), *seeds_of("base", "gfd", [10.0, 11.5, 11.0, 11.1])]
+    (apart_,) = judge_all([down()], seeds, {})
+    assert apart_.oddities == ("seed 2 lies apart with +41.0 (other seeds: +1.0, +1.0, +0.9)",)
+    level = Level("little", "Fig. 1", "rfd", "row", 0.1, side=-1)
+    (of_level,) = judge_all([level], seeds_of("row", "rfd", [1.28, 1.28, 0.0002]), {})
+    assert of_level.oddities == ("seed 2 lies apart with 0.0 (other seeds: 1.3, 1.3)",)
 
 
 def test_the_summary_counts_what_is_decided_and_how_many_seeds_would_do():

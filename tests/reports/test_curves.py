@@ -11,6 +11,7 @@ import pytest
 from harness.experiments.study import Row
 from harness.store.runs import Run
 from reports.ablation import curves
+from tests.conftest import experiment
 from tests.reports.claimed import given
 
 STEPS = [0, 10, 20, 30]
@@ -30,7 +31,7 @@ def differences(**rows: list[list[float]]) -> dict[str, dict[str, list[list[floa
     def of(r: SimpleNamespace) -> pd.Series:
         return pd.Series(dict(zip(STEPS, r.values, strict=False)), dtype=float)
 
-    panels = dict(curves._differences(results, TITLE, of))
+    panels = curves._differences(results, next(iter(results)), TITLE, of)
     return {
         title.removeprefix(f"{TITLE},\nminus that of "): {
             name: found for name, seeds in results.items() if any(found := [list(panel(r)) for r in seeds])
@@ -56,9 +57,22 @@ def test_rows_that_lie_on_each_other_are_drawn_minus_the_first_seed_by_seed():
         assert values == pytest.approx([expected] * 4)
 
 
-def test_every_group_has_its_panel():
-    found = differences(a=[FALL], b=[plus(HIGH, 0.001)], c=[plus(FALL, 0.001)], d=[HIGH])
-    assert {title: set(rows) for title, rows in found.items()} == {'"a"': {"a", "c"}, '"b"': {"b", "d"}}
+def test_all_rows_that_are_hidden_have_one_panel_and_one_reference():
+    found = differences(a=[FALL], b=[plus(HIGH, 0.001)], c=[plus(FALL, 0.5)], d=[HIGH])
+    assert {title: set(rows) for title, rows in found.items()} == {'"a"': {"a", "b", "d"}}
+
+
+def test_the_reference_of_a_page_is_its_first_row_with_a_kl():
+    def row(name: str, variant: str) -> SimpleNamespace:
+        return SimpleNamespace(row=Row(name, variant), experiment=experiment(variant))
+
+    rows = [row("a", "autoencoder"), row("b", "kl_vae"), row("c", "mactok")]
+    assert curves.reference(rows) == "b"
+    assert curves.reference(rows[:1]) == "a"
+
+
+def test_a_reference_without_a_curve_has_no_panel():
+    assert not differences(a=[[]], b=[FALL], c=[plus(FALL, 0.001)])
 
 
 @pytest.mark.parametrize(

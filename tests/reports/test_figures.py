@@ -27,6 +27,7 @@ from models.variants import VARIANTS
 from reports import figures, styles
 from reports.ablation.embeddings import CLASSES
 from reports.sweep import figures as search
+from tests.conftest import experiment
 
 EXAMPLES = Path(__file__).parents[2] / "reports/examples"
 PRINTED = 6.5  # inches, the width of the text of a page
@@ -109,6 +110,7 @@ def test_latents_of_a_sweep_show_all_that_was_measured(metrics, panels, log, dra
     ]
     request = SimpleNamespace(chosen_rows=lambda: [SimpleNamespace(name=name, variant=name) for name in VARIANTS])
     tried = SimpleNamespace(request=request, axes=[axis], done=points, by_row=dict.fromkeys(VARIANTS, points))
+    tried.results = [SimpleNamespace(experiment=experiment())]
     assert search.latents(tried, tmp_path / "latents.png") == bool(panels)
     assert bool(drawn) == bool(panels)
     for drawing in drawn.values():
@@ -231,3 +233,27 @@ def test_panels_fill_their_lines(count):
     lines = {axis.get_subplotspec().rowspan.start for axis in axes}
     columns = axes[0].get_subplotspec().get_gridspec().ncols
     assert len(lines) == -(-count // 4) and len(lines) * columns - count < len(lines)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        ([500.0, 2500.0], "linear"),
+        ([0.2, 70.0], "log"),
+        ([0.0002, 1.28, 70.0], "symlog"),
+        ([0.0, 70.0], "symlog"),
+        ([-40.0, 70.0], "linear"),
+        ([0.0, 0.0], "linear"),
+        ([], "linear"),
+    ],
+)
+def test_an_axis_has_the_scale_that_tells_its_values_apart(values, scale):
+    assert figures.scale_of(values, 0.1)["value"] == scale
+    if values:
+        norm = figures.norm_of(values, 0.1)
+        assert (norm(min(values)), norm(max(values))) == (0, 1) or min(values) == max(values)
+        _, axis = figures.figure(4, 3)
+        axis.plot(values)
+        figures.fit(axis.yaxis, values, 0.1)
+        assert axis.get_yscale() == scale
+        assert scale != "symlog" or axis.get_ylim()[0] == 0

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from harness.evaluation.records import UNBOUNDED
 from reports.statistics import bootstrap, intervals
 
 STUDIES = 4000
@@ -271,3 +272,17 @@ def test_of_points_with_common_seeds_the_best_is_covered_as_often(counts):
         bootstrap.optimum({k: dict(enumerate(v)) for k, v in enumerate(study)}, "lower") for study in drawn.tolist()
     ]
     assert np.mean([0 in f.candidates for f in best]) == pytest.approx(0.95, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("values", "bounds", "text"),
+    [
+        ([1.28, 1.28, 0.0002], (0.0, inf), "0.9 [0.0, 2.7]"),
+        ([0.958, 0.992, 0.0], (0.0, 1.0), "0.7 [0.0, 1.0]"),
+        ([1.28, 1.28, 0.0002], UNBOUNDED, "0.9 ± 1.8"),
+        ([5.0, 5.1, 5.2], (0.0, inf), "5.1 ± 0.2"),
+        ([0.5], (0.0, 1.0), "0.5"),
+    ],
+)
+def test_an_interval_ends_where_nothing_is_possible(values, bounds, text):
+    assert intervals.shown(values, 1, bounds) == text

@@ -22,12 +22,12 @@ from harness.system import plugins, terminal
 from harness.system.errors import Mistake
 from harness.system.texts import cells_of
 from models.variants import VARIANTS
-from reports import figures, styles
+from reports import figures, provenance, styles
 from reports.ablation.page import Page, write
 from reports.pages import index, rendering, site
 from reports.pages.rendering import NO_BREAK
 from reports.sweep import figures as sweep_figures
-from reports.tables import STATUS_NOTE, markdown
+from reports.tables import STATUS_NOTE, markdown, notes
 
 ABLATIONS = [name for name in plugins.names("ablations") if isinstance(study_called(name), Ablation)]
 NAMES = (
@@ -278,6 +278,52 @@ def test_the_tables_of_a_page_become_files(tmp_path):
         text = path.read_text()
         assert text.count("\\toprule") == text.count("\\bottomrule") == 1
         assert not re.search(r"(?<!\\)[#%_]", text)
+
+
+@pytest.mark.parametrize("template", sorted(rendering.TEMPLATES.rglob("*.md.j2")), ids=lambda path: path.parent.name)
+def test_every_table_of_a_page_has_a_heading_of_its_own(template):
+    """So the file of a table is named by what it holds, whichever tables stand before it."""
+    text = template.read_text(encoding="utf-8")
+    for section in re.split(r"^##+ ", text, flags=re.MULTILINE)[1:]:
+        tables = re.findall(r"\{\{ [\w.]*(?:table\w*|departures|ranges)(?:\(.*?\))? \}\}", section)
+        assert len(tables) <= 1, (section.partition("\n")[0], tables)
+
+
+@pytest.mark.parametrize("name", plugins.names("ablations"))
+def test_notes_speak_of_rows_on_the_page(name):
+    study = study_called(name)
+    rows = [row.name for row in study.rows]
+    assert notes(study, rows) == list(study.notes)
+    for row in rows:
+        for note in notes(study, [row]):
+            told = [of for of in rows if re.search(rf"(?<![\w-])`?{re.escape(of)}(?![\w-])", note)]
+            assert set(told) <= {row}, note
+
+
+def test_additions_speak_of_rows_on_the_page(tmp_path):
+    request = AblationRequest("table5", study_called("table5"), scale("smoke"))
+    results = _not_run(request, tmp_path)
+    assert "`+ semantic mask` to `+ local alignment`" in Page(request, results).additions
+    some = [r for r in results if r.row.name in ("+ local alignment", "+ random mask", "+ global alignment")]
+    told = Page(request, some).additions
+    assert "`+ local alignment` to `+ random mask`" in told
+    assert "semantic" not in told and "+ global" not in told
+    assert not Page(request, some[-1:]).additions
+
+
+def test_the_cost_of_many_stages_has_as_many_columns_as_other_tables(monkeypatch):
+    stages = {f"stage_{k}": [float(k), 10.0 * k] for k in range(20)}
+    frame = pd.DataFrame(stages, index=pd.Index(["a", "b | c"], name="row"))
+    monkeypatch.setattr(provenance, "costs", lambda _: frame.assign(sum=frame.sum(axis=1)))
+    head, _, *lines = provenance.Provenance([]).cost_table().splitlines()
+    assert cells_of(head) == ["row", "stage_16", "stage_17", "stage_18", "stage_19", "other stages", "sum"]
+    assert [sum(map(float, cells[1:6])) == float(cells[6]) for line in lines[:2] if (cells := cells_of(line))] == [
+        True
+    ] * 2
+    assert lines[-1] == f"Other stages: {', '.join(f'stage_{k}' for k in range(16))}."
+    few = frame[["stage_1", "stage_2"]]
+    monkeypatch.setattr(provenance, "costs", lambda _: few.assign(sum=few.sum(axis=1)))
+    assert "ther stages" not in provenance.Provenance([]).cost_table()
 
 
 def test_latex_shows_signs_that_its_fonts_lack(tmp_path):

@@ -6,6 +6,7 @@
     better: str                        "higher", "lower", or "" if neither is better
     digits: int | str                  decimals in tables; for a distance, the attribute of the measure that holds
                                        them: `frechet_digits` or `kernel_digits`
+    bounds: tuple                      optional, the least and the largest value that is possible: intervals end there
     splits: tuple                      the validation splits, or the sets of generated images, that it measures
     names: tuple                       optional, for a metric on the network of the experiment's measure. Two names:
                                        one to precede the name of a network other than Lite2, and one for numbers that

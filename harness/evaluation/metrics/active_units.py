@@ -11,6 +11,7 @@ about = "share of the L x Z dimensions that have a KL and whose posterior mean v
 unit = "%"
 better = ""
 digits = 0
+bounds = (0.0, 100.0)
 splits = ("val",)
 
 

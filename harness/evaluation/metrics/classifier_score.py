@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from harness.evaluation.generated import Generated
 from harness.evaluation.protocol_texts import measure_of, resizing, weights
 from harness.evaluation.records import Value
@@ -12,6 +14,7 @@ about = "classifier score exp(E KL(p(y | x) || p(y))) of generated images, by a 
 unit = ""
 better = "higher"
 digits = 2
+bounds = (1.0, math.inf)
 splits = ("samples", "guided", "real", "fresh")
 names = ("classifier score", "IS")
 

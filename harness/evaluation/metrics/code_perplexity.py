@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from harness.evaluation import collapse
 from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
@@ -11,6 +13,7 @@ about = "exp of the entropy of the codes' frequencies: as many codes if all were
 unit = ""
 better = ""
 digits = 1
+bounds = (1.0, math.inf)
 splits = ("val",)
 
 

@@ -11,6 +11,7 @@ about = "share of the codes that are the nearest of some token"
 unit = "%"
 better = ""
 digits = 0
+bounds = (0.0, 100.0)
 splits = ("val",)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from harness.evaluation import collapse
 from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
@@ -11,6 +13,7 @@ about = "number of directions in which the posterior means vary (Roy & Vetterli 
 unit = ""
 better = ""
 digits = 1
+bounds = (1.0, math.inf)
 splits = ("val",)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from harness.evaluation import collapse
 from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
@@ -11,6 +13,7 @@ about = "KL of the posterior from a Gaussian fitted to all posteriors: an upper 
 unit = "nats"
 better = ""
 digits = 1
+bounds = (0.0, math.inf)
 splits = ("val",)
 
 

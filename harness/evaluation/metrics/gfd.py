@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from harness.evaluation.generated import Generated
 from harness.evaluation.protocol_texts import frechet_of_generated
 from harness.evaluation.records import Value
@@ -11,6 +13,7 @@ about = "Fréchet distance of generated images from the training images, on a ne
 unit = ""
 better = "lower"
 digits = "frechet_digits"
+bounds = (0.0, math.inf)
 splits = ("samples", "guided", "prior", "reconstructions", "real", "fresh", "mean image", "noise")
 names = ("gFD", "gFID")
 

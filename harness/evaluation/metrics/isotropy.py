@@ -11,6 +11,7 @@ about = "participation ratio of the posterior means over the L x Z dimensions: 1
 unit = ""
 better = ""
 digits = 3
+bounds = (0.0, 1.0)
 splits = ("val",)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
 
@@ -10,6 +12,7 @@ about = "KL divergence of the posterior from N(0, I), mean over the L tokens"
 unit = "nats"
 better = ""
 digits = 2
+bounds = (0.0, math.inf)
 splits = ("val",)
 
 

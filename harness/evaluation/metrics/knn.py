@@ -17,6 +17,7 @@ about = "accuracy of a vote of the nearest training images in the latents"
 unit = "%"
 better = "higher"
 digits = 1
+bounds = (0.0, 100.0)
 splits = ("val",)
 NEIGHBOURS = 20
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from harness.evaluation.generated import Generated
 from harness.evaluation.records import Value
 
@@ -10,6 +12,7 @@ about = "Fréchet distance of generated latents from encoded ones"
 unit = ""
 better = "lower"
 digits = 2
+bounds = (0.0, math.inf)
 splits = ("samples", "guided", "prior")
 
 

@@ -6,6 +6,8 @@ largest ones pay for the latents. The bias does not fall as 1 / N, so halving N 
 
 from __future__ import annotations
 
+import math
+
 from harness.evaluation import collapse
 from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
@@ -15,6 +17,7 @@ about = "KL that the best linear-Gaussian model would spend at this KL weight (r
 unit = "nats"
 better = ""
 digits = 1
+bounds = (0.0, math.inf)
 splits = ("val",)
 
 

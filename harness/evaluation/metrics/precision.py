@@ -11,6 +11,7 @@ about = "share of generated images among the training images, on a network's fea
 unit = ""
 better = "higher"
 digits = 3
+bounds = (0.0, 1.0)
 splits = ("samples", "guided", "reconstructions", "real", "fresh")
 names = ("precision", "precision")
 

@@ -11,6 +11,7 @@ about = "accuracy of a linear classifier on the latents"
 unit = "%"
 better = "higher"
 digits = 1
+bounds = (0.0, 100.0)
 splits = ("val",)
 
 

@@ -17,6 +17,7 @@ about = "accuracy of a linear classifier on the mean over tokens of the latents"
 unit = "%"
 better = "higher"
 digits = 1
+bounds = (0.0, 100.0)
 splits = ("val",)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from harness.evaluation.protocol_texts import frechet_of_reconstructions
 from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
@@ -11,6 +13,7 @@ about = "Fréchet distance of reconstructions from the same split's originals, o
 unit = ""
 better = "lower"
 digits = "frechet_digits"
+bounds = (0.0, math.inf)
 splits = ("val", "val_unseen")
 names = ("rFD", "rFID")
 

@@ -11,6 +11,7 @@ about = "structural similarity of the reconstructions (Wang et al. 2004)"
 unit = ""
 better = "higher"
 digits = 3
+bounds = (-1.0, 1.0)
 splits = ("val", "val_unseen")
 
 

@@ -12,6 +12,7 @@ about = "accuracy of a classifier that tells generated latents from encoded ones
 unit = "%"
 better = "lower"
 digits = 1
+bounds = (0.0, 100.0)
 splits = ("samples", "guided", "prior")
 MOST = 5_000  # latents of each kind
 LEAST = 20  # fewer leave nothing to stop early by
