@@ -93,17 +93,20 @@ def label(name: str) -> str:
 
 MOST_TICKS = 8
 DECADES = 100.0  # the ratio of values from which an axis is logarithmic
+CROWDED = 0.25  # the share of values below a tenth of the largest from which it is
+ABOVE = 1.5  # the height of a logarithmic axis, as a multiple of the most that it shows
 
 
 def scale_of(values: Iterable[float], grain: float) -> dict[str, Any]:
     """The scale that tells values apart, as matplotlib takes it; values are known to `grain`.
 
-    It is linear, unless they span two decades or more: then logarithmic, or, where some are below the grain, linear
-    there and logarithmic above. No scale but a linear one for values that are clearly negative.
+    It is linear, unless they span two decades and many crowd at the low end: then logarithmic, or, where some are below
+    the grain, linear there and logarithmic above. Values that are clearly negative have a linear one.
     """
     known = [value for value in values if math.isfinite(value)]
     low, high = min(known, default=0.0), max(known, default=0.0)
-    if low <= -grain or high < DECADES * max(low, grain):
+    crowd = sum(value < high / 10 for value in known)
+    if low <= -grain or high < DECADES * max(low, grain) or crowd < CROWDED * len(known):
         return {"value": "linear"}
     return {"value": "log"} if low > grain else {"value": "symlog", "linthresh": grain}
 
@@ -126,7 +129,7 @@ def fit(axis: Axis, values: Sequence[float], grain: float) -> None:
     across = axis is axis.axes.xaxis
     (axis.axes.set_xscale if across else axis.axes.set_yscale)(**scale)
     if scale["value"] == "symlog":
-        (axis.axes.set_xlim if across else axis.axes.set_ylim)(0.0)
+        (axis.axes.set_xlim if across else axis.axes.set_ylim)(0.0, ABOVE * axis.get_data_interval()[1])
     decades = [10.0**k for k in range(math.floor(math.log10(grain)), math.ceil(math.log10(max(values))) + 1)]
     plain(axis, [0.0, *decades] if scale["value"] == "symlog" else decades)
 

@@ -39,9 +39,9 @@ def latents(
 
 
 def pca(x: np.ndarray) -> tuple[np.ndarray, str]:
-    """The first two principal components (n, 2) of latents (n, D)."""
+    """The first two principal components (n, 2) of latents (n, D), and how much they hold and how far they reach."""
     components, share = principal(x)
-    return components, f"{share:.0%} of the variance"
+    return components, f"{share:.0%} of the variance, sd {components[:, 0].std():.2g}"
 
 
 def tsne(x: np.ndarray) -> tuple[np.ndarray, str]:

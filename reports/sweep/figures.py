@@ -45,7 +45,7 @@ def objective(points: TriedPoints, answer: Answer, path: Path) -> bool:
         if len(points.axes) > 1:
             _over_two(line[0], points, o)
             continue
-        _over_axis(line[0], points, o.metric, lambda point, o=o: point.objective_values(o), points.noise(o))  # type: ignore[misc]
+        _over_axis(line[0], points, o.metric, lambda point, o=o: point.objective_values(o), dots=True)  # type: ignore[misc]
         title(line[0], f"{title_of(o)}, ours" if curve else title_of(o))
         for axis in line[1:]:
             if not curve:
@@ -106,11 +106,11 @@ def _over_axis(
     points: TriedPoints,
     name: str,
     values_of: Callable[[TriedPoint], Sequence[float]],
-    noise: float | None = None,
+    dots: bool = False,
 ) -> None:
-    """Draws means of a quantity over seeds with their intervals, one line per row; with `noise` its band and dots too.
+    """Draws means of a quantity over seeds with their intervals, one line per row; with `dots` one for each seed.
 
-    Intervals and band end at the bounds of the quantity, and its axis is logarithmic where it spans decades.
+    Intervals end at the bounds of the quantity. Its axis may be logarithmic if it has no upper bound.
     """
     looks = styles({row.name: row.variant for row in points.request.chosen_rows()})
     low, high = quantities.bounds(name)
@@ -125,15 +125,12 @@ def _over_axis(
         axis.errorbar(
             x, means, yerr=np.maximum(arms, 0.0), marker=style.marker, markersize=5, capsize=3, label=row, **style.line
         )
-        if noise is not None:
-            below, above = np.maximum(means - noise, low), np.minimum(means + noise, high)
-            axis.fill_between(x, below, above, color=style.colour, alpha=0.15, linewidth=0)
-            for at, values in measured:
-                axis.plot([at] * len(values), values, ".", color=style.colour, alpha=0.6)
+        for at, values in measured if dots else ():
+            axis.plot([at] * len(values), values, ".", color=style.colour, alpha=0.6)
     if points.axes[0].log:
         axis.set_xscale("log")
         plain(axis.xaxis, sorted({point.coordinate for point in points.done}))
-    if shown:
+    if shown and math.isinf(high):
         fit(axis.yaxis, shown, quantities.grain(name, points.results))
     axis.set_xlabel(points.axes[0].name)
     axis.grid(alpha=0.3)
