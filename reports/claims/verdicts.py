@@ -294,7 +294,7 @@ def _apart(claim: Difference | AlmostEqual | Level, used: Sequence[Result]) -> l
     shown = {of: number(value, digits, sign=not isinstance(claim, Level)) for of, value in own.items()}
     alone = shown.pop(seed)
     others = ", ".join(shown.values())
-    return [f"seed {seed} lies apart with {alone} (other seeds: {others})"]
+    return [f"in {quantities.title(claim.quantity)} seed {seed} lies apart: {alone}, other seeds {others}"]
 
 
 def summary(rulings: Sequence[Ruling]) -> str:

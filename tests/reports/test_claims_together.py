@@ -348,10 +348,10 @@ def test_rows_of_several_statuses_and_values_that_lie_apart_are_told():
     assert found.oddities[0] == "row is collapsed in 2, active in 1"
     seeds = [*seeds_of("row", "gfd", [11.0, 12.5, 52.0, 12.0]), *seeds_of("base", "gfd", [10.0, 11.5, 11.0, 11.1])]
     (apart_,) = judge_all([down()], seeds, {})
-    assert apart_.oddities == ("seed 2 lies apart with +41.0 (other seeds: +1.0, +1.0, +0.9)",)
+    assert apart_.oddities == ("in gFD seed 2 lies apart: +41.0, other seeds +1.0, +1.0, +0.9",)
     level = Level("little", "Fig. 1", "rfd", "row", 0.1, side=-1)
     (of_level,) = judge_all([level], seeds_of("row", "rfd", [1.28, 1.28, 0.0002]), {})
-    assert of_level.oddities == ("seed 2 lies apart with 0.0 (other seeds: 1.3, 1.3)",)
+    assert of_level.oddities == ("in rFD seed 2 lies apart: 0.0, other seeds 1.3, 1.3",)
 
 
 def test_the_summary_counts_what_is_decided_and_how_many_seeds_would_do():
