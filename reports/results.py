@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -214,6 +214,19 @@ def made_from(results: Sequence[Result]) -> str | None:
 def shared(results: Sequence[Result], stage: str) -> Run | None:
     """The first finished run of a stage that the rows share; None if there is none."""
     return next((run for r in results if (run := r.done(stage)) is not None), None)
+
+
+def by_seeds(told: Iterable[tuple[Result, str]]) -> list[str]:
+    """What is told of rows and seeds, as texts: a row of which several seeds have the same has one."""
+    seeds: dict[tuple[str, str], list[int]] = {}
+    for result, text in told:
+        seeds.setdefault((result.row.name, text), []).append(result.experiment.seed)
+    return [f"{row} (seed{'s' * (len(of) > 1)} {', '.join(map(str, of))}): {text}" for (row, text), of in seeds.items()]
+
+
+def unfinished(results: Sequence[Result]) -> list[str]:
+    """Sentences on the rows that are not finished, with their seeds and states."""
+    return [f"{text}." for text in by_seeds((r, r.state) for r in results if r.state != "done")]
 
 
 def data_sets(results: Sequence[Result]) -> dict[Data, str]:

@@ -84,8 +84,8 @@ def seeds_note(seeds: int) -> str:
     if seeds == 1:
         return "One seed: no interval over seeds. A ± or [ ] is over images, as the protocol of its metric says."
     return (
-        f"Numbers are means over {seeds} seeds ± half of their 95 % t intervals. An interval that a bound of what is "
-        "possible cuts stands in [ ]."
+        f"Numbers are means over {seeds} seeds ± half of their 95 % t intervals. An interval that would reach beyond "
+        f"what is possible is cut, and stands in [{rendering.NO_BREAK}]."
     )
 
 

@@ -48,6 +48,7 @@ from reports.results import (
     rows_of,
     shared,
     trained_here,
+    unfinished,
 )
 from reports.statistics.intervals import LEVEL
 from reports.statistics.looks import level_of_look
@@ -258,9 +259,7 @@ class Page:
     @property
     def warnings(self) -> list[str]:
         """The warnings at the top of the page."""
-        unfinished = [r for r in self.results if r.state != "done"]
-        states = [f"{r.row.name} (seed {r.experiment.seed}): {r.state}." for r in unfinished]
-        return changes(self.request) + mixtures(self.results) + states
+        return changes(self.request) + mixtures(self.results) + unfinished(self.results)
 
     def rows_table(self) -> str:
         """The table of the rows: variant, base and differences from the base."""

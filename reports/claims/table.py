@@ -10,7 +10,8 @@ from reports.statistics.intervals import LEVEL
 
 EXPLAINED = (
     f"± is half of the {1 - LEVEL:.0%} t interval over seeds; in a study that grows, of the interval at the level "
-    "of one look. An interval that a bound of what is possible cuts stands in [ ]. Differences are paired by "
+    "of one look. An interval that would reach beyond what is possible is cut, and stands in [\N{NO-BREAK SPACE}]. "
+    "Differences are paired by "
     "seed. Their noise is estimated from the two rows, and from other rows that are equally noisy. `holds`: the "
     "interval lies on the side of the claim; for a claim of almost no change, within the margin. `does not hold`: "
     "it lies on the other side, or outside the margin. `undecided`: it does neither, there is one seed, or a seed "

@@ -14,7 +14,7 @@ from harness.experiments.requests import AblationRequest
 from reports.claims import quantities
 from reports.claims.judge import DECIDED, Judgement, Published, Verdict, base_name, judge
 from reports.gates import Gate, gates
-from reports.results import Result, data_sets, trained_here
+from reports.results import Result, by_seeds, data_sets, trained_here
 from reports.statistics import intervals, model, power
 from reports.statistics.intervals import LEVEL
 from reports.statistics.looks import level_of_look
@@ -28,7 +28,7 @@ class Ruling:
 
     `alone` is its judgement by itself. `adjusted` is its p value in its `family`, whose tests have the level `level`
     together and at first `level / tests` each. `asked` is the number of seeds that were asked for, `without` names
-    those without a result. `because` explains a verdict that is not that of the test.
+    those without a result, row by row. `because` explains a verdict that is not that of the test.
     """
 
     alone: Judgement
@@ -149,7 +149,7 @@ def _alone(claim: Claim, family: str, results: Sequence[Result], printed: Publis
         tests=1,
         adjusted=judgement.p,
         asked=len({r.experiment.seed for r in used}),
-        without=tuple(f"{r.row.name}, seed {r.experiment.seed}: {_lacks(r)}" for r in used if not _has(claim, r)),
+        without=tuple(by_seeds((r, _lacks(r)) for r in used if not _has(claim, r))),
         oddities=_oddities(claim, used),
     )
 

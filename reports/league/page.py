@@ -23,7 +23,7 @@ from reports.gates import gates
 from reports.pages import index, site
 from reports.pages.rendering import preface, write_page
 from reports.provenance import Provenance
-from reports.results import Result, changes, data_sets, images_note, mixtures, protocol_of, rows_of
+from reports.results import Result, changes, data_sets, images_note, mixtures, protocol_of, rows_of, unfinished
 from reports.tables import MOST_COLUMNS, bits, cell, headers, markdown, notes, seeds_note
 
 RECONSTRUCTION = ("rfd", "psnr", "ssim", "probe")
@@ -90,8 +90,7 @@ class Page:
     @property
     def warnings(self) -> list[str]:
         """The warnings at the top of the page."""
-        unfinished = [f"{r.row.name} (seed {r.experiment.seed}): {r.state}." for r in self.results if r.state != "done"]
-        return changes(self.request) + mixtures(self.results) + unfinished
+        return changes(self.request) + mixtures(self.results) + unfinished(self.results)
 
     @property
     def images_note(self) -> str:

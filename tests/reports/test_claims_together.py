@@ -17,6 +17,7 @@ from harness.experiments.seeds import looks
 from reports.ablation.answer import sentences
 from reports.claims.table import lines
 from reports.claims.verdicts import DESCRIPTIVE, PREMISE, PRIMARY, Ruling, judge_all, summary
+from reports.results import unfinished
 from reports.statistics import intervals, power
 from reports.statistics.looks import level_of_look
 from tests.reports.claimed import NOISY, PROBE, Given, apart, down, equal, given, merged, seeds_of
@@ -174,10 +175,10 @@ def test_a_seed_without_a_result_bars_holds_and_is_told(row):
     other = "base" if row == "row" else "row"
     (found,) = judge_all([down()], [*whole, given(other, 3, gfd=97.0), given(row, 3, finished=False)], {})
     assert (found.verdict, found.alone.verdict, found.asked) == ("undecided", "holds", 4)
-    assert found.without == (f"{row}, seed 3: tokenizer running",)
+    assert found.without == (f"{row} (seed 3): tokenizer running",)
     (line,) = lines([found])
     assert line["seeds"] == "3 of 4"
-    assert f"without {row}, seed 3: tokenizer running" in line["here"]
+    assert f"without {row} (seed 3): tokenizer running" in line["here"]
     (against,) = judge_all([down(side=+1)], [*whole, given(row, 3, finished=False)], {})
     assert against.verdict == "does not hold"  # what is missing could not rescue it
 
@@ -327,7 +328,14 @@ def test_a_claim_on_one_row_and_one_on_many_rows_have_no_data_in_the_same_form()
 
 def test_a_finished_row_without_the_number_is_told_as_not_measured():
     (found,) = judge_all([down()], [given("row", 0, gfd=1.0), given("base", 0)], {})
-    assert found.without == ("base, seed 0: not measured",)
+    assert found.without == ("base (seed 0): not measured",)
+
+
+def test_seeds_of_a_row_that_lack_the_same_are_told_together():
+    results = [given("row", 0, gfd=1.0), *(given("row", seed, finished=False) for seed in (1, 2)), given("base", 0)]
+    (found,) = judge_all([down()], results, {})
+    assert found.without == ("row (seeds 1, 2): tokenizer running", "base (seed 0): not measured")
+    assert unfinished(results) == ["row (seeds 1, 2): tokenizer running."]
 
 
 def test_power_is_of_the_papers_effect_in_the_family():
