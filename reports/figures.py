@@ -115,10 +115,10 @@ def norm_of(values: Sequence[float], grain: float) -> Normalize:
     """The norm of colours that tells these values apart."""
     from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 
-    scale, ends = scale_of(values, grain), {"vmin": min(values), "vmax": max(values)}
-    if scale["value"] == "symlog":
-        return SymLogNorm(grain, **ends)
-    return LogNorm(**ends) if scale["value"] == "log" else Normalize(**ends)
+    name, low, high = scale_of(values, grain)["value"], min(values), max(values)
+    if name == "symlog":
+        return SymLogNorm(grain, vmin=low, vmax=high)
+    return LogNorm(low, high) if name == "log" else Normalize(low, high)
 
 
 def fit(axis: Axis, values: Sequence[float], grain: float) -> None:

@@ -264,6 +264,9 @@ def _entries(kind: Kind, module: ModuleType, file: Path) -> dict[str, object]:
             raise Mistake(f"{file}: {name} is {found!r}, no {words}")
     if "better" in kind.names and module.better not in BETTER:
         raise Mistake(f"{file}: better is {module.better!r}, none of {', '.join(map(repr, BETTER))}")
+    bounds = getattr(module, "bounds", (0, 1))
+    if "better" in kind.names and not _is_range(bounds):
+        raise Mistake(f"{file}: bounds is {bounds!r}, no pair of the least and the largest number")
     first = getattr(module, kind.names[0])
     if kind.several and not isinstance(first, dict):
         raise Mistake(f"{file}: {kind.names[0]} is a {type(first).__name__}, not a dictionary by name")
@@ -277,6 +280,12 @@ def _entries(kind: Kind, module: ModuleType, file: Path) -> dict[str, object]:
     if twice := [name for name in entries if name in known]:
         raise Mistake(f"{file}: there is a {kind.title} {twice[0]} already")
     return entries
+
+
+def _is_range(found: object) -> bool:
+    """Whether it is a pair of numbers, the smaller one first."""
+    pair = found if isinstance(found, tuple) and len(found) == 2 else ()
+    return bool(pair) and all(isinstance(end, int | float) for end in pair) and pair[0] < pair[1]
 
 
 def _object(place: str) -> Any:

@@ -243,6 +243,13 @@ def test_a_file_whose_name_would_break_pages_is_one_line(stem, tmp_path, capsys)
     assert "is no name of a metric" in errors and errors.count("\n") == 1 and not plugins.USERS
 
 
+@pytest.mark.parametrize("bounds", ["None", "'ab'", "(0,)", "(1, 0)", "('a', 'b')"])
+def test_the_bounds_of_a_metric_are_two_numbers(bounds, tmp_path, capsys):
+    (tmp_path / "draft.py").write_text(f"{METRICS.read_text()}\nbounds = {bounds}\n")
+    found(tmp_path)
+    assert f"bounds is {bounds}, no pair of" in capsys.readouterr().err
+
+
 def test_a_metric_says_which_side_is_better(tmp_path, capsys):
     (tmp_path / "draft.py").write_text(METRICS.read_text() + "\nbetter = 'up'\n")
     found(tmp_path)
