@@ -284,8 +284,10 @@ def _entries(kind: Kind, module: ModuleType, file: Path) -> dict[str, object]:
 
 def _is_range(found: object) -> bool:
     """Whether it is a pair of numbers, the smaller one first."""
-    pair = found if isinstance(found, tuple) and len(found) == 2 else ()
-    return bool(pair) and all(isinstance(end, int | float) for end in pair) and pair[0] < pair[1]
+    if not isinstance(found, tuple) or [isinstance(end, int | float) for end in found] != [True, True]:
+        return False
+    low, high = found
+    return bool(low < high)
 
 
 def _object(place: str) -> Any:

@@ -61,9 +61,7 @@ def test_a_study_that_never_ran_has_a_page_that_says_so(name, tmp_path):
         assert f"{row.name} (seed 0): not run" in page
     assert "Nothing has run." in page
     assert {line.partition(":")[0] for line in gates_on(page)} == {"- not measured"}
-    assert ("### Settings that differ from the paper's" in page) == bool(
-        published(asked.study.published_table)
-    )
+    assert ("### Settings that differ from the paper's" in page) == bool(published(asked.study.published_table))
 
 
 def gates_on(page: str) -> list[str]:
