@@ -176,7 +176,7 @@ def test_what_the_store_holds_is_judged_over_all_its_seeds(tmp_path, capsys):
     }
     kept = found["the plain KL-VAE collapses"]["here"]
     assert kept.startswith(
-        "share of the maximal information left at the end 0.00 ± 0.01, claimed < 0.1, met by 3 of 3 seeds"
+        "share of the maximal information left at the end 0.00 [0.00, 0.02], claimed < 0.1, met by 3 of 3 seeds"
     )
     share = found["image masking keeps more than the plain KL-VAE"]["here"]
     assert share == "KL as a share of the linear-Gaussian KL +0.49 ± 0.02"
