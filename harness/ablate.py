@@ -69,9 +69,8 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
     waiting = run_options.to_run(plan.tasks, store)
     if options.dry_run:
         said = opened_data([request], store)
-        print(plan_text(plan.tasks, plan.labels, store, run_options.cluster, pace, details=options.details))
-        for line in said:
-            print(line)
+        text = plan_text(plan.tasks, plan.labels, store, run_options.cluster, pace, details=options.details)
+        print(*said, text, sep="\n\n")
     else:
         plan.require_data()
         require_weights(waiting)

@@ -35,8 +35,6 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_details(parser, "every claim with its numbers")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
-    if options.data:
-        plugins.load("harness.data.sets", options.data.partition(":")[0], "data set")
     data, fields = cli.absolute_data(options.data), cli.fields_of(options)
     names = options.study or plugins.names("ablations")
     scales = [scale(options.scale)] if options.scale else [known for name, known in SCALES.items() if name != "smoke"]

@@ -47,15 +47,14 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake("all studies run with all their rows: --scale, --data, --seeds and --set are for all of them")
     if world_size() > 1:
         raise Mistake("all studies do not run under torchrun: cluster.toml gives jobs several processes")
+    cli.absolute_data(options.data), cli.fields_of(options)  # a mistake in them is one line, not one for every study
     run_options, pace, store = cli.options_of(options), cli.pace_of(options), Store(options.runs)
     studies, refused = _studies(options, store, pace)
     labels = _labels(studies)
     said = opened_data([study.request for study in studies], store) if options.dry_run else []
-    print(_prices(studies, pace))
+    print(*said, _prices(studies, pace), sep="\n\n")
     if options.dry_run:
         print(f"\n{plan_text(list(labels), labels, store, run_options.cluster, pace, details=options.details)}")
-        for line in said:
-            print(line)
     again = sum(study.price.gpu_hours * (study.times - 1) for study in studies)  # of sweeps that choose their points
     limit = options.max_gpu_hours
     waiting = run_options.to_run(list(labels), store)

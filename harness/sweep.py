@@ -71,10 +71,9 @@ def main(arguments: Sequence[str]) -> int:
     if options.dry_run:
         said = opened_data([request], store)
         if times > 1:
-            print(f"{times} trials by {search.sampler}, each counted as one in the middle of the space:\n")
-        print(plan_text(plan.tasks, plan.labels, store, run_options.cluster, pace, times, options.details))
-        for line in said:
-            print(line)
+            said.append(f"{times} trials by {search.sampler}, each counted as one in the middle of the space:")
+        text = plan_text(plan.tasks, plan.labels, store, run_options.cluster, pace, times, options.details)
+        print(*said, text, sep="\n\n")
     else:
         require_data(request)
         require_weights(waiting)

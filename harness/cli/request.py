@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.arguments import GROWS_TO, MANY_SEEDS, OUT, RUNS
+from harness.data.image_files import shown
 from harness.experiments.outside_rows import OutsideRow
 from harness.experiments.requests import AblationRequest, Request, SweepRequest, new_request, study_called
 from harness.experiments.scales import SCALES, scale
@@ -99,14 +100,18 @@ def _rows_of(text: str, study: Study) -> tuple[str, ...]:
 def absolute_data(text: str | None) -> str | None:
     """NAME:ARGUMENT with an absolute path, as commands for one store may run in several folders.
 
-    The argument of a set that is drawn is no path.
+    The argument of a set that is drawn is no path. Raises `Mistake` if there is no such data set or nothing at a path:
+    only data that nobody typed, those of a scale or of the file of a study, may be on another machine.
     """
-    name, colon, argument = (text or "").partition(":")
-    drawn = name in plugins.names("harness.data.sets") and hasattr(
-        plugins.load("harness.data.sets", name, "data set"), "fixed"
-    )
-    path = argument if drawn or not argument else str(Path(argument).expanduser().absolute())
-    return f"{name}{colon}{path}" or None
+    if not text:
+        return None
+    name, colon, argument = text.partition(":")
+    if hasattr(plugins.load("harness.data.sets", name, "data set"), "fixed") or not argument:
+        return text
+    path = Path(argument).expanduser().absolute()
+    if not path.exists():
+        raise Mistake(f"data set {name}: {shown(argument)} is not there")
+    return f"{name}{colon}{path}"
 
 
 def absolute_field(path: str, value: str) -> str:

@@ -62,7 +62,8 @@ def opened_data(requests: Iterable[Request], store: Store) -> list[str]:
             require_data(request)
         except Mistake as absent:
             said.append(
-                f"The data are not here, so the keys are provisional: {absent}. A run ends here with this error."
+                "warning: these data are not on this machine, so that the plan cannot tell what is done already: "
+                f"{absent}. A run ends here with this error."
             )
             continue
         for experiment in _measured(request):

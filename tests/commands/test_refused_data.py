@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ablate, cli, everything, sweep
+from harness import ablate, cancel, claims, cli, everything, report, status, sweep
 from harness.data import trial
 from harness.data.image_files import refusal
 from harness.experiments.requests import new_request
@@ -60,6 +60,20 @@ def test_a_plan_is_refused_like_the_run(command, zoo, tmp_path, capfd):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("option", ["--data={}", "--set=evaluation.transfer={}"])
+@pytest.mark.parametrize("command", [ablate, sweep, everything, report, status, cancel, claims])
+def test_a_path_that_is_typed_has_to_be_there(command, option, tmp_path, capsys):
+    (tmp_path / "runs").mkdir()
+    words = [] if command is everything else ["mask_ratio" if command is sweep else "table5"]
+    words += ["--runs", str(tmp_path / "runs")]
+    for name in ("folder", "imagenet", "webdataset"):
+        typed = option.format(f"{name}:{tmp_path / 'zo'}")
+        for more in ([], ["--dry-run"] if command in (ablate, sweep, everything) else []):
+            assert cli.code_of(command.main, [*words, typed, *more]) == 2
+            assert capsys.readouterr() == ("", f"error: data set {name}: {tmp_path / 'zo'} is not there\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
 def test_a_plan_says_how_many_images_it_could_open(zoo, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(trial, "SECONDS", 0.0)
     words = ["table5", "--scale", "smoke", "--data", f"folder:{zoo}", "--runs", str(tmp_path / "runs"), "--dry-run"]
@@ -69,7 +83,7 @@ def test_a_plan_says_how_many_images_it_could_open(zoo, tmp_path, capfd, monkeyp
     assert cli.code_of(ablate.main, words) == 0
     first, all_of_them = trial.CHUNK_IMAGES, 3 * IMAGES - 1
     told = f"In 0 s the {first} smallest of the {all_of_them} images of folder:{zoo} were opened; the run opens all."
-    assert capfd.readouterr().out.splitlines()[-2] == told
+    assert capfd.readouterr().out.splitlines()[0] == told
     monkeypatch.setattr(trial, "SECONDS", 100.0)
     assert cli.code_of(ablate.main, words) == 0
     assert "opened" not in capfd.readouterr().out
