@@ -13,6 +13,7 @@ from harness import cli
 from harness.execution import rehearsal
 from harness.execution.demand import Fixed, Options
 from harness.experiments.requests import AblationRequest
+from harness.experiments.study import Ablation
 from harness.networks.roles import require_weights
 from harness.planning.costs import plan_text, require_disk, require_gpu_hours
 from harness.planning.plan import Plan, opened_data, plan_of, require_accepted, require_enough
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
 
         return everything.main(arguments)
     parser = cli.parser("ablate")
-    cli.add_study(parser)
+    cli.add_study(parser, kind=Ablation)
     cli.add_execution(parser)
     cli.add_price(parser)
     cli.add_growth(parser)
@@ -41,8 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parser.parse_args(arguments)
     request = cli.request_of(options)
-    if not isinstance(request, AblationRequest):
-        raise Mistake(f"{request.name} is a sweep: python -m harness.sweep {request.name} runs it")
+    assert isinstance(request, AblationRequest)
     code = run(options, request)
     if leading() and not options.one_step:
         print(f"next: {_next(request, options)}")

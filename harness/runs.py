@@ -13,7 +13,6 @@ from typing import Any
 from harness import cli
 from harness.experiments.requests import study_called
 from harness.experiments.scales import SCALES, scale
-from harness.experiments.sweep import Sweep
 from harness.planning.plan import Plan
 from harness.planning.request_log import RememberedRequest, remembered_requests
 from harness.store.exchange import export, take
@@ -96,8 +95,7 @@ def named(name: str, requests: list[RememberedRequest], store: Store) -> list[Re
     if not requests:
         raise Mistake(f"{store.root} remembers no request: python -m harness.ablate STUDY makes one")
     if not matches and name in plugins.names("ablations"):
-        command = "sweep" if isinstance(study_called(name), Sweep) else "ablate"
-        typed = shlex.join(["python", "-m", f"harness.{command}", name, "--runs", str(store.root)])
+        typed = shlex.join(["python", "-m", f"harness.{study_called(name).command}", name, "--runs", str(store.root)])
         raise Mistake(f"nothing of {name} was requested in {store.root}; next: {typed}")
     if not matches:
         raise unknown("study or page", name, dict.fromkeys(n for r in requests for n in (r.study, r.page) if n))

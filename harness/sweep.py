@@ -11,6 +11,7 @@ from types import ModuleType
 from harness import cli
 from harness.execution.demand import WORKERS, Options
 from harness.experiments.requests import SweepRequest
+from harness.experiments.sweep import Sweep
 from harness.networks.roles import require_weights
 from harness.planning.costs import plan_text, require_disk, require_gpu_hours
 from harness.planning.plan import opened_data, plan_of, require_data, require_enough, require_influence
@@ -45,7 +46,7 @@ DEFAULTS: dict[str, object] = {
 
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("sweep")
-    cli.add_study(parser)
+    cli.add_study(parser, kind=Sweep)
     cli.add_sweep(parser)
     parser.add_argument("--sampler", metavar="NAME", help=f"{', '.join(SAMPLERS)} (default: the sweep's own)")
     parser.add_argument("--pruner", default="none", metavar="NAME", help=f"{', '.join(PRUNERS)} (default: none)")
@@ -137,8 +138,7 @@ def trials_at_once(request: SweepRequest, search: Search, executor: ModuleType, 
 def request_of(options: argparse.Namespace) -> SweepRequest:
     """The request for a sweep that the options describe. Raises `Mistake`."""
     request = cli.request_of(options)
-    if not isinstance(request, SweepRequest):
-        raise Mistake(f"{request.name} is an ablation: python -m harness.ablate {request.name} runs it")
+    assert isinstance(request, SweepRequest)
     require_influence(request)
     return request
 

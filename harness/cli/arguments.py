@@ -9,7 +9,9 @@ from harness.cli.names import FIELDS
 from harness.cli.parsing import Parser, complete
 from harness.execution.demand import Options
 from harness.experiments.objectives import OBJECTIVES
+from harness.experiments.requests import studies_of
 from harness.experiments.scales import SCALES
+from harness.experiments.study import Study
 from harness.planning.cluster import load as load_cluster
 from harness.planning.gpus import GPUS, Pace
 from harness.store.runs import Store
@@ -43,13 +45,14 @@ def add_out(parser: Parser, what: str) -> None:
     )
 
 
-def add_study(parser: Parser, positional: bool = True) -> None:
-    """STUDY, the options that choose its experiments, and the folders of the store and of the reports."""
+def add_study(parser: Parser, positional: bool = True, kind: type[Study] = Study) -> None:
+    """STUDY of a kind, the options that choose its experiments, and the folders of the store and of the reports."""
     add_store(parser)
+    parser.set_defaults(kind=kind)
     parser.add_argument("--quiet", action="store_true", help="print no progress")
     if positional:
         study = parser.add_argument("study", nargs="?", metavar="STUDY", help="name of a study; --list shows all names")
-        complete(study, lambda: plugins.names("ablations"))
+        complete(study, lambda: studies_of(kind))
         parser.add_argument(
             "--study", dest="study_file", type=paths.path, metavar="FILE.py", help="a file of your own with a study"
         )

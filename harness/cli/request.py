@@ -13,7 +13,14 @@ from typing import Any
 from harness.cli.arguments import GROWS_TO, MANY_SEEDS, OUT, RUNS
 from harness.data.image_files import shown
 from harness.experiments.outside_rows import OutsideRow
-from harness.experiments.requests import AblationRequest, Request, SweepRequest, new_request, study_called
+from harness.experiments.requests import (
+    AblationRequest,
+    Request,
+    SweepRequest,
+    new_request,
+    studies_of,
+    study_called,
+)
 from harness.experiments.scales import SCALES, scale
 from harness.experiments.seeds import MOST_REPEATS, MOST_SEEDS, looks
 from harness.experiments.study import Study
@@ -35,7 +42,7 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
     if options.study is None and space:
         options.study = "own"
     if options.study is None:
-        raise Mistake(f"name a study: {', '.join(plugins.names('ablations'))}")
+        raise Mistake(f"name a study: {', '.join(studies_of(options.kind))}")
     if not 1 <= options.seeds <= MOST_SEEDS:
         raise Mistake(f"--seeds {options.seeds}: at least 1, at most {MOST_SEEDS:,}")
     if options.seeds > MANY_SEEDS and not options.yes:
@@ -44,7 +51,7 @@ def request_of(options: argparse.Namespace) -> AblationRequest | SweepRequest:
     if options.data is not None and not options.data.strip():
         raise Mistake("--data names no data set: NAME or NAME:ARGUMENT")
     special: dict[str, Any] = {}
-    if isinstance(study_called(options.study), Sweep):
+    if isinstance(study_called(options.study, options.kind), Sweep):
         special = {"objective": objective, "space": space}
     elif objective or space or getattr(options, "storage", None):
         raise Mistake(f"{options.study} is an ablation: only sweeps take --objective, --space and --storage")

@@ -408,16 +408,25 @@ class SweepRequest(Request):
         }
 
 
-def study_called(name: str) -> Ablation | Sweep:
-    """The study that a file in `ablations/` declares; raises `Mistake`."""
+def study_called(name: str, kind: type[Study] = Study) -> Ablation | Sweep:
+    """The study of a kind that a file in `ablations/` declares; raises `Mistake`, which names those of the kind."""
     figures = [study for study in plugins.names("ablations") if study.startswith("fig")]
     if re.fullmatch(r"fig\d+", name) and not any(study.startswith(name) for study in figures):
         raise Mistake(
             f"no study mirrors figure {name[3:]} of the paper: what it measures is not known here. "
             f"Figures with a study: {', '.join(figures)}"
         )
+    if name not in plugins.names("ablations"):
+        raise plugins.no_such("study", name, studies_of(kind))
     study: Ablation | Sweep = plugins.load("ablations", name, "study").study
+    if not isinstance(study, kind):
+        raise Mistake(f"{name} is {study.about}: python -m harness.{study.command} runs it")
     return study
+
+
+def studies_of(kind: type[Study]) -> list[str]:
+    """The names of the studies of a kind."""
+    return [name for name in plugins.names("ablations") if isinstance(study_called(name), kind)]
 
 
 def new_request(name: str, at: Scale, **parts: Any) -> AblationRequest | SweepRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import UnionType
+from typing import ClassVar
 
 from harness.experiments.claims import Claim
 from harness.system.errors import Mistake, did_you_mean, repeated
@@ -39,6 +40,9 @@ class Study:
     A note that names rows, between backticks, stands only on pages that have all of them. `published_table` is the
     table of the paper whose numbers stand beside ours; empty if there is none.
     """
+
+    about: ClassVar[str]  # the kind in words, and the command that runs it
+    command: ClassVar[str]
 
     title: str
     question: str
@@ -98,6 +102,8 @@ class Ablation(Study):
     `figure` is the figure of the page that comes first, for a study that mirrors a figure. `hides` names metrics that
     its tables leave out.
     """
+
+    about, command = "an ablation", "ablate"
 
     figure: str = field(default="", kw_only=True)
     hides: tuple[str, ...] = field(default=(), kw_only=True)

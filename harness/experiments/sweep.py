@@ -16,6 +16,8 @@ class Sweep(Study):
     table, by the value of the only axis.
     """
 
+    about, command = "a sweep", "sweep"
+
     space: tuple[Axis, ...]
     objective: str
     sampler: str = "grid"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness import ablate, cli
+from harness import ablate, cli, status, sweep
 from harness.__main__ import NAMES, main
 from harness.cli.names import names
 from harness.evaluation.protocols import PROTOCOLS
@@ -12,6 +12,8 @@ from harness.experiments.experiment import Experiment
 from harness.experiments.fields import flat
 from harness.experiments.requests import OPTION_FIELDS, study_called
 from harness.experiments.scales import SCALES, scale
+from harness.experiments.study import Ablation, Study
+from harness.experiments.sweep import Sweep
 from harness.networks.teachers import TEACHERS
 from harness.system import plugins
 from harness.system.errors import Mistake
@@ -65,6 +67,21 @@ def test_all_commands_fit_a_screen(monkeypatch, capsys):
     text = capsys.readouterr().out
     assert len(text.splitlines()) <= 24
     assert all(f"harness.{name}" in text for name in NAMES) and "--list" in text
+
+
+@pytest.mark.parametrize(("command", "kind"), [(ablate, Ablation), (sweep, Sweep), (status, Study)])
+def test_a_command_names_the_studies_that_it_runs(command, kind, capsys):
+    own = [name for name in plugins.names("ablations") if isinstance(study_called(name), kind)]
+    for name in ("nonesuch", "tabel5", "mask_rato"):
+        assert cli.code_of(command.main, [name]) == 2
+        assert f"Choices: {', '.join(own)}, or your own: " in capsys.readouterr().err
+    if command is not status:  # which shows all runs then
+        assert cli.code_of(command.main, []) == 2
+        assert capsys.readouterr().err == f"error: name a study: {', '.join(own)}\n"
+    for name in set(plugins.names("ablations")) - set(own):
+        other = "sweep" if command is ablate else "ablate"
+        assert cli.code_of(command.main, [name]) == 2
+        assert f"python -m harness.{other} runs it" in capsys.readouterr().err
 
 
 def test_a_figure_without_a_study_is_said_to_have_none():

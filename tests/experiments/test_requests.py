@@ -188,8 +188,8 @@ def test_every_declared_row_can_be_named_alone_and_with_all_others():
 
 
 def test_the_command_of_a_row_with_commas_names_it_again(monkeypatch):
-    monkeypatch.setattr("harness.experiments.requests.study_called", lambda name: COMMAS)
-    monkeypatch.setattr("harness.cli.request.study_called", lambda name: COMMAS)
+    monkeypatch.setattr("harness.experiments.requests.study_called", lambda *_: COMMAS)
+    monkeypatch.setattr("harness.cli.request.study_called", lambda *_: COMMAS)
     request = new_request("mine", scale("smoke"), rows=("PCA, 32 numbers", "PCA"))
     _, _, _, *words = shlex.split(request.command)
     parser = cli.parser("ablate")
