@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("claims", "judges the claims of the papers on all results in the store")
     cli.add_store(parser)
-    parser.add_argument("study", nargs="*", help="names of studies (default: all studies with claims)")
+    cli.add_study_name(parser, "names of studies (default: all studies with claims)", nargs="*")
     parser.add_argument("--scale", help=f"{', '.join(SCALES)} (default: all scales with results, except smoke)")
     parser.add_argument("--data", help="data set, NAME or NAME:ARGUMENT (default: that of the scale)")
     cli.add_fields(parser)

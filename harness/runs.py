@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
         "runs", "lists the requests in the store with the state and size of their runs; with STUDY, every run"
     )
     cli.add_store(parser)
-    parser.add_argument("study", nargs="?", metavar="STUDY", help="list every run of this study or page")
+    cli.add_study_name(parser, "list every run of this study or page")
     parser.add_argument("--scale", help=f"only requests at this scale: {', '.join(SCALES)} (default: all)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -95,7 +95,8 @@ def named(name: str, requests: list[RememberedRequest], store: Store) -> list[Re
     if not requests:
         raise Mistake(f"{store.root} remembers no request: python -m harness.ablate STUDY makes one")
     if not matches and name in plugins.names("ablations"):
-        typed = shlex.join(["python", "-m", f"harness.{study_called(name).command}", name, "--runs", str(store.root)])
+        words = [f"harness.{study_called(name).command}", name, *plugins.words(), "--runs", str(store.root)]
+        typed = shlex.join(["python", "-m", *words])
         raise Mistake(f"nothing of {name} was requested in {store.root}; next: {typed}")
     if not matches:
         raise unknown("study or page", name, dict.fromkeys(n for r in requests for n in (r.study, r.page) if n))
@@ -161,7 +162,7 @@ def overview(requests: list[RememberedRequest], store: Store, held: dict[Path, U
     unwanted = [run for run in every if run.folder not in wanted]
     return {
         "requests": of_requests,
-        "no study": {"runs": len(unwanted), **measured(unwanted, held)},
+        "no known study": {"runs": len(unwanted), **measured(unwanted, held)},
         "total": {"runs": len(every), **measured(every, held)},
     }
 
@@ -190,11 +191,11 @@ def shown_overview(summary: dict[str, Any]) -> str:
         (r["page"], f"{r['done']} of {r['planned']}", f"{r['bytes'] / GIB:.2f}", age(r["requested"]))
         for r in summary["requests"]
     ]
-    for name in ("no study", "total"):
+    for name in ("no known study", "total"):
         rest = summary[name]
         table.append((name, str(rest["runs"]), f"{rest['bytes'] / GIB:.2f}", _age(rest["written"])))
     text = terminal.table(table, ("page", "runs", "GiB", "age"), right=("runs", "GiB", "age"))
-    parts = [summary["no study"], *summary["requests"]]
+    parts = [summary["no known study"], *summary["requests"]]
     if sum(part["bytes"] for part in parts) > summary["total"]["bytes"]:
         text += "\n\nRuns that several requests want count in each of them, and once in the total."
     return text

@@ -51,11 +51,7 @@ def add_study(parser: Parser, positional: bool = True, kind: type[Study] = Study
     parser.set_defaults(kind=kind)
     parser.add_argument("--quiet", action="store_true", help="print no progress")
     if positional:
-        study = parser.add_argument("study", nargs="?", metavar="STUDY", help="name of a study; --list shows all names")
-        complete(study, lambda: studies_of(kind))
-        parser.add_argument(
-            "--study", dest="study_file", type=paths.path, metavar="FILE.py", help="a file of your own with a study"
-        )
+        add_study_name(parser, "name of a study; --list shows all names", kind=kind)
     add_list(parser)
     at = parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
     complete(at, lambda: list(SCALES))
@@ -69,6 +65,15 @@ def add_study(parser: Parser, positional: bool = True, kind: type[Study] = Study
     )
     add_fields(parser)
     add_out(parser, "reports")
+
+
+def add_study_name(parser: Parser, about: str, nargs: str = "?", kind: type[Study] = Study) -> None:
+    """STUDY by its name, or by a file of the user's; with `nargs` "*" several names."""
+    study = parser.add_argument("study", nargs=nargs, metavar="STUDY", help=about)
+    complete(study, lambda: studies_of(kind))
+    parser.add_argument(
+        "--study", dest="study_file", type=paths.path, metavar="FILE.py", help="a file of your own with a study"
+    )
 
 
 def add_list(parser: Parser) -> None:

@@ -38,9 +38,9 @@ class Parser(argparse.ArgumentParser):
         _find_plugins(sys.argv[1:] if args is None else args)
         options, others = super().parse_known_args(args, namespace)
         if (file := getattr(options, "study_file", None)) is not None:
-            if options.study is not None:
+            if options.study:
                 self.error(f"--study {file} and {options.study} are two studies")
-            options.study = file.stem
+            options.study = file.stem if options.study is None else [file.stem]
         if getattr(options, "list", None) is not None:
             print(fields(scale(options.scale)) if options.list == FIELDS else listing(options.list))
             sys.exit(0)

@@ -208,9 +208,7 @@ def _settings(options: argparse.Namespace) -> list[str]:
     words += ["--data", str(absolute_data(options.data))] if options.data else []
     for setting in options.set:
         words += ["--set", setting]
-    for place in plugins.places():
-        words += ["--plugins", paths.from_here(place)]
-    return words
+    return [*words, *plugins.words()]
 
 
 def _places(options: argparse.Namespace, *names: str) -> list[str]:

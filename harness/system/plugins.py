@@ -134,6 +134,11 @@ def places() -> list[str]:
     return [str(Path(place).expanduser().absolute()) for place in named if place]
 
 
+def words() -> list[str]:
+    """The options that name these places in a command in the working folder."""
+    return [word for place in places() for word in ("--plugins", paths.from_here(place))]
+
+
 def add(place: Path) -> None:
     """Adds a file or a folder to the variable. Raises `Mistake` if it is not there."""
     named = str(place.absolute())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness import ablate, benchmark, cli, prune, runs
+from harness import ablate, benchmark, claims, cli, prune, runs
 from harness.system import guests, plugins
 from tests.commands.stores import filled, request_of
 from tests.commands.test_next import OWN, options_of
@@ -25,6 +25,24 @@ def test_a_request_with_plugins_names_them_and_nothing_else(command, tmp_path, m
     assert "unknown study" not in line and "Choices" not in line
     assert cli.code_of(command.main, ["--runs", str(store.root), "--plugins", "mine.py"]) == 0
     assert "unknown" not in capsys.readouterr().err
+
+
+def test_runs_and_claims_take_the_file_of_a_study(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    words = ["--study", "mine.py", "--runs", "runs"]
+    request = cli.request_of(options_of(*words, "--scale", "smoke"))
+    filled(tmp_path / "other", request_of())
+    assert cli.code_of(runs.main, ["--study", "mine.py", "--runs", "other"]) == 2
+    assert capsys.readouterr().err.endswith("next: python -m harness.ablate mine --plugins mine.py --runs other\n")
+    filled(tmp_path / "runs", request)
+    assert cli.code_of(runs.main, words) == 0
+    assert capsys.readouterr().out.startswith(f"{request.page}\n")
+    for command in (runs, claims):
+        assert cli.code_of(command.main, [*words, "table5"]) == 2
+        assert "are two studies" in capsys.readouterr().err
+    assert cli.code_of(claims.main, words) == 0
+    assert "about mine" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "module"), [("table4", "ablate"), ("mask_ratio", "sweep")])

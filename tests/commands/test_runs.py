@@ -107,7 +107,7 @@ def test_a_request_that_means_nothing_any_more_is_told_and_keeps_prune_from_gues
     shown = capsys.readouterr()
     assert page in shown.err
     assert why in shown.err
-    assert ["no", "study", str(len(before))] in [line.split()[:3] for line in shown.out.splitlines()]
+    assert ["no", "known", "study", str(len(before))] in [line.split()[:4] for line in shown.out.splitlines()]
     assert runs.main([page, "--runs", str(tmp_path)]) == code
     with pytest.raises(Mistake, match=rf"{why}.*--forget {page}"):
         prune.main(["--runs", str(tmp_path), "--yes"])
@@ -146,15 +146,15 @@ def test_an_overview_counts_shared_runs_in_each_and_once_in_the_total(tmp_path, 
     assert requests[request_of().page]["planned"] == len(keys(request_of(seeds=2)))
     other = requests[request_of(FOIL).page]
     assert other["done"] == other["planned"] == len(keys(request_of(FOIL)))
-    assert found["no study"]["runs"] == 1
-    assert found["no study"]["bytes"] == usage(strange.folder).bytes
+    assert found["no known study"]["runs"] == 1
+    assert found["no known study"]["bytes"] == usage(strange.folder).bytes
     assert found["total"]["runs"] == len(keys(request_of()) | keys(request_of(FOIL))) + 1
     assert found["total"]["bytes"] == sum(usage(run.folder).bytes for run in store.runs())
     assert shared
     assert runs.main(["--runs", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "count in each" in text
-    assert "no study" in text
+    assert "no known study" in text
 
 
 @pytest.mark.parametrize("name", ["table5", request_of().page])

@@ -222,7 +222,7 @@ def test_smoke_is_left_out_unless_it_is_named(tmp_path, capsys):
 
 def test_another_data_set_has_results_of_its_own(tmp_path, capsys):
     collapsing(Store(tmp_path))
-    for data, verdict in {"embedded": "holds", "folder:elsewhere": "no data"}.items():
+    for data, verdict in {"embedded": "holds", "embedded:objects=2": "no data"}.items():
         found = of_claims(judged(tmp_path, capsys, "table5", "--scale", "smoke", "--data", data), "table5")
         assert found["the plain KL-VAE collapses"]["verdict"] == verdict
 
@@ -265,7 +265,7 @@ def test_the_grid_of_a_sweep_is_judged_where_it_is_all_there(tmp_path, capsys):
     assert (line["scale"], line["verdict"], line["n"], line["paper"]) == ("tiny", "undecided", 1, "0.5")
     assert "the truth may be at 0.5 (" in line["here"]  # and one value has one seed
     assert len(line["without"]) == 1  # one seed of one point
-    (line,) = of_claims(judged(tmp_path, capsys, "mix_ratio", "--data", "folder:elsewhere"), "mix_ratio").values()
+    (line,) = of_claims(judged(tmp_path, capsys, "mix_ratio", "--data", "embedded:objects=2"), "mix_ratio").values()
     assert line["verdict"] == "no data"
 
 
