@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import io
 import shlex
 import time
@@ -88,8 +87,8 @@ def main(arguments: Sequence[str]) -> int:
     print(terminal.fitted(league.write(page, options.out)))
     if code:
         print(f"next: {_again(request, options, '--retry', 'failed')}")
-    elif request.seeds < cli.SEEDS_WITH_INTERVAL:
-        print(f"next: {_again(dataclasses.replace(request, seeds=cli.SEEDS_WITH_INTERVAL), options)}")
+    elif (further := cli.further_of(request)) is not None:
+        print(f"next: {_again(further, options)}")
     return code
 
 

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     data, fields = cli.absolute_data(options.data), cli.fields_of(options)
     names = options.study or plugins.names("ablations")
-    scales = [scale(options.scale)] if options.scale else [known for name, known in SCALES.items() if name != "smoke"]
+    scales = [scale(options.scale)] if options.scale else [known for known in SCALES.values() if not known.meaningless]
     of_studies = {name: study_called(name) for name in names}
     store = cli.existing_store(options)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from harness import ablate, cli, sweep
 from harness.execution.demand import Fixed, Options
 from harness.experiments.requests import AblationRequest, SweepRequest, study_called
+from harness.experiments.scales import first_meaningful, scale
 from harness.experiments.sweep import Sweep
 from harness.networks.roles import require_weights
 from harness.planning.costs import Price, plan_text, price, require_disk, require_gpu_hours
@@ -75,8 +76,16 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{name}: not all of it is done, see above", file=sys.stderr)
     print(f"{len(_names()) - len(failed)} of {len(_names())} studies are done.")
     print(index.write(options.out))
-    print(f"next: {cli.judgement_of(options)}")
+    print(f"next: {_next(options)}")
     return 1 if failed else 0
+
+
+def _next(options: argparse.Namespace) -> str:
+    """The command to type when all studies have run: at a scale whose numbers mean nothing, the same at another one."""
+    if not scale(options.scale).meaningless:
+        return cli.judgement_of(options)
+    name = first_meaningful().experiment.scale
+    return cli.everything_of(argparse.Namespace(**vars(options) | {"scale": name}))
 
 
 def _studies(options: argparse.Namespace, store: Store, pace: Pace) -> tuple[list[Planned], list[str]]:

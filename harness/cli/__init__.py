@@ -25,12 +25,12 @@ from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run, of_sta
 from harness.cli.names import fields, listing
 from harness.cli.parsing import COMPLETION, Parser, complete, parser
 from harness.cli.request import (
-    SEEDS_WITH_INTERVAL,
     absolute_data,
     absolute_field,
     command_of,
     everything_of,
     fields_of,
+    further_of,
     has_run,
     judgement_of,
     next_of,
@@ -41,7 +41,6 @@ from harness.cli.request import (
 
 __all__ = [
     "COMPLETION",
-    "SEEDS_WITH_INTERVAL",
     "TOKENIZING",
     "FinishedRun",
     "Parser",
@@ -69,6 +68,7 @@ __all__ = [
     "existing_store",
     "fields",
     "fields_of",
+    "further_of",
     "has_run",
     "judgement_of",
     "listing",

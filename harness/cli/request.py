@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.cli.arguments import GROWS_TO, MANY_SEEDS, OUT, RUNS
 from harness.data.image_files import shown
@@ -21,7 +21,7 @@ from harness.experiments.requests import (
     studies_of,
     study_called,
 )
-from harness.experiments.scales import SCALES, scale
+from harness.experiments.scales import SCALES, first_meaningful, scale
 from harness.experiments.seeds import MOST_REPEATS, MOST_SEEDS, looks
 from harness.experiments.study import Study
 from harness.experiments.sweep import Sweep
@@ -33,6 +33,7 @@ from harness.system.errors import Mistake
 
 # Where a request runs, by default.
 PLACES = {"runs": RUNS, "out": OUT, "executor": "inline", "workers": None, "cluster": None, "storage": None}
+R = TypeVar("R", bound=Request)
 SEEDS_WITH_INTERVAL = 3  # with fewer, intervals over seeds are too wide to decide a claim
 
 
@@ -180,12 +181,21 @@ def report_of(request: Request, options: argparse.Namespace) -> str:
 
 
 def next_of(request: Request, options: argparse.Namespace, failed: bool = False) -> str:
-    """The command to type after a request has run: a retry, more seeds, or the judgement on the claims."""
+    """The command to type after a request has run: a retry, a further request, or the judgement on the claims."""
     if failed:
         return command_of(request, options, "--retry", "failed")
-    if request.seeds < SEEDS_WITH_INTERVAL:
-        return command_of(dataclasses.replace(request, seeds=SEEDS_WITH_INTERVAL), options)
-    return judgement_of(options, request.name)
+    further = further_of(request)
+    return judgement_of(options, request.name) if further is None else command_of(further, options)
+
+
+def further_of(request: R) -> R | None:
+    """The request to make after this one; None if it is enough.
+
+    If its numbers mean nothing, it is the same at the first scale where they do; else it has more seeds.
+    """
+    if request.scale.meaningless:
+        return dataclasses.replace(request, scale=first_meaningful())
+    return dataclasses.replace(request, seeds=SEEDS_WITH_INTERVAL) if request.seeds < SEEDS_WITH_INTERVAL else None
 
 
 def judgement_of(options: argparse.Namespace, *studies: str) -> str:

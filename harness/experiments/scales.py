@@ -52,13 +52,15 @@ class Scale:
     """A named base experiment: the plain autoencoder, with the values of every part that a variant may switch on.
 
     `ladders` hold settings that differ between scales: a row names a rung of a ladder, and the rung sets its fields.
-    `small`: a step cannot use all cores or a whole GPU, so several stages run side by side.
+    `small`: a step cannot use all cores or a whole GPU, so several stages run side by side. `meaningless`: it trains
+    too little for its numbers to mean anything.
     """
 
     about: str
     experiment: Experiment
     ladders: dict[str, Rungs] = field(default_factory=dict)
     small: bool = False
+    meaningless: bool = False
 
     def rungs(self, chosen: dict[str, str]) -> dict[str, object]:
         """The fields of the chosen rungs, at most one of each ladder, in one dictionary; raises `Mistake`."""
@@ -331,6 +333,7 @@ SCALES: dict[str, Scale] = {
             "kl": _weights(1e-3),
             "form": _forms((1, 2, 2, 2), (1, 2, 2, 2), {"tokenizer.patch_size": 8}),  # 32 numbers: no finer grid
         },
+        meaningless=True,
     ),
     "tiny": Scale(
         "minutes on two CPU cores, on the embedded images",
@@ -420,6 +423,11 @@ def scale(name: str) -> Scale:
     if name not in SCALES:
         raise unknown("scale", name, SCALES)
     return SCALES[name]
+
+
+def first_meaningful() -> Scale:
+    """The first scale whose numbers mean something."""
+    return next(known for known in SCALES.values() if not known.meaningless)
 
 
 def with_variant(experiment: Experiment, name: str) -> Experiment:

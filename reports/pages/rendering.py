@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from harness.experiments.scales import SCALES
 from harness.system.files import write_text
 from harness.system.texts import without_tags
 
@@ -42,7 +43,7 @@ def unbroken(text: str) -> str:
 
 def preface(scale: str) -> str:
     """What has to be known before any number of a page at this scale; empty if there is nothing."""
-    return MEANINGLESS if scale == "smoke" else ""
+    return MEANINGLESS if SCALES[scale].meaningless else ""
 
 
 def command_of(page: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import re
 import shlex
@@ -14,7 +15,7 @@ import pytest
 
 from harness import ablate, cli, report
 from harness.experiments.requests import SweepRequest, new_request
-from harness.experiments.scales import scale
+from harness.experiments.scales import SCALES, scale
 from harness.store.runs import Store
 from reports.ablation.page import Page
 from reports.results import load
@@ -33,19 +34,30 @@ def options_of(*words: str) -> argparse.Namespace:
 @pytest.mark.parametrize("seeds", [1, 2, 3, 5])
 @pytest.mark.parametrize("name", ["table5", "mask_ratio"])
 @pytest.mark.parametrize("runs", ["runs", "/else where/runs"])
-def test_what_to_type_next_is_a_command_that_means_the_same(name, seeds, runs):
-    options = options_of(name, "--scale", "smoke", "--seeds", str(seeds), "--runs", runs)
-    request = new_request(name, scale("smoke"), seeds=seeds)
+@pytest.mark.parametrize("at", SCALES)
+def test_what_to_type_next_is_a_command_that_means_the_same(name, seeds, runs, at):
+    options = options_of(name, "--scale", at, "--seeds", str(seeds), "--runs", runs)
+    request = new_request(name, scale(at), seeds=seeds)
     _, _, module, *words = shlex.split(cli.next_of(request, options))
-    if seeds < 3:
+    if seeds < 3 or at == "smoke":
         assert module == ("harness.sweep" if isinstance(request, SweepRequest) else "harness.ablate")
         again = options_of(*words)
-        assert (again.study, again.scale, again.seeds, str(again.runs)) == (name, "smoke", 3, runs)
+        further = ("tiny", seeds) if at == "smoke" else (at, 3)  # first numbers that mean something, then intervals
+        assert (again.study, again.scale, again.seeds, str(again.runs)) == (name, *further, runs)
     else:
         assert module == "harness.claims"
-        assert words[:3] == [name, "--scale", "smoke"]
+        assert words[:3] == [name, "--scale", at]
     retried = shlex.split(cli.next_of(request, options, failed=True))
     assert retried[-2:] == ["--retry", "failed"]
+
+
+def test_the_next_scale_is_the_first_whose_numbers_mean_something(monkeypatch):
+    known = dataclasses.replace(scale("tiny"), meaningless=True)
+    monkeypatch.setitem(SCALES, "tiny", known)
+    request = new_request("table5", known, rows=("mactok",), fields=(("training.steps", "900"),))
+    assert cli.next_of(request, options_of("table5")) == (
+        "python -m harness.ablate table5 --scale gpu --rows mactok --set training.steps=900"
+    )
 
 
 def last_lines(text: str) -> tuple[str, str, str]:
@@ -63,7 +75,9 @@ def test_a_report_ends_with_answer_page_and_next(columns, runs: Path, tmp_path, 
     answer, page, following = last_lines(text)
     assert answer == Page(request, load(request.experiments(), Store(runs))).answer[0].replace("**", "")
     assert Path(page) == tmp_path / f"{request.page}.md" and Path(page).exists()
-    assert following == f"next: python -m harness.ablate {' '.join(ROW)} --seeds 3 --runs {runs} --out {tmp_path}"
+    assert following == (
+        f"next: python -m harness.ablate table5 --scale tiny --rows mactok --runs {runs} --out {tmp_path}"
+    )
     if columns:
         tables = [block for block in text.split("\n\n") if "---" in block]
         assert len(tables) == 1

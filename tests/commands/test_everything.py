@@ -51,7 +51,8 @@ def test_stages_run_as_one_list_and_then_each_study_by_its_own_command(monkeypat
     code = everything.main(["all", "--scale", "smoke", "--runs", str(tmp_path / "runs"), "--out", str(out)])
     assert code == 1
     assert sorted(ran) == sorted(EVERY)
-    errors = capsys.readouterr().err
+    printed, errors = capsys.readouterr()
+    assert printed.splitlines()[-1].startswith("next: python -m harness.everything --scale tiny --runs ")
     assert "error: made up" in errors
     assert "table4: not all of it is done" in errors and "table5: not all of it is done" in errors
     assert "table6b: not" not in errors

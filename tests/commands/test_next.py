@@ -31,15 +31,15 @@ def options_of(*words: str) -> argparse.Namespace:
 def test_all_that_was_given_is_in_the_next_command(seeds, tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
-    given = ["--study", "mine.py", "--scale", "smoke", "--data", "embedded:objects=2", "--set", "training.steps=5"]
+    given = ["--study", "mine.py", "--scale", "tiny", "--data", "embedded:objects=2", "--set", "training.steps=900"]
     options = options_of(*given, "--seeds", str(seeds), "--workers", "2", "--cluster", "mine.toml", "--yes")
     request = cli.request_of(options)
     _, _, module, *words = shlex.split(cli.next_of(request, options))
     pairs = list(zip(words, [*words[1:], ""], strict=True))
     for pair in (
-        ("--scale", "smoke"),
+        ("--scale", "tiny"),
         ("--data", "embedded:objects=2"),
-        ("--set", "training.steps=5"),
+        ("--set", "training.steps=900"),
         ("--study" if seeds == 1 else "--plugins", "mine.py"),
     ):
         assert pair in pairs
