@@ -219,7 +219,7 @@ def _state(file: Path, content: Any) -> dict[str, Tensor]:
         raise Mistake(f"{file} does not hold named tensors")
     named = {name: isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()}
     if other := [str(name) for name, fits in named.items() if not fits]:
-        raise Mistake(f"{file} does not hold named tensors alone: {_shortened(other)} are none")
+        raise Mistake(f"{file} does not hold named tensors alone, but also {_shortened(other)}")
     return content
 
 

@@ -8,7 +8,6 @@ take. Readers raise ValueError with the reason.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
 import os
 import pickletools
@@ -43,6 +42,10 @@ VALUE = 64  # bytes that a value or an entry of a container takes, about
 NAME = 16  # bytes that a tensor takes, about, for each byte of the header of safetensors that describes it
 
 
+class Unsafe(ValueError):
+    """What in a file is not read, in words."""
+
+
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The named tensors in a file of safetensors, which compares the sizes in its header with that of the file."""
     from safetensors import SafetensorError
@@ -51,11 +54,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         require_short_header(path)
         tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            if _is_pointer(file):
-                raise ValueError(FETCH) from error
-        raise ValueError(f"it is damaged ({_line(error)})") from error
+    except OSError as error:
+        raise ValueError(f"it cannot be read ({error.strerror})") from error
+    except (SafetensorError, ValueError) as error:
+        with path.open("rb") as file:
+            raise ValueError(_why_not(file, error, "safetensors")) from error
     if others := {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()} - set(NUMBERS):
         raise ValueError(f"it holds {', '.join(sorted(others))}; numbers are {', '.join(NUMBERS)}")
     return tensors
@@ -65,7 +68,9 @@ def require_short_header(path: Path) -> None:
     """Raises ValueError if a file of safetensors has more names than go with its size."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
-    _require_in_all(NAME * length, path.stat().st_size)
+    size = path.stat().st_size
+    if length < size:  # else it is none, or cut off
+        _require_in_all(NAME * length, size)
 
 
 def read_state(file: BinaryIO, named: Set[str] = TENSORS) -> Any:
@@ -83,10 +88,7 @@ def read_state(file: BinaryIO, named: Set[str] = TENSORS) -> Any:
             state = torch.load(file, weights_only=True, map_location="cpu")
     # Readers raise any kind of error for damaged files, and torch's message suggests running code in the file.
     except Exception as error:
-        why = str(error) if type(error) is ValueError else type(error).__name__
-        if _is_pointer(file):
-            raise ValueError(FETCH) from error
-        raise ValueError(f"it is damaged or holds more than tensors ({why})") from error
+        raise ValueError(_why_not(file, error, "torch.save")) from error
     tensors = list(_tensors(state))
     stored = sum(tensor.untyped_storage().nbytes() for tensor in _of_each_storage(tensors))
     stated = max([stored, *(tensor.numel() * tensor.element_size() for tensor in tensors)])
@@ -95,9 +97,15 @@ def read_state(file: BinaryIO, named: Set[str] = TENSORS) -> Any:
     return state
 
 
-def _is_pointer(file: BinaryIO) -> bool:
+def _why_not(file: BinaryIO, error: Exception, writer: str) -> str:
+    """Why a file is not read, in words: what libraries raise for it tells a user nothing."""
     file.seek(0)
-    return file.read(len(POINTER)) == POINTER
+    begins = file.read(len(POINTER))
+    if begins == POINTER:
+        return FETCH
+    if isinstance(error, Unsafe):
+        return f"it is damaged or holds more than tensors ({error})"
+    return f"{writer} did not write it, or it is damaged or cut off" if begins else "it is empty"
 
 
 def stored_numbers(tensors: Iterable[Tensor]) -> int:
@@ -110,14 +118,10 @@ def _of_each_storage(tensors: Iterable[Tensor]) -> list[Tensor]:
     return list({tensor.untyped_storage().data_ptr(): tensor for tensor in tensors}.values())
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:100]
-
-
 def _require_in_all(needed: int, size: int) -> None:
     """Raises ValueError if names and plain values take more bytes than a file of this size may."""
     if needed > size + SLACK:
-        raise ValueError(f"its names and plain values take more than {size + SLACK:,} bytes")
+        raise Unsafe(f"its names and plain values take more than {size + SLACK:,} bytes")
 
 
 def _require_safe(file: BinaryIO, size: int, named: Set[str]) -> None:
@@ -130,12 +134,12 @@ def _require_safe(file: BinaryIO, size: int, named: Set[str]) -> None:
         return
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
-        unpacked = sum(member.file_size for member in members)
-        if unpacked > size:
-            raise ValueError(f"it unpacks to {unpacked:,} bytes, the file has {size:,}")
         pickles = [member for member in members if member.filename.rpartition("/")[2].endswith(".pkl")]
         if any(member.compress_type != zipfile.ZIP_STORED for member in members) or len(pickles) != 1:
             raise ValueError("torch did not write it")
+        unpacked = sum(member.file_size for member in members)
+        if unpacked > size:
+            raise Unsafe(f"it unpacks to {unpacked:,} bytes, the file has {size:,}")
         _require_plain(io.BytesIO(archive.read(pickles[0])), size, named)
 
 
@@ -148,7 +152,7 @@ def _require_plain(pickled: BinaryIO, size: int, named: Set[str]) -> None:
     stack = _Stack()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
         if opcode.name in NAMING or (opcode.name == "GLOBAL" and argument not in named):
-            raise ValueError(f"it names {str(argument or 'code')[:50]}")
+            raise Unsafe(f"it names {str(argument or 'code')[:50]}")
         stack.apply(opcode, argument)
         _require_in_all(VALUE * (count + stack.copied), size)
 
@@ -205,7 +209,7 @@ class _Stack:
             case "TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3":
                 taken.depth = 1 + max((entry.depth for entry in taken), default=0)
                 if taken.depth > DEEPEST:
-                    raise ValueError("its tuples are nested too deep")
+                    raise Unsafe("its tuples are nested too deep")
         return [taken] * len(opcode.stack_after)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import pickle
 import re
+import struct
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +201,33 @@ def pointer(path: Path) -> Path:
     return path
 
 
+def holding(content: bytes, suffix: str, folder: Path, state: dict[str, Tensor]) -> Path:
+    """A file of this content."""
+    (folder / f"weights.{suffix}").write_bytes(content)
+    return folder / f"weights.{suffix}"
+
+
+def zipped() -> bytes:
+    """A zip archive without tensors."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("notes.txt", 99 * "notes ")
+    return file.getvalue()
+
+
+ANOTHER = r"(safetensors|torch\.save) did not write it, or it is damaged or cut off$"
+NO_WEIGHTS = {
+    "text": (b"hello world, this is text", ANOTHER),
+    "nothing": (b"", "it is empty$"),
+    "a picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(60), ANOTHER),
+    "JSON": (b'{"width": 7}', ANOTHER),
+    "a zip": (zipped(), ANOTHER),
+    "a pickled list": (pickle.dumps([1, 2]), ANOTHER),
+    "a pickled int": (pickle.dumps(3), ANOTHER),
+    "pickled ints": (pickle.dumps({"a": 1}), ANOTHER),
+    "a broken header": (struct.pack("<Q", 10) + b"{not JSON}" + bytes(40), ANOTHER),
+    "a header that is too long": (struct.pack("<Q", 10**12) + b"{}", ANOTHER),
+}
 BROKEN: dict[str, tuple[Callable[[Path, dict[str, Tensor]], Path], str]] = {
     "absent": (lambda f, s: f / "absent.pt", "neither a file nor a folder"),
     "empty folder": (lambda f, s: f, "has to have one file of weights .*, and has: none"),
@@ -207,11 +238,18 @@ BROKEN: dict[str, tuple[Callable[[Path, dict[str, Tensor]], Path], str]] = {
     ),
     "pointer": (lambda f, s: pointer(f / "weights.pt"), "is no checkpoint: it is a pointer of Git LFS"),
     "pointer to safetensors": (lambda f, s: pointer(f / "w.safetensors"), "is no checkpoint: it is a pointer of Git"),
+    "an int": (lambda f, s: written(f, 3), "does not hold named tensors"),
+    "ints": (lambda f, s: written(f, {"a": 1, "b": 2}), "does not hold named tensors alone, but also a, b"),
     "no tensors": (lambda f, s: written(f, [1, 2]), "does not hold named tensors"),
     "nothing": (lambda f, s: written(f, {}), "does not hold named tensors"),
-    "numbers as names": (lambda f, s: written(f, {0: torch.zeros(2)}), "tensors alone: 0 are none"),
-    "endless": (endless, "does not hold named tensors alone: model are none"),
-    "settings": (lambda f, s: written(f, s | {"width": 7}), "does not hold named tensors alone: width are none"),
+    "numbers as names": (lambda f, s: written(f, {0: torch.zeros(2)}), "tensors alone, but also 0"),
+    "endless": (endless, "does not hold named tensors alone, but also model"),
+    "settings": (lambda f, s: written(f, s | {"width": 7}), "does not hold named tensors alone, but also width"),
+    **{
+        f"{kind} as {suffix}": (partial(holding, content, suffix), f"weights.{suffix} is no checkpoint: {why}")
+        for kind, (content, why) in NO_WEIGHTS.items()
+        for suffix in ("pt", "txt", "safetensors")
+    },
     "differing": (
         lambda f, s: written(f, s | {"module.quant_conv.bias": s["quant_conv.bias"] + 1}),
         "two different tensors called quant_conv.bias",
@@ -227,7 +265,7 @@ def test_a_file_without_weights_is_one_clear_line(case, tmp_path, monkeypatch, c
     before = sorted(tmp_path.iterdir())
     assert cli.code_of(convert.main, [str(path), "--from", "kl", "--to", "new/model"]) == 2
     said = capsys.readouterr().err
-    assert re.search(expected, said) and said.count("\n") == 1
+    assert re.search(expected, said, re.MULTILINE) and said.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
 
 
