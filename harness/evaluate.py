@@ -86,22 +86,17 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 def scored(options: argparse.Namespace) -> tuple[Protocol, dict[str, Record], str]:
     """The protocol, all its numbers, and what their protocols have in common, in words. Raises `Mistake`."""
     protocol = protocol_called(options.protocol)
-    require_outputs(options, protocol)
+    for path in filter(None, (options.save_npz, options.save_reference)):
+        paths.require_new_file(path)
     images, reference = open_both(options, protocol)
     require_number(options, protocol, images, reference)
+    if options.save_reference:
+        require_inception(options, protocol)
     report_files(options, images, reference)
 
     from harness.evaluation.scoring import score
 
     return protocol, *score(options, protocol, images, reference)
-
-
-def require_outputs(options: argparse.Namespace, protocol: Protocol) -> None:
-    """Raises `Mistake` if an output file cannot be written, or cannot be a reference for ADM's evaluator."""
-    if options.save_reference:
-        require_inception(options, protocol)
-    for path in filter(None, (options.save_npz, options.save_reference)):
-        paths.require_new_file(path)
 
 
 def require_inception(options: argparse.Namespace, protocol: Protocol) -> None:

@@ -55,12 +55,12 @@ def main(arguments: Sequence[str]) -> int:
     chosen = system(options.name)
     protocol = protocol_called(chosen.protocol)
     items_of, prepare = STEPS[type(chosen)]
+    paths.require_writable(options.out)
+    items = {} if options.reference is None else items_of(options, protocol)  # what is typed comes first
     at = found(chosen.files)
     require_networks(protocol)
     if options.reference is None:
         raise Mistake(f"--reference IMAGES is needed: {REFERENCE}")
-    paths.require_writable(options.out)
-    items = items_of(options, protocol)
     identity = "-".join(map(short_checksum, at.values()))
     folder = options.out / f"verify-{options.name}-{identity}-{len(items)}"
     make, how = prepare(chosen, at, protocol)

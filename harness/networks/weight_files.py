@@ -66,16 +66,16 @@ class WeightsFile:
     def _missing(self, folders: list[Path]) -> str:
         names, searched = (" or ".join(map(str, paths)) for paths in (self.names, folders))
         problem = f"no {names} in folder {searched}"
-        remedies = [f"put {self.upstream} in that folder under that name ({FOLDER_VARIABLE} sets another folder)"]
+        remedies = [f"put it into that folder under that name ({FOLDER_VARIABLE} sets another folder)"]
         command = self.command
         if self.hub:
             problem += f", no {self.hub} in {_hub_cache()}"
             command = f"hf download {self.hub} {IN_HUB}"
         if command:
-            remedies.insert(0, f"fetch them with `{command}`")
+            remedies.insert(0, f"fetch it with `{command}`")
         if self.option:
-            remedies.append(f"pass them to harness.evaluate with {self.option} FILE")
-        return f"the weights of {self.of} are missing: {problem}; {', or '.join(remedies)}"
+            remedies.append(f"pass it to harness.evaluate with {self.option} FILE")
+        return f"the weights of {self.of} are missing: {problem}. The file is {self.upstream}: {', or '.join(remedies)}"
 
     def other(self, path: Path) -> str:
         """Six digits of the checksum of a file of other weights, whatever its name; "" if they are the published ones.

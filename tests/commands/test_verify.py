@@ -241,9 +241,16 @@ def test_without_a_reference_it_says_which_files_are_needed(drawn, capsys, monke
     assert cli.code_of(verify.main, [drawn]) == 2
     assert capsys.readouterr().err.startswith("error: --reference IMAGES is needed: for a tokenizer, a folder of")
     monkeypatch.setenv("TOKENIZER_WEIGHTS", "nowhere")
-    for words in ([drawn], [drawn, "--reference", "nowhere"]):
-        assert cli.code_of(verify.main, words) == 2
-        assert capsys.readouterr().err.count("are missing: no ") > 1
+    assert cli.code_of(verify.main, [drawn]) == 2
+    assert capsys.readouterr().err.count("are missing: no ") > 1
+
+
+@pytest.mark.parametrize("name", systems.SYSTEMS)
+def test_what_is_typed_is_checked_before_the_weights(name, capsys, monkeypatch):
+    monkeypatch.setenv("TOKENIZER_WEIGHTS", "nowhere")
+    for reference in ("missing.npz", "missing"):
+        assert cli.code_of(verify.main, [name, "--reference", reference]) == 2
+        assert capsys.readouterr().err.startswith(f"error: {reference} is not ")
 
 
 def test_a_generator_needs_statistics_of_its_reference(drawn, capsys):
