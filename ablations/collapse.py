@@ -40,8 +40,14 @@ study = Sweep(
     ),
     objective="kl",
     claims=(
-        Wider(KL_WEIGHT, "mactok", than="KL-VAE", source="Fig. 1, 5a, 7 and 11: only the plain KL-VAE collapses"),
-        Wider(KL_WEIGHT, "image masking", than="KL-VAE", source="Fig. 1, 7 and App. A.2"),
+        Wider(
+            KL_WEIGHT,
+            "the KL weight",
+            "mactok",
+            than="KL-VAE",
+            source="Fig. 1, 5a, 7 and 11: only the plain KL-VAE collapses",
+        ),
+        Wider(KL_WEIGHT, "the KL weight", "image masking", than="KL-VAE", source="Fig. 1, 7 and App. A.2"),
     ),
     fields={"finetuning.on": False, "guidance.on": False},
     notes=(

@@ -29,6 +29,7 @@ study = Sweep(
     claims=(
         Wider(
             "tokenizer.gaussian.kl_weight",
+            "the KL weight",
             "mactok",
             than="KL-VAE",
             source="Fig. 1, 5a, 7 and 11: only the plain KL-VAE collapses",

@@ -29,6 +29,7 @@ study = Sweep(
     claims=tuple(
         Wider(
             collapse.KL_WEIGHT,
+            "the KL weight",
             "mactok",
             than=name,
             source="Fig. 1; the introduction says that usual remedies only delay collapse",

@@ -13,7 +13,11 @@ study = Sweep(
     objective="gfd",
     claims=(
         Wider(
-            "tokenizer.tokens", "mactok", than="KL-VAE", source="Fig. 1, 5a, 7 and 11: only the plain KL-VAE collapses"
+            "tokenizer.tokens",
+            "the number of tokens",
+            "mactok",
+            than="KL-VAE",
+            source="Fig. 1, 5a, 7 and 11: only the plain KL-VAE collapses",
         ),
     ),
     fields={"finetuning.on": False, "guidance.on": False},

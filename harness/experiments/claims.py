@@ -112,17 +112,20 @@ class Best(Standing):
 
 @dataclass(frozen=True)
 class Wider(Standing):
-    """`row` keeps its latents active at more values of `field` than the row `than`, by the paper's figures."""
+    """`row` keeps its latents active at more values of `field` than the row `than`, by the paper's figures.
+
+    `words` name the field in a sentence.
+    """
 
     field: str
+    words: str
     row: str
     than: str
     source: str
 
     @property
     def says(self) -> str:
-        name = self.field.rpartition(".")[2]
-        return f"{self.row} keeps its latents active at more values of {name} than {self.than}"
+        return f"{self.row} keeps its latents active at more values of {self.words} than {self.than}"
 
 
 Claim = Difference | AlmostEqual | Level | Correlated | Faster | Best | Wider

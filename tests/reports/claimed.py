@@ -154,7 +154,7 @@ def places(means: Mapping[float, float], noise: Sequence[float] = NOISE) -> list
 
 
 KL_WEIGHT = "tokenizer.gaussian.kl_weight"
-WIDER = Wider(KL_WEIGHT, "mactok", than="KL-VAE", source="Fig. 1")
+WIDER = Wider(KL_WEIGHT, "the KL weight", "mactok", than="KL-VAE", source="Fig. 1")
 WEIGHTS = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 

@@ -99,6 +99,13 @@ def test_a_claim_about_a_field_stands_beside_a_sweep_over_that_field_alone(case)
         assert not any("," in row.name for row in study.rows), "names of places begin with the row up to a comma"
 
 
+@pytest.mark.parametrize("case", CLAIMED)
+def test_a_claim_names_fields_in_words(case):
+    _, claim = CLAIMED[case]
+    raw = {path.rpartition(".")[2] for path in flat(scale("tiny").experiment) if "_" in path}
+    assert not {name for name in raw if "_" in name} & set(re.findall(r"\w+", claim.says))
+
+
 @pytest.mark.parametrize("kind", get_args(Claim))
 def test_every_kind_of_claim_is_used_and_judged(kind):
     assert kind in {type(claim) for _, claim in CLAIMED.values()}
