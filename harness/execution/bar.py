@@ -12,6 +12,7 @@ from harness.planning.durations import Durations
 from harness.planning.task import Task
 from harness.store.runs import OVER
 from harness.system.progress import duration, progress_of, rate_of, say
+from harness.system.texts import counted
 
 REFRESH_SECONDS = 0.5
 NAMED = 3  # running stages in the bar
@@ -58,7 +59,8 @@ class StagesBar:
         rows = self.backlog.demand.labels.get(task, "")
         of_rows = f" of {rows}" if rows else ""
         left = f"; {text}" if (text := self.time_left()) else ""
-        say(f"[{len(self._ended)}/{self.total}] {task.stage}{of_rows}: {duration(run.seconds)}{left}")
+        of_all = f"{len(self._ended)} of {counted(self.total, 'stage')}{self.backlog.so_far}"
+        say(f"[{of_all}] {task.stage}{of_rows}: {duration(run.seconds)}{left}")
 
     def refresh(self) -> None:
         """Draws the bar again, if it is time. Executors call it in the middle of the work."""
@@ -67,13 +69,13 @@ class StagesBar:
         self._refreshed = time.monotonic()
         left = self.time_left()
         self._bar.n, self._bar.total = len(self._ended), self.total
-        self._bar.set_description_str(f", {left}" if left else "", refresh=False)
+        self._bar.set_description_str(self.backlog.so_far + (f", {left}" if left else ""), refresh=False)
         self._bar.set_postfix_str(", ".join(map(self._how_far, list(self._running)[:NAMED])))
 
     @property
     def total(self) -> int:
-        """How many stages the command will have run."""
-        return len(self.backlog.taken) + len(self.backlog.demand.ahead())
+        """How many stages the command runs, of those that are known so far."""
+        return len(self.backlog.taken)
 
     def time_left(self) -> str:
         """The time that all other stages take, by runs of the same stages; empty if it is not known of all of them.

@@ -151,4 +151,9 @@ class Backlog:
     @property
     def summary(self) -> str:
         """How many of the wanted tasks have to run, for people."""
-        return f"{len(self.taken)} of {counted(len(self._every), 'stage')} to run"
+        return f"{len(self.taken)} of {counted(len(self._every), 'stage')} to run{self.so_far}"
+
+    @property
+    def so_far(self) -> str:
+        """What numbers of stages are told with while more will follow: those of the trials to come."""
+        return " so far" if self.demand.ahead() else ""

@@ -28,6 +28,7 @@ from harness.search.storage import lock_of
 from harness.search.trials import Trials, state_of
 from harness.store.runs import Run, Store
 from harness.system.errors import Mistake
+from harness.system.texts import counted
 
 if TYPE_CHECKING:
     import optuna
@@ -272,19 +273,18 @@ class Driver:
             return
 
     def _so_far(self) -> str:
-        """The best trial, and the numbers of trials that are done and left."""
-        done = [t for t in self.trials.ended() if state_of(t) == "done"]
-        left = self.trials.left() + len(self._running)
+        """The best trial, or how many are on the Pareto front."""
         if len(self._request.objectives) > 1:
-            text = f"{len(self.study.best_trials)} on the Pareto front of {len(done)}"
-        else:
-            best = self.study.best_trial
-            name = self._request.row_of(self._request.point(best.params)).name
-            text = f"best so far {name} with {best.value:.6g}, of {len(done)}"
-        return f"{text}; {left} left" if left else text
+            return f"{len(self.study.best_trials)} on the Pareto front"
+        best = self.study.best_trial
+        name = self._request.row_of(self._request.point(best.params)).name
+        return f"best so far {name} with {best.value:.6g}"
 
     def _say(self, trial: optuna.Trial, name: str, text: str) -> None:
-        self.say(f"trial {trial.number}, {name}: {text}")
+        """Says what became of a trial, and how many of all have ended."""
+        ended = len(self.trials.ended())
+        of_all = f"{ended} of {counted(ended + self.trials.left() + len(self._running), 'trial')}"
+        self.say(f"trial {trial.number}, {name}: {text}; {of_all} have ended")
 
 
 def value_of(run: Run, objective: Objective, experiment: Experiment) -> float | None:

@@ -62,7 +62,7 @@ def test_without_a_terminal_a_stage_leaves_one_line_and_nothing_is_drawn_over(tm
     text = capfd.readouterr().err
     assert "\r" not in text and "\x1b" not in text
     lines, total = text.splitlines(), len(backlog.taken)
-    assert [line.split()[0] for line in lines] == [f"[{n}/{total}]" for n in range(1, total + 1)]
+    assert [line.partition("]")[0] for line in lines] == [f"[{n} of {total} stages" for n in range(1, total + 1)]
     assert all(ROWS in line for line in lines)
     assert "at least" not in text
 
@@ -82,7 +82,7 @@ def test_what_failed_leaves_no_line_of_the_bar(tmp_path, capfd):
         bar.end(first)
         begun(bar, second)
         ended(bar, second)
-    assert capfd.readouterr().err.startswith(f"[2/{len(backlog.taken)}] {second.stage} ")
+    assert capfd.readouterr().err.startswith(f"[2 of {len(backlog.taken)} stages] {second.stage} ")
 
 
 def read_all(terminal: int) -> str:
@@ -106,7 +106,7 @@ def test_on_a_terminal_there_is_one_bar_that_fits_and_keeps_its_numbers(columns,
             whole(bar)
             say("trial 3: done")
     text = ESCAPES.sub("", reader.result())
-    drawn = [line for line in re.split(r"[\r\n]+", text) if " stages" in line]
+    drawn = [line for line in re.split(r"[\r\n]+", text) if re.match(r"\d+/\d+ stages", line)]
     total = len(backlog.taken)
     assert max(map(len, drawn)) <= columns
     for n, _ in enumerate(backlog.taken):
@@ -146,11 +146,18 @@ def test_a_stage_that_runs_counts_by_its_rate(tmp_path, monkeypatch):
         assert bar.time_left() == "5 s left"
 
 
-def test_what_is_to_come_counts_too(tmp_path, monkeypatch):
+def test_stages_are_counted_so_far_as_they_are_known_and_their_time_to_the_end(tmp_path, monkeypatch, capfd):
     backlog = backlog_of(tmp_path, rows=1)
+    first, *_ = backlog.taken
+    known = len(backlog.taken)
     monkeypatch.setattr(Fixed, "ahead", lambda _: list(backlog.taken) * 3)
-    bar = StagesBar(backlog, 1, quiet=True)
-    assert bar.total == 4 * len(backlog.taken)
+    assert backlog.summary == f"{known} of {known} stages to run so far"
+    with StagesBar(backlog, 1, quiet=False) as bar:
+        monkeypatch.setattr(bar._durations, "seconds", lambda task: 30.0)
+        assert bar.time_left() == f"{duration(30 * 4 * known)} left"
+        begun(bar, first)
+        ended(bar, first)
+    assert capfd.readouterr().err.startswith(f"[1 of {known} stages so far] {first.stage} of ")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (119, "119 s"), (600, "10 min"), (7200, "2.0 h")])
@@ -169,7 +176,8 @@ def test_the_log_of_a_command_is_calm(way, checkout, tmp_path):
     first, *lines = done.stderr.splitlines()
     assert "stages to run" in first
     stages = sorted(path.name for path in tmp_path.glob("toy_*/[!.]*"))
-    assert [line.split()[0] for line in lines] == [f"[{n}/{len(stages)}]" for n in range(1, len(stages) + 1)]
+    counts = [f"[{n} of {len(stages)} stages" for n in range(1, len(stages) + 1)]
+    assert [line.partition("]")[0] for line in lines] == counts
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -186,4 +194,4 @@ def test_a_command_on_a_terminal_has_one_bar(way, checkout, tmp_path):
     assert drawn and max(map(len, drawn)) <= 80
     assert any("toy_train" in line and "/30 steps" in line for line in drawn)
     stages = list(tmp_path.glob("toy_*/[!.]*"))
-    assert sum(bool(re.match(r"\[\d+/\d+\]", line)) for line in lines) == len(stages)
+    assert sum(bool(re.match(r"\[\d+ of \d+ stages\]", line)) for line in lines) == len(stages)

@@ -131,8 +131,8 @@ def test_the_line_of_missing_lpips_names_how_torchvision_fetches_it(tmp_path):
 def test_a_file_that_no_command_fetches_is_told_without_one(tmp_path):
     told = line(WeightsFile("a network", ("a.pth",), "the author's a.pth").find)
     assert told == (
-        f"the weights of a network are missing: no a.pth in folder {tmp_path / 'none'}. The file is the author's a.pth: "
-        "put it into that folder under that name (TOKENIZER_WEIGHTS sets another folder)"
+        f"the weights of a network are missing: no a.pth in folder {tmp_path / 'none'}. The file is the author's "
+        "a.pth: put it into that folder under that name (TOKENIZER_WEIGHTS sets another folder)"
     )
 
 

@@ -51,7 +51,8 @@ def test_every_trial_that_ends_is_told_on_one_line(bowl, forks):
         f"trial {number}, M = 0, share = {share:g}: rFD {value}"
         for number, (share, value) in enumerate([(0.2, 0.25), (0.6, 0.09), (1, 0.25)])
     ]
-    assert "best so far M = 0, share = 0.6 with 0.09, of 3" in told[-1]
+    assert "best so far M = 0, share = 0.6 with 0.09" in told[-1]
+    assert [line.rpartition("; ")[2] for line in told] == [f"{n} of 3 trials have ended" for n in (1, 2, 3)]
 
 
 # Two objectives
