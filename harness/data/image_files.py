@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.system.errors import Mistake
-from harness.system.texts import counted, printable
+from harness.system.texts import and_more, counted, printable
 
 HIDDEN = "hidden"
 FROM_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "system volume information", "@eadir")
@@ -72,7 +72,7 @@ def shown(name: str | Path) -> str:
 def refusal(unreadable: Mapping[str, str], total: int | None = None, source: str | Path = "") -> str:
     """What all commands say of image files that do not open, and what to do about them."""
     text = do_not_open(unreadable, total, source)
-    return f"{text}{' ' if text.endswith('...') else '. '}Replace or remove {'it' if len(unreadable) == 1 else 'them'}"
+    return f"{text}. Replace or remove {'it' if len(unreadable) == 1 else 'them'}"
 
 
 def do_not_open(unreadable: Mapping[str, str], total: int | None = None, source: str | Path = "") -> str:
@@ -204,6 +204,5 @@ def _is_broken(entry: os.DirEntry[str]) -> bool:
 
 
 def first_of(names: Iterable[str], limit: int = 5) -> str:
-    """The first names as text, with dots if there are more."""
-    names = list(names)
-    return ", ".join(shown(name) for name in names[:limit]) + (", ..." if len(names) > limit else "")
+    """The first names as text, and how many more there are."""
+    return and_more(list(map(shown, names)), limit)

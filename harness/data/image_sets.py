@@ -221,7 +221,10 @@ def _open_folder(path: Path, side: int | None, cropped: bool) -> Folder:
     # By names before suffixes: copies in another format come in the same order. 2 comes before 10, as in an npz.
     paths = sorted((os.path.splitext(name) for name in found.images), key=lambda parts: (natural(parts[0]), parts[1]))
     files = tuple(path / f"{name}{suffix}" for name, suffix in paths)
-    headers = list(_mapped(_header, files))
+    opened = dict(zip(files, _mapped(_header, files), strict=True))
+    if unreadable := {file.relative_to(path).as_posix(): why for file, why in opened.items() if isinstance(why, str)}:
+        raise Mistake(image_files.refusal(unreadable, len(files), path))
+    headers = [header for header in opened.values() if not isinstance(header, str)]
     size = (side, side) if side else headers[0].size
     for file, header in zip(files, headers, strict=True):
         if not cropped and header.size != size:
@@ -238,8 +241,11 @@ class _Header(NamedTuple):
     transparent: bool
 
 
-def _header(file: Path) -> _Header:
-    """Upright size (H, W), format, and whether pixels may be transparent, for a hundredth of the work of decoding."""
+def _header(file: Path) -> _Header | str:
+    """Upright size (H, W), format, and whether pixels may be transparent, for a hundredth of the work of decoding.
+
+    Of a file that does not open, the reason.
+    """
     from PIL import Image
     from PIL.ExifTags import Base
 
@@ -250,7 +256,7 @@ def _header(file: Path) -> _Header:
             size = (image.width, image.height) if turned else (image.height, image.width)
             return _Header(size, str(image.format), image.has_transparency_data)
     except Exception as error:  # decoders raise almost anything for damaged files
-        raise _unreadable(file, reason(error)) from None
+        return reason(error)
 
 
 def _mapped(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:

@@ -104,7 +104,7 @@ def test_the_sentence_has_the_right_numbers():
     assert refusal({"a.png": "torn"}, 1).startswith("1 of 1 image does not open: ")
     many = {f"{k}.png": "torn" for k in range(9)}
     assert refusal(many, 20, "set").startswith("9 of 20 images in set do not open: 0.png (torn), 1.png (torn), ")
-    assert refusal(many).endswith("(torn), ... Replace or remove them")
+    assert refusal(many).endswith("4.png (torn) and 4 more. Replace or remove them")
 
 
 def test_a_small_folder_is_told_what_is_needed(tmp_path, capsys):

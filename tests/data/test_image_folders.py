@@ -139,13 +139,21 @@ def test_files_that_do_not_open_are_named(asked: dict[str, Any], tmp_path: Path)
     whole = (root / "01.png").read_bytes()
     for damaged in (b"", b"no image"):
         (root / "01.png").write_bytes(damaged)
-        assert f"1 image does not open: {root}/01.png (" in refused(root, **asked)
+        assert f"1 of 3 images in {root} does not open: 01.png (" in refused(root, **asked)
     (root / "01.png").write_bytes(whole[: len(whole) // 2])  # its header is in order
     with pytest.raises(Mistake, match=r"does not open: .*set/01\.png \("):
         pixels(root, **asked)
     (root / "01.png").unlink()
     (root / "01.png").symlink_to("nowhere")
-    assert f"1 image does not open: {root}/01.png (" in refused(root, **asked)
+    assert f"1 of 3 images in {root} does not open: 01.png (" in refused(root, **asked)
+
+
+def test_all_files_that_do_not_open_are_counted(tmp_path: Path) -> None:
+    root = saved(tmp_path / "set", crops(9))
+    for name in sorted(root.iterdir())[1:8]:
+        name.write_bytes(b"no image")
+    assert f"7 of 9 images in {root} do not open: 01.png (" in refused(root)
+    assert refused(root).endswith(" and 2 more. Replace or remove them")
 
 
 def test_numbers_without_a_white_are_no_images(tmp_path: Path) -> None:
