@@ -46,6 +46,8 @@ def main(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] in NAMES:
         code: int = importlib.import_module(f"harness.{arguments[0]}").main(arguments[1:])
         return code
+    if arguments and not arguments[0].startswith("-"):  # also where arguments of its own follow
+        raise unknown("command", arguments[0], NAMES)
     parser = cli.parser("", "runs a command, or lists all commands")
     parser.add_argument("--version", action="version", version=f"tokenizer-harness {__version__}")
     named = parser.add_argument("command", nargs="?", metavar="COMMAND", help="its --help lists its options")

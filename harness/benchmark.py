@@ -53,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     options.study, options.one_step = "league", False
     options.tokenizer += options.tokenizers
+    if not (options.tokenizer or options.pair or options.rows):
+        raise Mistake("name a TOKENIZER, two folders with --pair, or rows of ours with --rows")
     request = cli.request_of(options)
     assert isinstance(request, AblationRequest)
     by_row = request.experiments()

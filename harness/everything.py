@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake("all studies run with all their rows: --scale, --data, --seeds and --set are for all of them")
     if world_size() > 1:
         raise Mistake("all studies do not run under torchrun: cluster.toml gives jobs several processes")
-    cli.absolute_data(options.data), cli.fields_of(options)  # a mistake in them is one line, not one for every study
+    scale(options.scale), cli.absolute_data(options.data), cli.fields_of(options)  # one line, not one for every study
     run_options, pace, store = cli.options_of(options), cli.pace_of(options), Store(options.runs)
     studies, refused = _studies(options, store, pace)
     labels = _labels(studies)

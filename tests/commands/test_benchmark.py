@@ -182,3 +182,9 @@ def test_the_command_names_files_from_the_working_folder(tmp_path, monkeypatch):
         request = AblationRequest("league", study_called("league"), scale("smoke"), tokenizers=(row,))
         assert shlex.join(["--tokenizer", named]) in request.command
         assert row.row("mine").fields["tokenizer.outside.source"] == source
+
+
+def test_a_league_names_whom_it_ranks(tmp_path):
+    with pytest.raises(Mistake, match="name a TOKENIZER, two folders with --pair, or rows of ours with --rows"):
+        benchmark.main(["--scale", "smoke", "--runs", str(tmp_path / "runs")])
+    assert not list(tmp_path.iterdir())

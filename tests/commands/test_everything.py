@@ -90,3 +90,9 @@ def test_what_one_study_cannot_have_keeps_no_other(tmp_path, capsys):
     told = capsys.readouterr()
     assert "fig11 is left out: tokenizer.masking.per has no influence" in told.err
     assert "table5 " in told.out and "fig11 " not in told.out
+
+
+def test_a_misspelt_scale_is_one_mistake(tmp_path, capsys):
+    with pytest.raises(Mistake, match="unknown scale 'smok'. Did you mean 'smoke'"):
+        everything.main(["--scale", "smok", "--dry-run", "--runs", str(tmp_path)])
+    assert not any(capsys.readouterr())

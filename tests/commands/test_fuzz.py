@@ -55,7 +55,7 @@ WORDS = {
     "prune": [],
     "bench": ["absent"],
     "everything": ["--scale", "smoke", "--dry-run", "--rows", "mactok"],
-    "benchmark": [*PLAN, "--dry-run"],
+    "benchmark": [*PLAN, "--rows", "mactok", "--dry-run"],
 }
 
 

@@ -31,7 +31,10 @@ def test_mistakes(case, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("main", [lambda words: ablate.main(["transfer", *words]), benchmark.main])
+@pytest.mark.parametrize(
+    "main",
+    [lambda words: ablate.main(["transfer", *words]), lambda words: benchmark.main(["--rows", "KL-VAE", *words])],
+)
 def test_a_study_without_claims_does_not_grow(main, tmp_path):
     with pytest.raises(Mistake, match="has no claim that seeds could decide: --seeds N"):
         main(["--scale", "smoke", "--runs", str(tmp_path / "runs"), "--until-decided"])

@@ -18,7 +18,7 @@ WRITING = {
     "ablate, its store": [*ROW, "--runs", CLOSED],
     "everything": ["--scale", "smoke", "--out", CLOSED],
     "sweep": ["mask_ratio", "--scale", "smoke", "--out", CLOSED],
-    "benchmark": ["--scale", "smoke", "--out", CLOSED],
+    "benchmark": ["--rows", "KL-VAE", "--scale", "smoke", "--out", CLOSED],
     "report": [*ROW, "--out", CLOSED],
     "report, the index": ["--index", "--out", "pages"],
     "runs --export": ["{page}", "--export", CLOSED],
