@@ -93,6 +93,6 @@ def test_what_one_study_cannot_have_keeps_no_other(tmp_path, capsys):
 
 
 def test_a_misspelt_scale_is_one_mistake(tmp_path, capsys):
-    with pytest.raises(Mistake, match="unknown scale 'smok'. Did you mean 'smoke'"):
+    with pytest.raises(Mistake, match=r"unknown scale 'smok'\. Did you mean 'smoke'"):
         everything.main(["--scale", "smok", "--dry-run", "--runs", str(tmp_path)])
     assert not any(capsys.readouterr())

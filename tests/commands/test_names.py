@@ -93,5 +93,5 @@ def test_a_figure_without_a_study_is_said_to_have_none():
 
 @pytest.mark.parametrize("words", [["ablat"], ["ablat", "table5"], ["ablat", "table5", "--scale", "smoke"]])
 def test_a_misspelt_command_is_named_whatever_follows(words):
-    with pytest.raises(Mistake, match="unknown command 'ablat'. Did you mean 'ablate'"):
+    with pytest.raises(Mistake, match=r"unknown command 'ablat'\. Did you mean 'ablate'"):
         main(words)
