@@ -420,7 +420,7 @@ def study_called(name: str, kind: type[Study] = Study) -> Ablation | Sweep:
         raise plugins.no_such("study", name, studies_of(kind))
     study: Ablation | Sweep = plugins.load("ablations", name, "study").study
     if not isinstance(study, kind):
-        raise Mistake(f"{name} is {study.about}: python -m harness.{study.command} runs it")
+        raise Mistake(f"{name} is {study.about}: python -m harness.{study.command} {name} runs it")
     return study
 
 

@@ -135,7 +135,7 @@ MISTAKES = {
     "no space": ([], "own", ["--space"]),
     "trials": (["--trials", "0"], "bowl", ["--trials 0", "at least 1"]),
     "swept and set": (["--set", "masking.max_ratio=0.5"], "bowl", ["is swept", "--set"]),
-    "table": ([], "table5", ["table", "harness.ablate table5"]),
+    "table": ([], "table5", ["table5 is an ablation: python -m harness.ablate table5 runs it"]),
     "unreachable": (
         ["--storage", "postgresql+psycopg://x:secret@127.0.0.1:1/none"],
         "bowl",
