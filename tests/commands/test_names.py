@@ -81,7 +81,7 @@ def test_a_command_names_the_studies_that_it_runs(command, kind, capsys):
     for name in set(plugins.names("ablations")) - set(own):
         other = "sweep" if command is ablate else "ablate"
         assert cli.code_of(command.main, [name]) == 2
-        assert f"python -m harness.{other} runs it" in capsys.readouterr().err
+        assert f"python -m harness.{other} {name} runs it" in capsys.readouterr().err
 
 
 def test_a_figure_without_a_study_is_said_to_have_none():

@@ -240,7 +240,7 @@ def test_no_image_vanishes_from_what_is_scored(entries: list[Entry]) -> None:
         found = find(root)
         assert (len(found.images), sum(found.passed_over.counts.values())) == (whole + damaged + 2, told)
         if damaged:
-            with pytest.raises(Mistake, match="(does|do) not open"):
+            with pytest.raises(Mistake, match=r"(does|do) not open"):
                 open_images(root)
         else:
             opened = open_images(root)
