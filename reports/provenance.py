@@ -94,16 +94,16 @@ class Provenance:
         return text
 
     def protocols(self) -> list[str]:
-        """Every metric with its N and protocol, without repetitions."""
-        sources: dict[tuple[str, str], dict[str, None]] = {}
+        """Every metric with what it measures, its N and its protocol, without repetitions."""
+        sources: dict[tuple[str, str, str], dict[str, None]] = {}
         for stage in MEASURING:
             for r in (record for result in self.results for record in result.records(stage)):
                 title = records.title(r.metric, records.protocol_in(r.protocol_id))
                 source = f"{r.split}{MOMENT.get(stage, '')}, N = {r.n}, `{r.protocol_id}`"
-                sources.setdefault((title, r.protocol), {})[source] = None
+                sources.setdefault((title, records.about(r.metric), r.protocol), {})[source] = None
         return [
-            plain_markdown(f"**{title}** ({'; '.join(names)}): {protocol}.")
-            for (title, protocol), names in sources.items()
+            plain_markdown(f"**{title}**, {about} ({'; '.join(names)}): {protocol}.")
+            for (title, about, protocol), names in sources.items()
         ]
 
     def cost_table(self) -> str:
@@ -111,7 +111,7 @@ class Provenance:
 
         A sentence below it names these.
         """
-        frame = costs(self.results).rename(index=in_cell)
+        frame = costs(self.results).rename(index=in_cell, columns=in_cell)
         stages = frame.drop(columns="sum").sum()
         most = set(stages.nlargest(MOST_COLUMNS - 3).index)  # beside row, other stages and sum
         others = [stage for stage in stages.index if stage not in most]

@@ -13,7 +13,7 @@ from harness.experiments import plugin_metrics
 from harness.experiments.experiment import Experiment
 from harness.experiments.requests import Request
 from harness.experiments.study import Study
-from harness.system.texts import in_cell
+from harness.system.texts import in_cell, plain_markdown
 from reports.pages import rendering
 from reports.results import Result, data_sets, protocol_of
 from reports.statistics import intervals
@@ -111,10 +111,11 @@ def markdown(lines: list[dict[str, str]]) -> str:
     zeros = {head: text for head in frame.columns[1:] if (text := _zero(frame[head]))}
     table = (
         frame.drop(columns=list(zeros))
+        .rename(columns=in_cell)
         .map(lambda text: unbroken(in_cell(text)))
         .to_markdown(index=False, disable_numparse=True)
     )
-    told = ", ".join(f"{head} = {unbroken(text)}" for head, text in zeros.items())
+    told = ", ".join(f"{plain_markdown(head)} = {unbroken(text)}" for head, text in zeros.items())
     return f"{table}\n\nIn every row: {told}." if told else str(table)
 
 

@@ -76,6 +76,11 @@ def full_title(name: str, protocol: str) -> str:
     return f"{alone} ({seen_by(plugins.load('harness.networks.measures', network, 'measure').short, digits)})"
 
 
+def about(name: str) -> str:
+    """What the metric `name` measures, in words."""
+    return str(plugins.load("harness.evaluation.metrics", name, "metric").about)
+
+
 def seen_by(network: str, digits: str) -> str:
     """A network in titles: its short name, and `digits` of the checksum of its weights if they are not published."""
     return f"{network}, other weights {digits}" if digits else network

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult
 
-from harness.evaluation.records import digits_of, full_title, protocol_in, text_of
+from harness.evaluation.records import about, digits_of, full_title, protocol_in, text_of
 from harness.hub.config import Origin, PretrainedConfig
 from harness.store.records import Record
 from harness.system import plugins
+from harness.system.texts import in_cell, plain_markdown
 
 CARD = Path(__file__).with_name("model_card.md.j2")
 
@@ -50,7 +51,7 @@ def number(record: Record) -> dict[str, str]:
     """A number as a row of the table of the card: its title, its value and the id of its protocol."""
     metric = plugins.load("harness.evaluation.metrics", record.metric, "metric")
     unit = f" ({metric.unit})" if metric.unit else ""
-    return {"title": _title(record) + unit, "value": text_of(record), "id": record.protocol_id}
+    return {"title": in_cell(_title(record) + unit), "value": text_of(record), "id": record.protocol_id}
 
 
 def _title(record: Record) -> str:
@@ -76,8 +77,9 @@ def results(origin: Origin) -> list[EvalResult]:
 
 
 def protocols(records: tuple[Record, ...]) -> dict[str, list[str]]:
-    """Every protocol in words, with its ids."""
+    """What every metric measures and its protocol, in words, with its ids."""
     texts: dict[str, list[str]] = {}
     for record in records:
-        texts.setdefault(f"**{_title(record)}**: {record.protocol}", []).append(record.protocol_id)
+        text = plain_markdown(f"**{_title(record)}**, {about(record.metric)}: {record.protocol}")
+        texts.setdefault(text, []).append(record.protocol_id)
     return texts

@@ -41,6 +41,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def alike(names: Sequence[str]) -> str:
+    """A name, or several that share a place: "A, B and C alike"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last} alike" if others else last
+
+
 def and_more(names: Sequence[str], most: int) -> str:
     """The first `most` names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

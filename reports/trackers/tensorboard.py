@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.system.errors import Mistake
 from harness.system.files import replacing
-from harness.system.texts import plain_markdown
+from harness.system.texts import in_cell
 from reports.trackers.tracked import TrackedRun
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _events(run: TrackedRun) -> Iterator[Event]:
 def _table(run: TrackedRun) -> str:
     """The numbers with N and protocol, as Markdown."""
     lines = [
-        f"| {tag} | {r.value:.6g} | {r.n:,} | {r.protocol_id} | {plain_markdown(r.protocol)} |"
+        f"| {in_cell(tag)} | {r.value:.6g} | {r.n:,} | {r.protocol_id} | {in_cell(r.protocol)} |"
         for tag, r in run.numbers.items()
     ]
     return "\n".join(["| number | value | N | protocol id | protocol |", "|:--|--:|--:|:--|:--|", *lines])
