@@ -9,9 +9,12 @@ and each has a test of its own. A claim may have another as its *premise*: witho
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from harness.experiments.axis import Number
+
+PLACE = re.compile(r"\b(Tables?|Fig|Figs|Figures?|Sections?|Sec|App|Appendix|introduction|abstract|papers?)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +129,11 @@ class Wider(Standing):
     @property
     def says(self) -> str:
         return f"{self.row} keeps its latents active at more values of {self.words} than {self.than}"
+
+
+def of_paper(source: str) -> bool:
+    """Whether the source of a claim names a place of the paper, as "Table 3"; "our guess" names none."""
+    return PLACE.search(source) is not None
 
 
 Claim = Difference | AlmostEqual | Level | Correlated | Faster | Best | Wider

@@ -17,7 +17,8 @@ import pandas as pd
 from harness.evaluation.records import number
 from harness.experiments.claims import AlmostEqual, Best, Claim, Correlated, Difference, Faster, Level, Wider
 from harness.experiments.fields import flat
-from harness.experiments.objectives import OBJECTIVES
+from harness.experiments.objectives import OBJECTIVES, Objective
+from harness.system.texts import alike
 from reports.claims import quantities
 from reports.results import Result, rows_of
 from reports.statistics import intervals, model
@@ -191,13 +192,13 @@ def _(claim: Best, results: Sequence[Result], published: Published, level: float
         return Judgement(claim, "no data", f"not measured by {objective.title}: {listed(missing)}", paper)
     groups, title = dict(sorted(groups.items())), objective.title
     seeds = min(map(len, groups.values()))
-    best = objective.best(groups, key=lambda at: _mean(list(groups[at].values())))
+    best = _best_values(objective, groups, quantities.digits(objective.metric, results))
     grain = quantities.grain(objective.metric, results)
     best_values = optimum(groups, objective.better, grain)
     if best_values is None:
         reason = "one seed" if seeds == 1 else "seeds that do not differ"
-        return Judgement(claim, "undecided", f"{title} is best at {best:g}; {reason}: no interval", paper, seeds)
-    here = f"{title} is best at {best:g}; the truth may be at {listed(best_values.candidates)} ({best_values.method})"
+        return Judgement(claim, "undecided", f"{title} is best at {best}; {reason}: no interval", paper, seeds)
+    here = f"{title} is best at {best}; the truth may be at {listed(best_values.candidates)} ({best_values.method})"
     verdict: Verdict = "undecided" if claim.at in best_values.candidates else "does not hold"
     side = 1 if objective.better == "higher" else -1
     # The candidates rest on one noise for all values; where they are not equally noisy, each pair has its own.
@@ -304,6 +305,13 @@ def _paper(
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
+
+
+def _best_values(objective: Objective, groups: Mapping[float, Mapping[int, float]], digits: int) -> str:
+    """The values whose mean is the best as it is printed."""
+    means = {at: _mean(list(of.values())) for at, of in groups.items()}
+    best = number(objective.best(means.values()), digits)
+    return alike([f"{at:g}" for at, mean in means.items() if number(mean, digits) == best])
 
 
 def listed(values: Sequence[float]) -> str:

@@ -17,11 +17,11 @@ EXPLAINED = (
     "is one seed, or a seed has no result. `no data`: no seed has a result, and the column `here` says why. Family: "
     "claims that are tested together, which makes each test stricter. `primary, one of 4`: Holm's correction is for "
     f"four tests, so that {LEVEL:.0%} of studies err in any of them. A primary claim without such a number is not "
-    "tested together with others. Each premise and each descriptive claim is tested alone. Seeds: those with a "
-    "result, of those requested. Power: the share of such studies that would find the paper's effect. Detectable: "
-    "the smallest effect that 80 % of such studies would find; in brackets is its range, as few seeds tell the noise "
-    "only roughly. A seed lies apart if its value, or its difference, is too far from those of the other seeds for "
-    "chance, at 1 %."
+    "tested together with others. `p` of a primary claim is the one after this correction. Each premise and each "
+    "descriptive claim is tested alone. Seeds: those with a result, of those requested. Power: the share of such "
+    "studies that would find the paper's effect. Detectable: the smallest effect that 80 % of such studies would find;"
+    " in brackets is its range, as few seeds tell the noise only roughly. A seed lies apart if its value, or its "
+    "difference, is too far from those of the other seeds for chance, at 1 %."
 )
 
 

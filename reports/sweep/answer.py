@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.evaluation.records import bounds_of, digits_of
+from harness.evaluation.records import bounds_of, digits_of, number
 from harness.experiments.axis import Number
-from harness.experiments.claims import Best, Claim, Wider
+from harness.experiments.claims import Best, Claim, Wider, of_paper
 from harness.experiments.objectives import Objective
+from harness.system.texts import alike
 from reports.claims.verdicts import Ruling, judge_all
 from reports.results import protocol_of
 from reports.statistics import intervals
@@ -54,25 +55,28 @@ class Answer:
         sentences += self.verdicts()
         for objective in objectives:
             if curve := self.paper_curve(objective):
-                at = objective.best(curve, key=lambda value: curve[value])
-                sentences.append(f"{self.paper_title(objective)} is best at {at:g} ({curve[at]:g}).")
+                best = objective.best(curve.values())
+                at = alike([f"{at:g}" for at, value in curve.items() if value == best])
+                sentences.append(f"{self.paper_title(objective)} is best at {at} ({best:g}).")
         return sentences
 
     def optimum(self, objective: Objective, points: Sequence[TriedPoint]) -> str:
         """Sentences on the best of points, and on the other points that may be the optimum."""
         best = self.points.best(objective, points)
-        value = intervals.shown(
-            best.objective_values(objective), self._digits(objective, best), bounds_of(objective.metric)
-        )
-        name = self.points.name_of(best.location)
-        text = f"**{objective.title}** is best at **{name}**: {value}, of {len(points)} points."
+        digits = self._digits(objective, best)
+        value = number(best.mean(objective), digits)
+        first = [point for point in points if number(point.mean(objective), digits) == value]
+        if len(first) == 1:
+            value = intervals.shown(best.objective_values(objective), digits, bounds_of(objective.metric))
+        names = alike([f"**{self.points.name_of(point.location)}**" for point in first])
+        text = f"**{objective.title}** is best at {names}: {value}, of {len(points)} points."
         if self.seeds == 1:
             return f"{text} One seed cannot tell the range of the optimum."
         candidates, method = self.points.candidates(objective, points)
         over = f"over {self.seeds} seeds ({method})"
-        if len(candidates) == 1:
+        others = "; ".join(self.points.name_of(point.location) for point in candidates if point not in first)
+        if not others:
             return f"{text} All other points are worse {over}."
-        others = "; ".join(self.points.name_of(point.location) for point in candidates if point is not best)
         ranges = []
         for k, axis in enumerate(self.points.axes):
             values = [point.location.values[k][1] for point in candidates]
@@ -109,13 +113,13 @@ class Answer:
         ]
 
     def verdicts(self) -> list[str]:
-        """A line for every source in the paper: whether its claims hold here."""
+        """A line for every source: whether its claims hold here."""
         request, of_sources = self.points.request, dict[str, list[str]]()
         for claim in request.study.claims:
             of_sources.setdefault(claim.source, []).append(self.verdict(claim))
         here = f", tested here on {', '.join(request.changed)}" if request.changed and not request.fields else ""
         return [
-            f"Claim{'s' * (len(told) > 1)} of the paper ({source}){here}: {' '.join(told)}"
+            f"Claim{'s' * (len(told) > 1)}{' of the paper' * of_paper(source)} ({source}){here}: {' '.join(told)}"
             for source, told in of_sources.items()
         ]
 
