@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from harness.evaluation.collapse import water_level
 from harness.experiments.experiment import Experiment, Training, finetuning_schedule
@@ -11,9 +12,20 @@ from harness.experiments.scales import scale
 from harness.experiments.study import Row
 from harness.networks.teachers import TEACHERS
 from harness.system import plugins
+from models.variants import VARIANTS
 from reports.tables import markdown
 
 PAPER = "paper256"
+
+
+def section(request: Request, rows: Sequence[Row]) -> str:
+    """The row of `rows` that is compared, and its table; empty if no row has settings of the paper, or none differs.
+
+    A peer, whose variant has a recipe, was published with settings of its own: the paper's are those of other rows.
+    """
+    of_paper = [row for row in rows if not VARIANTS[row.variant].recipe]
+    told = table(request, of_paper[-1]) if of_paper else ""
+    return f"Of `{of_paper[-1].name}`:\n\n{told}" if told else ""
 
 
 def table(request: Request, row: Row) -> str:

@@ -25,7 +25,7 @@ class Gate:
     """A condition on a page, whether it is met (None: not measured), by which numbers, and what follows if it is not.
 
     Quantities that it `stops` say nothing where it fails. `rows` are those that fail, of a gate for every row.
-    `error` says what ± is in its numbers, if there is any.
+    `error` says what ± is in its numbers, if there is any; `lacks` what is missing here of one that is not measured.
     """
 
     condition: str
@@ -35,6 +35,7 @@ class Gate:
     stops: frozenset[str] = frozenset()
     rows: tuple[str, ...] = ()
     error: str = ""
+    lacks: str = ""
 
     def bars(self, names: Sequence[str], rows: Sequence[str]) -> bool:
         """Whether quantities called `names` say nothing about `rows`."""
@@ -43,7 +44,7 @@ class Gate:
 
     def __str__(self) -> str:
         verdict = {True: "passed", False: "**failed**", None: "not measured"}[self.passed]
-        numbers = "; ".join(filter(None, [self.measured, self.error]))
+        numbers = "; ".join(filter(None, [self.measured, self.error, self.lacks]))
         text = f"{verdict}: {self.condition}" + (f" ({numbers})" if numbers else "")
         return text if self.passed else f"{text}. {'If it fails' if self.passed is None else 'So'}, {self.otherwise}"
 
@@ -60,10 +61,10 @@ def counted(found: Sequence[Gate]) -> str:
     return ", ".join([f"{many} of {len(found)} {gates} {first}", *(f"{many} {text}" for text, many in others)])
 
 
-def note(found: Sequence[Gate], printed: bool) -> str:
-    """What a page folds: its gates, counted, and beside published numbers the settings that differ from the paper's."""
+def note(found: Sequence[Gate], departs: bool) -> str:
+    """What a page folds: its gates, counted, and whether there are settings that differ from the paper's."""
     told = counted(found) if found else "No gate: no tokenizer is trained here"
-    return told + ("; settings that differ from the paper's" if printed else "")
+    return told + ("; settings that differ from the paper's" if departs else "")
 
 
 def gates(results: Sequence[Result]) -> list[Gate]:
@@ -96,6 +97,7 @@ def _beats_components(results: Sequence[Result]) -> Gate:
         "; ".join(texts),
         "the networks are worse than a linear model, and their rows may differ only because the training is too short",
         OF_GENERATION | {"rfd", "psnr", "ssim", "kid"},
+        lacks="" if passed else _lacking(rows, ["evaluation", "pca"], "row of the variant `autoencoder`"),
     )
 
 
@@ -114,6 +116,7 @@ def _room(results: Sequence[Result]) -> Gate:
         else f"{base[0].row.name}: {number(floor, digits)} against {number(own, digits)}",
         "the decoder makes most of gFD, and the generator little",
         frozenset({quantities.STEPS}),
+        lacks=_lacking(base, ["generation"], "base row") if floor is None or own is None else "",
     )
 
 
@@ -184,6 +187,7 @@ def _has_to_lose(results: Sequence[Result]) -> Gate:
         any(lost) if lost else None,
         "; ".join(texts),
         "there is no collapse here that a method could prevent",
+        lacks="" if lost else _lacking(rows, [r.latents_stage for r in rows[:1]], "row of the variant `kl_vae`"),
     )
 
 
@@ -198,7 +202,20 @@ def _of_rows(
     outcomes = {name: outcome for name, seeds in rows_of(results).items() if (outcome := passes(seeds)) is not None}
     texts = [f"{name} {text}{'' if passed else ' fails'}" for name, (passed, text) in outcomes.items()]
     failed = tuple(name for name, (passed, _) in outcomes.items() if not passed)
-    return Gate(condition, not failed if outcomes else None, "; ".join(texts), otherwise, stops, failed)
+    lacks = "" if outcomes else _lacking(results, ["generation"], "row")
+    return Gate(condition, not failed if outcomes else None, "; ".join(texts), otherwise, stops, failed, lacks=lacks)
+
+
+def _lacking(results: Sequence[Result], stages: Sequence[str], needed: str) -> str:
+    """Why the results of a `needed` row have no numbers of `stages`."""
+    if not results:
+        return f"this page has no {needed}"
+    never = [stage for stage in stages if not any(stage in r.runs for r in results)]
+    unfinished = [stage for stage in stages if stage not in never and not any(r.done(stage) for r in results)]
+    for text, found in (("this page does not run", never), ("not finished here:", unfinished)):
+        if found:
+            return f"{text} {' and '.join(f'`{stage}`' for stage in found)}"
+    return "the numbers or the errors that it compares are missing"
 
 
 def _error_of(result: Result, split: str) -> float | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.evaluation.records import bounds_of, digits_of, title
+from harness.evaluation.records import bounds_of, digits_of, number, title
 from harness.experiments.claims import AlmostEqual, Difference
+from harness.system.texts import alike, counted
 from reports.claims.verdicts import DESCRIPTIVE, Ruling, rows_named
 from reports.gates import Gate
 from reports.results import Result, by_data_set, protocol_of, rows_of, trained_here
@@ -63,13 +64,17 @@ def _at_a_look(ruling: Ruling, seeds: int) -> str:
 
 
 def _open(rulings: Sequence[Ruling], results: Sequence[Result]) -> str:
+    absent = [r for r in rulings if r.verdict == "no data" and set(rows_named(r.claim)) - rows_of(results).keys()]
     by_text: dict[str, list[str]] = {}
     for verdict, text in OTHERS.items():
-        for r in rulings:
-            if r.verdict == verdict:
-                because = BECAUSE[verdict](r, results) if verdict in BECAUSE else ""
-                by_text.setdefault(text + because, []).append(r.claim.says)
-    return " ".join(f"{text}: {'; '.join(claims)}." for text, claims in by_text.items())
+        for r in (r for r in rulings if r.verdict == verdict and r not in absent):
+            because = _undecided(r, results) if verdict == "undecided" else ""
+            by_text.setdefault(text + because, []).append(r.claim.says)
+    told = [f"{text}: {'; '.join(claims)}." for text, claims in by_text.items()]
+    if absent:
+        needs = "needs" if len(absent) == 1 else "need"
+        told.append(f"{counted(len(absent), 'claim')} {needs} rows that this page does not have.")
+    return " ".join(told)
 
 
 def _undecided(ruling: Ruling, results: Sequence[Result]) -> str:
@@ -77,15 +82,6 @@ def _undecided(ruling: Ruling, results: Sequence[Result]) -> str:
     if (seeds := len({r.experiment.seed for r in results})) > 1:
         return f" over {seeds} seeds"
     return f" over {ruling.alone.n} rows" if ruling.alone.p is not None else ", as one seed has no interval"
-
-
-def _without_data(ruling: Ruling, results: Sequence[Result]) -> str:
-    """Whether a claim has no data because the page was made without its rows."""
-    absent = set(rows_named(ruling.claim)) - rows_of(results).keys()
-    return ", as this page is made without their rows" if absent else ""
-
-
-BECAUSE = {"undecided": _undecided, "no data": _without_data}
 
 
 def _best(results: Sequence[Result], metric: str, split: str, stage: str, where: str = "") -> str:
@@ -104,13 +100,15 @@ def _lowest(results: Sequence[Result], metric: str, split: str, stage: str) -> s
         name: [v.value for r in seeds if (v := r.value(metric, split, stage)) is not None]
         for name, seeds in rows_of(list(results)).items()
     }
-    by_values: dict[tuple[float, ...], list[str]] = {}  # rows that share a tokenizer have the same
-    for name, of_row in values.items():
-        if of_row:
-            by_values.setdefault(tuple(of_row), []).append(name)
-    ranked = sorted(by_values, key=lambda of: sum(of) / len(of))
-    if len(ranked) == 1 and len(by_values[ranked[0]]) > 1:
-        return ""
+    means = {name: sum(of_row) / len(of_row) for name, of_row in values.items() if of_row}
     digits = digits_of(metric, protocol_of(results, metric, split, stage))
-    told = [f"{' and '.join(by_values[of])} ({intervals.shown(of, digits, bounds_of(metric))})" for of in ranked[:2]]
+    ranked: dict[str, list[str]] = {}  # rows of one printed mean, as those that share a tokenizer, share a place
+    for name in sorted(means, key=lambda name: means[name]):
+        ranked.setdefault(number(means[name], digits), []).append(name)
+    if len(ranked) == 1 and len(means) > 1:
+        return ""
+    told = []
+    for mean, names in list(ranked.items())[:2]:
+        shown = {intervals.shown(values[name], digits, bounds_of(metric)) for name in names}
+        told.append(f"{alike(names)} ({shown.pop() if len(shown) == 1 else mean})")
     return ", then ".join([f"**{told[0]}**", *told[1:]]) if told else ""

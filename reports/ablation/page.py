@@ -15,6 +15,7 @@ from harness.data.splits import SPLITS
 from harness.evaluation import collapse, validation
 from harness.evaluation.reconstructed import DROPPED_IMAGES
 from harness.evaluation.records import heading
+from harness.experiments.claims import of_paper
 from harness.experiments.fields import differences
 from harness.experiments.requests import AblationRequest
 from harness.experiments.study import Ablation
@@ -171,6 +172,11 @@ class Page:
         """The table of the paper's claims on the study with verdicts; empty if there are no claims."""
         return markdown(table.lines(self.rulings)) if self.rulings else ""
 
+    @property
+    def claims_heading(self) -> str:
+        """The heading of the claims, which are the paper's if any of them names a place of it."""
+        return "What the paper claims" if any(of_paper(c.source) for c in self.study.claims) else "Claims"
+
     @cached_property
     def rulings(self) -> list[Ruling]:
         """The rulings on the study's claims."""
@@ -215,7 +221,7 @@ class Page:
 
     @property
     def gates_note(self) -> str:
-        return note(self.gates, bool(self.request.printed))
+        return note(self.gates, bool(self.departures()))
 
     @property
     def legends(self) -> dict[str, str]:
@@ -240,12 +246,9 @@ class Page:
         return gates(self.results)
 
     def departures(self) -> str:
-        """The table of the settings that differ from the paper's, of the last row that is trained here.
-
-        Empty without published numbers, or without such a row.
-        """
-        own = trained_here(self.results)
-        return departures.table(self.request, own[-1].row) if self.request.printed and own else ""
+        """The settings that differ from the paper's, of a row that is trained here; empty without published numbers."""
+        rows = [r.row for r in trained_here(self.results)]
+        return departures.section(self.request, rows) if self.request.printed else ""
 
     def recipes_table(self) -> str:
         """The table of the published trainings that rows of peers do not follow; empty without such rows."""

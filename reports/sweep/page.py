@@ -99,12 +99,11 @@ class Page:
 
     @property
     def gates_note(self) -> str:
-        return note(self.gates, bool(self.request.printed))
+        return note(self.gates, bool(self.departures()))
 
     def departures(self) -> str:
-        """The table of the settings that differ from the paper's, of the last row; empty without published numbers."""
-        request = self.request
-        return departures.table(request, request.chosen_rows()[-1]) if request.printed else ""
+        """The settings that differ from the paper's, of one of the rows; empty without published numbers."""
+        return departures.section(self.request, self.request.chosen_rows()) if self.request.printed else ""
 
     @property
     def warnings(self) -> list[str]:

@@ -117,6 +117,17 @@ def test_the_optimum_lies_among_the_places_that_seeds_cannot_tell_apart():
     assert "without what a seed does to all 5 points alike. The means of the points span 200" in noise
 
 
+def test_places_of_one_printed_mean_are_best_alike():
+    equal = {0.4: 103.0, 0.5: 101.0, 0.6: 100.0, 0.7: 100.01, 0.8: 99.99}
+    (first, *_), verdict = (found := answer(equal, noise=(0.0,))).lines(), claim(found)
+    assert "best at **M = 0.6**, **M = 0.7** and **M = 0.8** alike: 100.0, of 5 points" in first
+    assert "gFD is best at 0.6, 0.7 and 0.8 alike; one seed" in verdict
+    first, *_ = answer(equal).lines()
+    assert "**M = 0.8** alike: 100.0, of 5 points" in first
+    first, *_ = answer({m: 100.0 + 100 * (m < 0.7) for m in PAPERS}).lines()
+    assert first.startswith("**gFD** is best at **M = 0.7** and **M = 0.8** alike: 100.0, of 5 points. All other")
+
+
 def test_the_curve_of_the_paper_stands_beside_its_objective_alone():
     found = answer({m: m for m in PAPERS})
     assert found.paper_curve(OBJECTIVES["gfd"])[0.7] == 14.59

@@ -298,11 +298,11 @@ WITHOUT = {  # what is known of the rows of a claim, and why that says nothing
 
 
 def test_the_answer_says_that_rows_of_claims_are_not_on_the_page():
-    alone, absent = (
-        [given("row", 0, gfd=1.0)],
-        "Without data, as this page is made without their rows: the row has less.",
-    )
-    assert sentences(judge_all([down()], alone, {}), [], alone, "guided") == [absent]
+    alone = [given("row", 0, gfd=1.0)]
+    claims = [down(), dataclasses.replace(down(), says="the row has far less")]
+    for told, absent in ((claims[:1], "1 claim needs"), (claims, "2 claims need")):
+        (sentence,) = sentences(judge_all(told, alone, {}), [], alone, "guided")
+        assert sentence == f"{absent} rows that this page does not have."
     unmeasured = [given("row", 0), given("base", 0)]
     assert sentences(judge_all([down()], unmeasured, {}), [], unmeasured, "guided") == [
         "Without data: the row has less."

@@ -121,5 +121,12 @@ def test_the_answer_names_the_best_row_of_each():
     assert rfd.startswith("Lowest rFD: on")
 
 
+def test_rows_of_one_printed_mean_are_best_alike():
+    numbers = {"low": 100.01, "row": 99.99, "third": 300.0}
+    results = [given(name, 0, gfd=value) for name, value in numbers.items()]
+    assert sentences([], [], results, "guided") == ["Lowest gFD: **row and low alike (100.0)**, then third (300.0)."]
+    assert sentences([], [], results[:2], "guided") == ["No row is finished."]
+
+
 def others_of(of: object) -> list[Result]:
     return [given("another", seed, of=of, rfd=9.0, gfd=9.0) for seed in range(3)]

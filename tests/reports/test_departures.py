@@ -152,6 +152,14 @@ def test_a_row_is_compared_with_itself_at_the_papers_scale():
     assert int(full.split(" x ")[0]) == 2 * int(half.split(" x ")[0])
 
 
+def test_peers_are_not_compared_with_the_settings_of_the_paper():
+    request = new_request("table3", scale("tiny"))
+    rows = request.study.rows
+    assert rows[-1].name == "l-DeTok"
+    assert departures.section(request, rows).startswith("Of `MacTok-64`:\n\n| setting")
+    assert departures.section(request, rows[2:]) == ""
+
+
 def test_an_axis_of_a_sweep_departs_by_its_scale_alone():
     request = new_request("mask_ratio", scale("tiny"), space=("training.steps=100,200",))
     assert isinstance(request, SweepRequest)

@@ -41,7 +41,23 @@ def test_nothing_is_measured_where_nothing_has_run(name, tmp_path):
     found = gates(results)
     assert len(found) == (5 if any(r.experiment.generator.on for r in results) else 2)
     assert {(one.passed, one.measured) for one in found} == {(None, "")}
-    assert all(str(one).startswith(f"not measured: {one.condition}. If it fails, ") for one in found)
+    variants = {r.row.variant for r in results}
+    for one, needed in ((found[COMPONENTS], "autoencoder"), (found[LOSE], "kl_vae")):
+        why = "not finished here: `" if needed in variants else f"this page has no row of the variant `{needed}`"
+        assert one.lacks.startswith(why)
+    assert {one.lacks for one in found[1:-1]} <= {"not finished here: `generation`"}
+    assert all(str(one).startswith(f"not measured: {one.condition} ({one.lacks}). If it fails, ") for one in found)
+
+
+def test_a_stage_that_a_page_does_not_run_is_named():
+    for row, of_base in ((BASE, "this page does not run `generation`"), (OTHER, "this page has no base row")):
+        of_base_row, *others = (one.lacks for one in gates([given(row, 0, of=experiment("mactok"), psnr=20.0)])[1:-1])
+        assert (of_base_row, set(others)) == (of_base, {"this page does not run `generation`"})
+
+
+def test_what_is_measured_lacks_nothing():
+    (found,) = [one for one in gates(precise(0.5)) if one.passed is not None]
+    assert not found.lacks
 
 
 def test_without_a_generator_there_is_none_to_look_at():

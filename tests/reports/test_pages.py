@@ -12,11 +12,14 @@ import pandas as pd
 import pytest
 from optuna.samplers import RandomSampler
 
-from harness.experiments.claims import Difference
+from harness.evaluation.records import heading
+from harness.experiments.claims import Difference, of_paper
 from harness.experiments.objectives import objectives
 from harness.experiments.requests import AblationRequest, study_called
 from harness.experiments.scales import scale
 from harness.experiments.study import Ablation, Row
+from harness.hub import card
+from harness.store.records import Record
 from harness.store.runs import Store
 from harness.system import plugins, terminal
 from harness.system.errors import Mistake
@@ -26,8 +29,10 @@ from reports import figures, provenance, styles
 from reports.ablation.page import Page, write
 from reports.pages import index, rendering, site
 from reports.pages.rendering import NO_BREAK
+from reports.provenance import Provenance
 from reports.sweep import figures as sweep_figures
 from reports.tables import STATUS_NOTE, markdown, notes
+from tests.reports.claimed import CLAIMED, given
 
 ABLATIONS = [name for name in plugins.names("ablations") if isinstance(study_called(name), Ablation)]
 NAMES = (
@@ -238,9 +243,49 @@ def test_a_name_is_one_cell_on_the_page_and_whole_in_the_terminal(monkeypatch):
     assert [cells_of(line)[0] for line in text.splitlines()[2:]] == [name.replace("\n", "\\n") for name in NAMES]
     assert {len(cells_of(line)) for line in text.splitlines()} == {2}
     assert "| < 0.5 " in text  # no tag
+    headed = markdown([dict.fromkeys(NAMES, "1")]).splitlines()
+    assert cells_of(headed[0]) == [name.replace("\n", "\\n") for name in NAMES]
+    assert {len(cells_of(line)) for line in headed} == {len(NAMES)}
     monkeypatch.setenv("COLUMNS", "400")
     shown = terminal.fitted(text)
     assert all(name.replace("\n", "\\n") in shown for name in NAMES)
+
+
+def test_the_title_of_a_metric_is_one_cell(tmp_path, monkeypatch):
+    metric = plugins.load("harness.evaluation.metrics", "psnr", "metric")
+    monkeypatch.setattr(metric, "title", "my | sharp")
+    monkeypatch.setattr(metric, "unit", "a | b")
+    page = tmp_path / "page.md"
+    page.write_text(f"# A page\n\n## Results\n\n{markdown([{'row': 'one', heading('psnr'): '1.0'}])}\n")
+    assert "<th>my | sharp (a | b)" in re.sub("<th [^>]*>", "<th>", site.write_html(page).read_text())
+    (path,), (tex,) = site.write_csv(page), site.write_latex(page)
+    with path.open(newline="") as file:
+        assert list(csv.reader(file)) == [["row", "my | sharp (a | b) ↑"], ["one", "1.0"]]
+    assert "row & my | sharp (a | b) $\\uparrow$" in tex.read_text()
+    shown = card.number(Record("psnr", 1.0, 4, 0, "val", "", None, None, "lite-0"))
+    assert len(cells_of(f"| {shown['title']} | 1.0 |")) == 2
+
+
+@pytest.mark.parametrize("name", ["shuffled_error", "dropped_token"])
+def test_a_rise_is_called_a_rise(name):
+    """The texts of their protocols name the error alone, and stay as they are in the ids of earlier numbers."""
+    result = given("row", 0, **{name: 1.0})
+    (line,) = Provenance([result]).protocols()
+    (text,) = card.protocols(tuple(result.records("evaluation")))
+    assert ", rise of the squared error if " in line and ", rise of the squared error if " in text
+
+
+@pytest.mark.parametrize(("source", "heading"), [("our guess", "Claims"), ("Table 3", "What the paper claims")])
+def test_only_what_names_the_paper_is_its_claim(source, heading, tmp_path):
+    claim = Difference("one is better", source, "rfd", "one", "other", side=-1)
+    study = Ablation(title="Mine", question="Is it?", rows=(Row("one", "kl_vae"),), claims=(claim,))
+    write(AblationRequest("mine", study, scale("smoke")), Store(tmp_path / "runs"), tmp_path)
+    headings = re.findall("^## (.*[Cc]laims.*)$", (tmp_path / "mine-smoke.md").read_text(), re.MULTILINE)
+    assert headings == [heading]
+
+
+def test_all_claims_of_ours_name_the_paper():
+    assert [claim.source for _, claim in CLAIMED.values() if not of_paper(claim.source)] == []
 
 
 def test_words_of_a_study_run_nothing(tmp_path):
