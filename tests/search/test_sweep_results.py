@@ -77,10 +77,10 @@ def test_two_objectives_have_a_front(bowl):
 
 def test_rows_are_chosen_between(undrawn):
     words = ("--rows", "mactok,image_masking", "--objective", "rfd", "--space")
-    shown = undrawn.done(*words, "masking.max_ratio=0.1,0.3", study="own")
+    shown = undrawn.done(*words, "masking.max_ratio=0.3,0.8", study="own")
     (page,) = undrawn.out.glob("*-*.md")
     # The masks of the one follow no object, and those of the other half of the time.
-    places = [("image_masking", 0.1), ("image_masking", 0.3), ("mactok", 0.1), ("mactok", 0.3)]
+    places = [("image_masking", 0.3), ("image_masking", 0.8), ("mactok", 0.3), ("mactok", 0.8)]
     values = [(x - 0.3) ** 2 + (0.6 - {"image_masking": 0.0, "mactok": 0.5}[row]) ** 2 for row, x in places]
     trials = undrawn.trials(page.stem)
     assert [place for _, place, _ in trials] == places
@@ -137,6 +137,6 @@ def test_a_space_takes_the_place_of_the_sweeps_own(bowl):
 def test_what_is_claimed_of_one_field_is_not_claimed_of_another(undrawn):
     undrawn.done("--space", "masking.semantic_share=0.1,0.3")
     (page,) = undrawn.out.glob("*-*.md")
-    (claim,) = (line for line in page.read_text().splitlines() if "Claim of the paper" in line)
+    (claim,) = (line for line in page.read_text().splitlines() if "Claim (the toy)" in line)
     assert "**Not tested**" in claim
     assert "semantic_share" not in claim
