@@ -6,7 +6,7 @@ The object has two methods, for batches of images (B, 3, S, S), float32 in [-1, 
     decode(latents) -> images      of the same form as its own latents; clipped to [-1, 1]
 
 Both get torch tensors on the machine's device, copies of their own, and may return torch tensors or NumPy arrays;
-images have to be floating point and not NaN. The object is not trained. Draws of torch, NumPy and Python are the same
+images have to be floating point, not NaN, and not far outside of [-1, 1]. The object is not trained. Draws of torch, NumPy and Python are the same
 in every call, and global settings that a call changes are set back after it. It is named FILE.py:NAME or MODULE:NAME,
 where NAME is the object or something that makes it when it is called, with =ARGUMENT if it takes one (a text, such as a
 file of weights). An installed package gives its objects names of their own by entry points of the group
