@@ -6,13 +6,13 @@ The object has two methods, for batches of images (B, 3, S, S), float32 in [-1, 
     decode(latents) -> images      of the same form as its own latents; clipped to [-1, 1]
 
 Both get torch tensors on the machine's device, copies of their own, and may return torch tensors or NumPy arrays;
-images have to be floating point, not NaN, and not far outside of [-1, 1]. The object is not trained. Draws of torch, NumPy and Python are the same
-in every call, and global settings that a call changes are set back after it. It is named FILE.py:NAME or MODULE:NAME,
-where NAME is the object or something that makes it when it is called, with =ARGUMENT if it takes one (a text, such as a
-file of weights). An installed package gives its objects names of their own by entry points of the group
-tokenizer_harness.tokenizers. An object may have `files`, a list of files that decide what it does, and `weights`, their
-number of parameters. Its key is the hash of its Python file and of those beside it that it imports, of these files, and
-of ARGUMENT if that is a file or a folder.
+images have to be floating point, not NaN, and not far outside of [-1, 1]. The object is not trained. Draws of torch,
+NumPy and Python are the same in every call, and global settings that a call changes are set back after it. It is named
+FILE.py:NAME or MODULE:NAME, where NAME is the object or something that makes it when it is called, with =ARGUMENT if it
+takes one (a text, such as a file of weights). An installed package gives its objects names of their own by entry points
+of the group tokenizer_harness.tokenizers. An object may have `files`, a list of files that decide what it does, and
+`weights`, their number of parameters. Its key is the hash of its Python file and of those beside it that it imports, of
+these files, and of ARGUMENT if that is a file or a folder.
 
 `python -m harness.networks.outside SOURCE SIDE` tries an object and prints what it saw, as JSON: a request does so in a
 process of its own, so that whatever the object does ends there.
