@@ -198,6 +198,8 @@ def _installed(quiet: bool) -> list[Path]:
 
 def _files(place: Path) -> list[Path]:
     """The file, or the files of the folder. Raises `Mistake` if there is neither."""
+    if why := paths.why_too_long(place):
+        raise Mistake(why)
     if place.is_dir():
         return sorted(path for path in place.glob("*.py") if path.is_file() and not path.name.startswith(("_", ".")))
     named = paths.from_here(str(place))

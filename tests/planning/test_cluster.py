@@ -75,11 +75,18 @@ def test_without_a_slurm_it_is_one_clear_line(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+FATAL = {  # what sbatch says before it ends, and what of it is told
+    slurm.NOWHERE: f"no Slurm here: sbatch finds no configuration; {slurm.INSTEAD}",
+    "no memory": "Slurm refuses the job of data: sbatch: error: lookup sbatch: fatal: no memory",
+}
+
+
+@pytest.mark.parametrize("words", FATAL)
 @pytest.mark.parametrize("name", ["ablate", "sweep", "everything"])
-def test_without_a_configuration_of_slurm_nothing_is_left(name, tmp_path, monkeypatch, capsys):
+def test_nothing_is_left_where_slurm_takes_no_job(name, words, tmp_path, monkeypatch, capsys):
     sbatch = tmp_path / "tools/sbatch"
     sbatch.parent.mkdir()
-    sbatch.write_text("#!/bin/sh\necho 'sbatch: error: lookup\nsbatch: fatal: no configuration source' >&2\nexit 1\n")
+    sbatch.write_text(f"#!/bin/sh\necho 'sbatch: error: lookup\nsbatch: fatal: {words}' >&2\nexit 1\n")
     sbatch.chmod(0o755)
     monkeypatch.setenv("PATH", str(sbatch.parent))
     (tmp_path / "here").mkdir()
@@ -87,8 +94,7 @@ def test_without_a_configuration_of_slurm_nothing_is_left(name, tmp_path, monkey
     study = {"ablate": ["table5"], "sweep": ["mask_ratio"], "everything": []}[name]
     main = importlib.import_module(f"harness.{name}").main
     assert cli.code_of(main, [*study, "--scale", "smoke", "--executor", "slurm", "--quiet"]) == 2
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert line == "error: no Slurm here: no configuration source; --executor local runs jobs on this machine"
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {FATAL[words]}"
     assert not any(Path().iterdir())
 
 

@@ -37,7 +37,8 @@ POLL_SECONDS = 1.0
 # controller; no configuration of any Slurm.
 REFUSED, DRAINED = "allocation failure", "Requested node configuration is not available"
 AWAY = "Unable to contact slurm controller"
-NOWHERE = "fatal:"
+NOWHERE = "Could not establish a configuration source"
+FATAL = "fatal:"
 NO_SLURM, INSTEAD = "no Slurm here", "--executor local runs jobs on this machine"
 SLOWEST_POLL_SECONDS = 30.0
 ENDED = (
@@ -73,8 +74,8 @@ def require(waiting: list[Task], store: Store, options: Options) -> None:
         if AWAY in answer:
             raise Trouble(f"Slurm does not answer: {' '.join(answer.split())}")
         if NOWHERE in answer:
-            raise Mistake(f"{NO_SLURM}: {' '.join(answer.rpartition(NOWHERE)[2].split())}; {INSTEAD}")
-        if REFUSED in answer and DRAINED not in answer:
+            raise Mistake(f"{NO_SLURM}: sbatch finds no configuration; {INSTEAD}")
+        if FATAL in answer or (REFUSED in answer and DRAINED not in answer):
             raise Mistake(f"Slurm refuses the job of {stage}: {' '.join(answer.split())}")
 
 
