@@ -316,7 +316,7 @@ def _instead_of_npz(path: Path) -> str:
         return "one image file"
     if path.suffix == ".npy":
         return "an npy file"
-    return "a damaged or cut off npz file" if path.suffix == ".npz" else "not an npz file"
+    return "cut off or not an npz file" if path.suffix == ".npz" else "not an npz file"
 
 
 def _open_npz(path: Path, side: int | None) -> Npz:

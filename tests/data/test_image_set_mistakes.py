@@ -31,7 +31,7 @@ def test_files_that_are_no_npz(tmp_path: Path) -> None:
     whole = samples(tmp_path / "a.npz", crops(4)).read_bytes()
     for content in (b"", b"no zip file", whole[: len(whole) // 2], whole[:-30]):
         (tmp_path / "a.npz").write_bytes(content)
-        assert refused(tmp_path / "a.npz") == f"{tmp_path}/a.npz is a damaged or cut off npz file: {FORMS} is needed"
+        assert refused(tmp_path / "a.npz") == f"{tmp_path}/a.npz is cut off or not an npz file: {FORMS} is needed"
     np.save(tmp_path / "a.npy", crops(1))
     assert refused(tmp_path / "a.npy") == f"{tmp_path}/a.npy is an npy file: {FORMS} is needed"
     for name, what in (("a.png", "one image file"), ("README.md", "not an npz file")):
