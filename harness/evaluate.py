@@ -41,6 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     for record in records.values():
         if own := record.protocol.replace(common, "").rstrip("; "):
             print(f"- {record.metric}: {own}.")
+    for what, path in (("images", options.save_npz), ("reference", options.save_reference)):
+        if path:
+            print(f"{what} for ADM's evaluator: {path}")
     return 0
 
 

@@ -65,9 +65,9 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     paths.require_writable(options.runs, options.out)
     require_disk(waiting, store, options.yes)
-    paths.make_folders(options.runs, options.out)
 
     _share([study for study in studies if study.times == 1], options.executor, store, run_options)
+    paths.make_folders(options.runs, options.out)
     words = [word for word in arguments if word != "all"]
     failed = [*refused, *(study.name for study in studies if _runs(study, words) != 0)]
     from reports.pages import index

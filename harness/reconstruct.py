@@ -52,7 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     paths.make_folders(folder)
     lines = []
     for number, (path, original, image) in enumerate(zip(pixels, originals, images, strict=True)):
-        name = folder / f"{number:04d}-{path.stem}.png"  # two folders may hold files of the same name
+        # Two folders may hold files of the same name, and the number makes a long name longer.
+        name = folder / paths.short_name(f"{number:04d}-{path.stem}", ".png")
         Image.fromarray(image).save(name)
         error = np.square(image / 127.5 - original / 127.5).mean()
         lines.append((shown(path), shown(name), f"{10 * np.log10(4 / max(error, 1e-10)):.2f}"))

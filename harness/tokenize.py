@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from harness.system.machine import Machine
 
 CROP = "center"
+LATENTS = "-latents.npy"  # the end of the file's name, after that of the folder
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     if not options.folder.is_dir():
         raise Mistake(f"{shown(options.folder)} is not a folder: give a folder with images")
     name = shown(Path(options.folder.resolve().name))
-    out = options.out or Path("reports/out") / f"{name}-latents.npy"
+    out = options.out or Path("reports/out") / paths.short_name(name, LATENTS)
     require_new(out)
     found = require(options.folder)
     found.passed_over.report(shown(options.folder))

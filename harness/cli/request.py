@@ -117,6 +117,8 @@ def absolute_data(text: str | None) -> str | None:
     if hasattr(plugins.load("harness.data.sets", name, "data set"), "fixed") or not argument:
         return text
     path = Path(argument).expanduser().absolute()
+    if why := paths.why_too_long(path):
+        raise Mistake(f"data set {name}: {why}")
     if not path.exists():
         raise Mistake(f"data set {name}: {shown(argument)} is not there")
     return f"{name}{colon}{path}"

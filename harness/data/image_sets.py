@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 IMAGES, LABELS = "arr_0", "arr_1"
 NEEDED = f"{IMAGES}, uint8 (N, H, W, 3), or mu (D,) and sigma (D, D) of a reference, floating point,"
+FORMS = f"a folder of image files, or an npz file (np.savez) with {IMAGES}, uint8 (N, H, W, 3),"
 LOSSY = {"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "GIF"}
 CHUNK_FILES = 64  # most files that the threads of a folder read ahead
 CHUNK_BYTES = 2**20
@@ -309,12 +310,21 @@ def _open(path: Path, name: str) -> Iterator[_Array]:
         raise Mistake(f"{name} of {path} is damaged or cut off: write or copy the file again") from error
 
 
+def _instead_of_npz(path: Path) -> str:
+    """What a file is that is no npz file, in words."""
+    if image_files.is_image(path.name):
+        return "one image file"
+    if path.suffix == ".npy":
+        return "an npy file"
+    return "cut off or not an npz file" if path.suffix == ".npz" else "not an npz file"
+
+
 def _open_npz(path: Path, side: int | None) -> Npz:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
     except zipfile.BadZipFile:
-        raise Mistake(f"{path} is cut off or not an npz file: an npz file or a folder of images is needed") from None
+        raise Mistake(f"{shown(path)} is {_instead_of_npz(path)}: {FORMS} is needed") from None
     names = [name.removesuffix(".npy") for name in members if name.endswith(".npy")]
     arrays = tuple(name for name in (IMAGES, *FeatureStatistics._fields) if name in names)
     if not arrays:

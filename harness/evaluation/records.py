@@ -20,7 +20,6 @@ from harness.system.errors import Trouble
 PROTOCOL = "lite"  # for metrics measured by Lite2 and for metrics without a network
 
 UNBOUNDED = (-math.inf, math.inf)
-SETS = ("samples", "guided", "prior", "reconstructions", "real", "fresh", "mean image", "noise")
 
 
 @dataclass(frozen=True)

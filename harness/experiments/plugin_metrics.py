@@ -5,7 +5,9 @@ from __future__ import annotations
 from harness.system import plugins
 
 PACKAGE = "harness.evaluation.metrics"
-VALIDATION = ("val", "val_unseen")  # the splits of tokenizers; any other one is a set of generated images
+VALIDATION = ("val", "val_unseen")  # the splits of tokenizers; the others are sets of generated images
+SETS = ("samples", "guided", "prior", "reconstructions", "real", "fresh", "mean image", "noise")
+SPLITS = (*VALIDATION, *SETS)
 STAGES = ("plugin_metrics", "plugin_generation")  # what measures them
 TABLES = {"reconstruction": False, "information": False, "latents": False, "generation": True}  # generated or not
 

@@ -29,7 +29,7 @@ def write(model: Pretrained, out: Path) -> None:
     """Writes the folder `out`, which is new or empty, completely or not at all. Raises `Trouble` for a full disk."""
     from safetensors import SafetensorError
 
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    temporary = out.with_name(paths.short_name(f".{out.name}", f".{os.getpid()}"))
     try:
         model.save_pretrained(temporary)
         temporary.rename(out)  # an empty folder is replaced

@@ -6,13 +6,13 @@ The object has two methods, for batches of images (B, 3, S, S), float32 in [-1, 
     decode(latents) -> images      of the same form as its own latents; clipped to [-1, 1]
 
 Both get torch tensors on the machine's device, copies of their own, and may return torch tensors or NumPy arrays;
-images have to be floating point and not NaN. The object is not trained. Draws of torch, NumPy and Python are the same
-in every call, and global settings that a call changes are set back after it. It is named FILE.py:NAME or MODULE:NAME,
-where NAME is the object or something that makes it when it is called, with =ARGUMENT if it takes one (a text, such as a
-file of weights). An installed package gives its objects names of their own by entry points of the group
-tokenizer_harness.tokenizers. An object may have `files`, a list of files that decide what it does, and `weights`, their
-number of parameters. Its key is the hash of its Python file and of those beside it that it imports, of these files, and
-of ARGUMENT if that is a file or a folder.
+images have to be floating point, not NaN, and not far outside of [-1, 1]. The object is not trained. Draws of torch,
+NumPy and Python are the same in every call, and global settings that a call changes are set back after it. It is named
+FILE.py:NAME or MODULE:NAME, where NAME is the object or something that makes it when it is called, with =ARGUMENT if it
+takes one (a text, such as a file of weights). An installed package gives its objects names of their own by entry points
+of the group tokenizer_harness.tokenizers. An object may have `files`, a list of files that decide what it does, and
+`weights`, their number of parameters. Its key is the hash of its Python file and of those beside it that it imports, of
+these files, and of ARGUMENT if that is a file or a folder.
 
 `python -m harness.networks.outside SOURCE SIDE` tries an object and prints what it saw, as JSON: a request does so in a
 process of its own, so that whatever the object does ends there.
@@ -24,6 +24,7 @@ import contextlib
 import hashlib
 import importlib
 import json
+import math
 import operator
 import os
 import subprocess
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "tokenizer_harness.tokenizers"  # their group
 TRIED = 2  # images
+# A decoder may overshoot [-1, 1], far more on noise than on images. Pixel values of 0 to 255 lie beyond FAR in most
+# places; of a network with images in [-1, 1], a tenth never does.
+FAR, MOST_FAR = 10, 0.1
 PATIENCE_SECONDS = 600
 
 
@@ -186,7 +190,8 @@ def wrapped(tokenizer: config.Tokenizer, image_size: int) -> Tokenizer:
     return _wrapped(found, outside.source, form, image_size)
 
 
-def _wrapped(found: Found, source: str, form: Latents, image_size: int) -> Tokenizer:
+def _wrapped(found: Found, source: str, form: Latents, image_size: int, limit: float = 1) -> Tokenizer:
+    """The object as a tokenizer of ours, whose images are clipped to [-limit, limit]."""
     import numpy as np
     import torch
 
@@ -227,7 +232,7 @@ def _wrapped(found: Found, source: str, form: Latents, image_size: int) -> Token
             with _told(source, "decode", found.folder), float32(z):
                 given = z if form.side is None else z.mT.unflatten(2, (form.side, form.side))
                 x = tensor(found.object.decode(given.to(torch.float32, copy=True)), "images", z, pixels)
-                return x.clamp(-1, 1)
+                return x.clamp(-limit, limit)
 
         def decoder_parameters(self) -> list[Any]:
             return []
@@ -262,9 +267,18 @@ def seen(source: str, image_size: int) -> Seen:
         weights = operator.index(getattr(found.object, "weights", 0))
         if not 0 <= weights <= MOST_WEIGHTS:
             raise ValueError(f"weights is {weights}: from 0 to {MOST_WEIGHTS:,}")
-    network = _wrapped(found, source, form, image_size)
-    network.decode(network.encode(x).mean)
+    network = _wrapped(found, source, form, image_size, math.inf)
+    images = network.decode(network.encode(x).mean)
+    with _told(source, "decode", found.folder):
+        _require_range(images)
     return Seen(*form, found.sha256, weights)
+
+
+def _require_range(images: Tensor) -> None:
+    """Raises ValueError for images that are clearly not in [-1, 1], such as pixel values from 0 to 255."""
+    if (images.abs() > FAR).float().mean() > MOST_FAR:
+        low, high = images.aminmax()
+        raise ValueError(f"images span [{low:.4g}, {high:.4g}]: values in [-1, 1] are needed")
 
 
 def _form(shape: tuple[int, ...]) -> Latents:

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.system.paths import short_name
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import DTypeLike
@@ -112,7 +114,7 @@ TEMPORARY = re.compile(r"\..+\.[0-9]+")  # the names that `replacing` gives
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path to write to. When the block succeeds, the file is synced to disk and replaces `path`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(short_name(f".{path.stem}", f"{path.suffix}.{os.getpid()}"))
     try:
         yield temporary
         with temporary.open("rb") as file:

@@ -11,13 +11,35 @@ from pathlib import Path
 from harness.system.errors import Mistake
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+NAME_BYTES, PATH_BYTES = 255, 4095  # the longest name of a file and the longest path, on Linux and nearly everywhere
+SHOWN = 20  # letters of a name that is too long
 
 
 def path(text: str) -> Path:
     """The type of an option that names a file or a folder; `~` is the home folder."""
     if not text.strip():
         raise argparse.ArgumentTypeError("an empty name")
-    return Path(text).expanduser()
+    named = Path(text).expanduser()
+    if why := why_too_long(named):
+        raise argparse.ArgumentTypeError(why)
+    return named
+
+
+def why_too_long(place: Path) -> str:
+    """Why no disk takes a path, in words; "" if it is short enough."""
+    for name in place.parts:
+        if (size := len(os.fsencode(name))) > NAME_BYTES:
+            return f"{name[:SHOWN]}... is a name of {size} bytes: at most {NAME_BYTES} are possible"
+    if (size := len(os.fsencode(place.absolute()))) > PATH_BYTES:
+        return f"{str(place)[:SHOWN]}... is a path of {size} bytes: at most {PATH_BYTES} are possible"
+    return ""
+
+
+def short_name(stem: str, suffix: str) -> str:
+    """The name of a file, `stem` and `suffix`; the stem loses letters at its end if a disk would not take the name."""
+    while stem and len(os.fsencode(stem + suffix)) > NAME_BYTES:
+        stem = stem[:-1]
+    return stem + suffix
 
 
 def from_here(text: str) -> str:

@@ -20,14 +20,14 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from harness.system import guests, paths
-from harness.system.errors import Mistake, unknown
+from harness.system.errors import Mistake, did_you_mean, unknown
 from harness.system.texts import printable
 
 VARIABLE = "TOKENIZER_PLUGINS"
@@ -70,6 +70,10 @@ TYPES: dict[str, tuple[Any, str]] = {  # of names in a user's file, and in words
     "revision": (int, "number"),
     "PARTS": (Set, "set of names"),
     "flow": (bool, "True or False"),
+}
+NAMED = {  # what the names in such a tuple can be, MODULE:NAME
+    "splits": "harness.experiments.plugin_metrics:SPLITS",
+    "tables": "harness.experiments.plugin_metrics:TABLES",
 }
 BETTER = ("higher", "lower", "")
 USERS: dict[str, dict[str, ModuleType]] = {}  # a user's modules, by package and name of the plug-in
@@ -194,6 +198,8 @@ def _installed(quiet: bool) -> list[Path]:
 
 def _files(place: Path) -> list[Path]:
     """The file, or the files of the folder. Raises `Mistake` if there is neither."""
+    if why := paths.why_too_long(place):
+        raise Mistake(why)
     if place.is_dir():
         return sorted(path for path in place.glob("*.py") if path.is_file() and not path.name.startswith(("_", ".")))
     named = paths.from_here(str(place))
@@ -267,6 +273,8 @@ def _entries(kind: Kind, module: ModuleType, file: Path) -> dict[str, object]:
         needed, words = TYPES.get(name, (object, ""))
         if hasattr(module, name) and not isinstance(found := getattr(module, name), needed):
             raise Mistake(f"{file}: {name} is {found!r}, no {words}")
+    for name in NAMED if "splits" in kind.names else ():
+        _require_names(file, name, getattr(module, name, ()))
     if "better" in kind.names and module.better not in BETTER:
         raise Mistake(f"{file}: better is {module.better!r}, none of {', '.join(map(repr, BETTER))}")
     bounds = getattr(module, "bounds", (0, 1))
@@ -285,6 +293,14 @@ def _entries(kind: Kind, module: ModuleType, file: Path) -> dict[str, object]:
     if twice := [name for name in entries if name in known]:
         raise Mistake(f"{file}: there is a {kind.title} {twice[0]} already")
     return entries
+
+
+def _require_names(file: Path, name: str, found: Sequence[object]) -> None:
+    """Raises `Mistake` unless all that is in a tuple of a file can be named there."""
+    choices = list(_object(NAMED[name]))
+    for wrong in (given for given in found if given not in choices):
+        hint = did_you_mean(wrong, choices) if isinstance(wrong, str) else ""
+        raise Mistake(f"{file}: {name} has {wrong!r}, none of {', '.join(map(repr, choices))}.{hint}")
 
 
 def _is_range(found: object) -> bool:

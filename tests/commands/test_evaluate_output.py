@@ -128,6 +128,13 @@ def test_a_saved_npz_is_scored_as_its_images(sets, quick, capsys, images):
     assert scored(capsys, *asking(sets, "lite", Path("images.npz").absolute())) == first
 
 
+def test_what_is_saved_is_told(sets, quick, small, capsys):
+    words = [*asking(sets, "adm256"), "--fewer", "--quiet", "--save-npz", "a.npz", "--save-reference", "b.npz"]
+    assert evaluate.main([*map(str, words)]) == 0
+    told = ["images for ADM's evaluator: a.npz", "reference for ADM's evaluator: b.npz"]
+    assert capsys.readouterr().out.splitlines()[-2:] == told
+
+
 def test_a_saved_reference_stands_for_its_images(sets, quick, small, capsys, originals):
     words = [*asking(sets, "adm256", "images", "originals"), "--fewer"]
     first = scored(capsys, *words)

@@ -228,6 +228,14 @@ def test_an_image_whose_name_is_not_unicode_is_reconstructed(store, album, tmp_p
     assert "caf\N{REPLACEMENT CHARACTER}.png" in capsys.readouterr().out
 
 
+def test_pictures_of_the_longest_names_are_told_apart(store, album, tmp_path):
+    longest = [tmp_path / f"{'n' * 250}{number}.png" for number in range(2)]
+    for path in longest:
+        shutil.copy(album / "b/one.png", path)
+    names = list(pictures(reconstruct.main, store, tmp_path / "out", *map(str, longest)))
+    assert [name[:6] for name in names] == ["0000-n", "0001-n"]
+
+
 DECODERS = {
     "tokenizer": "tokenizer",
     "finetuning": "finetuning",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 
 import pytest
 
 from harness import cli
 from harness.system import paths
+from harness.system.files import write_text
 from tests.commands.stores import filled, request_of
 from tests.conftest import ROW, save_class
 
@@ -55,6 +57,53 @@ def test_what_cannot_be_written_is_one_line_before_any_work(case, tmp_path, monk
     assert code == 2, line
     assert "cannot be written: /proc takes no files" in line or "pages takes no files" in line
     assert sorted(tmp_path.rglob("*")) == before
+
+
+LONG = "n" * 300
+TOO_LONG = {
+    **{command: [*ROW, "--dry-run", "--out", LONG] for command in ("ablate", "everything", "report")},
+    "ablate, its store": [*ROW, "--dry-run", "--runs", LONG],
+    "ablate, its data": [*ROW, "--data", f"folder:{LONG}"],
+    "ablate, its plug-ins": [*ROW, "--plugins", LONG],
+    "ablate, its study": ["--study", LONG],
+    "ablate, its cluster": [*ROW, "--cluster", LONG],
+    "ablate, deeper": [*ROW, "--out", "deeper/" * 1000],
+    "sweep": ["mask_ratio", "--scale", "smoke", "--storage", LONG],
+    "runs": ["--runs", LONG],
+    "tokenize": ["pictures", "--tokenizer", "none", "--out", f"{LONG}.npy"],
+    "reconstruct": [LONG, "--run", "none"],
+    "generate": ["--run", "none", "--npz", LONG],
+    "evaluate": ["pictures", "--reference", LONG],
+    "publish": ["--run", "none", "--out", LONG],
+    "convert": ["none", "--from", "kl", "--to", LONG],
+    "bench": ["--save", LONG],
+}
+
+
+@pytest.mark.parametrize("case", TOO_LONG)
+def test_a_name_that_is_too_long_is_one_line(case, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command, _, _ = case.partition(",")
+    code = cli.code_of(importlib.import_module(f"harness.{command}").main, TOO_LONG[case])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 2 and "bytes: at most" in line and len(line) < 200
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("letter", ["n", "\u00fc", "\U0001f600", "\udcff"])
+def test_a_name_is_shortened_to_what_a_disk_takes(letter, tmp_path):
+    assert paths.short_name("0008-cat", ".png") == "0008-cat.png"
+    name = paths.short_name(f"0008-{letter * 255}", ".png")
+    assert name.startswith(f"0008-{letter}") and name.endswith(f"{letter}.png")
+    size = len(os.fsencode(letter))
+    assert paths.NAME_BYTES - size < len(os.fsencode(name)) <= paths.NAME_BYTES
+    (tmp_path / name).touch()
+
+
+def test_a_file_of_the_longest_name_is_replaced(tmp_path):
+    longest = tmp_path / ("n" * (paths.NAME_BYTES - 4) + ".txt")
+    write_text(longest, "whole")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["whole"]
 
 
 def test_a_check_leaves_nothing(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.image_sets import open_images, write_reference
+from harness.data.image_sets import FORMS, open_images, write_reference
 from tests.data.sets_on_disk import SIDE, crops, refused, samples, statistics
 
 
@@ -31,9 +31,12 @@ def test_files_that_are_no_npz(tmp_path: Path) -> None:
     whole = samples(tmp_path / "a.npz", crops(4)).read_bytes()
     for content in (b"", b"no zip file", whole[: len(whole) // 2], whole[:-30]):
         (tmp_path / "a.npz").write_bytes(content)
-        assert refused(tmp_path / "a.npz").startswith(f"{tmp_path}/a.npz is cut off or not an npz file: an npz file or")
+        assert refused(tmp_path / "a.npz") == f"{tmp_path}/a.npz is cut off or not an npz file: {FORMS} is needed"
     np.save(tmp_path / "a.npy", crops(1))
-    assert "not an npz file" in refused(tmp_path / "a.npy")
+    assert refused(tmp_path / "a.npy") == f"{tmp_path}/a.npy is an npy file: {FORMS} is needed"
+    for name, what in (("a.png", "one image file"), ("README.md", "not an npz file")):
+        (tmp_path / name).touch()
+        assert refused(tmp_path / name) == f"{tmp_path}/{name} is {what}: {FORMS} is needed"
 
 
 def test_arrays_that_are_cut_off(tmp_path: Path) -> None:

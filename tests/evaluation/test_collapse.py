@@ -15,8 +15,9 @@ from harness.data.splits import SPLITS
 from harness.evaluation import collapse
 from harness.evaluation.components import Components
 from harness.evaluation.reconstructed import Reconstructed
-from harness.evaluation.records import SETS, bounds_of, digits_of
+from harness.evaluation.records import bounds_of, digits_of
 from harness.evaluation.validation import Validation
+from harness.experiments.plugin_metrics import SETS
 from harness.system import plugins
 from harness.system.machine import Machine
 from harness.system.randomness import Draws

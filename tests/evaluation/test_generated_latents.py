@@ -8,8 +8,9 @@ from torch import Tensor
 
 from harness.evaluation.generated import Generated, LatentSets
 from harness.evaluation.metrics import latent_fd, two_sample
-from harness.evaluation.records import SETS, records
+from harness.evaluation.records import records
 from harness.evaluation.reference import TrainingFeatures
+from harness.experiments.plugin_metrics import SETS
 from harness.networks.frozen import Outputs
 from harness.store.records import Record
 from tests.conftest import DRAWS, experiment

@@ -139,6 +139,25 @@ class Bytes(First):
         return torch.zeros(len(z), 3, 32, 32, dtype=torch.uint8)
 
 
+class Pixels(First):
+    def decode(self, z):
+        return (super().decode(z) + 1) * 127.5
+
+
+class ManyTimes(First):
+    def decode(self, z):
+        return 255 * torch.linspace(-1, 1, 32).expand(len(z), 3, 32, 32)
+
+
+class Overshoots(First):
+    """A decoder of [-1, 1] that is slightly off, with one wild value in a hundred."""
+
+    def decode(self, z):
+        x = 1.5 * torch.linspace(-1, 1, 32).expand(len(z), 3, 32, 32).flatten(1)
+        x[:, ::100] *= 1e6
+        return x.view(len(z), 3, 32, 32)
+
+
 class NoNumbers(First):
     def decode(self, z):
         return super().decode(z) * torch.nan

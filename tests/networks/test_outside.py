@@ -78,6 +78,8 @@ BROKEN = {
     "OneOfTwo": r"latents are \(1, 6, 4\)",
     "Complex": "latents are complex64: floating point is needed",
     "Bytes": "images are uint8: floating point is needed",
+    "Pixels": r"decode failed: ValueError: images span \[\d.*\]: values in \[-1, 1\] are needed",
+    "ManyTimes": r"images span \[-255, 255\]: values in \[-1, 1\] are needed",
     "NoNumbers": "images are not finite",
     "Leaves": "encode failed: SystemExit: 0",
     "Negative": "weights is -5",
@@ -94,6 +96,10 @@ def test_whatever_goes_wrong_in_it_is_one_line(name):
     with pytest.raises(Trouble, match=BROKEN[name]) as error:
         outside.seen(of(name), 32)
     assert "\n" not in str(error.value)
+
+
+def test_images_that_overshoot_their_range_are_taken():
+    assert outside.seen(of("Overshoots"), 32)[:3] == (6, 2, None)
 
 
 @pytest.mark.parametrize("name", ["Raises", "Exits", "Leaves", "Dies", "Asks"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from harness import cli
 from harness.execution import jobs
 from harness.execution.executors import slurm
 from harness.execution.jobs import SubmittedJob
@@ -71,6 +73,29 @@ def test_without_a_slurm_it_is_one_clear_line(tmp_path):
     assert done.stderr.startswith("error: no Slurm here: sbatch is not on PATH")
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+FATAL = {  # what sbatch says before it ends, and what of it is told
+    slurm.NOWHERE: f"no Slurm here: sbatch finds no configuration; {slurm.INSTEAD}",
+    "no memory": "Slurm refuses the job of data: sbatch: error: lookup sbatch: fatal: no memory",
+}
+
+
+@pytest.mark.parametrize("words", FATAL)
+@pytest.mark.parametrize("name", ["ablate", "sweep", "everything"])
+def test_nothing_is_left_where_slurm_takes_no_job(name, words, tmp_path, monkeypatch, capsys):
+    sbatch = tmp_path / "tools/sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text(f"#!/bin/sh\necho 'sbatch: error: lookup\nsbatch: fatal: {words}' >&2\nexit 1\n")
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", str(sbatch.parent))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    study = {"ablate": ["table5"], "sweep": ["mask_ratio"], "everything": []}[name]
+    main = importlib.import_module(f"harness.{name}").main
+    assert cli.code_of(main, [*study, "--scale", "smoke", "--executor", "slurm", "--quiet"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {FATAL[words]}"
+    assert not any(Path().iterdir())
 
 
 def test_a_later_table_overrides_an_earlier_one(tmp_path, monkeypatch):

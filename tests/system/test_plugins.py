@@ -257,6 +257,21 @@ def test_a_metric_says_which_side_is_better(tmp_path, capsys):
     assert "better is 'up', none of 'higher', 'lower', ''; it is left out" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("name", "wrong"), [("tables", "reconstructon"), ("splits", "vall"), ("tables", None)])
+def test_a_metric_names_tables_and_splits_that_exist(name, wrong, tmp_path, capsys):
+    (tmp_path / "draft.py").write_text(f"{METRICS.read_text()}\n{name} = ({wrong!r},)\n")
+    found(tmp_path)
+    errors = capsys.readouterr().err
+    assert f"draft.py: {name} has {wrong!r}, none of '" in errors and errors.count("\n") == 1
+    assert ("Did you mean" in errors) == (wrong is not None) and not plugins.USERS
+
+
+def test_a_place_of_a_name_that_is_too_long_is_a_mistake(monkeypatch):
+    monkeypatch.setenv(plugins.VARIABLE, "n" * 300)
+    with pytest.raises(Mistake, match="is a name of 300 bytes"):
+        plugins.find()
+
+
 def test_what_is_no_file_is_no_plug_in(tmp_path, capsys):
     (tmp_path / "folder.py").mkdir()
     (tmp_path / "broken_link.py").symlink_to("nowhere")

@@ -34,9 +34,12 @@ about = "jobs on a Slurm cluster, as cluster.toml describes them; they go on whe
 LARGEST_ARRAY = 1000  # Slurm's own bound is 1001 unless set
 POLL_SECONDS = 1.0
 # The answers of sbatch: a refusal; nodes that are down or drained, so that a submission would wait for them; no
-# controller.
+# controller; no configuration of any Slurm.
 REFUSED, DRAINED = "allocation failure", "Requested node configuration is not available"
 AWAY = "Unable to contact slurm controller"
+NOWHERE = "Could not establish a configuration source"
+FATAL = "fatal:"
+NO_SLURM, INSTEAD = "no Slurm here", "--executor local runs jobs on this machine"
 SLOWEST_POLL_SECONDS = 30.0
 ENDED = (
     "GONE",  # not a state of Slurm: it forgets a job some minutes after its end
@@ -55,7 +58,7 @@ ENDED = (
 
 def require(waiting: list[Task], store: Store, options: Options) -> None:
     if not shutil.which("sbatch"):
-        raise Mistake("no Slurm here: sbatch is not on PATH; --executor local runs jobs on this machine")
+        raise Mistake(f"{NO_SLURM}: sbatch is not on PATH; {INSTEAD}")
     if {"\\", "%"} & set(str(store.root.absolute())):
         raise Mistake(f"{store.root}: Slurm reads \\ and % in the name of a folder in a way of its own; choose another")
     stages: dict[Resources, str] = {}
@@ -70,7 +73,9 @@ def require(waiting: list[Task], store: Store, options: Options) -> None:
             ).stderr
         if AWAY in answer:
             raise Trouble(f"Slurm does not answer: {' '.join(answer.split())}")
-        if REFUSED in answer and DRAINED not in answer:
+        if NOWHERE in answer:
+            raise Mistake(f"{NO_SLURM}: sbatch finds no configuration; {INSTEAD}")
+        if FATAL in answer or (REFUSED in answer and DRAINED not in answer):
             raise Mistake(f"Slurm refuses the job of {stage}: {' '.join(answer.split())}")
 
 
