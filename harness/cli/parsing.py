@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         options = [name for action in self._actions for name in action.option_strings]
-        given = next((word for word in message.split() if word.startswith("--")), "").rstrip(":")
+        given = next((word for word in message.split() if word.startswith("--")), "").rstrip(":,")
         hint = "" if given in options else did_you_mean(given, options)
         raise Mistake(f"{message}.{hint} --help lists all options")
 

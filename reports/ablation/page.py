@@ -137,13 +137,15 @@ class Page:
     @property
     def additions(self) -> str:
         """Sentences on the rows whose names begin with +: to which row of the page each adds a part; empty without."""
-        rows = [row for row in self.study.rows if row.name.startswith("+") and {row.name, row.base} <= self.rows.keys()]
+        rows = [row for row in self.study.rows if row.name.startswith("+") and row.base and row.name in self.rows]
         if not rows:
             return ""
-        told = "; ".join(f"`{row.name}` to `{row.base}`" for row in rows)
+        variant = f"`{rows[-1].name}` is the variant `{rows[-1].variant}`."
+        told = "; ".join(f"`{row.name}` to `{row.base}`" for row in rows if row.base in self.rows)
+        if not told:
+            return variant
         return (
-            f"A row whose name begins with + adds one part to another row and keeps all of its parts: {told}. "
-            f"`{rows[-1].name}` is the variant `{rows[-1].variant}`."
+            f"A row whose name begins with + adds one part to another row and keeps all of its parts: {told}. {variant}"
         )
 
     @property

@@ -95,3 +95,12 @@ def test_a_figure_without_a_study_is_said_to_have_none():
 def test_a_misspelt_command_is_named_whatever_follows(words):
     with pytest.raises(Mistake, match=r"unknown command 'ablat'\. Did you mean 'ablate'"):
         main(words)
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate", "generate", "reconstruct", "publish", "convert", "tokenize", "compare"]
+)
+def test_what_is_missing_is_no_misspelt_option(command):
+    with pytest.raises(Mistake, match="required") as mistake:
+        main([command])
+    assert "Did you mean" not in str(mistake.value)

@@ -169,6 +169,11 @@ def test_a_page_says_what_rows_with_a_plus_add_to(name, tmp_path):
         assert told.endswith("`+ global alignment` is the variant `mactok`.")
 
 
+def test_a_row_that_was_chosen_by_its_variant_is_named_by_it(tmp_path):
+    request = AblationRequest("table5", study_called("table5"), scale("tiny"), rows=("KL-VAE", "mactok"))
+    assert Page(request, _not_run(request, tmp_path)).additions == "`+ global alignment` is the variant `mactok`."
+
+
 class Checker(HTMLParser):
     """Fails on elements that do not nest, and on pictures without alternative text; collects ids and links."""
 
