@@ -40,7 +40,8 @@ DIGITS = {
 
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("bench", "how fast each kind of work runs, what it needs, and what each choice gains")
-    parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
+    at = parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
+    cli.complete(at, lambda: list(SCALES))
     parser.add_argument("--variant", default="mactok", help="the tokenizer (default: mactok)")
     parser.add_argument(
         "--batch", type=int, metavar="N", help="images in the batches of trainings (default: the scale's)"

@@ -18,13 +18,11 @@ def main(arguments: Sequence[str]) -> int:
         metavar="CHECKPOINT",
         help="a file (.pt, .pth, .ckpt, .bin, .safetensors), or a folder that has one; no code in it is run",
     )
-    parser.add_argument(
-        "--from",
-        dest="layout",
-        required=True,
-        metavar="NAME",
-        help=f"its layout: {', '.join(plugins.names('harness.hub.released'))}",
+    layouts = plugins.names("harness.hub.released")
+    layout = parser.add_argument(
+        "--from", dest="layout", required=True, metavar="NAME", help=f"its layout: {', '.join(layouts)}"
     )
+    cli.complete(layout, lambda: layouts)
     parser.add_argument("--to", required=True, type=paths.path, metavar="FOLDER", help="folder to write, new or empty")
     parser.add_argument(
         "--image-size",

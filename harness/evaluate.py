@@ -59,7 +59,8 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="IMAGES",
         help="reference images in the same form, or npz with ADM's statistics",
     )
-    parser.add_argument("--protocol", default="lite", help=f"{', '.join(PROTOCOLS)} (default: lite)")
+    protocol = parser.add_argument("--protocol", default="lite", help=f"{', '.join(PROTOCOLS)} (default: lite)")
+    cli.complete(protocol, lambda: list(PROTOCOLS))
     parser.add_argument(
         "--weights", type=paths.path, metavar="FILE", help="weights of the network, if they come with no package"
     )

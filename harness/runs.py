@@ -28,7 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     cli.add_store(parser)
     cli.add_study_name(parser, "list every run of this study or page")
-    parser.add_argument("--scale", help=f"only requests at this scale: {', '.join(SCALES)} (default: all)")
+    scales = parser.add_argument("--scale", help=f"only requests at this scale: {', '.join(SCALES)} (default: all)")
+    cli.complete(scales, lambda: list(SCALES))
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--export",

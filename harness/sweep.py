@@ -48,8 +48,12 @@ def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("sweep")
     cli.add_study(parser, kind=Sweep)
     cli.add_sweep(parser)
-    parser.add_argument("--sampler", metavar="NAME", help=f"{', '.join(SAMPLERS)} (default: the sweep's own)")
-    parser.add_argument("--pruner", default="none", metavar="NAME", help=f"{', '.join(PRUNERS)} (default: none)")
+    sampler = parser.add_argument("--sampler", metavar="NAME", help=f"{', '.join(SAMPLERS)} (default: the sweep's own)")
+    cli.complete(sampler, lambda: list(SAMPLERS))
+    pruner = parser.add_argument(
+        "--pruner", default="none", metavar="NAME", help=f"{', '.join(PRUNERS)} (default: none)"
+    )
+    cli.complete(pruner, lambda: list(PRUNERS))
     cli.add_storage(parser)
     parser.add_argument(
         "--trials",

@@ -37,7 +37,7 @@ Made = tuple[Callable[[list[Any]], "Iterator[np.ndarray]"], str]  # images of a 
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("verify")
     cli.add_store(parser)
-    parser.add_argument("name", metavar="NAME", help=", ".join(SYSTEMS))
+    cli.complete(parser.add_argument("name", metavar="NAME", help=", ".join(SYSTEMS)), lambda: list(SYSTEMS))
     parser.add_argument(
         "--reference",
         type=paths.path,

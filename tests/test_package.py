@@ -103,6 +103,17 @@ def test_a_users_folder_that_is_no_package_hides_nothing(tmp_path):
         "ablate tab": "table5",
         "ablate --max-g": "--max-gpu-hours",
         "ablate --scale smo": "smoke",
+        "ablate --data embed": "embedded",
+        "ablate --executor slu": "slurm",
+        "sweep --sampler tp": "tpe",
+        "sweep --pruner med": "median",
+        "sweep --objective gf": "gfd",
+        "convert --from softv": "softvq",
+        "verify sit-": "sit-xl-256",
+        "evaluate --protocol lit": "lite",
+        "runs --scale smo": "smoke",
+        "bench --scale smo": "smoke",
+        "claims --scale smo": "smoke",
     }.items(),
 )
 def test_words_are_completed(line, expected, tmp_path):

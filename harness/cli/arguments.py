@@ -55,7 +55,8 @@ def add_study(parser: Parser, positional: bool = True, kind: type[Study] = Study
     add_list(parser)
     at = parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
     complete(at, lambda: list(SCALES))
-    parser.add_argument("--data", metavar="NAME[:ARGUMENT]", help="data set to use instead of the scale's")
+    data = parser.add_argument("--data", metavar="NAME[:ARGUMENT]", help="data set to use instead of the scale's")
+    complete(data, lambda: plugins.names("harness.data.sets"))
     parser.add_argument(
         "--rows", metavar="A,B", help="only these rows, by name or variant; a name with commas counts as one"
     )
@@ -131,13 +132,14 @@ def add_growth(parser: Parser) -> None:
 
 def add_sweep(parser: Parser) -> None:
     """The objective of a sweep and its space."""
-    parser.add_argument(
+    objective = parser.add_argument(
         "--objective",
         default="",
         metavar="A[,B]",
         help=f"one or several of {', '.join(OBJECTIVES)}; probe and kl train a tokenizer and measure its latents, rfd "
         "also its reconstructions, gfd also trains a generator (default: the sweep's own)",
     )
+    complete(objective, lambda: list(OBJECTIVES))
     parser.add_argument(
         "--space",
         action="append",
@@ -176,11 +178,9 @@ def existing_store(options: argparse.Namespace) -> Store:
 
 def add_execution(parser: Parser) -> None:
     """The executor and the resources of its jobs."""
-    parser.add_argument(
-        "--executor",
-        default="inline",
-        help=f"{', '.join(plugins.names('harness.execution.executors'))} (default: inline)",
-    )
+    executors = plugins.names("harness.execution.executors")
+    executor = parser.add_argument("--executor", default="inline", help=f"{', '.join(executors)} (default: inline)")
+    complete(executor, lambda: executors)
     parser.add_argument(
         "--workers",
         type=int,
