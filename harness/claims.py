@@ -29,10 +29,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("claims", "judges the claims of the papers on all results in the store")
     cli.add_store(parser)
     cli.add_study_name(parser, "names of studies (default: all studies with claims)", nargs="*")
-    scales = parser.add_argument(
+    named_scale = parser.add_argument(
         "--scale", help=f"{', '.join(SCALES)} (default: all scales with results, except smoke)"
     )
-    cli.complete(scales, lambda: list(SCALES))
+    cli.complete(named_scale, lambda: list(SCALES))
     sets = parser.add_argument("--data", help="data set, NAME or NAME:ARGUMENT (default: that of the scale)")
     cli.complete(sets, lambda: plugins.names("harness.data.sets"))
     cli.add_fields(parser)
