@@ -60,7 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     tokenizer = weights.load_tokenizer(experiment, finished_run.decoder).to(machine.device)
     images = autoencode.decode(tokenizer, source.draw(indices, guide), machine).permute(0, 2, 3, 1).numpy()
     of_class = dict(zip(classes, images.reshape(len(classes), options.count, *images.shape[1:]), strict=True))
-    request = key_of([experiment.seed, guide, experiment.sampling.sampler, experiment.sampling.steps])[:6]
+    law = (experiment.seed, guide, experiment.sampling.sampler, experiment.sampling.steps)
+    request = key_of([*law, classes, options.count])[:6]  # a folder holds the images of one request
     folder = options.out / f"generated-{finished_run.run.key}-{request}"
     paths.make_folders(folder)
     for label, shown in of_class.items():

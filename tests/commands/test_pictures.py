@@ -179,6 +179,17 @@ def test_the_overview_shows_no_more_than_ten_pictures_of_a_class(store, tmp_path
     assert sides[0] < sides[1] == sides[2]
 
 
+def test_every_request_has_a_folder_of_its_own(store, tmp_path):
+    run = ["--run", run_of(store, "generation").key[:8], "--runs", str(store.root), "--out", str(tmp_path)]
+    for words in (
+        ("--classes", "0", "--count", "1"),
+        ("--classes", "3", "--count", "1"),
+        ("--classes", "0", "--count", "2"),
+    ):
+        assert generate.main([*words, *run]) == 0
+    assert sorted(len(list(folder.glob("class*.png"))) for folder in tmp_path.iterdir()) == [1, 1, 2]
+
+
 # reconstruct
 
 
