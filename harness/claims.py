@@ -89,8 +89,8 @@ def main(arguments: Sequence[str]) -> int:
         more = f" and {len(without) - 1} more studies" if len(without) > 1 else ""
         other = None if judged else other_scale(without, options, store)
         elsewhere = f", but there are results at {other}" if other else ""
-        looked_at = f"at {options.scale}" if options.scale else "above smoke"
-        print(f"The store {store.root} has no results {looked_at} on the claims of {without[0]}{more}{elsewhere}.")
+        looked_at = f"at {options.scale}" if options.scale else "at scales above smoke"
+        print(f"The store {store.root} has no results {looked_at} for the claims of {without[0]}{more}{elsewhere}.")
     if judged and not options.details:
         print("--details shows every claim with its numbers.")
     if without:

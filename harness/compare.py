@@ -28,10 +28,12 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     store = cli.existing_store(options)
     a, b = store.find(options.a), store.find(options.b)
-    if a.stage != b.stage:
-        a, b = of_one_stage(a, b, store)
     if a.key == b.key:
         raise Mistake(f"{options.a} and {options.b} are the same run, {a.stage} {a.key}")
+    if a.stage != b.stage:
+        a, b = of_one_stage(a, b, store)
+        if a.key == b.key:
+            raise Mistake(f"{options.a} and {options.b} are runs of one row: name runs of two rows")
     comparison = {"stage": a.stage, "facts": facts(a, b), "fields": fields(a, b), "numbers": numbers(a, b)}
     print(json.dumps(comparison, indent=1) if options.json else shown(comparison))
     return 0
@@ -126,7 +128,7 @@ def shown(comparison: dict[str, Any]) -> str:
         heads = ("metric", "split", "step", "A", "B", "B - A", "N")
         parts.append(_table([_number(number) for number in comparison["numbers"]], heads))
     else:
-        parts.append("The runs have no number in common.")
+        parts.append("The runs have no number in common. Runs of evaluation and generation have the numbers of tables.")
     if any(number["delta"] is None for number in comparison["numbers"]):
         parts.append(
             "No difference is taken between numbers with different protocols or N; --json shows the protocols."

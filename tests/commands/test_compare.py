@@ -83,7 +83,7 @@ def test_what_is_not_finished_has_no_numbers_to_compare(tmp_path, capsys):
     assert compare.main([a.key, b.key, "--runs", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "failed" in text
-    assert "have no number in common" in text
+    assert "have no number in common. Runs of evaluation and generation have" in text
 
 
 def test_what_cannot_be_compared(tmp_path):
@@ -102,3 +102,10 @@ def test_what_cannot_be_compared(tmp_path):
     (b.folder / "experiment.json").unlink()
     with pytest.raises(Trouble):
         compare.main([a.key, b.key, "--runs", str(tmp_path)])
+
+
+def test_two_stages_of_one_row_are_not_compared(tmp_path):
+    filled(tmp_path, request_of(MACTOK), remembering=False)
+    keys = {run.stage: run.key for run in Store(tmp_path).runs()}
+    with pytest.raises(Mistake, match="are runs of one row: name runs of two rows"):
+        compare.main([keys["evaluation"], keys["generation"], "--runs", str(tmp_path)])

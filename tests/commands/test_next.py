@@ -72,7 +72,8 @@ def test_results_at_another_scale_are_named_with_the_command(tmp_path, capsys):
     assert line.endswith(f"but there are results at smoke; next: {typed}\n")
     assert claims.main(["table5", *places[:2]]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"The store {store.root} has no results above smoke on the claims of table5, but there are results at smoke.",
+        f"The store {store.root} has no results at scales above smoke for the claims of table5, but there are results "
+        "at smoke.",
         f"next: python -m harness.claims table5 --scale smoke {' '.join(places[:2])}",
     ]
 

@@ -89,14 +89,14 @@ def test_without_results_it_is_said_what_to_run(tmp_path, capsys):
         assert claims.main(["--runs", str(tmp_path), *more]) == 0
         line, following = capsys.readouterr().out.splitlines()
         assert line.endswith(
-            f"has no results above smoke on the claims of {headed[0]} and {len(headed) - 1} more studies."
+            f"has no results at scales above smoke for the claims of {headed[0]} and {len(headed) - 1} more studies."
         )
         assert following.startswith("next: python -m harness.")
         assert following.endswith(f" {headed[0]} --scale tiny --runs {tmp_path}")
     assert claims.main(["table6b", "guidance", "--runs", str(tmp_path)]) == 0
     none, line, following = capsys.readouterr().out.splitlines()
     assert none == "There are no claims about guidance."
-    assert line.endswith("has no results above smoke on the claims of table6b.")
+    assert line.endswith("has no results at scales above smoke for the claims of table6b.")
     assert following == f"next: python -m harness.ablate table6b --scale tiny --runs {tmp_path}"
     assert not list(tmp_path.iterdir())
 

@@ -391,7 +391,7 @@ def test_claims_leave_out_a_study_that_cannot_be(tmp_path):
     words = [sys.executable, "-m", "harness.claims", "--scale", "smoke", "--plugins", "draft.py"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "no results at smoke on the claims of collapse and" in done.stdout
+    assert done.returncode == 0 and "no results at smoke for the claims of collapse and" in done.stdout
     assert done.stderr.startswith("warning: draft is left out: unknown variant") and done.stderr.count("\n") == 1
 
 
