@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     assert isinstance(request, AblationRequest)
     code = run(options, request)
     if leading() and not options.one_step:
-        print(f"next: {_next(request, options)}")
+        cli.say_next(_next(request, options))
     return code
 
 

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake(f"two folders of --pair are called {twice[0]}: give one of them another name")
     if options.dry_run:
         code = ablate.run(options, request)
-        print(f"next: {_again(request, options)}")
+        cli.say_next(_again(request, options))
         return code
     with contextlib.redirect_stdout(io.StringIO()):  # the page of the study is a file: the league is the answer
         code = ablate.run(options, request)
@@ -88,9 +88,9 @@ def main(arguments: Sequence[str]) -> int:
     page = league.Page(request, results, speeds, _how(first), _command(request.options, options), measured)
     print(terminal.fitted(league.write(page, options.out)))
     if code:
-        print(f"next: {_again(request, options, '--retry', 'failed')}")
+        cli.say_next(_again(request, options, "--retry", "failed"))
     elif (further := cli.further_of(request)) is not None:
-        print(f"next: {_again(further, options)}")
+        cli.say_next(_again(further, options))
     return code
 
 

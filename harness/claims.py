@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
         print("--details shows every claim with its numbers.")
     if without:
         there = argparse.Namespace(**vars(options) | {"scale": other})
-        print(f"next: {cli.judgement_of(there, *options.study) if other else commands[without[0]]}")
+        cli.say_next(cli.judgement_of(there, *options.study) if other else commands[without[0]])
     return 0
 
 

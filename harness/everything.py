@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     waiting = run_options.to_run(list(labels), store)
     require_gpu_hours(waiting, pace, limit and max(0.0, limit - again))
     if options.dry_run:
-        print(f"next: {cli.everything_of(options)}")
+        cli.say_next(cli.everything_of(options))
         return 0
     paths.require_writable(options.runs, options.out)
     require_disk(waiting, store, options.yes)
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{name}: not all of it is done, see above", file=sys.stderr)
     print(f"{len(_names()) - len(failed)} of {len(_names())} studies are done.")
     print(index.write(options.out))
-    print(f"next: {_next(options)}")
+    cli.say_next(_next(options))
     return 1 if failed else 0
 
 

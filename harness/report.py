@@ -51,13 +51,15 @@ def main(arguments: Sequence[str]) -> int:
         with trouble_of(location):
             study = known_study(request, location, store)
             if study is None:
-                raise Mistake(f"no study {request.page!r} at {location}; next: {cli.command_of(request, options)}")
+                raise Mistake(
+                    f"no study {request.page!r} at {location}; next: {cli.as_typed(cli.command_of(request, options))}"
+                )
             with _figures(options):
                 print(terminal.fitted(write_sweep(request, study, location, store, options.out)))
     for path in _other_forms(options, options.out / f"{request.page}.md"):
         print(path)
     unfinished = isinstance(request, AblationRequest) and not _is_whole(plan, store)
-    print(f"next: {cli.command_of(request, options) if unfinished else cli.next_of(request, options)}")
+    cli.say_next(cli.command_of(request, options) if unfinished else cli.next_of(request, options))
     return 0
 
 

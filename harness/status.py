@@ -41,7 +41,11 @@ def main(arguments: Sequence[str]) -> int:
             clear = "\x1b[H\x1b[2J" if options.watch and sys.stdout.isatty() else ""
             shown = [table(lines)] if options.details and lines else []
             idle = command and {line.state for line in lines} & {"waiting", "stopped", "killed", "damaged"}
-            parts = [*shown, f"{of_page}{summary(lines)}", *([f"next: {command}"] if idle and not busy else [])]
+            parts = [
+                *shown,
+                f"{of_page}{summary(lines)}",
+                *([f"next: {cli.as_typed(command)}"] if idle and not busy else []),
+            ]
             print(clear + printable("\n\n".join(parts), "\n"), flush=True)
         if not options.watch or not busy:
             return 1 if any(line.reason == UNREADABLE for line in lines) else 0

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
         require_weights(waiting)
     require_gpu_hours(waiting, pace, options.max_gpu_hours, times)
     if options.dry_run:
-        print(f"next: {cli.command_of(request, options)}")
+        cli.say_next(cli.command_of(request, options))
         return 0
     paths.require_writable(options.runs, options.out)
     require_disk(waiting, store, options.yes, times)
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str]) -> int:
         for line in troubles:
             print(line, file=sys.stderr)
         print(terminal.fitted(write(driver.request, driver.study, search.storage, store, options.out)))
-        print(f"next: {cli.next_of(request, options, failed=any(map(can_retry, driver.trials.bad())))}")
+        cli.say_next(cli.next_of(request, options, failed=any(map(can_retry, driver.trials.bad()))))
     return 1 if troubles else 0
 
 

@@ -10,12 +10,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from harness.store.runs import Damaged
 from harness.system import surroundings
 from harness.system.errors import Mistake, Trouble
 from harness.system.texts import printable
 
+SCRIPT = "tokenizer-harness"
 INTERRUPTED, LEFT = 130, 141  # 128 and the number of the signal
 
 
@@ -28,6 +30,17 @@ def agreed(question: str) -> bool:
         return input(question).strip().lower() in ("y", "yes")
     except EOFError:
         return False
+
+
+def as_typed(command: str) -> str:
+    """A command as this one was typed: by the console script, or, as it is given, by `python -m`."""
+    by_script = Path(sys.argv[0]).name == SCRIPT
+    return command.replace("python -m harness.", f"{SCRIPT} ", 1) if by_script else command
+
+
+def say_next(command: str) -> None:
+    """Prints the command to type next."""
+    print(f"next: {as_typed(command)}")
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from harness.cli.ending import SCRIPT
 from harness.cli.names import FIELDS, fields, listing
 from harness.experiments.scales import scale
 from harness.system import paths, plugins
 from harness.system.errors import Mistake, did_you_mean
 
-SCRIPT = "tokenizer-harness"
 COMPLETION = "_ARGCOMPLETE"  # set by the shell when it wants words, with the number of those that are the program
 
 

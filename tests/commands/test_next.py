@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
+from pathlib import Path
 
 import pytest
 
 from harness import ablate, claims, cli, everything, report
+from harness.__main__ import main
 from harness.experiments.requests import new_request
 from harness.experiments.scales import SCALES, scale
 from tests.commands.stores import filled, request_of
@@ -91,3 +94,17 @@ def test_a_plan_ends_with_the_command_that_runs_it(command, tmp_path, capsys):
     assert command.main([*words, "--dry-run"]) == 0
     name = command.__name__
     assert capsys.readouterr().out.splitlines()[-1] == f"next: python -m {name} {' '.join(words)}"
+
+
+def test_the_console_script_proposes_itself(tmp_path, monkeypatch, capsys):
+    words = ["ablate", "table5", "--scale", "smoke", "--rows", "KL-VAE", "--dry-run", "--runs", str(tmp_path)]
+    for name, begins in (("bin/tokenizer-harness", "tokenizer-harness ablate"), ("x.py", "python -m harness.ablate")):
+        monkeypatch.setattr("sys.argv", [name])
+        assert main(words) == 0
+        assert capsys.readouterr().out.splitlines()[-1].startswith(f"next: {begins} table5 --scale smoke")
+
+
+def test_commands_to_type_next_are_said_in_one_way():
+    for path in Path(cli.__file__).parents[1].rglob("*.py"):
+        told = re.findall(r"next: \{(\S*?)\(", path.read_text())
+        assert set(told) <= {"as_typed", "cli.as_typed"}, path
