@@ -79,12 +79,9 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
         return 0
     paths.require_writable(options.runs, options.out)
     require_disk(waiting, store, options.yes)
-    processes = None if hasattr(executor, "queue") else world_size()
-    if processes is None and world_size() > 1:
+    if hasattr(executor, "queue") and world_size() > 1:
         raise Mistake(f"torchrun starts the processes of --executor inline; cluster.toml those of {options.executor}")
-    run_options.require_even(waiting, processes)
-    if waiting and hasattr(executor, "require"):
-        executor.require(waiting, store, run_options)
+    run_options.require(executor, waiting, store)
     if leading():
         paths.make_folders(options.runs, options.out)
 

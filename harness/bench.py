@@ -19,7 +19,7 @@ from tabulate import tabulate
 from harness import cli
 from harness.benchmarks import breakdown, choices, judging, loading, machinery, measure, scoring, servers, works
 from harness.benchmarks.servers import Case
-from harness.experiments.scales import SCALES, scale
+from harness.experiments.scales import scale
 from harness.system import paths, terminal
 from harness.system.environment import code_version, environment
 from harness.system.errors import Mistake, unknown
@@ -40,8 +40,7 @@ DIGITS = {
 
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("bench", "how fast each kind of work runs, what it needs, and what each choice gains")
-    at = parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
-    cli.complete(at, lambda: list(SCALES))
+    cli.add_scale(parser, "(default: tiny)", default="tiny")
     parser.add_argument("--variant", default="mactok", help="the tokenizer (default: mactok)")
     parser.add_argument(
         "--batch", type=int, metavar="N", help="images in the batches of trainings (default: the scale's)"

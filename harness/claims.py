@@ -25,27 +25,29 @@ if TYPE_CHECKING:
     from reports.results import Result
 
 
-def main(arguments: Sequence[str]) -> int:
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of the command."""
     parser = cli.parser("claims", "judges the claims of the papers on all results in the store")
     cli.add_store(parser)
     cli.add_study_name(parser, "names of studies (default: all studies with claims)", nargs="*")
-    named_scale = parser.add_argument(
-        "--scale", help=f"{', '.join(SCALES)} (default: all scales with results, except smoke)"
-    )
-    cli.complete(named_scale, lambda: list(SCALES))
+    cli.add_scale(parser, "(default: all scales with results, except smoke)")
     sets = parser.add_argument("--data", help="data set, NAME or NAME:ARGUMENT (default: that of the scale)")
     cli.complete(sets, lambda: plugins.names("harness.data.sets"))
     cli.add_fields(parser)
     cli.add_details(parser, "every claim with its numbers")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def judge(options: argparse.Namespace) -> tuple[list[tuple[str, str, list[Ruling]]], dict[str, str]]:
+    """The rulings on every study at every scale, and the command that runs each study. Raises `Mistake`."""
     data, fields = cli.absolute_data(options.data), cli.fields_of(options)
     names = options.study or plugins.names("ablations")
     scales = [scale(options.scale)] if options.scale else [known for known in SCALES.values() if not known.meaningless]
     of_studies = {name: study_called(name) for name in names}
     store = cli.existing_store(options)
 
-    from reports.claims.verdicts import judge_all, judge_study, summary
+    from reports.claims.verdicts import judge_all, judge_study
     from reports.results import load
 
     results, commands = [], {}
@@ -71,10 +73,20 @@ def main(arguments: Sequence[str]) -> int:
             results.append((name, request.scale.experiment.scale, rulings))
             for line in without_result(loaded):
                 print(f"warning: {name} at {request.scale.experiment.scale}: {line}", file=sys.stderr)
+    return results, commands
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parsed(arguments)
+    results, commands = judge(options)
+    store = Store(options.runs)
+
+    from reports.claims.verdicts import summary
+
     if options.json:
         print(json.dumps([_plain(name, at, r) for name, at, rulings in results for r in rulings], indent=1))
         return 0
-    if unclaimed := [name for name in options.study if not of_studies[name].claims]:
+    if unclaimed := [name for name in options.study if not study_called(name).claims]:
         print(f"There are no claims about {', '.join(unclaimed)}.")
     judged = [(name, at, rulings) for name, at, rulings in results if any(r.verdict != "no data" for r in rulings)]
     if judged and options.details:

@@ -117,9 +117,7 @@ def _share(studies: Sequence[Planned], name: str, store: Store, options: Options
     waiting = options.to_run(list(labels), store)
     if not waiting:
         return
-    options.require_even(waiting, None if hasattr(executor, "queue") else 1)
-    if hasattr(executor, "require"):
-        executor.require(waiting, store, options)
+    options.require(executor, waiting, store)
     for study in ready:
         remember(study.request, store)
     if not options.quiet:

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import cli
 from harness.experiments.requests import study_called
-from harness.experiments.scales import SCALES, scale
+from harness.experiments.scales import scale
 from harness.planning.plan import Plan
 from harness.planning.request_log import RememberedRequest, remembered_requests
 from harness.store.exchange import export, take
@@ -28,8 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     cli.add_store(parser)
     cli.add_study_name(parser, "list every run of this study or page")
-    scales = parser.add_argument("--scale", help=f"only requests at this scale: {', '.join(SCALES)} (default: all)")
-    cli.complete(scales, lambda: list(SCALES))
+    cli.add_scale(parser, "(default: all)", beginning="only requests at this scale: ")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--export",

@@ -92,9 +92,7 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake("a sweep does not run under torchrun: cluster.toml gives jobs several processes")
     base = request.experiment(request.chosen_rows()[0])
     sample = tasks([base], request.stages(base))
-    run_options.require_even(sample, None if hasattr(executor, "queue") else 1)
-    if hasattr(executor, "require"):
-        executor.require(sample, store, run_options)
+    run_options.require(executor, sample, store)
     require_writable(search.storage)
     known_study(request, search.storage, store)  # raises `Mistake` if another study is there
     paths.make_folders(options.runs, options.out)

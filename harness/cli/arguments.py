@@ -53,8 +53,7 @@ def add_study(parser: Parser, positional: bool = True, kind: type[Study] = Study
     if positional:
         add_study_name(parser, "name of a study; --list shows all names", kind=kind)
     add_list(parser)
-    at = parser.add_argument("--scale", default="tiny", help=f"{', '.join(SCALES)} (default: tiny)")
-    complete(at, lambda: list(SCALES))
+    add_scale(parser, "(default: tiny)", default="tiny")
     data = parser.add_argument("--data", metavar="NAME[:ARGUMENT]", help="data set to use instead of the scale's")
     complete(data, lambda: plugins.names("harness.data.sets"))
     parser.add_argument(
@@ -66,6 +65,12 @@ def add_study(parser: Parser, positional: bool = True, kind: type[Study] = Study
     )
     add_fields(parser)
     add_out(parser, "reports")
+
+
+def add_scale(parser: Parser, ending: str, beginning: str = "", default: str | None = None) -> None:
+    """The name of a scale. Its help lists all scales between a beginning and an ending."""
+    at = parser.add_argument("--scale", default=default, help=f"{beginning}{', '.join(SCALES)} {ending}")
+    complete(at, lambda: list(SCALES))
 
 
 def add_study_name(parser: Parser, about: str, nargs: str = "?", kind: type[Study] = Study) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Protocol
 
 from harness.planning.cluster import Cluster
 from harness.planning.stage import require_even
 from harness.planning.task import Task, with_inputs
 from harness.store.runs import FINAL, OVER, Store
+from harness.system.processes import world_size
 from harness.system.texts import counted
 
 WORKERS = 2  # tasks at a time, where neither the user nor the executor chooses
@@ -74,6 +76,12 @@ class Options:
             if possible and t.run_in(store).state not in (FINAL if again else OVER):
                 runnable[t] = None
         return list(runnable)
+
+    def require(self, executor: ModuleType, waiting: list[Task], store: Store) -> None:
+        """Raises `Mistake` if an executor cannot take these tasks. Jobs have the processes of the cluster file."""
+        self.require_even(waiting, None if hasattr(executor, "queue") else world_size())
+        if waiting and hasattr(executor, "require"):
+            executor.require(waiting, store, self)
 
     def require_even(self, waiting: list[Task], processes: int | None) -> None:
         """Raises `Mistake` if `processes`, by default those of the cluster file, cannot share a batch evenly."""
