@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +33,19 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *API})
 
 
+def _interrupt_quietly() -> None:
+    """An interruption while a command is still being imported is one line, as it is later."""
+
+    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    if sys.argv[:1] == ["-m"] or Path(sys.argv[0]).name == "tokenizer-harness":
+        sys.excepthook = tell
+
+
 def _require_our_packages() -> None:
     """Ends `python -m`, or raises ImportError, if a user's file hides one of our packages: it would be run as ours."""
     root = Path(__file__).parent.parent
@@ -48,4 +62,5 @@ def _require_our_packages() -> None:
             raise ImportError(line)
 
 
+_interrupt_quietly()
 _require_our_packages()

@@ -25,6 +25,7 @@ from harness.system.errors import Mistake
 from harness.system.processes import leading, world_size
 
 
+@cli.going_on()
 def main(arguments: Sequence[str]) -> int:
     if "all" in arguments:
         from harness import everything
@@ -64,6 +65,7 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
         return rehearsal.run(request, options.quiet)
     plan = plan_of(dataclasses.replace(request, seeds=request.max_seeds or request.seeds))  # all that it may come to
     require_enough(request)
+    paths.require_writable(options.runs, options.out)
     executor = plugins.load("harness.execution.executors", options.executor, "executor")
     store = Store(options.runs)
     waiting = run_options.to_run(plan.tasks, store)
@@ -77,7 +79,6 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
     require_gpu_hours(waiting, pace, options.max_gpu_hours)
     if options.dry_run:
         return 0
-    paths.require_writable(options.runs, options.out)
     require_disk(waiting, store, options.yes)
     if hasattr(executor, "queue") and world_size() > 1:
         raise Mistake(f"torchrun starts the processes of --executor inline; cluster.toml those of {options.executor}")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 IMAGES, ROUNDS = 64, 9  # of a measurement of speed
 
 
+@cli.going_on()
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("benchmark")
     parser.add_argument(

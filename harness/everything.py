@@ -38,6 +38,7 @@ class Planned:
     price: Price
 
 
+@cli.going_on()
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("everything")
     cli.add_study(parser)
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake("all studies do not run under torchrun: cluster.toml gives jobs several processes")
     scale(options.scale), cli.absolute_data(options.data), cli.fields_of(options)  # one line, not one for every study
     run_options, pace, store = cli.options_of(options), cli.pace_of(options), Store(options.runs)
+    paths.require_writable(options.runs, options.out)
     studies, refused = _studies(options, store, pace)
     labels = _labels(studies)
     said = opened_data([study.request for study in studies], store) if options.dry_run else []
@@ -63,7 +65,6 @@ def main(arguments: Sequence[str]) -> int:
     if options.dry_run:
         cli.say_next(cli.everything_of(options))
         return 0
-    paths.require_writable(options.runs, options.out)
     require_disk(waiting, store, options.yes)
 
     _share([study for study in studies if study.times == 1], options.executor, store, run_options)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
+from typing import get_args, get_type_hints
 
 from harness import cli
-from harness.experiments.experiment import UNGUIDED, Experiment, Guide
+from harness.experiments.experiment import UNGUIDED, Experiment, Guide, Sampling
 from harness.experiments.fields import with_fields
 from harness.experiments.keys import key_of
 from harness.system import paths
 from harness.system.errors import Mistake, unknown
 from harness.system.texts import counted
 
+OPTIONS = {"sampling.sampler": "--sampler", "sampling.steps": "--steps", "seed": "--seed", "guidance.scales": "--cfg"}
 MOST_IMAGES = 50_000  # decoded at once
 LINES, LINE = 10, 10  # number of classes, and of images per class, in the overview
 
@@ -26,7 +29,8 @@ def main(arguments: Sequence[str]) -> int:
         "--seed", metavar="S", help="seed of the noise (default: the run's, which gives the run's samples)"
     )
     parser.add_argument("--cfg", metavar="W", help="guidance scale, 1 for no guidance (default: the run's)")
-    parser.add_argument("--sampler", help="euler, heun or euler_maruyama (default: the run's)")
+    samplers = get_args(get_type_hints(Sampling)["sampler"])
+    parser.add_argument("--sampler", metavar="NAME", help=f"{', '.join(samplers)} (default: the run's)")
     parser.add_argument("--steps", help="number of sampler steps (default: the run's)")
     parser.add_argument(
         "--npz", type=paths.path, metavar="FILE", help="also write the images as an npz for ADM's evaluator"
@@ -84,7 +88,17 @@ def experiment_of(options: argparse.Namespace, finished_run: cli.FinishedRun) ->
         "sampling.steps": options.steps,
     }
     given = {path: value for path, value in settings.items() if value is not None}
-    return with_fields(finished_run.experiment, given)
+    return _with_options(finished_run.experiment, given)
+
+
+def _with_options(experiment: Experiment, fields: dict[str, object]) -> Experiment:
+    """The experiment with fields that options give. Raises `Mistake`, which names the option and not its field."""
+    try:
+        return with_fields(experiment, fields)
+    except Mistake as mistake:
+        name, _, why = str(mistake).partition(" = ")
+        field = next((field for field in OPTIONS if re.fullmatch(rf"{field}(\.\d+)?", name)), None)
+        raise Mistake(f"{OPTIONS[field]} {why}" if field else str(mistake)) from None
 
 
 def guide_of(options: argparse.Namespace, finished_run: cli.FinishedRun, experiment: Experiment) -> Guide:
@@ -93,7 +107,7 @@ def guide_of(options: argparse.Namespace, finished_run: cli.FinishedRun, experim
     guide = Guide(**searched) if searched else UNGUIDED
     if options.cfg is None:
         return guide
-    w, *more = with_fields(experiment, {"guidance.scales": options.cfg}).guidance.scales
+    w, *more = _with_options(experiment, {"guidance.scales": options.cfg}).guidance.scales
     if more:
         raise Mistake(f"--cfg {options.cfg}: one scale at a time")
     interval = (guide.low, guide.high) if guide.scale != 1 else experiment.guidance.intervals[0]

@@ -44,6 +44,7 @@ DEFAULTS: dict[str, object] = {
 }
 
 
+@cli.going_on()
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("sweep")
     cli.add_study(parser, kind=Sweep)
@@ -68,6 +69,8 @@ def main(arguments: Sequence[str]) -> int:
     pace = cli.pace_of(options)
     search = search_of(options, request, store)
     request = dataclasses.replace(request, words=words_of(options))
+    paths.require_writable(options.runs, options.out)
+    require_writable(search.storage)
     executor = plugins.load("harness.execution.executors", options.executor, "executor")
     foreseen, times = ahead(request, search)
     plan = plan_of(foreseen)
@@ -86,14 +89,12 @@ def main(arguments: Sequence[str]) -> int:
     if options.dry_run:
         cli.say_next(cli.command_of(request, options))
         return 0
-    paths.require_writable(options.runs, options.out)
     require_disk(waiting, store, options.yes, times)
     if world_size() > 1:
         raise Mistake("a sweep does not run under torchrun: cluster.toml gives jobs several processes")
     base = request.experiment(request.chosen_rows()[0])
     sample = tasks([base], request.stages(base))
     run_options.require(executor, sample, store)
-    require_writable(search.storage)
     known_study(request, search.storage, store)  # raises `Mistake` if another study is there
     paths.make_folders(options.runs, options.out)
 

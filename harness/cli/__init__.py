@@ -21,7 +21,7 @@ from harness.cli.arguments import (
     options_of,
     pace_of,
 )
-from harness.cli.ending import agreed, as_typed, code_of, run, say_next
+from harness.cli.ending import agreed, as_typed, code_of, going_on, run, say_next
 from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run, of_stage
 from harness.cli.names import fields, listing
 from harness.cli.parsing import COMPLETION, Parser, complete, parser
@@ -72,6 +72,7 @@ __all__ = [
     "fields",
     "fields_of",
     "further_of",
+    "going_on",
     "has_run",
     "judgement_of",
     "listing",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from harness.store.runs import Damaged
@@ -19,6 +19,7 @@ from harness.system.texts import printable
 
 SCRIPT = "tokenizer-harness"
 INTERRUPTED, LEFT = 130, 141  # 128 and the number of the signal
+GOES_ON = "the same command goes on from here"
 
 
 def agreed(question: str) -> bool:
@@ -43,6 +44,15 @@ def say_next(command: str) -> None:
     print(f"next: {as_typed(command)}")
 
 
+@contextlib.contextmanager
+def going_on() -> Iterator[None]:
+    """What an interruption leaves is kept, and the same command goes on: the message says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(GOES_ON) from None
+
+
 def run(main: Callable[[Sequence[str]], int]) -> None:
     """Calls `main` with the command line and exits with one of the codes above. A bug keeps its traceback."""
 
@@ -58,8 +68,8 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     except BrokenPipeError:  # the reader of the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = LEFT
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(": ".join(["interrupted", *map(str, interruption.args)]), file=sys.stderr)
         code = INTERRUPTED
     sys.exit(code)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.experiments.experiment import Experiment
+from harness.planning.request_log import remembered_requests
 from harness.planning.task import experiment_of, tasks
 from harness.store.runs import Damaged, Run, Store
 from harness.system.errors import Mistake
@@ -57,11 +59,18 @@ def of_stage(run: Run, stages: tuple[str, ...], store: Store) -> Run:
         if len(of_row) == 1:
             return of_row[0]
         if of_row:
-            named = ", ".join(other.key for other in of_row[:NAMED]) + (", ..." if len(of_row) > NAMED else "")
+            named = ", ".join(_with_rows(of_row[:NAMED], store)) + (", ..." if len(of_row) > NAMED else "")
             raise Mistake(f"several runs of {stage} share {run.stage} {run.key}: name one of them, {named}")
     raise Mistake(
         f"{run.key} is a run of the stage {run.stage}, and no run of {' or '.join(stages)} of its row is done"
     )
+
+
+def _with_rows(runs: Sequence[Run], store: Store) -> list[str]:
+    """The keys of runs, each with its seed and with the rows of requests that want it."""
+    plans = [request.plan for request in remembered_requests(store) if request.plan is not None]
+    rows = {t.key: f"{rows}, " for plan in plans for t, rows in plan.labels.items()}
+    return [f"{run.key} ({rows.get(run.key, '')}seed {experiment_of(run).seed})" for run in runs]
 
 
 def _shares(other: Run, run: Run) -> bool:

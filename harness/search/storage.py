@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.experiments.requests import SweepRequest
 from harness.store.runs import Store
+from harness.system import paths
 from harness.system.errors import Mistake, Trouble
 
 if TYPE_CHECKING:
@@ -59,11 +60,8 @@ def storage_at(location: str) -> BaseStorage:
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
     if "://" in location:
-        try:
-            with quiet():
-                return RDBStorage(location, engine_kwargs=_engine(location))
-        except Exception as error:  # of SQLAlchemy, of one of many drivers, or of its import
-            raise Mistake(f"the storage {without_password(location)} cannot be reached: {_first_line(error)}") from None
+        with _reached(location), quiet():
+            return RDBStorage(location, engine_kwargs=_engine(location))
     path = Path(location).absolute()
     if path.exists() and not _is_journal(path):
         raise Mistake(f"{location} is not a journal of Optuna")
@@ -75,6 +73,15 @@ def storage_at(location: str) -> BaseStorage:
         remedy = "remove that line, or move the file away and a new study finds the finished runs in the store"
         problem = f"line {_damaged_line(path)} is damaged ({_first_line(error)})"
         raise Trouble(f"{location} is a damaged journal: {problem}; {remedy}") from None
+
+
+@contextlib.contextmanager
+def _reached(location: str) -> Iterator[None]:
+    """Turns whatever a database answers to a connection into `Mistake`."""
+    try:
+        yield
+    except Exception as error:  # of SQLAlchemy, of one of many drivers, or of its import
+        raise Mistake(f"the storage {without_password(location)} cannot be reached: {_first_line(error)}") from None
 
 
 def _engine(location: str) -> dict[str, Any]:
@@ -127,14 +134,27 @@ def _may_exist(location: str) -> bool:
 
 def require_writable(location: str) -> None:
     """Raises `Mistake` if nothing can be stored at `location`, as far as can be checked without writing."""
-    if "://" in location:
-        return
-    if ":/" in location and "@" in location:
+    if ":/" in location and "://" not in location and "@" in location:
         raise Mistake("--storage: neither a file nor a URL; a URL has ://")
-    path = Path(location).absolute()
-    folder = next((parent for parent in path.parents if parent.exists()), path)
-    if not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-        raise Mistake(f"--storage {location}: cannot be written")
+    if not (file := _file_of(location) if "://" in location else location):
+        return
+    path = Path(file).absolute()
+    if path.is_dir():
+        raise Mistake(f"--storage {without_password(location)} is a folder: a file is needed, or a URL")
+    paths.require_writable(path.parent)
+    if path.exists() and not os.access(path, os.W_OK):
+        raise Mistake(f"--storage {without_password(location)} cannot be written")
+
+
+def _file_of(url: str) -> str:
+    """The file of an SQLite database; "" for another database, which has answered. Raises `Mistake` if it does not."""
+    from sqlalchemy import create_engine
+
+    with _reached(url):
+        engine = create_engine(url, **_engine(url))
+        if engine.dialect.name != "sqlite":
+            engine.connect().close()
+    return engine.url.database or "" if engine.dialect.name == "sqlite" else ""
 
 
 def lock_of(location: str, root: Path, page: str) -> Path:

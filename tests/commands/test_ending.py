@@ -7,13 +7,16 @@ import dataclasses
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from harness import ablate, cli, report
+from harness.__main__ import NAMES
 from harness.experiments.requests import SweepRequest, new_request
 from harness.experiments.scales import SCALES, scale
 from harness.store.runs import Store
@@ -58,6 +61,35 @@ def test_the_next_scale_is_the_first_whose_numbers_mean_something(monkeypatch):
     assert cli.next_of(request, options_of("table5")) == (
         "python -m harness.ablate table5 --scale gpu --rows mactok --set training.steps=900"
     )
+
+
+@pytest.mark.parametrize("module", ["harness", "harness.ablate", "harness.generate"])
+def test_an_interruption_while_a_command_is_imported_is_one_line(module, tmp_path):
+    (tmp_path / "tabulate.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    variables = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-m", module, "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=variables)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "interrupted\n")
+
+
+def test_only_what_goes_on_says_that_it_does(capsys):
+    def ended(command: Callable[[Sequence[str]], int]) -> str:
+        with pytest.raises(SystemExit) as end:
+            cli.run(command)
+        assert end.value.code == 130
+        return capsys.readouterr().err
+
+    def interrupted(arguments: Sequence[str]) -> int:
+        raise KeyboardInterrupt
+
+    assert ended(interrupted) == "interrupted\n"
+    assert ended(cli.going_on()(interrupted)) == "interrupted: the same command goes on from here\n"
+    assert {name for name in NAMES if "going_on" in (ROOT / f"harness/{name}.py").read_text()} == {
+        "ablate",
+        "everything",
+        "sweep",
+        "benchmark",
+    }
 
 
 def last_lines(text: str) -> tuple[str, str, str]:

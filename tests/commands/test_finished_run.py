@@ -56,7 +56,8 @@ def test_a_stage_that_rows_share_names_those_that_would_do(task, two):
         return
     with pytest.raises(Mistake, match=f"^several runs of generation share {task.stage} {task.key}: name one") as error:
         chosen(two, task.key, ("generation",))
-    assert all(key in str(error.value) for key in keys)
+    rows = {t.key: rows for row in (MACTOK, FOIL) for t, rows in plan_of(request_of(row)).labels.items()}
+    assert all(f"{key} ({rows[key]}, seed 0)" in str(error.value) for key in keys)
 
 
 def test_a_row_without_the_stage_says_so(tmp_path):

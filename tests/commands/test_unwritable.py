@@ -18,9 +18,13 @@ CLOSED = "/proc/none"  # not even root makes anything there
 WRITING = {
     "ablate": [*ROW, "--out", CLOSED],
     "ablate, its store": [*ROW, "--runs", CLOSED],
+    "ablate, dry": [*ROW, "--dry-run", "--out", CLOSED],
     "everything": ["--scale", "smoke", "--out", CLOSED],
+    "everything, dry": ["--scale", "smoke", "--dry-run", "--runs", CLOSED],
     "sweep": ["mask_ratio", "--scale", "smoke", "--out", CLOSED],
+    "sweep, dry": ["mask_ratio", "--scale", "smoke", "--dry-run", "--runs", CLOSED],
     "benchmark": ["--rows", "KL-VAE", "--scale", "smoke", "--out", CLOSED],
+    "benchmark, dry": ["--rows", "KL-VAE", "--scale", "smoke", "--dry-run", "--out", CLOSED],
     "report": [*ROW, "--out", CLOSED],
     "report, the index": ["--index", "--out", "pages"],
     "runs --export": ["{page}", "--export", CLOSED],

@@ -142,7 +142,8 @@ MISTAKES = {
         ["x:***@127.0.0.1:1/none cannot be reached"],
     ),
     "nonsense": (["--storage", "nonsense://x"], "bowl", ["nonsense://x cannot be reached"]),
-    "folder": (["--storage", "/"], "bowl", ["/"]),
+    "folder": (["--storage", "/"], "bowl", ["--storage / is a folder"]),
+    "sqlite": (["--storage", "sqlite:////proc/none/trials.db"], "bowl", ["/proc/none cannot be written"]),
 }
 
 
@@ -152,6 +153,13 @@ def test_a_mistake_is_one_clear_line_exit_code_2_and_nothing_written(case, bowl)
     ended = bowl(*words, study=study)
     mistake(ended, *expected)
     assert "secret" not in ended.errors
+    assert not list(bowl.place.iterdir())
+
+
+@pytest.mark.parametrize("case", [case for case, (words, *_) in MISTAKES.items() if "--storage" in words])
+def test_a_dry_run_tries_the_storage(case, bowl):
+    words, study, expected = MISTAKES[case]
+    mistake(bowl(*words, "--dry-run", study=study), *expected)
     assert not list(bowl.place.iterdir())
 
 
