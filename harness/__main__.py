@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from harness import __version__, cli
 from harness.system import terminal
 from harness.system.errors import unknown
+from harness.system.texts import SCRIPT, as_typed, by_script
 
 COMMANDS = {
     "harness.ablate STUDY": "run the missing stages of an ablation and write its report",
@@ -56,7 +57,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.set_defaults(scale="tiny")
     if (name := parser.parse_args(arguments).command) is not None:
         raise unknown("command", name, NAMES)
-    print(f"commands (python -m ...):\n{terminal.entries(COMMANDS)}\n\n{MORE}")
+    how, commands = "python -m", COMMANDS
+    if by_script():
+        how, commands = SCRIPT, {command.removeprefix("harness."): about for command, about in COMMANDS.items()}
+    print(f"commands ({how} ...):\n{terminal.entries(commands)}\n\n{as_typed(MORE)}")
     return 0
 
 

@@ -126,7 +126,7 @@ def _told(request: AblationRequest, plan: Plan, store: Store, out: Path) -> bool
             reason = t.run_in(store).status()["reason"]
             print(f"{t.stage} {t.key} of {plan.labels[t]}: {state}, {reason}", file=sys.stderr)
     print(terminal.fitted(write(request, store, out)))
-    return all(state == "done" for state in states.values())
+    return plan.is_done(store)
 
 
 def _still_open(request: AblationRequest, store: Store) -> bool:

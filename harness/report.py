@@ -12,7 +12,6 @@ from pathlib import Path
 
 from harness import cli
 from harness.experiments.requests import AblationRequest, SweepRequest
-from harness.planning.plan import Plan
 from harness.store.runs import Store
 from harness.system import paths, terminal
 from harness.system.errors import Mistake
@@ -51,21 +50,14 @@ def main(arguments: Sequence[str]) -> int:
         with trouble_of(location):
             study = known_study(request, location, store)
             if study is None:
-                raise Mistake(
-                    f"no study {request.page!r} at {location}; next: {cli.as_typed(cli.command_of(request, options))}"
-                )
+                raise Mistake(f"no study {request.page!r} at {location}; next: {cli.command_of(request, options)}")
             with _figures(options):
                 print(terminal.fitted(write_sweep(request, study, location, store, options.out)))
     for path in _other_forms(options, options.out / f"{request.page}.md"):
         print(path)
-    unfinished = isinstance(request, AblationRequest) and not _is_whole(plan, store)
+    unfinished = isinstance(request, AblationRequest) and not plan.is_done(store)
     cli.say_next(cli.command_of(request, options) if unfinished else cli.next_of(request, options))
     return 0
-
-
-def _is_whole(plan: Plan, store: Store) -> bool:
-    """Whether every run of a plan is done."""
-    return all(run.state == "done" for of_seed in plan.runs_by_seed(store).values() for run in of_seed)
 
 
 def _figures(options: argparse.Namespace) -> AbstractContextManager[None]:

@@ -97,7 +97,7 @@ def named(name: str, requests: list[RememberedRequest], store: Store) -> list[Re
     if not matches and name in plugins.names("ablations"):
         words = [f"harness.{study_called(name).command}", name, *plugins.words(), "--runs", str(store.root)]
         typed = shlex.join(["python", "-m", *words])
-        raise Mistake(f"nothing of {name} was requested in {store.root}; next: {cli.as_typed(typed)}")
+        raise Mistake(f"nothing of {name} was requested in {store.root}; next: {typed}")
     if not matches:
         raise unknown("study or page", name, dict.fromkeys(n for r in requests for n in (r.study, r.page) if n))
     return matches

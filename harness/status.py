@@ -11,7 +11,7 @@ from dataclasses import asdict
 from harness import cli
 from harness.execution.status import describe, summary, table
 from harness.store.runs import UNREADABLE, Store
-from harness.system.texts import printable
+from harness.system.texts import as_typed, printable
 
 WATCH_SECONDS = 2.0
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
             parts = [
                 *shown,
                 f"{of_page}{summary(lines)}",
-                *([f"next: {cli.as_typed(command)}"] if idle and not busy else []),
+                *([f"next: {as_typed(command)}"] if idle and not busy else []),
             ]
             print(clear + printable("\n\n".join(parts), "\n"), flush=True)
         if not options.watch or not busy:

@@ -21,7 +21,7 @@ from harness.cli.arguments import (
     options_of,
     pace_of,
 )
-from harness.cli.ending import agreed, as_typed, code_of, going_on, run, say_next
+from harness.cli.ending import agreed, code_of, going_on, run, say_next
 from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run, of_stage
 from harness.cli.names import fields, listing
 from harness.cli.parsing import COMPLETION, Parser, complete, parser
@@ -62,7 +62,6 @@ __all__ = [
     "add_study_name",
     "add_sweep",
     "agreed",
-    "as_typed",
     "chosen_run",
     "code_of",
     "command_of",

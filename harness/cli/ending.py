@@ -10,14 +10,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from harness.store.runs import Damaged
 from harness.system import surroundings
 from harness.system.errors import Mistake, Trouble
-from harness.system.texts import printable
+from harness.system.texts import as_typed, printable
 
-SCRIPT = "tokenizer-harness"
 INTERRUPTED, LEFT = 130, 141  # 128 and the number of the signal
 GOES_ON = "the same command goes on from here"
 
@@ -31,12 +29,6 @@ def agreed(question: str) -> bool:
         return input(question).strip().lower() in ("y", "yes")
     except EOFError:
         return False
-
-
-def as_typed(command: str) -> str:
-    """A command as this one was typed: by the console script, or, as it is given, by `python -m`."""
-    by_script = Path(sys.argv[0]).name == SCRIPT
-    return command.replace("python -m harness.", f"{SCRIPT} ", 1) if by_script else command
 
 
 def say_next(command: str) -> None:
@@ -81,11 +73,11 @@ def code_of(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> i
     except BrokenPipeError:
         raise
     except Mistake as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"error: {printable(as_typed(str(error)))}", file=sys.stderr)
         return 2
     except (Trouble, OSError) as error:
         if isinstance(error, Damaged) and error.run.folder.exists():
             with contextlib.suppress(OSError):  # the store of another user
                 error.run.reset("damaged", str(error))
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"error: {printable(as_typed(str(error)))}", file=sys.stderr)
         return 1

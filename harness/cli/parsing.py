@@ -6,14 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
-from harness.cli.ending import SCRIPT
 from harness.cli.names import FIELDS, fields, listing
 from harness.experiments.scales import scale
 from harness.system import paths, plugins
 from harness.system.errors import Mistake, did_you_mean
+from harness.system.texts import SCRIPT, by_script
 
 COMPLETION = "_ARGCOMPLETE"  # set by the shell when it wants words, with the number of those that are the program
 
@@ -56,10 +55,7 @@ class Parser(argparse.ArgumentParser):
 def parser(command: str, about: str = "") -> Parser:
     """A parser for `python -m harness.COMMAND`; without `about`, its first line of documentation says what it does."""
     about = about or plugins.summary("harness", command).partition(": ")[2]
-    if Path(sys.argv[0]).name == SCRIPT:
-        prog = f"{SCRIPT} {command}".rstrip()
-    else:
-        prog = f"python -m harness.{command}".rstrip(".")
+    prog = f"{SCRIPT} {command}".rstrip() if by_script() else f"python -m harness.{command}".rstrip(".")
     made = Parser(prog=prog, description=about, allow_abbrev=False)
     made.add_argument(
         "--plugins",

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.cli.arguments import GROWS_TO, MANY_SEEDS, OUT, RUNS
-from harness.cli.ending import as_typed
 from harness.data.image_files import shown
 from harness.experiments.outside_rows import OutsideRow
 from harness.experiments.requests import (
@@ -239,8 +238,8 @@ def nothing_of(request: Request, options: argparse.Namespace) -> Mistake:
     found = _at_other_scales(options)
     has = f"nothing of {request.page} has run in {options.runs}"
     if not found:
-        return Mistake(f"{has}; next: {as_typed(command_of(request, options))}")
-    return Mistake(f"{has}, but there are results at {', '.join(found)}; next: {as_typed(next(iter(found.values())))}")
+        return Mistake(f"{has}; next: {command_of(request, options)}")
+    return Mistake(f"{has}, but there are results at {', '.join(found)}; next: {next(iter(found.values()))}")
 
 
 def _at_other_scales(options: argparse.Namespace) -> dict[str, str]:

@@ -31,6 +31,10 @@ class Plan:
         """Every task once, inputs before their readers."""
         return list(self.labels)
 
+    def is_done(self, store: Store) -> bool:
+        """Whether every run is done."""
+        return all(t.run_in(store).state == "done" for t in self.tasks)
+
     def runs_by_seed(self, store: Store) -> dict[int, list[Run]]:
         """The runs of every seed; their folders may be missing."""
         by_seed: dict[int, list[Run]] = {}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import html
 import re
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+SCRIPT = "tokenizer-harness"  # the console script
 CODE_OR_TAG = re.compile(r"`[^`|\n]*`|<(?=[A-Za-z/!?])")  # code shows its tags
 BAR = re.compile(r"(?<!\\)\|")  # between two cells
 
@@ -13,6 +16,16 @@ BAR = re.compile(r"(?<!\\)\|")  # between two cells
 def printable(text: str, keep: str = "") -> str:
     """The text with escapes for all that cannot be printed, except for the characters of `keep`."""
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+
+
+def by_script() -> bool:
+    """Whether this command was typed with the console script, and not with `python -m`."""
+    return Path(sys.argv[0]).name == SCRIPT
+
+
+def as_typed(text: str) -> str:
+    """A text whose commands are given by `python -m`, with commands as this one was typed."""
+    return text.replace("python -m harness.", f"{SCRIPT} ") if by_script() else text
 
 
 def plain_markdown(text: str) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
-from pathlib import Path
 
 import pytest
 
@@ -104,7 +102,19 @@ def test_the_console_script_proposes_itself(tmp_path, monkeypatch, capsys):
         assert capsys.readouterr().out.splitlines()[-1].startswith(f"next: {begins} table5 --scale smoke")
 
 
-def test_commands_to_type_next_are_said_in_one_way():
-    for path in Path(cli.__file__).parents[1].rglob("*.py"):
-        told = re.findall(r"next: \{(\S*?)\(", path.read_text())
-        assert set(told) <= {"as_typed", "cli.as_typed"}, path
+WRONG = {
+    "another kind": ["ablate", "mask_ratio"],
+    "nothing has run": ["report", "table5", "--runs", "none"],
+    "nothing was requested": ["runs", "table9"],
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("name", ["bin/tokenizer-harness", "x.py"])
+def test_mistakes_propose_commands_as_they_were_typed(name, case, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [name])
+    filled(tmp_path / "runs", request_of())
+    assert cli.code_of(main, WRONG[case]) == 2
+    error = capsys.readouterr().err
+    assert ("python -m harness." in error, "tokenizer-harness " in error) == (name == "x.py", name != "x.py")

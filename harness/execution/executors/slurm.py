@@ -29,6 +29,7 @@ from harness.planning.task import Task
 from harness.store.runs import OVER, Store
 from harness.system.errors import Mistake, Trouble
 from harness.system.signals import stop_on_signal
+from harness.system.texts import as_typed
 
 about = "jobs on a Slurm cluster, as cluster.toml describes them; they go on when this command ends"
 LARGEST_ARRAY = 1000  # Slurm's own bound is 1001 unless set
@@ -90,7 +91,10 @@ def execute(demand: Demand, store: Store, options: Options) -> None:
     with stop_on_signal() as should_stop:
         _follow(fresh, backlog, options, should_stop)
         if should_stop():
-            print("the jobs go on without this command; python -m harness.cancel STUDY ends them", file=sys.stderr)
+            print(
+                as_typed("the jobs go on without this command; python -m harness.cancel STUDY ends them"),
+                file=sys.stderr,
+            )
             raise KeyboardInterrupt
 
 
