@@ -40,19 +40,25 @@ def lines(results: Sequence[Result], heads: Mapping[str, str], split: str) -> li
 
 
 def comparison(results: Sequence[Result]) -> str:
-    """The table of the rows beside principal components: as many as the latents have numbers, and as are active."""
+    """The table of the rows beside principal components: as many as the latents have numbers, and as are active.
+
+    Where seeds have different numbers of active units, their values stand one by one.
+    """
     lines = []
     for name, seeds in rows_of(results).items():
         active = [str(run.fact("numbers")) for r in seeds if (run := r.done("pca_active")) is not None]
+        vary = len(set(active)) > 1  # then the seeds have foils of their own, and no mean
         line = head_cells(name, seeds, results) | {
             "numbers": str(seeds[0].experiment.latents.numbers),
-            "active": ", ".join(dict.fromkeys(active)) or "–",
+            "active": ", ".join(active if vary else active[:1]) or "–",
         }
         for metric in ("psnr", "rfd"):
             head = records.heading(metric, protocol_of(results, metric))
             stages = {"": "evaluation", "PCA, as many numbers: ": "pca", "PCA, as many as are active: ": "pca_active"}
             for prefix, stage in stages.items():
                 own = seeds[:1] if stage == "pca" else seeds  # a closed form has no seed
-                line[f"{prefix}{head}"] = cell(own, metric, "val", stage)
+                of_each = [cell([r], metric, "val", stage) for r in own if r.done(stage)]
+                by_seed = stage == "pca_active" and vary
+                line[f"{prefix}{head}"] = ", ".join(of_each) if by_seed else cell(own, metric, "val", stage)
         lines.append(line)
     return markdown(lines)

@@ -8,7 +8,7 @@ import io
 import os
 import tarfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,10 +105,12 @@ def opened(name: str, path: Path, folder: Path, **fields: object) -> Split:
     return open_split(folder, "train")
 
 
-def no_thread_outlives(held: list[Any]) -> None:
-    """Lets go of what decodes images, of which `held` has the only reference; its threads end."""
-    workers = [thread for thread in threading.enumerate() if thread.name.startswith("decoding")]
-    assert workers
+def no_thread_outlives(used: Callable[[], Any]) -> None:
+    """Lets go of what `used` returns, which has decoded images: the threads of that end."""
+    before = set(threading.enumerate())
+    held = [used()]
+    workers = [thread for thread in threading.enumerate() if thread not in before]
+    assert any(thread.name.startswith("decoding") for thread in workers)
     held.clear()
     gc.collect()
     for thread in workers:

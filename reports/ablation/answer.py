@@ -37,7 +37,10 @@ def sentences(rulings: Sequence[Ruling], gates: Sequence[Gate], results: Sequenc
             _best(results, "gfd", split, "generation") if split else "",
         ]
     if not any(lines):
-        lines = ["No row is finished."]
+        finished = any(r.state == "done" for r in results)
+        lines = [
+            "No row is the best: numbers are equal, or of different images." if finished else "No row is finished."
+        ]
     failed = [gate for gate in gates if gate.passed is False]
     if failed:
         told = [f"{_of_rows(gate, results)}{gate.otherwise}" for gate in failed]
@@ -87,9 +90,13 @@ def _undecided(ruling: Ruling, results: Sequence[Result]) -> str:
 def _best(results: Sequence[Result], metric: str, split: str, stage: str, where: str = "") -> str:
     """The rows with the lowest and the second lowest mean, on every data set that the rows have.
 
-    Empty if nothing is measured, or if all rows have the same value.
+    Empty if nothing is measured, if all rows have the same value, or if their images differ.
     """
-    by_data = {data: _lowest(of, metric, split, stage) for data, of in by_data_set(results).items()}
+    by_data = {
+        data: _lowest(of, metric, split, stage)
+        for data, of in by_data_set(results).items()
+        if all(one.comparable(other, stage) for one in of for other in of)
+    }
     told = [f"on `{data}` {rows}" if data else rows for data, rows in by_data.items() if rows]
     name = title(metric, protocol_of(results, metric, split, stage))
     return f"Lowest {name}{where}: {'; '.join(told)}." if told else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from harness.evaluation.records import digits_of, heading
+from harness.experiments.claims import AlmostEqual
 from reports.claims import quantities
 from reports.claims.verdicts import Ruling
 from reports.figures import few_ticks, legend, panels, save, shades
@@ -99,7 +100,8 @@ def draw_power(rulings: Sequence[Ruling], path: Path) -> bool:
     """Draws how often studies of several numbers of seeds find an effect, over its size; one panel per quantity."""
     by_unit: dict[str, list[Ruling]] = {}
     for ruling in rulings:
-        if ruling.alone.effect is not None and (name := getattr(ruling.claim, "quantity", "")):
+        name = "" if isinstance(ruling.claim, AlmostEqual) else getattr(ruling.claim, "quantity", "")
+        if ruling.alone.effect is not None and name:
             by_unit.setdefault(name, []).append(ruling)
     if not by_unit:
         return False
@@ -108,7 +110,8 @@ def draw_power(rulings: Sequence[Ruling], path: Path) -> bool:
         effects = [ruling.alone.effect for ruling in of_unit if ruling.alone.effect is not None]
         deviation, level = median(e.deviation for e in effects), min(ruling.first_level for ruling in of_unit)
         per_seed = median(e.freedom / (e.n - 1) for e in effects)
-        sizes = [k * deviation / 10 for k in range(1, 61)]
+        most = min(ruling.alone.most for ruling in of_unit)
+        sizes = [size for k in range(1, 61) if (size := k * deviation / 10) <= most]
         for seeds, shade, dashes in zip(SEEDS, shades(len(SEEDS)), ("-", "--", "-.", ":"), strict=True):
             found = [100 * power.power(size, deviation, seeds, per_seed * (seeds - 1), level) for size in sizes]
             sizes = sizes[: 1 + sum(share < CERTAIN for share in found)]  # the fewest seeds come first

@@ -184,6 +184,11 @@ class Page:
         """The rulings on the study's claims."""
         return judge_study(self.request, self.results)
 
+    @property
+    def has_effects_of_paper(self) -> bool:
+        """Whether the paper has numbers for any claim."""
+        return any(ruling.alone.published for ruling in self.rulings)
+
     def claims_summary(self) -> str:
         """How many claims are decided, and by which looks."""
         planned = self.request.looks

@@ -38,8 +38,8 @@ class Judgement:
     """What a claim comes to by itself, with texts on the effect `here` and in the `paper`.
 
     `p` is the two-sided p value of the verdict, None without a test. `n` is the number of seeds,
-    or of rows for a rank correlation. `effect` is what was tested, told with `digits` decimals; `published` is the
-    paper's effect in the same unit.
+    or of rows for a rank correlation. `effect` is what was tested, told with `digits` decimals, and `most` the largest
+    effect that is possible; `published` is the paper's effect in the same unit.
     """
 
     claim: Claim
@@ -51,6 +51,7 @@ class Judgement:
     effect: Effect | None = None
     digits: int = 0
     published: float | None = None
+    most: float = math.inf
 
     @property
     def decided(self) -> bool:
@@ -95,12 +96,15 @@ def _of_pair(
     effect = model.difference(values, claim.row, claim.than, quantities.grain(name, results))
     mean, base = _mean([row[seed] - than[seed] for seed in seeds]), _mean([than[seed] for seed in seeds])
     digits = quantities.digits(name, results)
-    here = f"{quantities.title(name)} {number(mean, digits, effect.half_width(level) if effect else None, sign=True)}"
+    half, most = effect.half_width(level) if effect else None, quantities.farthest(name, results)
+    here = f"{quantities.title(name)} {intervals.with_interval(mean, half, digits, (-most, most), sign=True)}"
     if base and name not in quantities.DERIVED:
         here += f" ({mean / abs(base):+.1%})"
     verdict, p = _tested(effect, side, margin, level)
     expected = published_share * abs(base) if published_share is not None and side else None
-    return Judgement(claim, verdict, here + margin_text, paper, len(seeds), p, effect, digits, expected)
+    if verdict == "undecided" and margin and half is not None and half >= margin:
+        margin_text += "; the interval is wider than the margin, so that the claim could not hold"
+    return Judgement(claim, verdict, here + margin_text, paper, len(seeds), p, effect, digits, expected, most)
 
 
 @judge.register
@@ -116,7 +120,8 @@ def _(claim: Level, results: Sequence[Result], published: Published, level: floa
     here += f", claimed {'>' if claim.side > 0 else '<'} {claim.threshold:g}, {_met(beyond, len(own))}"
     above = dataclasses.replace(effect, estimate=effect.estimate - claim.threshold) if effect else None
     verdict, p = _tested(above, claim.side, None, level)
-    return Judgement(claim, verdict, here, "–", len(own), p, above, digits)
+    most = quantities.farthest(name, results)
+    return Judgement(claim, verdict, here, "–", len(own), p, above, digits, most=most)
 
 
 def _met(seeds: int, of: int) -> str:
@@ -209,7 +214,11 @@ def _(claim: Best, results: Sequence[Result], published: Published, level: float
 
 @judge.register
 def _(claim: Wider, results: Sequence[Result], published: Published, level: float = LEVEL) -> Judgement:
-    """On the values that both rows have, by how many of them are active: a count, so known to one value."""
+    """On the values that both rows have, by how many of them are active: a count, so known to one value.
+
+    Its noise is that of the two rows alone. A row that is active at every value, or at none, has a count that cannot
+    vary: it says nothing of the noise of others.
+    """
     active: dict[str, dict[int, dict[object, bool]]] = {claim.row: {}, claim.than: {}}
     for r in results:
         if r.done("tokenizer"):
@@ -229,7 +238,7 @@ def _(claim: Wider, results: Sequence[Result], published: Published, level: floa
         }
         for row, of in active.items()
     }
-    effect = model.difference(counts, claim.row, claim.than, grain=1.0)
+    effect = model.difference({row: counts[row] for row in (claim.row, claim.than)}, claim.row, claim.than, grain=1.0)
     totals = listed(list(dict.fromkeys(map(len, both.values()))))
     text = " and ".join(
         f"{row} is active at {listed(list(counts[row].values()))} of {totals} values" for row in (claim.row, claim.than)

@@ -119,6 +119,14 @@ def bounds(name: str) -> tuple[float, float]:
     return (0.0, DERIVED[name].most) if name in DERIVED else bounds_of(name)
 
 
+def farthest(name: str, results: Sequence[Result]) -> float:
+    """The most by which two values of a quantity can differ; infinite where nothing bounds it."""
+    if name == "information_lost_at":
+        return max((float(curves.index[-1]) for r in results if (curves := _information(r)) is not None), default=inf)
+    low, high = bounds(name)
+    return high - low
+
+
 def digits(name: str, results: Sequence[Result]) -> int:
     """The decimals of a quantity in these results."""
     digits = DERIVED[name].digits if name in DERIVED else name

@@ -19,9 +19,9 @@ EXPLAINED = (
     f"four tests, so that {LEVEL:.0%} of studies err in any of them. A primary claim without such a number is not "
     "tested together with others. `p` of a primary claim is the one after this correction. Each premise and each "
     "descriptive claim is tested alone. Seeds: those with a result, of those requested. Power: the share of such "
-    "studies that would find the paper's effect. Detectable: the smallest effect that 80 % of such studies would find;"
-    " in brackets is its range, as few seeds tell the noise only roughly. A seed lies apart if its value, or its "
-    "difference, is too far from those of the other seeds for chance, at 1 %."
+    "studies that would find the paper's effect; – where the paper prints none. Detectable: the smallest effect that "
+    "80 % of such studies would find; in brackets is its range, as few seeds tell the noise only roughly. A seed "
+    "lies apart if its value, or its difference, is too far from those of the other seeds for chance, at 1 %."
 )
 
 
@@ -61,8 +61,19 @@ def _verdict(ruling: Ruling) -> str:
     text = f"**{ruling.verdict}**" if ruling.decided else ruling.verdict
     if ruling.because:
         return f"{text} ({ruling.because})"
-    return text if ruling.adjusted is None else f"{text} (p {_p(ruling.adjusted)})"
+    return text if ruling.adjusted is None else f"{text} (p {p_text(ruling.adjusted)})"
 
 
-def _p(value: float) -> str:
+def tested(ruling: Ruling) -> str:
+    """The p value of a claim, and that in its family if it is stricter; empty without a test."""
+    if ruling.alone.p is None:
+        return ""
+    text = f"p {p_text(ruling.alone.p)}"
+    if ruling.tests > 1 and ruling.adjusted is not None:
+        text += f", p {p_text(ruling.adjusted)} with Holm's correction for {ruling.tests} claims"
+    return text
+
+
+def p_text(value: float) -> str:
+    """A p value after the letter p."""
     return "< .001" if value < 0.001 else f"= {value:.3f}".replace("0.", ".", 1)

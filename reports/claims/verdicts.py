@@ -70,22 +70,26 @@ class Ruling:
         """The number of seeds that would find the paper's effect, or else the effect seen, in 80 % of studies."""
         effect = self.alone.effect
         sought = self.alone.published or (effect.estimate if effect else 0.0)
-        if effect is None or not sought:
+        if effect is None or not sought or isinstance(self.claim, AlmostEqual):
             return None
         return power.seeds_needed(sought, effect.deviation, effect.n, effect.freedom, self.first_level)
 
     @property
     def detectable(self) -> str:
-        """The smallest effect that 80 % of such studies find, with its 95 % range; empty if nothing is known of it."""
-        effect = self.alone.effect
-        if effect is None:
+        """The smallest effect that 80 % of such studies find, with its 95 % range; empty if nothing is known of it.
+
+        A claim of almost no change has none: it seeks no effect.
+        """
+        effect, most = self.alone.effect, self.alone.most
+        if effect is None or isinstance(self.claim, AlmostEqual):
             return ""
         found = power.detectable(effect.deviation, effect.n, effect.freedom, self.first_level)
         low, high = (
             found * bound / effect.deviation for bound in power.deviation_range(effect.deviation, effect.freedom)
         )
-        digits = self.alone.digits
-        return f"{found:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        if found > most:
+            return "none that is possible"
+        return number(found, self.alone.digits, interval=(low, min(high, most)))
 
 
 def judge_all(
@@ -308,9 +312,23 @@ def summary(rulings: Sequence[Ruling]) -> str:
     ]
     counted = [(one, many, sum(map(is_so, rulings))) for one, many, is_so in parts]
     told = [f"{found} {one if found == 1 else many}" for one, many, found in counted if found]
-    needed = [n for r in rulings if r.verdict == "undecided" and (n := r.seeds_needed) is not None and n > r.alone.n]
-    more = f" {_seeds(needed)} would probably decide {len(needed)} of the undecided." if needed else ""
+    more = _more(rulings)
     return f"Of {len(rulings)} claim{'s' * (len(rulings) > 1)} {', '.join(told)}.{more}" if rulings else ""
+
+
+def _more(rulings: Sequence[Ruling]) -> str:
+    """How many seeds the undecided claims need; empty if that is not known."""
+    undecided = [r for r in rulings if r.verdict == "undecided" and (n := r.seeds_needed) and n > r.alone.n]
+    if not undecided:
+        return ""
+    printed = [bool(r.alone.published) for r in undecided]
+    rest = "in the paper, or where it prints none those seen here," if any(printed) else "seen here"
+    effects = "in the paper" if all(printed) else rest
+    seeds = _seeds([n for r in undecided if (n := r.seeds_needed)])
+    return (
+        f" If the effects {effects} are the true ones, {seeds} would find {len(undecided)} of the undecided in 80 % of "
+        "studies."
+    )
 
 
 def _is(verdict: Verdict) -> Callable[[Ruling], bool]:

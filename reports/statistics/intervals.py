@@ -51,11 +51,13 @@ def shown(values: Sequence[float], digits: int, bounds: tuple[float, float] = UN
     return with_interval(sum(values) / len(values), half_width(values), digits, bounds)
 
 
-def with_interval(mean: float, half: float | None, digits: int, bounds: tuple[float, float] = UNBOUNDED) -> str:
+def with_interval(
+    mean: float, half: float | None, digits: int, bounds: tuple[float, float] = UNBOUNDED, sign: bool = False
+) -> str:
     """A mean ± half of its interval as text, or its [low, high] where a bound of what is possible cuts it."""
     if half is None or (bounds[0] <= mean - half and mean + half <= bounds[1]):
-        return number(mean, digits, half)
-    return number(mean, digits, interval=(max(mean - half, bounds[0]), min(mean + half, bounds[1])))
+        return number(mean, digits, half, sign=sign)
+    return number(mean, digits, interval=(max(mean - half, bounds[0]), min(mean + half, bounds[1])), sign=sign)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

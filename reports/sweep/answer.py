@@ -13,6 +13,7 @@ from harness.experiments.axis import Number
 from harness.experiments.claims import Best, Claim, Wider, of_paper
 from harness.experiments.objectives import Objective
 from harness.system.texts import alike
+from reports.claims.table import tested
 from reports.claims.verdicts import Ruling, judge_all
 from reports.results import protocol_of
 from reports.statistics import intervals
@@ -134,7 +135,8 @@ class Answer:
         n = ruling.alone.n
         over = f" over {n} {'seed' if n == 1 else 'seeds'}" if n else ""
         reason = f" ({ruling.because})" if ruling.because else ""
-        return f"{text} **{ruling.verdict.capitalize()}**{reason}{over}: {ruling.alone.here}."
+        p = f"; {told}" if (told := tested(ruling)) else ""
+        return f"{text} **{ruling.verdict.capitalize()}**{reason}{over}: {ruling.alone.here}{p}."
 
     @cached_property
     def rulings(self) -> list[Ruling]:

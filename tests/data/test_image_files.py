@@ -114,11 +114,12 @@ def test_folders_that_cannot_be_opened_are_refused(tmp_path: Path, monkeypatch: 
             raise PermissionError(13, "Permission denied", path)
         return whole(path)
 
-    monkeypatch.setattr(image_files.os, "scandir", closed)  # type: ignore[attr-defined]
-    with pytest.raises(Mistake, match=r"has folders that cannot be opened: b \(Permission denied\)"):
-        open_images(tmp_path)
-    with pytest.raises(Mistake, match=r"class .*/b has folders that cannot be opened: \. \(Permission denied\)"):
-        build("folder", tmp_path, tmp_path / "built")
+    with monkeypatch.context() as patch:
+        patch.setattr(image_files.os, "scandir", closed)  # type: ignore[attr-defined]
+        with pytest.raises(Mistake, match=r"has folders that cannot be opened: b \(Permission denied\)"):
+            open_images(tmp_path)
+        with pytest.raises(Mistake, match=r"class .*/b has folders that cannot be opened: \. \(Permission denied\)"):
+            build("folder", tmp_path, tmp_path / "built")
 
 
 @pytest.mark.parametrize("name", ["folder", "evaluate", "reconstruct"])

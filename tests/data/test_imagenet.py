@@ -326,9 +326,12 @@ def test_trouble_where_a_class_is_gone(images: IndexedImages) -> None:
 
 
 def test_no_thread_outlives_the_images(root: Path, tmp_path: Path) -> None:
-    held = [opened("imagenet", root, tmp_path / "index").images]
-    held[0][:8]
-    no_thread_outlives(held)
+    def used() -> object:
+        images = opened("imagenet", root, tmp_path / "index").images
+        images[:8]
+        return images
+
+    no_thread_outlives(used)
 
 
 # Mistakes

@@ -71,6 +71,18 @@ def test_what_an_undecided_study_could_have_seen_is_told_and_of_others_not():
     assert "detectable" not in here([-3.0])
 
 
+def test_no_difference_and_no_interval_goes_beyond_what_is_possible():
+    """Shares in percent differ by at most 100."""
+    found = lines(judge_all([down("probe")], apart((-60.0, 30.0, -90.0), "probe"), {}))[0]["here"]
+    assert found.startswith("probe -40.0 [-100.0, 100.0]")
+    assert "; detectable: none that is possible" in found
+
+
+def test_a_claim_of_almost_no_change_seeks_no_effect():
+    (found,) = judge_all([equal()], apart((-30.0, 0.0, 30.0), "rfd"), {})
+    assert (found.verdict, found.detectable, found.seeds_needed, found.power) == ("undecided", "", None, None)
+
+
 def here(differences: Sequence[float]) -> str:
     """What the table tells of two rows that differ by so much."""
     return lines(judge_all([down()], apart(differences), {}))[0]["here"]
@@ -138,7 +150,8 @@ def test_almost_equal_is_within_the_margin_either_way(differences, verdict):
     found = judge(equal(), results, {})
     assert (found.verdict, found.n, found.p is None) == (verdict, len(differences), len(differences) < 2)
     if differences:
-        assert found.here.endswith("; margin 10.0%: it is a tenth")
+        assert "; margin 10.0%: it is a tenth" in found.here
+        assert ("the interval is wider than the margin" in found.here) == (differences == (-30.0, 0.0, 30.0))
     if len(differences) > 1:
         base = list(NOISY[: len(differences)])
         row, margin = [b + d for b, d in zip(base, differences, strict=True)], 0.1 * float(np.mean(base))

@@ -101,6 +101,7 @@ def test_contents_that_changed_between_runs_are_told_with_their_rows_and_seeds(m
         "old in seed 0 of all rows, row (seed 1). Numbers on different images cannot be compared."
     )
     assert Differences(results, COLUMNS).differences("row", "gfd") == []
+    assert sentences([], [], results, "guided") == ["No row is the best: numbers are equal, or of different images."]
     (ruling,) = judge_all([down()], results, {})
     assert (ruling.verdict, ruling.alone.here.endswith("different images: old, new")) == ("not measurable here", True)
     same_in_pairs = [r for r in results if r.experiment.seed != 1]
@@ -125,7 +126,9 @@ def test_rows_of_one_printed_mean_are_best_alike():
     numbers = {"low": 100.01, "row": 99.99, "third": 300.0}
     results = [given(name, 0, gfd=value) for name, value in numbers.items()]
     assert sentences([], [], results, "guided") == ["Lowest gFD: **row and low alike (100.0)**, then third (300.0)."]
-    assert sentences([], [], results[:2], "guided") == ["No row is finished."]
+    assert sentences([], [], results[:2], "guided") == [
+        "No row is the best: numbers are equal, or of different images."
+    ]
 
 
 def others_of(of: object) -> list[Result]:

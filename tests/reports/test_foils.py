@@ -174,7 +174,7 @@ def test_the_active_units_of_all_seeds_are_told(store):
     for of, numbers in zip(seeds, (12, 7, 12), strict=False):  # the last one has not run
         finished("pca_active", of, store, numbers=numbers)
     (line,) = compared(load({row: seeds}, store))
-    assert (line["row"], line["numbers"], line["active"]) == ("KL-VAE", "32", "12, 7")
+    assert (line["row"], line["numbers"], line["active"]) == ("KL-VAE", "32", "12, 7, 12")
 
 
 # In a sweep

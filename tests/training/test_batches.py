@@ -209,9 +209,12 @@ def test_trouble_leaves_nothing_behind(indexed: IndexedImages, monkeypatch: pyte
 
 
 def test_no_thread_outlives_the_batches(tmp_path: Path) -> None:
-    held = [of(opened("imagenet", save_folders(tmp_path / "imagenet"), tmp_path / "index").images)]
-    held[0](0)
-    no_thread_outlives(held)
+    def used() -> Batches:
+        batches = of(opened("imagenet", save_folders(tmp_path / "imagenet"), tmp_path / "index").images)
+        batches(0)
+        return batches
+
+    no_thread_outlives(used)
 
 
 def test_a_process_ends_though_batches_are_being_decoded(tmp_path: Path) -> None:

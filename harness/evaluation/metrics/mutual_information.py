@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from harness.evaluation import collapse
 from harness.evaluation.reconstructed import Reconstructed
 from harness.evaluation.records import Value
@@ -10,6 +12,7 @@ title = "mutual information"
 about = "information on the image in the latents, from the aggregated posterior of N images: a lower bound, <= log N"
 unit = "nats"
 better = ""
+bounds = (0.0, math.inf)
 digits = 2
 splits = ("val",)
 
@@ -22,8 +25,6 @@ def measure(m: Reconstructed) -> Value | None:
 
 
 def protocol(m: Reconstructed) -> str:
-    import math
-
     return (
         "E[log q(z | x) - log of the mean of q(z | x_j) over N images, the own one included], one sample of every "
         "posterior, nothing masked, ± its standard error over images; a lower bound in expectation, the further below "
