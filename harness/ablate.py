@@ -16,6 +16,7 @@ from harness.experiments.requests import AblationRequest
 from harness.experiments.study import Ablation
 from harness.networks.roles import require_weights
 from harness.planning.costs import plan_text, require_disk, require_gpu_hours
+from harness.planning.gpus import Pace
 from harness.planning.plan import Plan, opened_data, plan_of, require_accepted, require_enough
 from harness.planning.request_log import remember
 from harness.planning.task import Task
@@ -23,9 +24,9 @@ from harness.store.runs import Store
 from harness.system import paths, plugins, terminal
 from harness.system.errors import Mistake
 from harness.system.processes import leading, world_size
+from harness.system.texts import listed
 
 
-@cli.going_on()
 def main(arguments: Sequence[str]) -> int:
     if "all" in arguments:
         from harness import everything
@@ -62,7 +63,28 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
     """Runs a request for a table as the options say, and writes its page."""
     run_options, pace = cli.options_of(options), cli.pace_of(options)
     if options.one_step:
+        _require_alone(options)
         return rehearsal.run(request, options.quiet)
+    with cli.going_on():
+        return _run(options, request, run_options, pace)
+
+
+def _require_alone(options: argparse.Namespace) -> None:
+    """Raises `Mistake` for options that a rehearsal cannot follow."""
+    others = {
+        "--dry-run": options.dry_run,
+        "--executor": options.executor != "inline",
+        "--workers": options.workers is not None,
+        "--cluster": options.cluster is not None,
+        "--retry": options.retry is not None,
+        "--max-gpu-hours": options.max_gpu_hours is not None,
+    }
+    if given := [name for name, is_given in others.items() if is_given]:
+        raise Mistake(f"--one-step runs every stage once in this process and keeps nothing: leave out {listed(given)}")
+
+
+def _run(options: argparse.Namespace, request: AblationRequest, run_options: Options, pace: Pace) -> int:
+    """Runs a request in its store."""
     plan = plan_of(dataclasses.replace(request, seeds=request.max_seeds or request.seeds))  # all that it may come to
     require_enough(request)
     paths.require_writable(options.runs, options.out)

@@ -73,7 +73,8 @@ def _checked(options: argparse.Namespace) -> tuple[Case, list[str]]:
     known = scale(options.scale)
     if options.batch is not None and options.batch < 1:
         raise Mistake(f"--batch {options.batch}: at least 1")
-    works.experiment(known.experiment.scale, options.variant, options.batch)
+    with cli.named_as_typed({"training.batch_images": "--batch"}):
+        works.experiment(known.experiment.scale, options.variant, options.batch)
     names = [name.strip() for name in options.works.split(",")] if options.works else list(works.WORKS)
     for name in names:
         if name not in works.WORKS:

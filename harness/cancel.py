@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from harness import cli
 from harness.execution import jobs
-from harness.store.runs import Store
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -14,7 +13,7 @@ def main(arguments: Sequence[str]) -> int:
     cli.add_study(parser)
     cli.add_sweep(parser)
     options = parser.parse_args(arguments)
-    plan, store = cli.plan_from(options), Store(options.runs)
+    plan, store = cli.plan_from(options), cli.existing_store(options)
     rows = {t.run_in(store): label for t, label in plan.labels.items()}
     alive = jobs.alive(rows)
     for run, (job, state) in alive.items():

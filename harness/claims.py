@@ -50,7 +50,7 @@ def judge(options: argparse.Namespace) -> tuple[list[tuple[str, str, list[Ruling
     from reports.claims.verdicts import judge_all, judge_study
     from reports.results import load
 
-    results, commands = [], {}
+    results, commands, refused = [], {}, dict[str, str]()
     for name, study in of_studies.items():
         if not study.claims:
             continue
@@ -60,7 +60,7 @@ def judge(options: argparse.Namespace) -> tuple[list[tuple[str, str, list[Ruling
         except Mistake as mistake:
             if options.study:
                 raise
-            print(f"warning: {name} is left out: {mistake}", file=sys.stderr)
+            refused[name] = str(mistake)
             continue
         commands[name] = cli.command_of(requests[0], options)
         for request, seeds in with_results or [(requests[0], 1)]:
@@ -73,6 +73,7 @@ def judge(options: argparse.Namespace) -> tuple[list[tuple[str, str, list[Ruling
             results.append((name, request.scale.experiment.scale, rulings))
             for line in without_result(loaded):
                 print(f"warning: {name} at {request.scale.experiment.scale}: {line}", file=sys.stderr)
+    cli.report_left_out(refused, of=len(commands) + len(refused))
     return results, commands
 
 

@@ -90,6 +90,8 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 def scored(options: argparse.Namespace) -> tuple[Protocol, dict[str, Record], str]:
     """The protocol, all its numbers, and what their protocols have in common, in words. Raises `Mistake`."""
     protocol = protocol_called(options.protocol)
+    if options.lpips_weights and "lpips" not in protocol.titles:
+        raise Mistake(f"--lpips-weights: the protocol {options.protocol} has no LPIPS")
     for path in filter(None, (options.save_npz, options.save_reference)):
         paths.require_new_file(path)
     images, reference = open_both(options, protocol)

@@ -7,6 +7,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 from harness import ablate, cli, sweep
 from harness.execution.demand import Fixed, Options
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     scale(options.scale), cli.absolute_data(options.data), cli.fields_of(options)  # one line, not one for every study
     run_options, pace, store = cli.options_of(options), cli.pace_of(options), Store(options.runs)
     paths.require_writable(options.runs, options.out)
+    executor = plugins.load("harness.execution.executors", options.executor, "executor")
     studies, refused = _studies(options, store, pace)
     labels = _labels(studies)
     said = opened_data([study.request for study in studies], store) if options.dry_run else []
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     require_disk(waiting, store, options.yes)
 
-    _share([study for study in studies if study.times == 1], options.executor, store, run_options)
+    _share([study for study in studies if study.times == 1], executor, store, run_options)
     paths.make_folders(options.runs, options.out)
     words = [word for word in arguments if word != "all"]
     failed = [*refused, *(study.name for study in studies if _runs(study, words) != 0)]
@@ -90,25 +92,27 @@ def _next(options: argparse.Namespace) -> str:
 
 
 def _studies(options: argparse.Namespace, store: Store, pace: Pace) -> tuple[list[Planned], list[str]]:
-    """The studies, the cheapest first, and the names of those that cannot have these settings."""
-    studies, refused = [], []
+    """The studies, the cheapest first, and the names of those that cannot have these settings.
+
+    Raises `Mistake` if none can have them.
+    """
+    studies: list[Planned] = []
+    refused: dict[str, str] = {}
     for name in _names():
         try:
             studies.append(_planned(name, options, store, pace))
         except Mistake as mistake:
-            refused.append(name)
-            print(f"{name} is left out: {mistake}", file=sys.stderr)
-    if not studies:
-        raise Mistake("no study can have these settings")
-    return sorted(studies, key=lambda study: study.price.gpu_hours * study.times), refused
+            refused[name] = str(mistake)
+    cli.report_left_out(refused, of=len(_names()))
+    return sorted(studies, key=lambda study: study.price.gpu_hours * study.times), list(refused)
 
 
-def _share(studies: Sequence[Planned], name: str, store: Store, options: Options) -> None:
+def _share(studies: Sequence[Planned], executor: ModuleType, store: Store, options: Options) -> None:
     """Runs the stages of studies whose points are known, all as one demand: processes and jobs do not wait for a study.
 
     What a study lacks is told by its own command, which finds the rest done.
     """
-    executor, ready = plugins.load("harness.execution.executors", name, "executor"), []
+    ready = []
     for study in studies:
         with contextlib.suppress(Mistake):
             study.plan.require_data()

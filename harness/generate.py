@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from typing import get_args, get_type_hints
 
@@ -23,7 +22,7 @@ LINES, LINE = 10, 10  # number of classes, and of images per class, in the overv
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("generate")
     cli.add_run(parser)
-    parser.add_argument("--classes", default="", metavar="A,B", help="names or numbers of classes (default: all)")
+    parser.add_argument("--classes", metavar="A,B", help="names or numbers of classes (default: all)")
     parser.add_argument("--count", type=int, default=8, metavar="N", help="images per class (default: 8)")
     parser.add_argument(
         "--seed", metavar="S", help="seed of the noise (default: the run's, which gives the run's samples)"
@@ -88,17 +87,8 @@ def experiment_of(options: argparse.Namespace, finished_run: cli.FinishedRun) ->
         "sampling.steps": options.steps,
     }
     given = {path: value for path, value in settings.items() if value is not None}
-    return _with_options(finished_run.experiment, given)
-
-
-def _with_options(experiment: Experiment, fields: dict[str, object]) -> Experiment:
-    """The experiment with fields that options give. Raises `Mistake`, which names the option and not its field."""
-    try:
-        return with_fields(experiment, fields)
-    except Mistake as mistake:
-        name, _, why = str(mistake).partition(" = ")
-        field = next((field for field in OPTIONS if re.fullmatch(rf"{field}(\.\d+)?", name)), None)
-        raise Mistake(f"{OPTIONS[field]} {why}" if field else str(mistake)) from None
+    with cli.named_as_typed(OPTIONS):
+        return with_fields(finished_run.experiment, given)
 
 
 def guide_of(options: argparse.Namespace, finished_run: cli.FinishedRun, experiment: Experiment) -> Guide:
@@ -107,16 +97,19 @@ def guide_of(options: argparse.Namespace, finished_run: cli.FinishedRun, experim
     guide = Guide(**searched) if searched else UNGUIDED
     if options.cfg is None:
         return guide
-    w, *more = _with_options(experiment, {"guidance.scales": options.cfg}).guidance.scales
+    with cli.named_as_typed(OPTIONS):
+        w, *more = with_fields(experiment, {"guidance.scales": options.cfg}).guidance.scales
     if more:
         raise Mistake(f"--cfg {options.cfg}: one scale at a time")
     interval = (guide.low, guide.high) if guide.scale != 1 else experiment.guidance.intervals[0]
     return Guide(w, *interval) if w != 1 else UNGUIDED
 
 
-def classes_of(words: str, names: list[str]) -> list[int]:
-    """The classes that `words` lists, by name or number, separated by commas; all classes if it is empty."""
-    classes = []
+def classes_of(words: str | None, names: list[str]) -> list[int]:
+    """The classes that `words` lists, by name or number, separated by commas; all classes if it is None."""
+    if words is None:
+        return list(range(len(names)))
+    classes: list[int] = []
     for word in (word.strip() for word in words.split(",") if word.strip()):
         if word in names:
             classes.append(names.index(word))
@@ -126,7 +119,9 @@ def classes_of(words: str, names: list[str]) -> list[int]:
             raise Mistake(f"class {word} is out of range: 0 to {len(names) - 1}")
         else:
             raise unknown("class", word, names)
-    return list(dict.fromkeys(classes)) or list(range(len(names)))
+    if not classes:
+        raise Mistake(f"--classes {words!r} names no class")
+    return list(dict.fromkeys(classes))
 
 
 if __name__ == "__main__":

@@ -73,6 +73,8 @@ def _index(options: argparse.Namespace) -> int:
 
     if options.study is not None:
         raise Mistake(f"--index lists all pages: leave out {options.study}")
+    if options.latex or options.csv:
+        raise Mistake("--index lists pages, which have no tables to write: --html, or a STUDY with --latex and --csv")
     if not index.pages(options.out):
         raise Mistake(f"{options.out} has no pages: harness.ablate and harness.sweep write them")
     paths.require_writable(options.out)

@@ -20,6 +20,7 @@ from harness.store.runs import UNREADABLE, Run, Store
 from harness.store.usage import GIB, MIB, Usage, age, usage
 from harness.system import paths, plugins, terminal
 from harness.system.errors import Mistake, unknown
+from harness.system.texts import listed
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -49,8 +50,9 @@ def main(arguments: Sequence[str]) -> int:
         "--wandb", metavar="PROJECT", help="log curves and numbers of STUDY to this project of Weights & Biases"
     )
     options = parser.parse_args(arguments)
+    require_one_thing(options)
     if options.take:
-        paths.make_folders(options.runs)
+        paths.require_writable(options.runs)
         counts = take(options.take, Store(options.runs))
         for path, (added, present) in zip(options.take, counts, strict=True):
             print(f"{path}: {added} runs added, {present} were in the store already")
@@ -87,6 +89,19 @@ def main(arguments: Sequence[str]) -> int:
     for run in damaged:
         print(f"{run.stage} {run.key}: {UNREADABLE}", file=sys.stderr)
     return 1 if damaged or any(not request.study for request in requests) else 0
+
+
+def require_one_thing(options: argparse.Namespace) -> None:
+    """Raises `Mistake` for options of which one would keep another from doing anything."""
+    names = ("take", "export", "tensorboard", "wandb", "json", "scale")
+    given = [f"--{name}" for name in names if getattr(options, name) not in (None, False)]
+    if options.take and (others := [*given[1:], *(["STUDY"] if options.study else [])]):
+        raise Mistake(f"--take adds all runs of its files: leave out {listed(others)}")
+    doing = [name for name in given if name in ("--export", "--tensorboard", "--wandb", "--json")]
+    if len(doing) > 1 and set(doing) != {"--tensorboard", "--wandb"}:
+        raise Mistake(f"{listed(doing)} are different commands: give one at a time")
+    if options.wandb is not None and not options.wandb.strip():
+        raise Mistake("--wandb names no project")
 
 
 def named(name: str, requests: list[RememberedRequest], store: Store) -> list[RememberedRequest]:

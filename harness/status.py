@@ -11,9 +11,11 @@ from dataclasses import asdict
 from harness import cli
 from harness.execution.status import describe, summary, table
 from harness.store.runs import UNREADABLE, Store
-from harness.system.texts import as_typed, printable
+from harness.system.errors import Mistake
+from harness.system.texts import as_typed, listed, printable
 
 WATCH_SECONDS = 2.0
+OF_STUDY = ("scale", "data", "rows", "seeds", "set", "objective", "space")  # options that say nothing without STUDY
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,11 +28,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--watch", action="store_true", help="repeat until no stage runs or is queued, or until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
-    if options.study:
+    if options.study is not None:
         plan, store = cli.plan_from(options), Store(options.runs)
+        if not options.runs.is_dir():
+            raise cli.nothing_of(plan.request, options)
         command, of_page = cli.command_of(plan.request, options), f"{plan.request.page}: "
         runs = {t.run_in(store): label for t, label in plan.labels.items()}
     else:
+        if given := [f"--{name}" for name in OF_STUDY if getattr(options, name) != parser.get_default(name)]:
+            raise Mistake(f"name a STUDY: {listed(given)} {'says' if len(given) == 1 else 'say'} which of its runs")
         runs, command, of_page = dict.fromkeys(cli.existing_store(options).runs(), ""), "", ""
     while True:
         lines = describe(runs)

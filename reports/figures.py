@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,10 +18,12 @@ from harness.system.files import checksums, digest, read_json, write_json
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
 
+BREAK = "\x00"  # where a line may end
 HERE = Path(__file__).parent
 KEPT = ".drawn.json"  # in a folder of figures: what they were made from
 WIDTH = 7.4  # inches, the most; letters of POINTS are 7 points high where it fills the 6.5 inches of a printed page
@@ -71,7 +74,13 @@ def title(axis: Axes, text: str) -> None:
     spec = axis.get_subplotspec()
     columns = spec.get_gridspec().ncols if spec is not None else 1
     letters = int(axis.figure.bbox.width / axis.figure.dpi / columns / LETTER)
-    axis.set_title("\n".join(textwrap.fill(line, letters) for line in text.split("\n")), fontsize=POINTS, loc="left")
+    axis.set_title("\n".join(wrapped(line, letters) for line in text.split("\n")), fontsize=POINTS, loc="left")
+
+
+def wrapped(text: str, letters: int) -> str:
+    """A text in lines of so many letters; names of files and objects break after their signs."""
+    lines = textwrap.fill(re.sub(r"(?<=[:=/])(?=\S)", f"{BREAK} ", text), letters)
+    return lines.replace(f"{BREAK} ", "").replace(BREAK, "")
 
 
 def shades(count: int) -> list[str]:
@@ -129,6 +138,7 @@ def fit(axis: Axis, values: Sequence[float], grain: float) -> None:
     across = axis is axis.axes.xaxis
     (axis.axes.set_xscale if across else axis.axes.set_yscale)(**scale)
     if scale["value"] == "symlog":
+        axis.set_label_text(f"{axis.get_label_text()} (linear below {grain:g})".strip())
         (axis.axes.set_xlim if across else axis.axes.set_ylim)(0.0, ABOVE * axis.get_data_interval()[1])
     decades = [10.0**k for k in range(math.floor(math.log10(grain)), math.ceil(math.log10(max(values))) + 1)]
     plain(axis, [0.0, *decades] if scale["value"] == "symlog" else decades)
@@ -165,6 +175,15 @@ def _apart(axis: Axis, ticks: Sequence[float]) -> list[float]:
             found.append(tick)
             end = place + half
     return found
+
+
+def colour_bar(image: ScalarMappable, axes: Sequence[Axes], label: str) -> None:
+    """Adds the scale of colours beside panels, with plain numbers."""
+    bar = axes[0].figure.colorbar(image, ax=list(axes), label=label, shrink=0.8)
+    if bar.ax.get_yscale() in ("log", "symlog"):
+        low, high = bar.ax.get_ylim()
+        decades = [10.0**k for k in range(math.floor(math.log10(high)) - 2, math.ceil(math.log10(high)) + 1)]
+        plain(bar.ax.yaxis, [tick for tick in (0.0, *decades) if low <= tick <= high])
 
 
 def few_ticks(axis: Axis) -> None:
@@ -309,7 +328,7 @@ def strips(
 def _wrapped(name: str) -> str:
     """A name beside an image, in two lines at most."""
     text = shortened(name, 2 * LINE - 6).replace("+ ", "+\N{NO-BREAK SPACE}")
-    return textwrap.fill(text, LINE)
+    return wrapped(text, LINE)
 
 
 def _fit(drawing: Figure, axis: Axes, canvas: np.ndarray, pixels: float) -> None:

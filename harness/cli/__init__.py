@@ -24,7 +24,7 @@ from harness.cli.arguments import (
 from harness.cli.ending import agreed, code_of, going_on, run, say_next
 from harness.cli.finished_run import TOKENIZING, FinishedRun, chosen_run, of_stage
 from harness.cli.names import fields, listing
-from harness.cli.parsing import COMPLETION, Parser, complete, parser
+from harness.cli.parsing import COMPLETION, Parser, complete, named_as_typed, parser
 from harness.cli.request import (
     absolute_data,
     absolute_field,
@@ -37,6 +37,7 @@ from harness.cli.request import (
     next_of,
     nothing_of,
     plan_from,
+    report_left_out,
     request_of,
 )
 
@@ -75,6 +76,7 @@ __all__ = [
     "has_run",
     "judgement_of",
     "listing",
+    "named_as_typed",
     "next_of",
     "nothing_of",
     "of_stage",
@@ -82,6 +84,7 @@ __all__ = [
     "pace_of",
     "parser",
     "plan_from",
+    "report_left_out",
     "request_of",
     "run",
     "say_next",

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.cli.arguments import existing_store
 from harness.experiments.experiment import Experiment
 from harness.planning.request_log import remembered_requests
 from harness.planning.task import experiment_of, tasks
@@ -37,7 +38,7 @@ def chosen_run(options: argparse.Namespace, stages: tuple[str, ...]) -> Finished
 
     Raises `Mistake` if there is none, or several.
     """
-    store = Store(options.runs)
+    store = existing_store(options)
     run = of_stage(store.find(options.run), stages, store)
     if run.state != "done":
         raise Mistake(f"{run.stage} {run.key} is not finished, but {run.state}")

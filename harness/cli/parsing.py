@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from harness.cli.names import FIELDS, fields, listing
@@ -66,6 +68,17 @@ def parser(command: str, about: str = "") -> Parser:
         f"generators of your own; may be given several times (also: {plugins.VARIABLE})",
     )
     return made
+
+
+@contextlib.contextmanager
+def named_as_typed(options: Mapping[str, str]) -> Iterator[None]:
+    """Within, a `Mistake` in the value of a field names the option that gives it; `options` are those by field."""
+    try:
+        yield
+    except Mistake as mistake:
+        name, _, why = str(mistake).partition(" = ")
+        field = next((field for field in options if re.fullmatch(rf"{re.escape(field)}(\.\d+)?", name)), None)
+        raise Mistake(f"{options[field]} {why}" if field else str(mistake)) from None
 
 
 def complete(option: argparse.Action, names: Callable[[], Sequence[str]]) -> None:

@@ -7,6 +7,8 @@ import contextlib
 import dataclasses
 import functools
 import shlex
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -148,7 +150,7 @@ def _growth_of(options: argparse.Namespace) -> int:
         raise Mistake(f"{options.study} has no claim that seeds could decide: --seeds N instead of --until-decided")
     if options.seeds > 1:
         raise Mistake("--until-decided chooses the number of seeds: --max-seeds instead of --seeds")
-    most = GROWS_TO if most is None else most
+    most = looks(GROWS_TO if most is None else most)[-1]
     if most > MOST_SEEDS:
         raise Mistake(f"--max-seeds {most}: at most {MOST_SEEDS:,}")
     if most > MANY_SEEDS and not options.yes:
@@ -231,6 +233,15 @@ def _places(options: argparse.Namespace, *names: str) -> list[str]:
 
         given["storage"] = without_password(str(given["storage"]))
     return [word for name in names if given[name] != PLACES[name] for word in (f"--{name}", str(given[name]))]
+
+
+def report_left_out(refused: Mapping[str, str], of: int) -> None:
+    """Says which studies cannot have the settings, and why. Raises `Mistake` if none of so many studies can."""
+    if refused and len(refused) == of:
+        reasons = list(dict.fromkeys(refused.values()))
+        raise Mistake(reasons[0] if len(reasons) == 1 else f"no study can have these settings: {reasons[0]}")
+    for name, why in refused.items():
+        print(f"warning: {name} is left out: {why}", file=sys.stderr)
 
 
 def nothing_of(request: Request, options: argparse.Namespace) -> Mistake:

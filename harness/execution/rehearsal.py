@@ -23,6 +23,7 @@ from harness.planning.task import Task, tasks
 from harness.store.runs import Run, Store
 from harness.system import terminal
 from harness.system.machine import forget_peak_memory, peak_memory_bytes
+from harness.system.signals import stop_on_signal
 
 BATCH = 4
 STEPS = 2  # the first step includes one-time work: the faster step is timed
@@ -71,11 +72,11 @@ def run(request: AblationRequest, quiet: bool) -> int:
         store = Store(Path(folder) / "runs")
         backlog = Backlog(Fixed(labels), store, Options())
         weights = written(list(experiments.values()), Path(folder) / "weights")
-        with weights, StagesBar(backlog, 1, quiet) as bar:
+        with stop_on_signal() as should_stop, weights, StagesBar(backlog, 1, quiet) as bar:
 
             def stop() -> bool:
                 bar.refresh()
-                return False
+                return should_stop()
 
             place = Place(machine, stop, quiet=quiet)
             for task in backlog.fresh():
@@ -85,6 +86,8 @@ def run(request: AblationRequest, quiet: bool) -> int:
                 state = perform(task, store, labels[task], place)
                 bar.end(task)
                 line = _line(task, task.run_in(store), time.perf_counter() - began, peak)
+                if should_stop():
+                    raise KeyboardInterrupt
                 lines.append({"stage": task.stage, "rows": _shortened(labels[task]), "state": state, **line})
                 gc.collect()
     print(

@@ -27,6 +27,7 @@ GPUS = {
 MEASURED = "2026-11-27"
 SHARES = {"tokenizer": 0.12, "finetuning": 0.12, "generator": 0.15, "latents": 0.005}
 OTHER_STAGES = 0.15
+LEAST_MFU = 1e-4
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ class Pace:
 
     @classmethod
     def named(cls, name: str, mfu: float | None) -> Pace:
-        """The GPU called `name` at `mfu` in (0, 1], or at the measured shares; raises `Mistake`."""
+        """The GPU called `name` at `mfu`, at most 1, or at the measured shares; raises `Mistake`."""
         if name not in GPUS:
             raise unknown("GPU", name, GPUS)
-        if mfu is not None and not 0 < mfu <= 1:
-            raise Mistake(f"--mfu {mfu:g}: should be above 0 and at most 1")
+        if mfu is not None and not LEAST_MFU <= mfu <= 1:
+            raise Mistake(f"--mfu {mfu:g}: at least {LEAST_MFU:g} and at most 1")
         return cls(GPUS[name], mfu)
 
     def hours(self, flops: float, stage: str = "") -> float:

@@ -31,7 +31,7 @@ FOLDER = "sweeps"
 
 GRACE_SECONDS = 3  # an older lock on the journal is that of a killed process; Optuna allows no shorter time
 CONNECT_SECONDS = 10
-JOURNAL = b'{"op_code"'  # the first bytes of a journal
+JOURNAL, DATABASE = b'{"op_code"', b"SQLite format 3\0"  # the first bytes of a journal, and of a database of SQLite
 
 
 def default_storage(root: Path, page: str) -> str:
@@ -63,7 +63,7 @@ def storage_at(location: str) -> BaseStorage:
         with _reached(location), quiet():
             return RDBStorage(location, engine_kwargs=_engine(location))
     path = Path(location).absolute()
-    if path.exists() and not _is_journal(path):
+    if path.exists() and not _begins(path, JOURNAL):
         raise Mistake(f"{location} is not a journal of Optuna")
     try:
         return JournalStorage(JournalFileBackend(str(path), JournalFileSymlinkLock(str(path), GRACE_SECONDS)))
@@ -92,12 +92,12 @@ def _engine(location: str) -> dict[str, Any]:
     return {"pool_pre_ping": True} | ({"connect_args": {"connect_timeout": CONNECT_SECONDS}} if timed else {})
 
 
-def _is_journal(path: Path) -> bool:
-    """Whether a file begins like a journal, as far as it goes."""
+def _begins(path: Path, first: bytes) -> bool:
+    """Whether a file begins with these bytes, as far as it goes."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return JOURNAL.startswith(file.read(len(JOURNAL)))
+        return first.startswith(file.read(len(first)))
 
 
 def _damaged_line(path: Path) -> int:
@@ -138,12 +138,18 @@ def require_writable(location: str) -> None:
         raise Mistake("--storage: neither a file nor a URL; a URL has ://")
     if not (file := _file_of(location) if "://" in location else location):
         return
-    path = Path(file).absolute()
+    path, named = Path(file).absolute(), f"--storage {without_password(location)}"
     if path.is_dir():
-        raise Mistake(f"--storage {without_password(location)} is a folder: a file is needed, or a URL")
+        raise Mistake(f"{named} is a folder: a file is needed, or a URL")
+    if file != location and not path.parent.is_dir():  # SQLite makes no folder
+        raise Mistake(f"{named} cannot be written: {path.parent} is not a folder")
     paths.require_writable(path.parent)
-    if path.exists() and not os.access(path, os.W_OK):
-        raise Mistake(f"--storage {without_password(location)} cannot be written")
+    if not path.exists():
+        return
+    if not os.access(path, os.W_OK):
+        raise Mistake(f"{named} cannot be written")
+    if not _begins(path, JOURNAL if file == location else DATABASE):
+        raise Mistake(f"{named} is not a {'journal of Optuna' if file == location else 'database of SQLite'}")
 
 
 def _file_of(url: str) -> str:
@@ -196,10 +202,10 @@ def trouble_of(location: str) -> Iterator[None]:
 
 def known_study(request: SweepRequest, location: str, store: Store) -> Study | None:
     """The Optuna study of a request, if it exists. Raises `Mistake` if it belongs to something else."""
-    import optuna
-
     if not _may_exist(location):
         return None
+    import optuna
+
     try:
         with quiet():
             study = optuna.load_study(storage=storage_at(location), study_name=request.page)

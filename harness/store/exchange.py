@@ -60,6 +60,7 @@ def take(paths: Sequence[Path], store: Store) -> list[tuple[int, int]]:
     Raises `Mistake`, before it takes any run, if a line of any file is damaged or not a finished run.
     """
     checked = [list(_read(path)) for path in paths]
+    store.root.mkdir(parents=True, exist_ok=True)
     return [_take(contents, store) for contents in checked]
 
 
@@ -92,6 +93,8 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         raise Mistake(f"{path} is not a file of results: harness.runs STUDY --export DIR writes such files") from None
+    if not lines:
+        raise Mistake(f"{path} is empty: copy the file again; nothing was taken")
     for number, line in enumerate(lines, 1):
         try:
             yield _run(line)

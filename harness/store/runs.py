@@ -114,6 +114,8 @@ class Run:
             return status
         except FileNotFoundError:
             return {"state": "waiting", "reason": "", "attempts": []}
+        except NotADirectoryError:
+            raise Mistake(f"{self.folder.parent} has to be a folder of runs: move away what is there") from None
         except ValueError:
             return {"state": "damaged", "reason": UNREADABLE, "attempts": []}
 

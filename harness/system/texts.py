@@ -54,10 +54,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names as a list in a sentence: "A, B and C"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def alike(names: Sequence[str]) -> str:
     """A name, or several that share a place: "A, B and C alike"."""
-    *others, last = names
-    return f"{', '.join(others)} and {last} alike" if others else last
+    return listed(names) + " alike" * (len(names) > 1)
 
 
 def and_more(names: Sequence[str], most: int) -> str:

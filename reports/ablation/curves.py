@@ -71,7 +71,7 @@ def _draw(
     shown: dict[str, Curves] = {}
     for heading, of in wanted.items():
         if any(not of(r).dropna().empty for seeds in rows.values() for r in seeds):
-            shown |= {heading: of, **_differences(rows, reference(results), heading, of)}
+            shown |= {heading: of, **_differences(rows, heading, of)}
     if not shown:
         return False
     drawing, axes = panels(len(shown), 1.9)
@@ -88,37 +88,40 @@ def _draw(
     return True
 
 
-def reference(results: Sequence[Result]) -> str:
-    """The name of the row that all others are compared with: the first with a KL, or else the first."""
-    with_kl = (r.row.name for r in results if r.experiment.tokenizer.gaussian.on)
-    return next(with_kl, results[0].row.name if results else "")
+def _differences(rows: Mapping[str, list[Result]], heading: str, of: Curves) -> dict[str, Curves]:
+    """A panel for every group of rows whose lines lie on each other, minus the first of the group, seed by seed."""
+    found = {}
+    for first, *others in _groups(rows, of):
+        bases = {r.experiment.seed: of(r) for r in rows[first]}
+        name = textwrap.shorten(first, LETTERS, placeholder=" ...")
+        members = {r.row.name for row in (first, *others) for r in rows[row]}
+        found[f'{heading},\nminus that of "{name}"'] = _minus(of, bases, members)
+    return found
 
 
-def _differences(rows: Mapping[str, list[Result]], first: str, heading: str, of: Curves) -> dict[str, Curves]:
-    """A panel with the rows whose lines lie on others, minus the row `first`, seed by seed; empty if none does."""
+def _groups(rows: Mapping[str, list[Result]], of: Curves) -> list[list[str]]:
+    """The rows whose lines lie on each other over more than half of the training, in groups."""
     frames = {name: by_step([of(r) for r in seeds]) for name, seeds in rows.items()}
     means = {name: frame.mean(axis=1) for name, frame in frames.items() if not frame.empty}
     height = max(mean.max() for mean in means.values()) - min(mean.min() for mean in means.values())
-    hidden = {
-        member
-        for name, other in itertools.combinations(means, 2)
-        if 0 < (means[name] - means[other]).abs().max() < LINE * height
-        for member in (name, other)
-    }
-    firsts = {r.experiment.seed: of(r) for r in itertools.chain(*rows.values()) if r.row.name == first}
-    if not hidden or all(curve.dropna().empty for curve in firsts.values()):
-        return {}
-    shown = {r.row.name for name in hidden for r in rows[name]} | {first}
-    return {
-        f'{heading},\nminus that of "{textwrap.shorten(first, LETTERS, placeholder=" ...")}"': _minus(of, firsts, shown)
-    }
+    groups: list[list[str]] = []
+    for name, mean in means.items():
+        near = [group for group in groups if any(_hidden(mean, means[member], height) for member in group)]
+        groups = [group for group in groups if group not in near] + [[*itertools.chain(*near), name]]
+    return [group for group in groups if len(group) > 1]
 
 
-def _minus(of: Curves, firsts: Mapping[int, pd.Series], rows: set[str]) -> Curves:
-    """The curves of `rows` minus those of the reference, by seed; other rows and seeds have none."""
+def _hidden(one: pd.Series, other: pd.Series, height: float) -> bool:
+    """Whether a curve lies on another in a panel of this height, and yet differs from it."""
+    apart = (one - other).abs()
+    return bool(apart.max() > 0 and apart.median() < LINE * height)
+
+
+def _minus(of: Curves, bases: Mapping[int, pd.Series], rows: set[str]) -> Curves:
+    """The curves of `rows` minus a base, by seed; other rows and seeds have none."""
 
     def difference(r: Result) -> pd.Series:
-        base = firsts.get(r.experiment.seed)
+        base = bases.get(r.experiment.seed)
         return of(r) - base if r.row.name in rows and base is not None else pd.Series(dtype=float)
 
     return difference

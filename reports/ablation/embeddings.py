@@ -11,7 +11,7 @@ from reports.ablation.figures import of_evaluation
 from reports.figures import COLOURS, MARKERS, label, legend, panels, save, title
 from reports.results import Result
 
-CLASSES = (*COLOURS, "#882255", "#44AA99")
+CLASSES = (*COLOURS, "#882255", "#7F7F7F")
 EMBEDDED_IMAGES = 512  # for t-SNE and UMAP: two seconds per row; 1,024 take t-SNE twice as long
 
 
@@ -30,7 +30,7 @@ def latents(
         embedded, note = embed(stored["means"].astype(np.float64))
         for k, name in enumerate(classes[: len(CLASSES)]):
             x, y = embedded[stored["labels"][: len(embedded)] == k].T
-            axis.scatter(x, y, s=7, alpha=0.75, color=CLASSES[k], marker=MARKERS[k], label=label(name), linewidths=0)
+            axis.scatter(x, y, s=15, alpha=0.75, color=CLASSES[k], marker=MARKERS[k], label=label(name), linewidths=0)
         title(axis, f"{row}\n{note}" if note else row)
         axis.axis("off")
     legend(drawing)
@@ -41,7 +41,12 @@ def latents(
 def pca(x: np.ndarray) -> tuple[np.ndarray, str]:
     """The first two principal components (n, 2) of latents (n, D), and how much they hold and how far they reach."""
     components, share = principal(x)
-    return components, f"{share:.0%} of the variance, sd {components[:, 0].std():.2g}"
+    return components, f"{share:.0%} of the variance, {_reach(components)}"
+
+
+def _reach(components: np.ndarray) -> str:
+    """How far latents reach along their first principal component, in words."""
+    return f"sd {components[:, 0].std():.2g}"
 
 
 def tsne(x: np.ndarray) -> tuple[np.ndarray, str]:
@@ -72,8 +77,9 @@ def umap(x: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def _embedded(x: np.ndarray, embed: Callable[[], np.ndarray]) -> tuple[np.ndarray, str]:
-    """The result of `embed`, and a note; zeros if the latents do not vary."""
-    return (embed(), "") if np.ptp(x, axis=0).any() else (np.zeros((len(x), 2)), "nothing varies")
+    """The result of `embed`, and how far the latents reach; zeros if they do not vary."""
+    varies = np.ptp(x, axis=0).any()
+    return (embed(), _reach(principal(x)[0])) if varies else (np.zeros((len(x), 2)), "nothing varies")
 
 
 def principal(x: np.ndarray) -> tuple[np.ndarray, float]:

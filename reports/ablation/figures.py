@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.evaluation import records
-from reports.figures import WIDTH, figure, legend, panels, save, strips, title, whole
+from reports.figures import WIDTH, colour_bar, figure, legend, panels, save, strips, title, whole
 from reports.results import Result, data_sets, pictured, protocol_of, rows_of
 from reports.styles import styles_of
 
@@ -68,20 +68,22 @@ def of_evaluation(results: Sequence[Result], file: str) -> dict[str, Any]:
 
 
 def kl_maps(results: Sequence[Result], path: Path) -> bool:
-    """Draws the KL divergence by token and channel, one panel per row that has it, with one colour scale."""
+    """Draws the KL divergence by token and channel, one panel per row that has it, with one scale of colours."""
+    from matplotlib.colors import PowerNorm
+
     maps = {name: a["kl"] for name, a in of_evaluation(results, "pictures.npz").items() if "kl" in a}
     if not maps:
         return False
     drawing, axes = panels(len(maps), 1.9, most=4)
-    most = max(kl.max() for kl in maps.values())
+    norm = PowerNorm(0.5, 0.0, max(kl.max() for kl in maps.values()))  # one row may have most of the KL
     for axis, (name, kl) in zip(axes, maps.items(), strict=True):
-        image = axis.imshow(kl, vmin=0, vmax=most, cmap="cividis", aspect="auto", interpolation="nearest")
+        image = axis.imshow(kl, norm=norm, cmap="cividis", aspect="auto", interpolation="nearest")
         title(axis, name)
         axis.set_xlabel("channel")
         axis.set_ylabel("token")
         whole(axis.xaxis)
         whole(axis.yaxis)
-    drawing.colorbar(image, ax=axes, label="KL (nats)", shrink=0.8)
+    colour_bar(image, axes, "KL (nats)")
     save(drawing, path)
     return True
 

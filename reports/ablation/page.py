@@ -22,7 +22,6 @@ from harness.experiments.study import Ablation
 from harness.networks import flops
 from harness.store.records import Record
 from harness.store.runs import Store
-from harness.system.texts import plain_markdown
 from models.variants import VARIANTS
 from reports import departures, figures, foils
 from reports.ablation import answer, curves, embeddings
@@ -476,7 +475,7 @@ class Page:
         seeds = " Lines are means over seeds, with the range of the seeds." if self.request.seeds > 1 else ""
         return (
             f"{seeds} Rows that share a training share a line. Where lines lie on each other, a further panel shows "
-            f"these rows minus {plain_markdown(curves.reference(trained_here(self.results)))}, seed by seed."
+            "their differences from one of them, seed by seed."
         )
 
     def draw(self, folder: Path) -> dict[str, bool]:

@@ -14,7 +14,21 @@ from harness.evaluation.records import digits_of
 from harness.experiments.objectives import Objective
 from harness.system import plugins
 from reports.claims import quantities
-from reports.figures import COLOURS, MARKERS, WIDTH, figure, fit, legend, norm_of, panels, plain, save, title, whole
+from reports.figures import (
+    COLOURS,
+    MARKERS,
+    WIDTH,
+    colour_bar,
+    figure,
+    fit,
+    legend,
+    norm_of,
+    panels,
+    plain,
+    save,
+    title,
+    whole,
+)
 from reports.statistics import intervals
 from reports.styles import styles
 
@@ -98,7 +112,7 @@ def _reference(axis: Axes, points: TriedPoints) -> None:
     found = {p.coordinate: values[0] for p in points.done if (values := p.metric_values(REFERENCE))}
     if found:
         line, name = dict(sorted(found.items())), quantities.title(REFERENCE)
-        axis.plot(list(line), list(line.values()), color="grey", linestyle=":", linewidth=1.6, label=name)
+        axis.plot(list(line), list(line.values()), color="grey", linestyle=":", linewidth=1.6, label=name, zorder=3)
 
 
 def _over_axis(
@@ -126,7 +140,15 @@ def _over_axis(
             x, means, yerr=np.maximum(arms, 0.0), marker=style.marker, markersize=5, capsize=3, label=row, **style.line
         )
         for at, values in measured if dots else ():
-            axis.plot([at] * len(values), values, ".", color=style.colour, alpha=0.6)
+            axis.plot(
+                [at] * len(values),
+                values,
+                ".",
+                zorder=3,
+                color=style.colour,
+                markeredgecolor="white",
+                markeredgewidth=0.5,
+            )
     if points.axes[0].log:
         axis.set_xscale("log")
         plain(axis.xaxis, sorted({point.coordinate for point in points.done}))
@@ -157,7 +179,7 @@ def _over_two(axis: Axes, points: TriedPoints, o: Objective) -> None:
         scatter = axis.scatter(x, y, c=colours, norm=norm, marker=MARKERS[number], label=row)
     (_, best_x), (_, best_y), *_ = points.best(o, points.done).location.values
     axis.scatter(best_x, best_y, s=140, facecolors="none", edgecolors=COLOURS[1], linewidths=1.6)
-    axis.figure.colorbar(scatter, ax=axis, label=title_of(o))
+    colour_bar(scatter, [axis], title_of(o))
     for log, set_scale in ((first.log, axis.set_xscale), (second.log, axis.set_yscale)):
         if log:
             set_scale("log")

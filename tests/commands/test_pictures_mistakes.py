@@ -22,6 +22,7 @@ GENERATE_MISTAKES = {
     "class out of range": (["--classes", "10"], "class 10 is out of range: 0 to 9"),
     "negative class": (["--classes", "0,-1"], "class -1 is out of range: 0 to 9"),
     "class": (["--classes", "3,tmie"], "unknown class 'tmie'. Did you mean 'time'?"),
+    "no class": (["--classes", ","], "--classes ',' names no class"),
     "no pictures": (["--count", "0"], "--count 0: at least 1"),
     "negative count": (["--count", "-3"], "--count -3: at least 1"),
     "count": (["--count", "many"], "--count"),

@@ -143,7 +143,7 @@ MISTAKES = {
     ),
     "nonsense": (["--storage", "nonsense://x"], "bowl", ["nonsense://x cannot be reached"]),
     "folder": (["--storage", "/"], "bowl", ["--storage / is a folder"]),
-    "sqlite": (["--storage", "sqlite:////proc/none/trials.db"], "bowl", ["/proc/none cannot be written"]),
+    "sqlite": (["--storage", "sqlite:////proc/none/trials.db"], "bowl", ["trials.db cannot be written: /proc/none"]),
 }
 
 
