@@ -16,6 +16,10 @@ from models.variants import VARIANTS
 from reports.tables import markdown
 
 PAPER = "paper256"
+WATER_LEVEL = (
+    "The water level of a KL weight is the variance below which a linear model leaves out a direction of the pixels: "
+    "the KL weight times half of the number of pixel values. It compares KL weights at different image sizes."
+)
 
 
 def section(request: Request, rows: Sequence[Row]) -> str:
@@ -25,7 +29,8 @@ def section(request: Request, rows: Sequence[Row]) -> str:
     """
     of_paper = [row for row in rows if not VARIANTS[row.variant].recipe]
     told = table(request, of_paper[-1]) if of_paper else ""
-    return f"Of `{of_paper[-1].name}`:\n\n{told}" if told else ""
+    note = f"\n\n{WATER_LEVEL}" if "water level" in told else ""
+    return f"Of `{of_paper[-1].name}`:\n\n{told}{note}" if told else ""
 
 
 def table(request: Request, row: Row) -> str:

@@ -328,7 +328,8 @@ def strips(
 def _wrapped(name: str) -> str:
     """A name beside an image, in two lines at most."""
     text = shortened(name, 2 * LINE - 6).replace("+ ", "+\N{NO-BREAK SPACE}")
-    return wrapped(text, LINE)
+    lines = wrapped(text, LINE)
+    return lines if lines.count("\n") < 2 else textwrap.fill(text, LINE)
 
 
 def _fit(drawing: Figure, axis: Axes, canvas: np.ndarray, pixels: float) -> None:

@@ -137,10 +137,11 @@ class Provenance:
             changes = " with uncommitted changes" if environment["uncommitted"] else ""
             commits.setdefault(f"`{environment['commit'][:12]}`{changes}", {})[stage] = None
         commit_text = "; ".join(commit + f" ({', '.join(s)})" * (len(commits) > 1) for commit, s in commits.items())
-        return plain_markdown(
-            f"{e['processor']}; device {e['device']}, {e['dtype']}, {counted(e['threads'], 'thread')}; "
-            f"Python {e['python']}; {versions}; commit {commit_text}."
+        machines = dict.fromkeys(
+            f"{of['processor']}; device {of['device']}, {of['dtype']}, {counted(of['threads'], 'thread')}"
+            for _, of in attempts
         )
+        return plain_markdown(f"{' | '.join(machines)}; Python {e['python']}; {versions}; commit {commit_text}.")
 
     def configuration(self) -> str:
         """The fields on which all rows that use them agree; the other fields are in the table of rows."""

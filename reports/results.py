@@ -340,8 +340,11 @@ def mixtures(results: Sequence[Result]) -> list[str]:
             shown = sorted({value[: 12 if name == "commit" else 40] for v in mixed.values() for value in v})
             where = _contents(results) if name == "data_content" else ""
             sentences.append(f"The rows mix {plural}: {', '.join(shown)}{stages}.{where}")
-    if any(e["uncommitted"] for _, e in attempts):
-        sentences.append("Some runs were made with uncommitted changes; their status.json holds the difference.")
+    changes = [e["uncommitted"] for _, e in attempts]
+    if any(text.startswith("diff ") for text in changes):
+        sentences.append("Some runs were made with uncommitted changes; their records hold the difference.")
+    elif any(changes):
+        sentences.append("Beside the code of some runs lay files that no commit has; their records name them.")
     return sentences
 
 

@@ -348,7 +348,7 @@ SCALES: dict[str, Scale] = {
         small=True,
     ),
     "gpu": Scale(
-        "an hour on one GPU, on the embedded images at 64 px: no download",
+        "minutes on one GPU, on the embedded images at 64 px: no download",
         with_fields(
             TINY,
             {
@@ -400,7 +400,7 @@ SCALES: dict[str, Scale] = {
         small=True,
     ),
     "small": Scale(
-        "hours on one GPU: ImageNet at 128 px, DINOv2-S as the teacher",
+        "days on one GPU: ImageNet at 128 px, DINOv2-S as the teacher",
         SMALL,
         {
             "size": {  # all from scratch: no DINOv2 is as small as S here

@@ -23,7 +23,7 @@ from reports.tables import cell, cells_of_plugins, head_cells, headers, markdown
 METRICS = ("gkid", "gfd", "gfd_infinity", "classifier_score", "precision", "recall")  # with few images gKD comes first
 PAPER = {"gfd": ("gfid", "paper gFID"), "classifier_score": ("is", "paper IS")}
 COMPARISON_SETS = {
-    "fresh": "fresh images of the training law",
+    "fresh": "new images, drawn as those of training",
     "real": "images of `val`",
     "mean image": "mean image",
     "noise": "pixel noise",

@@ -11,7 +11,6 @@ import pytest
 from harness.experiments.study import Row
 from harness.store.runs import Run
 from reports.ablation import curves
-from tests.conftest import experiment
 from tests.reports.claimed import given
 
 STEPS = [0, 10, 20, 30]
@@ -31,7 +30,7 @@ def differences(**rows: list[list[float]]) -> dict[str, dict[str, list[list[floa
     def of(r: SimpleNamespace) -> pd.Series:
         return pd.Series(dict(zip(STEPS, r.values, strict=False)), dtype=float)
 
-    panels = curves._differences(results, next(iter(results)), TITLE, of)
+    panels = curves._differences(results, TITLE, of)
     return {
         title.removeprefix(f"{TITLE},\nminus that of "): {
             name: found for name, seeds in results.items() if any(found := [list(panel(r)) for r in seeds])
@@ -57,28 +56,26 @@ def test_rows_that_lie_on_each_other_are_drawn_minus_the_first_seed_by_seed():
         assert values == pytest.approx([expected] * 4)
 
 
-def test_all_rows_that_are_hidden_have_one_panel_and_one_reference():
-    found = differences(a=[FALL], b=[plus(HIGH, 0.001)], c=[plus(FALL, 0.5)], d=[HIGH])
-    assert {title: set(rows) for title, rows in found.items()} == {'"a"': {"a", "b", "d"}}
+def test_every_group_of_rows_that_lie_on_each_other_has_a_panel_of_its_own():
+    found = differences(
+        a=[FALL], b=[plus(HIGH, 0.001)], c=[plus(FALL, 0.5)], d=[HIGH], e=[plus(FALL, 0.01)], f=[plus(FALL, 0.02)]
+    )
+    assert {title: set(rows) for title, rows in found.items()} == {'"b"': {"b", "d"}, '"a"': {"a", "e", "f"}}
 
 
-def test_the_reference_of_a_page_is_its_first_row_with_a_kl():
-    def row(name: str, variant: str) -> SimpleNamespace:
-        return SimpleNamespace(row=Row(name, variant), experiment=experiment(variant))
-
-    rows = [row("a", "autoencoder"), row("b", "kl_vae"), row("c", "mactok")]
-    assert curves.reference(rows) == "b"
-    assert curves.reference(rows[:1]) == "a"
+def test_a_row_without_a_curve_is_in_no_group():
+    found = differences(a=[[]], b=[FALL], c=[plus(FALL, 0.001)])
+    assert {title: set(rows) for title, rows in found.items()} == {'"b"': {"b", "c"}}
 
 
-def test_a_reference_without_a_curve_has_no_panel():
-    assert not differences(a=[[]], b=[FALL], c=[plus(FALL, 0.001)])
+def test_rows_that_are_apart_for_less_than_half_of_the_training_have_one():
+    assert set(differences(a=[FALL], b=[plus(FALL, 0.5, 0.001, 0, 0)])) == {'"a"'}
 
 
 @pytest.mark.parametrize(
     "rows",
     [
-        {"a": [FALL], "b": [plus(FALL, 0, 0.05, 0, 0)]},  # apart at one step
+        {"a": [FALL], "b": [plus(FALL, 0, 0.05, 0.05, 0.05)]},  # apart over more than half
         {"a": [FALL], "b": [FALL], "c": [HIGH]},  # equal: there is nothing to see
         {"a": [FALL]},
         {"a": [FALL], "nothing yet": [[]]},
