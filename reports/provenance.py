@@ -10,6 +10,7 @@ from harness.evaluation import protocol_texts, records
 from harness.experiments.experiment import DEFAULT_NETWORK, Data, effective_fields
 from harness.networks.teachers import TEACHERS
 from harness.networks.weight_files import VGG
+from harness.store.records import Record
 from harness.store.runs import Run
 from harness.system import plugins
 from harness.system.texts import counted, in_cell, plain_markdown
@@ -106,6 +107,11 @@ class Provenance:
             for (title, about, protocol), names in sources.items()
         ]
 
+    def difficulty(self) -> list[str]:
+        """Sentences on how hard every data set is, one per split and one on semantic masks."""
+        by_data = by_data_set(self.results).items()
+        return [f"On `{data}`: {line}" if data else line for data, of in by_data for line in _difficulty(of)]
+
     def cost_table(self) -> str:
         """A table of at most seven columns: the seconds by row and stage, with the stages that take least as one.
 
@@ -153,6 +159,39 @@ class Provenance:
 
 def _left_out(files: int) -> str:
     return "1 unreadable file was left out" if files == 1 else f"{files} unreadable files were left out"
+
+
+def _sources(*numbers: Record) -> str:
+    """N and the protocols of numbers, in their order; runs of earlier code have no protocol."""
+    ids = [f"`{r.protocol_id}`" for r in numbers if r.protocol_id]
+    return ", ".join([f"N = {numbers[0].n}", *ids]) + "."
+
+
+def _difficulty(results: Sequence[Result]) -> list[str]:
+    """The sentences on one data set."""
+    run = shared(results, "difficulty")
+    if run is None:
+        return []
+    values: dict[str, dict[str, Record]] = {}
+    for r in run.records():
+        values.setdefault(r.split, {})[r.metric] = r
+    lines = []
+    for split, v in values.items():
+        if {"majority", "probe_teacher", "probe_pixels"} <= v.keys():
+            guessed, pixels, teacher = v["majority"], v["probe_pixels"], v["probe_teacher"]
+            lines.append(
+                f"`{split}`: a linear probe reaches {teacher.value:.1f} % on the teacher's class token and "
+                f"{pixels.value:.1f} % on principal components of the pixels; guessing the largest class reaches "
+                f"{guessed.value:.1f} %. {_sources(teacher, pixels, guessed)}"
+            )
+    v = values.get("train", {})
+    if {"semantic_precision", "random_precision"} <= v.keys():
+        semantic, random = v["semantic_precision"], v["random_precision"]
+        lines.append(
+            f"Semantic masks that hide as many patches as the object covers hit the object with a precision of "
+            f"{semantic.value:.0f} %; random masks would reach {random.value:.0f} %. {_sources(semantic, random)}"
+        )
+    return lines
 
 
 def _facts(data: Data, run: Run) -> str:

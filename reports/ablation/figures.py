@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from harness.data.splits import SPLITS
 from harness.evaluation import records
 from reports.figures import WIDTH, colour_bar, figure, legend, panels, save, strips, title, whole
 from reports.results import Result, data_sets, pictured, protocol_of, rows_of
 from reports.styles import styles_of
+
+SHOWN = 5  # reconstructions of each validation split
 
 
 def probe_against_gfd(results: Sequence[Result], path: Path) -> bool:
@@ -125,3 +128,32 @@ def dropped_tokens(results: Sequence[Result], path: Path) -> bool:
     legend(drawing)
     save(drawing, path)
     return True
+
+
+def reconstructions(results: Sequence[Result], path: Path) -> bool:
+    """Draws the first images of the validation splits, and below them their reconstructions, one line per row."""
+    lines: dict[str, np.ndarray] = {}
+    titles: dict[int, str] = {}
+    for r in pictured(results):
+        if (stored := r.arrays("evaluation", "reconstructions.npz")) is not None:
+            splits = [split for split in SPLITS if split in stored]
+            titles = {SHOWN * index: split for index, split in enumerate(splits)}
+            originals = [stored[f"{split} originals"][:SHOWN] for split in splits]
+            lines.setdefault(of_data("original", r, results), np.concatenate(originals))
+            lines[r.row.name] = np.concatenate([stored[split][:SHOWN] for split in splits])
+    return strips(lines, path, titles)
+
+
+def masks(results: Sequence[Result], path: Path) -> bool:
+    """Draws the first images of a training with their hidden patches, one line for every kind of mask."""
+    lines: dict[str, np.ndarray] = {}
+    kinds: set[str] = set()
+    for r in pictured(results):
+        masking = r.experiment.tokenizer.masking
+        kind = {0.0: "random", 1.0: "semantic"}.get(masking.semantic_share, "random and semantic")
+        stored = r.arrays("tokenizer", "masks.npz") if masking.on else None
+        if stored is not None and kind not in kinds:
+            kinds.add(kind)
+            lines.setdefault(of_data("image", r, results), stored["images"])
+            lines[f"{kind} ({r.row.name})"] = with_hidden_patches(stored["images"], stored["masks"])
+    return strips(lines, path)

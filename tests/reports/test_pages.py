@@ -160,7 +160,7 @@ def test_sentences_are_short(template):
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_a_page_says_what_rows_with_a_plus_add_to(name, tmp_path):
     request = AblationRequest(name, study_called(name), scale("tiny"))
-    told = Page(request, _not_run(request, tmp_path)).additions
+    told = Page(request, _not_run(request, tmp_path)).about_rows.additions
     added = [row for row in request.study.rows if row.name.startswith("+") and row.base]
     assert bool(told) == bool(added)
     assert all(f"`{row.name}` to `{row.base}`" in told for row in added)
@@ -348,12 +348,12 @@ def test_notes_speak_of_rows_on_the_page(name):
 def test_additions_speak_of_rows_on_the_page(tmp_path):
     request = AblationRequest("table5", study_called("table5"), scale("smoke"))
     results = _not_run(request, tmp_path)
-    assert "`+ semantic mask` to `+ local alignment`" in Page(request, results).additions
+    assert "`+ semantic mask` to `+ local alignment`" in Page(request, results).about_rows.additions
     some = [r for r in results if r.row.name in ("+ local alignment", "+ random mask", "+ global alignment")]
-    told = Page(request, some).additions
+    told = Page(request, some).about_rows.additions
     assert "`+ local alignment` to `+ random mask`" in told
     assert "semantic" not in told and "`+ global alignment` to" not in told
-    assert Page(request, some[-1:]).additions == "`+ global alignment` is the variant `mactok`."
+    assert Page(request, some[-1:]).about_rows.additions == "`+ global alignment` is the variant `mactok`."
 
 
 def test_the_cost_of_many_stages_has_as_many_columns_as_other_tables(monkeypatch):
