@@ -23,17 +23,16 @@ from reports.ablation.rows import Rows
 from reports.claims import table
 from reports.claims.verdicts import Ruling, judge_study, summary
 from reports.gates import Gate, gates, note
+from reports.mixtures import changes, mixtures
 from reports.pages import index
 from reports.pages.rendering import preface, write_page
 from reports.provenance import Provenance
 from reports.results import (
     PICTURES,
     Result,
-    changes,
     images_note,
     load,
     made_from,
-    mixtures,
     pictured,
     rows_of,
     shared,

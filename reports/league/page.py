@@ -20,10 +20,11 @@ from harness.system.files import write_text
 from harness.system.texts import and_more, plain_markdown
 from reports.ablation import answer
 from reports.gates import gates
+from reports.mixtures import changes, mixtures
 from reports.pages import index, site
 from reports.pages.rendering import preface, write_page
 from reports.provenance import Provenance
-from reports.results import Result, changes, data_sets, images_note, mixtures, protocol_of, rows_of, unfinished
+from reports.results import Result, data_sets, images_note, protocol_of, rows_of, unfinished
 from reports.tables import MOST_COLUMNS, bits, cell, headers, markdown, notes, seeds_note
 
 RECONSTRUCTION = ("rfd", "psnr", "ssim", "probe")

@@ -19,10 +19,11 @@ from harness.store.runs import Store
 from harness.system.texts import plain_markdown
 from reports import departures, foils
 from reports.gates import Gate, gates, note
+from reports.mixtures import changes, mixtures
 from reports.pages import index
 from reports.pages.rendering import preface, write_page
 from reports.provenance import Provenance
-from reports.results import Result, changes, mixtures
+from reports.results import Result
 from reports.statistics import intervals
 from reports.sweep import figures
 from reports.sweep.answer import PAPER, Answer

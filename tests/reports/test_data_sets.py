@@ -11,7 +11,8 @@ from harness.experiments.study import Row
 from reports.ablation.answer import sentences
 from reports.ablation.differences import Differences
 from reports.claims.verdicts import judge_all
-from reports.results import PER_STAGE, Result, by_data_set, data_sets, mixtures
+from reports.mixtures import PER_STAGE, mixtures
+from reports.results import Result, by_data_set, data_sets
 from reports.tables import head_cells
 from tests.conftest import experiment
 from tests.reports.claimed import BEST, PROBE, Given, down, equal, given
@@ -94,7 +95,7 @@ def test_contents_that_changed_between_runs_are_told_with_their_rows_and_seeds(m
         object.__setattr__(r, "contents", ("new",) if changed else ("old",))
     environment = {"data_content": "old", "uncommitted": "", **dict.fromkeys(PER_STAGE, "same")}
     made = [("tokenizer", environment), ("evaluation", environment | {"data_content": "new"})]
-    monkeypatch.setattr("reports.results.environments", lambda _: made)
+    monkeypatch.setattr("reports.mixtures.environments", lambda _: made)
     (sentence,) = mixtures(results)
     assert sentence == (
         "The rows mix contents of the data set: new, old. In detail: new in seed 2 of all rows, base (seed 1); "

@@ -30,9 +30,10 @@ from reports.ablation.generation import COMPARISON_SETS
 from reports.ablation.page import write
 from reports.claims import table as claims
 from reports.gates import gates
+from reports.mixtures import PROVENANCE, mixtures
 from reports.pages.rendering import MEANINGLESS, NO_BREAK
 from reports.provenance import MEASURING
-from reports.results import PROVENANCE, load, mixtures
+from reports.results import load
 from reports.statistics import intervals
 from tests.conftest import experiment
 

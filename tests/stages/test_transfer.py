@@ -13,8 +13,9 @@ from harness.stages.transfer import METRICS
 from harness.store.records import Record
 from harness.store.runs import Store
 from harness.system.errors import Mistake
+from reports.mixtures import mixtures
 from reports.provenance import Provenance
-from reports.results import load, mixtures
+from reports.results import load
 from tests.conftest import experiment, save_class
 from tests.stages.few_images import FEW, run
 
