@@ -1,4 +1,4 @@
-"""What a page has to warn of: provenance that differs between its rows, and changes of a study that mirrors the paper."""
+"""What a page warns of: provenance that differs between its rows, and changes of a study that mirrors the paper."""
 
 from __future__ import annotations
 
