@@ -17,7 +17,8 @@ from harness.system.errors import Mistake
 from harness.system.texts import counted
 
 if TYPE_CHECKING:
-    from harness.data.image_sets import FeatureStatistics, ImageSet
+    from harness.data.adm_files import FeatureStatistics
+    from harness.data.image_sets import ImageSet
     from harness.store.records import Record
 
 

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from PIL import Image
 
-    from harness.data.image_sets import write_samples
+    from harness.data.adm_files import write_samples
     from harness.latents import autoencode, sampling
     from harness.networks import weights
     from harness.system.machine import this_machine

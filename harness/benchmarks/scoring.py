@@ -150,7 +150,7 @@ def write_images(folder: Path, n: int) -> None:
     """Writes `n` random images of 64 px, twice: images.npz and reference.npz."""
     import numpy as np
 
-    from harness.data.image_sets import write_samples
+    from harness.data.adm_files import write_samples
 
     rng = np.random.default_rng(0)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from harness.system.errors import Mistake
 from harness.system.texts import and_more, counted, printable
 
+CHUNK_FILES = 64  # most files that are read ahead
 HIDDEN = "hidden"
 FROM_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "system volume information", "@eadir")
 FORMATS = "needed are image files, such as .jpg .png .webp .gif .tif"

@@ -1,62 +1,51 @@
 """Sets of images to score: folders of image files, and npz files in the format of the ADM evaluator.
 
-    samples     arr_0 (N, H, W, 3) uint8; labels in arr_1 are ignored
-    reference   mu (D,), sigma (D, D) of pooled features, mu_s (E,), sigma_s (E, E) of spatial features, floating point;
-                arr_0 for precision and recall. Either images or statistics may be missing.
-
 Images are read and written in batches: a set may be larger than the memory.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
-import lzma
-import math
 import os
 import zipfile
-import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast, final
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, final
 
 from harness.data import image_files
+from harness.data.adm_files import (
+    IMAGES,
+    LABELS,
+    NEEDED,
+    FeatureStatistics,
+    Size,
+    checked_statistics,
+    image_shape,
+    instead_of_npz,
+    open_array,
+    read_statistic,
+)
 from harness.data.decoding import read, reason
-from harness.data.image_files import PassedOver, first_of, natural, shown
+from harness.data.image_files import CHUNK_FILES, PassedOver, first_of, natural, shown
 from harness.system.errors import Mistake
-from harness.system.files import checksum, replacing
+from harness.system.files import checksum
 from harness.system.texts import counted
 
 if TYPE_CHECKING:
     import numpy as np
 
-IMAGES, LABELS = "arr_0", "arr_1"
-NEEDED = f"{IMAGES}, uint8 (N, H, W, 3), or mu (D,) and sigma (D, D) of a reference, floating point,"
 FORMS = f"a folder of image files, or an npz file (np.savez) with {IMAGES}, uint8 (N, H, W, 3),"
 LOSSY = {"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "GIF"}
-CHUNK_FILES = 64  # most files that the threads of a folder read ahead
 CHUNK_BYTES = 2**20
-SMALL_BYTES, MOST_COMPRESSED = 2**28, 10  # an array in memory may be so large, or so much larger than its file
-ASYMMETRY = 1e-4  # tolerated in a covariance, relative to its largest entry: far above rounding in float32
 
 T = TypeVar("T")
 R = TypeVar("R")
-Size = tuple[int, int]
-
-
-class FeatureStatistics(NamedTuple):
-    """Means and covariances of Inception features, float64: pooled (D,), (D, D); optionally spatial (E,), (E, E)."""
-
-    mu: np.ndarray
-    sigma: np.ndarray
-    mu_s: np.ndarray | None = None
-    sigma_s: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +156,7 @@ class Npz(ImageSet):
 
         if not self.count:
             return
-        with _open(self.path, IMAGES) as array:
+        with open_array(self.path, IMAGES) as array:
             for start in range(0, self.count, count):
                 batch = np.empty((min(count, self.count - start), *self.size, 3), np.uint8)
                 if array.file.readinto(batch.reshape(-1).data) != batch.nbytes:
@@ -178,7 +167,7 @@ class Npz(ImageSet):
     def digest(self) -> str:
         digest = hashlib.sha256()
         for name in self.arrays:
-            with _open(self.path, name) as array:
+            with open_array(self.path, name) as array:
                 digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
                 while chunk := array.file.read(CHUNK_BYTES):
                     digest.update(chunk)
@@ -280,51 +269,12 @@ def _px(size: Size) -> str:
     return f"{width} px" if height == width else f"{width} x {height} px"
 
 
-class _Array(NamedTuple):
-    """An array in an npz file; `file` stands at the first byte of its values."""
-
-    file: zipfile.ZipExtFile
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype
-
-
-@contextlib.contextmanager
-def _open(path: Path, name: str) -> Iterator[_Array]:
-    """Opens an array. Raises `Mistake` if it is damaged (now or while the caller reads) or holds Python objects."""
-    import numpy as np
-
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
-            file = cast(zipfile.ZipExtFile, member)
-            first = np.lib.format.read_magic(file) == (1, 0)
-            header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-            array = _Array(file, *header(file))
-            if array.dtype.hasobject:
-                raise Mistake(f"{name} of {path} holds Python objects, which are never loaded: {NEEDED} is needed")
-            size = archive.getinfo(f"{name}.npy").file_size - file.tell()
-            if size != math.prod(array.shape) * array.dtype.itemsize:
-                raise EOFError
-            yield array
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError, MemoryError) as error:
-        raise Mistake(f"{name} of {path} is damaged or cut off: write or copy the file again") from error
-
-
-def _instead_of_npz(path: Path) -> str:
-    """What a file is that is no npz file, in words."""
-    if image_files.is_image(path.name):
-        return "one image file"
-    if path.suffix == ".npy":
-        return "an npy file"
-    return "cut off or not an npz file" if path.suffix == ".npz" else "not an npz file"
-
-
 def _open_npz(path: Path, side: int | None) -> Npz:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
     except zipfile.BadZipFile:
-        raise Mistake(f"{shown(path)} is {_instead_of_npz(path)}: {FORMS} is needed") from None
+        raise Mistake(f"{shown(path)} is {instead_of_npz(path)}: {FORMS} is needed") from None
     names = [name.removesuffix(".npy") for name in members if name.endswith(".npy")]
     arrays = tuple(name for name in (IMAGES, *FeatureStatistics._fields) if name in names)
     if not arrays:
@@ -333,108 +283,7 @@ def _open_npz(path: Path, side: int | None) -> Npz:
     for member in members:
         if member.removesuffix(".npy") not in (*arrays, LABELS):
             passed_over.add("of its arrays that are not used", member.removesuffix(".npy"))
-    count, height, width = _image_shape(path, side) if IMAGES in arrays else (0, 0, 0)
-    statistics = {name: _read_statistic(path, name) for name in arrays if name != IMAGES}
-    checked = _checked(path, statistics) if statistics else None
+    count, height, width = image_shape(path, side) if IMAGES in arrays else (0, 0, 0)
+    statistics = {name: read_statistic(path, name) for name in arrays if name != IMAGES}
+    checked = checked_statistics(path, statistics) if statistics else None
     return Npz(path, count, (height, width), None, checked, passed_over, (), arrays)
-
-
-def _image_shape(path: Path, side: int | None) -> tuple[int, ...]:
-    """(N, H, W)."""
-    import numpy as np
-
-    with _open(path, IMAGES) as array:
-        shape, description = array.shape, f"{IMAGES} of {path} is {array.dtype} {array.shape}"
-    if array.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3:
-        raise Mistake(f"{description}: uint8 (N, H, W, 3) is needed")
-    if 0 in shape:
-        raise Mistake(f"{description}: it has no images")
-    if array.fortran:
-        raise Mistake(f"{description} in Fortran order: pass it through np.ascontiguousarray and write it again")
-    if side and shape[1:3] != (side, side):
-        raise Mistake(f"{description}, but {side} px are needed: write the images at that size")
-    _require_memory(path, IMAGES, min(shape[0], CHUNK_FILES) * math.prod(shape[1:]))
-    return shape[:3]
-
-
-def _require_memory(path: Path, name: str, needed: int) -> None:
-    """Raises `Mistake` if an array takes much more memory than its file has bytes, as compressed zeros would."""
-    size = path.stat().st_size
-    if needed > max(SMALL_BYTES, MOST_COMPRESSED * size):
-        raise Mistake(f"{name} of {path} takes {needed:,} bytes of memory, and the file has {size:,}: write it again")
-
-
-def _read_statistic(path: Path, name: str) -> np.ndarray:
-    import numpy as np
-
-    with _open(path, name) as array:
-        if array.dtype.kind != "f":
-            raise Mistake(f"{name} of {path} is {array.dtype} {array.shape}: floating point is needed")
-        _require_memory(path, name, math.prod(array.shape) * array.dtype.itemsize)
-        values = np.frombuffer(array.file.read(), array.dtype)
-        return values.reshape(array.shape, order="F" if array.fortran else "C").astype(np.float64)
-
-
-def _checked(path: Path, arrays: dict[str, np.ndarray]) -> FeatureStatistics:
-    """The statistics. Raises `Mistake` if the arrays are not means and covariances."""
-    import numpy as np
-
-    for mean, covariance in (("mu", "sigma"), ("mu_s", "sigma_s")):
-        missing = {mean, covariance} - arrays.keys()
-        if missing == {"mu_s", "sigma_s"}:
-            continue
-        if missing:
-            raise Mistake(f"{path} has {', '.join(arrays)} but not {min(missing)}: {mean} goes with {covariance}")
-        mu, sigma = arrays[mean], arrays[covariance]
-        if mu.ndim != 1 or not mu.size or sigma.shape != 2 * mu.shape:
-            shapes = f"{mean} of {path} is {mu.shape} and {covariance} {sigma.shape}"
-            raise Mistake(f"{shapes}: (D,) and (D, D) are needed")
-        for name in (mean, covariance):
-            if not np.isfinite(arrays[name]).all():
-                raise Mistake(f"{name} of {path} has values that are NaN or infinite: compute the statistics again")
-        if np.abs(sigma - sigma.T).max() > ASYMMETRY * np.abs(sigma).max():
-            raise Mistake(f"{covariance} of {path} is not symmetric, so not a covariance: compute the statistics again")
-    return FeatureStatistics(**arrays)
-
-
-def write_samples(path: Path, batches: Iterable[np.ndarray], count: int, size: Size) -> None:
-    """Writes `count` images of `size` (H, W) from batches uint8 (n, H, W, 3), atomically.
-
-    Raises ValueError for any other batches; `path` then keeps its old content.
-    """
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        _write_images(archive, batches, count, size)
-
-
-def write_reference(
-    path: Path, statistics: FeatureStatistics, batches: Iterable[np.ndarray] = (), count: int = 0, size: Size = (0, 0)
-) -> None:
-    """Writes statistics, atomically, and images as `write_samples` does if `count` is not 0.
-
-    Raises `Mistake` if the statistics are not means and covariances.
-    """
-    import numpy as np
-
-    arrays = {name: np.asarray(array, np.float64) for name, array in statistics._asdict().items() if array is not None}
-    _checked(path, arrays)
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-        if count:
-            _write_images(archive, batches, count, size)
-
-
-def _write_images(archive: zipfile.ZipFile, batches: Iterable[np.ndarray], count: int, size: Size) -> None:
-    import numpy as np
-
-    shape, written = (int(count), int(size[0]), int(size[1]), 3), 0  # plain integers: the header is their repr
-    with archive.open(f"{IMAGES}.npy", "w", force_zip64=True) as file:  # zip must know beforehand of over 4 GiB
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for batch in batches:
-            written += len(batch)
-            if batch.dtype != np.uint8 or batch.shape[1:] != shape[1:] or written > count:
-                raise ValueError(f"{batch.dtype} {batch.shape} makes {written} images; needed are uint8 {shape}")
-            file.write(np.ascontiguousarray(batch).data)
-    if written != count or 0 in shape:
-        raise ValueError(f"{written} images; needed are {shape}")

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.data.image_sets import FeatureStatistics, ImageSet, write_reference, write_samples
+from harness.data.adm_files import FeatureStatistics, write_reference, write_samples
+from harness.data.image_sets import ImageSet
 from harness.evaluation import fidelity, frechet, protocol_texts
 from harness.evaluation.feature_cache import SeenImages, look, pairs
 from harness.evaluation.frechet import Gaussian

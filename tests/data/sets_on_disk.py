@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.data.image_sets import FeatureStatistics, ImageSet, open_images
+from harness.data.adm_files import FeatureStatistics
+from harness.data.image_sets import ImageSet, open_images
 from harness.system.errors import Mistake
 from tests.conftest import photograph
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.image_sets import CHUNK_BYTES, open_images, write_reference, write_samples
+from harness.data.adm_files import write_reference, write_samples
+from harness.data.image_sets import CHUNK_BYTES, open_images
 from harness.system.errors import Mistake
 from tests.data.sets_on_disk import SIDE, crops, peak, pixels, samples, statistics, through
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.image_sets import FORMS, open_images, write_reference
+from harness.data.adm_files import write_reference
+from harness.data.image_sets import FORMS, open_images
 from tests.data.sets_on_disk import SIDE, crops, refused, samples, statistics
 
 
