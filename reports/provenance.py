@@ -30,6 +30,10 @@ MOMENT = {
     "pca_active": " by as many principal components as units are active",
     "transfer": " of the other data set",
 }
+STAGE_OF = {
+    **dict.fromkeys(("generator", "guidance", "sampling"), "generator"),
+    "finetuning": "finetuning",
+}  # the stage that reads a group of fields, where not every study has it
 LITE1 = "EfficientNet-Lite1, blocks.0 and blocks.1 (strides 2 and 4), channel-normalised"
 LITE2 = "EfficientNet-Lite2, blocks.4 (stride 16), averaged over positions"
 LPIPS = "LPIPS 0.1 on VGG-16"
@@ -150,9 +154,15 @@ class Provenance:
         return plain_markdown(f"{' | '.join(machines)}; Python {e['python']}; {versions}; commit {commit_text}.")
 
     def configuration(self) -> str:
-        """The fields on which all rows that use them agree; the other fields are in the table of rows."""
+        """The fields on which all rows that use them agree; the other fields are in the table of rows.
+
+        Those of a stage that no row has are left out: a study of latents alone trains no generator.
+        """
+        stages = {stage for r in self.results for stage in r.runs}
+        unused = tuple(f"{group}." for group, stage in STAGE_OF.items() if stage not in stages)
         rows = [effective_fields(seeds[0].experiment) for seeds in rows_of(self.results).values()]
         paths = dict.fromkeys(path for row in rows for path in row if path not in ("seed", "scale"))
+        paths = {path: None for path in paths if not path.startswith(unused)}
         values = {path: {row[path] for row in rows if path in row} for path in paths}
         return "\n".join(f"{path} = {next(iter(distinct))}" for path, distinct in values.items() if len(distinct) == 1)
 

@@ -15,7 +15,7 @@ from optuna.samplers import RandomSampler
 from harness.evaluation.records import heading
 from harness.experiments.claims import Difference, of_paper
 from harness.experiments.objectives import objectives
-from harness.experiments.requests import AblationRequest, study_called
+from harness.experiments.requests import AblationRequest, Point, SweepRequest, study_called
 from harness.experiments.scales import scale
 from harness.experiments.study import Ablation, Row
 from harness.hub import card
@@ -30,9 +30,10 @@ from reports.ablation.page import Page, write
 from reports.pages import index, rendering, site
 from reports.pages.rendering import NO_BREAK
 from reports.provenance import Provenance
+from reports.results import load
 from reports.sweep import figures as sweep_figures
 from reports.tables import STATUS_NOTE, markdown, notes
-from tests.reports.claimed import CLAIMED, given
+from tests.reports.claimed import CLAIMED, KL_WEIGHT, given
 
 ABLATIONS = [name for name in plugins.names("ablations") if isinstance(study_called(name), Ablation)]
 NAMES = (
@@ -369,6 +370,17 @@ def test_the_cost_of_many_stages_has_as_many_columns_as_other_tables(monkeypatch
     few = frame[["stage_1", "stage_2"]]
     monkeypatch.setattr(provenance, "costs", lambda _: few.assign(sum=few.sum(axis=1)))
     assert "ther stages" not in provenance.Provenance([]).cost_table()
+
+
+@pytest.mark.parametrize("objective", ["probe", "gfd"])
+def test_the_configuration_has_no_fields_of_what_is_not_trained(objective, tmp_path):
+    request = SweepRequest("kl_weight", study_called("kl_weight"), scale("smoke"), objective=objective)
+    point = Point("KL-VAE", ((KL_WEIGHT, 1e-3),))
+    found = load({request.row_of(point): request.experiments_of(point)}, Store(tmp_path), request.stages)
+    told = Provenance(found).configuration()
+    assert "training.steps = " in told
+    for group in ("generator.", "sampling."):
+        assert any(line.startswith(group) for line in told.splitlines()) == (objective == "gfd")
 
 
 def test_latex_shows_signs_that_its_fonts_lack(tmp_path):
