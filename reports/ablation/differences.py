@@ -1,8 +1,11 @@
-"""Differences between rows and their bases, paired by seed: intervals, Holm's adjustment, detectable differences."""
+"""Differences between rows and their bases, paired by seed: intervals, Holm's adjustment, detectable differences.
+
+Where rows add parts one after another, the last one is also compared with the first: with all parts at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -14,6 +17,7 @@ from reports.statistics.model import Effect, difference
 from reports.tables import markdown
 
 Column = tuple[str, str, str]  # metric, split, stage
+Pair = tuple[str, str]  # a row, and the row that is subtracted
 
 LEGEND = (
     "± is half of the 95 % t interval. Its noise is estimated from row and base, and from other rows that are equally "
@@ -24,16 +28,23 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Differences:
-    """The differences of some metrics between every row and its base."""
+    """The differences of some metrics between rows and their bases."""
 
     results: Sequence[Result]
     metrics: Sequence[Column]
 
     @cached_property
     def rows(self) -> dict[str, list[Result]]:
-        """The rows whose base is among the results."""
-        rows = rows_of(self.results)
-        return {name: seeds for name, seeds in rows.items() if seeds[0].row.base in rows}
+        """The results by row."""
+        return rows_of(self.results)
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """Every row with its base, and the end of every chain of bases with its beginning, where there are results."""
+        bases = {name: base for name, seeds in self.rows.items() if (base := seeds[0].row.base) in self.rows and base}
+        ends = [name for name in bases if name not in bases.values()]
+        chains = [(name, beginning) for name in ends if (beginning := _beginning(name, bases)) != bases[name]]
+        return [*bases.items(), *chains]
 
     @cached_property
     def values(self) -> dict[str, dict[str, dict[int, float]]]:
@@ -43,35 +54,31 @@ class Differences:
             for metric, split, stage in self.metrics
         }
 
-    def comparable(self, name: str, metric: str) -> bool:
-        """Whether row and base are measured on the same images, in every seed."""
+    def comparable(self, pair: Pair, metric: str) -> bool:
+        """Whether both rows are measured on the same images, in every seed."""
         stage = next(stage for of, _, stage in self.metrics if of == metric)
-        row, base = (rows_of(self.results)[of] for of in (name, self._base(name)))
+        row, base = (self.rows[name] for name in pair)
         return all(one.comparable(other, stage) for one in row for other in base)
 
-    def differences(self, name: str, metric: str) -> list[float]:
-        """Row minus base, one for every seed that both have; none if they are measured on different images."""
-        if not self.comparable(name, metric):
+    def differences(self, pair: Pair, metric: str) -> list[float]:
+        """One row minus the other, for every seed that both have; none if they are measured on different images."""
+        if not self.comparable(pair, metric):
             return []
-        rows = self.values[metric]
-        row, base = rows.get(name, {}), rows.get(self._base(name), {})
+        row, base = (self.values[metric].get(name, {}) for name in pair)
         return [value - base[seed] for seed, value in row.items() if seed in base]
 
     @cached_property
-    def effects(self) -> dict[tuple[str, str], Effect | None]:
-        """Every difference with its noise, by row and metric; None for fewer than two seeds."""
+    def effects(self) -> dict[tuple[Pair, str], Effect | None]:
+        """Every difference with its noise, by pair and metric; None for fewer than two seeds."""
         return {
-            (name, metric): difference(self.values[metric], name, self._base(name), 10.0 ** -self._digits(metric))
-            for name in self.rows
+            (pair, metric): difference(self.values[metric], *pair, 10.0 ** -self._digits(metric))
+            for pair in self.pairs
             for metric, *_ in self.metrics
-            if self.differences(name, metric)
+            if self.differences(pair, metric)
         }
 
-    def _base(self, name: str) -> str:
-        return self.rows[name][0].row.base or ""
-
     @cached_property
-    def marks(self) -> dict[tuple[str, str], str]:
+    def marks(self) -> dict[tuple[Pair, str], str]:
         """* if the interval does not hold 0, ** if the difference also stands after Holm's adjustment."""
         p_values = [effect.tested(+1)[1] if effect else None for effect in self.effects.values()]
         return {
@@ -87,35 +94,40 @@ class Differences:
         """The table of the smallest differences that 80 % of studies detect in this family; empty if there are none."""
         return self._table(self._detectable) if any(self.effects.values()) else ""
 
-    def _table(self, text: Callable[[str, str, int], str]) -> str:
+    def _table(self, text: Callable[[Pair, str], str]) -> str:
         lines = []
         heads = {metric: heading(metric, protocol_of(self.results, metric, *at)) for metric, *at in self.metrics}
-        for name, seeds in self.rows.items():
-            line = {"row": name, "minus": seeds[0].row.base or ""}
-            for metric, head in heads.items():
-                line[head] = text(name, metric, len(seeds))
-            lines.append(line)
+        for pair in self.pairs:
+            row, base = pair
+            lines.append({"row": row, "minus": base} | {head: text(pair, metric) for metric, head in heads.items()})
         return markdown(lines) if lines else ""
 
     def _digits(self, metric: str) -> int:
         at = next(at for name, *at in self.metrics if name == metric)
         return digits_of(metric, protocol_of(self.results, metric, *at))
 
-    def _mean(self, name: str, metric: str, seeds: int) -> str:
-        values = self.differences(name, metric)
+    def _mean(self, pair: Pair, metric: str) -> str:
+        values, seeds = self.differences(pair, metric), len(self.rows[pair[0]])
         if not values:
-            return "–" if self.comparable(name, metric) else "other images"
-        effect = self.effects[name, metric]
+            return "–" if self.comparable(pair, metric) else "other images"
+        effect = self.effects[pair, metric]
         text = number(
             sum(values) / len(values), self._digits(metric), effect.half_width() if effect else None, sign=True
         )
-        text = (text + self.marks[name, metric]).rstrip()
+        text = (text + self.marks[pair, metric]).rstrip()
         return text if len(values) == seeds else f"{text} ({len(values)} of {seeds} seeds)"
 
-    def _detectable(self, name: str, metric: str, seeds: int) -> str:
-        effect = self.effects.get((name, metric))
+    def _detectable(self, pair: Pair, metric: str) -> str:
+        effect = self.effects.get((pair, metric))
         if effect is None:
             return "–"
         tests = sum(other is not None for other in self.effects.values())
         found = power.detectable(effect.deviation, effect.n, effect.freedom, LEVEL / tests)
         return f"{found:.{self._digits(metric)}f}"
+
+
+def _beginning(name: str, bases: Mapping[str, str]) -> str:
+    """The first row of the chain of bases that a row ends."""
+    while name in bases:
+        name = bases[name]
+    return name

@@ -54,16 +54,16 @@ def test_tables_have_a_column_for_it():
 
 def test_no_difference_is_taken():
     same, other = Differences(rows(ONE), COLUMNS), Differences(rows(), COLUMNS)
-    assert same.differences("row", "gfd") == [-10.0] * 3
-    assert other.differences("row", "gfd") == other.differences("row", "rfd") == []
+    assert same.differences(("row", "base"), "gfd") == [-10.0] * 3
+    assert other.differences(("row", "base"), "gfd") == other.differences(("row", "base"), "rfd") == []
     assert other.effects == {}
     assert other.table().count("other images") == len(COLUMNS)
 
 
 def test_the_number_of_training_images_counts_for_generated_images_alone():
     of = Differences(rows(experiment("mactok", data__train_images=128)), COLUMNS)
-    assert of.differences("row", "rfd") == [-10.0] * 3
-    assert of.differences("row", "gfd") == []
+    assert of.differences(("row", "base"), "rfd") == [-10.0] * 3
+    assert of.differences(("row", "base"), "gfd") == []
 
 
 LEVEL = Level("it is low", "Table 5", "gfd", "row", 15.0, -1)
@@ -101,13 +101,13 @@ def test_contents_that_changed_between_runs_are_told_with_their_rows_and_seeds(m
         "The rows mix contents of the data set: new, old. In detail: new in seed 2 of all rows, base (seed 1); "
         "old in seed 0 of all rows, row (seed 1). Numbers on different images cannot be compared."
     )
-    assert Differences(results, COLUMNS).differences("row", "gfd") == []
+    assert Differences(results, COLUMNS).differences(("row", "base"), "gfd") == []
     assert sentences([], [], results, "guided") == ["No row is the best: numbers are equal, or of different images."]
     (ruling,) = judge_all([down()], results, {})
     assert (ruling.verdict, ruling.alone.here.endswith("different images: old, new")) == ("not measurable here", True)
     same_in_pairs = [r for r in results if r.experiment.seed != 1]
     assert judge_all([down()], same_in_pairs, {})[0].verdict != "not measurable here"
-    assert len(Differences(same_in_pairs, COLUMNS).differences("row", "gfd")) == 2
+    assert len(Differences(same_in_pairs, COLUMNS).differences(("row", "base"), "gfd")) == 2
     for r in results:
         object.__setattr__(r, "contents", ("new",) if r.experiment.seed else ("old",))
     (sentence,) = mixtures(results)
