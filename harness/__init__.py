@@ -42,7 +42,8 @@ def _interrupt_quietly() -> None:
         else:
             sys.__excepthook__(kind, error, trace)
 
-    if sys.argv[:1] == ["-m"] or Path(sys.argv[0]).name == "tokenizer-harness":
+    by_module = "-m" in sys.orig_argv and sys.orig_argv[sys.orig_argv.index("-m") + 1].split(".")[0] == "harness"
+    if by_module or [Path(program).name for program in sys.argv[:1]] == ["tokenizer-harness"]:
         sys.excepthook = tell
 
 

@@ -26,6 +26,12 @@ from harness.system.errors import Mistake
 from harness.system.processes import leading, world_size
 from harness.system.texts import listed
 
+# Options of which a rehearsal knows nothing.
+KEPT = (
+    *("--dry-run", "--details", "--gpu", "--mfu", "--max-gpu-hours", "--executor", "--workers", "--cluster", "--retry"),
+    *("--seeds", "--until-decided", "--max-seeds", "--generator-seeds", "--sampling-seeds"),
+)
+
 
 def main(arguments: Sequence[str]) -> int:
     if "all" in arguments:
@@ -43,12 +49,20 @@ def main(arguments: Sequence[str]) -> int:
         help="rehearse every stage at full size on this machine, in a temporary store",
     )
     options = parser.parse_args(arguments)
+    if options.one_step and (given := [name for name in KEPT if _given(options, parser, name)]):
+        raise Mistake(f"--one-step runs every stage once in this process and keeps nothing: leave out {listed(given)}")
     request = cli.request_of(options)
     assert isinstance(request, AblationRequest)
     code = run(options, request)
     if leading() and not options.one_step:
         cli.say_next(_next(request, options))
     return code
+
+
+def _given(options: argparse.Namespace, parser: argparse.ArgumentParser, option: str) -> bool:
+    """Whether an option has another value than its default."""
+    name = option.removeprefix("--").replace("-", "_")
+    return bool(getattr(options, name) != parser.get_default(name))
 
 
 def _next(request: AblationRequest, options: argparse.Namespace) -> str:
@@ -63,24 +77,9 @@ def run(options: argparse.Namespace, request: AblationRequest) -> int:
     """Runs a request for a table as the options say, and writes its page."""
     run_options, pace = cli.options_of(options), cli.pace_of(options)
     if options.one_step:
-        _require_alone(options)
         return rehearsal.run(request, options.quiet)
     with cli.going_on():
         return _run(options, request, run_options, pace)
-
-
-def _require_alone(options: argparse.Namespace) -> None:
-    """Raises `Mistake` for options that a rehearsal cannot follow."""
-    others = {
-        "--dry-run": options.dry_run,
-        "--executor": options.executor != "inline",
-        "--workers": options.workers is not None,
-        "--cluster": options.cluster is not None,
-        "--retry": options.retry is not None,
-        "--max-gpu-hours": options.max_gpu_hours is not None,
-    }
-    if given := [name for name, is_given in others.items() if is_given]:
-        raise Mistake(f"--one-step runs every stage once in this process and keeps nothing: leave out {listed(given)}")
 
 
 def _run(options: argparse.Namespace, request: AblationRequest, run_options: Options, pace: Pace) -> int:

@@ -21,7 +21,7 @@ from harness.benchmarks import breakdown, choices, judging, loading, machinery, 
 from harness.benchmarks.servers import Case
 from harness.experiments.scales import scale
 from harness.system import paths, terminal
-from harness.system.environment import code_version, environment
+from harness.system.environment import code_version, environment, is_changed
 from harness.system.errors import Mistake, unknown
 from harness.system.files import write_text
 from harness.system.machine import Machine, this_machine
@@ -81,7 +81,7 @@ def _checked(options: argparse.Namespace) -> tuple[Case, list[str]]:
             raise unknown("work", name, works.WORKS)
     if options.save is not None:
         paths.require_writable(options.save)
-        if code_version()["uncommitted"].startswith("diff "):
+        if is_changed(code_version()):
             raise Mistake("--save: commit the changes of the code first, so that the history names what was measured")
     return Case(options.scale, options.variant, options.batch), names
 
@@ -116,7 +116,7 @@ def _about(case: Case, machine: Machine, against: str | None) -> dict[str, Any]:
         **case._asdict(),
         "machine": f"{about['processor']}, {machine}",
         "torch": about["versions"]["torch"],
-        "commit": about["commit"][:12] + (" with changes" if about["uncommitted"] else ""),
+        "commit": about["commit"][:12] + (" with changes" if is_changed(about) else ""),
         "against": against,
     }
 

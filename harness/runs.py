@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
         requests = [request for request in requests if request.scale == at]
         if not requests:
             raise Mistake(f"{store.root} remembers no request at {at}: --scale {at} of harness.ablate makes one")
-    if options.study:
+    if options.study is not None:
         requests = named(options.study, requests, store)
     if options.export:
         for path, count in exported(options, requests, store).items():
@@ -143,8 +143,6 @@ def track(options: argparse.Namespace, requests: list[RememberedRequest], store:
 
     if not options.study:
         raise Mistake("--tensorboard and --wandb take a study or a page: " + ", ".join(r.page for r in requests))
-    if options.wandb is not None and not options.wandb.strip():
-        raise Mistake("--wandb names no project")
     for tracker in (*([tensorboard] if options.tensorboard else ()), *([wandb] if options.wandb else ())):
         tracker.require()
     for page, runs in [(request.page, tracked_runs(plan_of(request), store)) for request in requests]:

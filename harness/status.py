@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
         runs = {t.run_in(store): label for t, label in plan.labels.items()}
     else:
         if given := [f"--{name}" for name in OF_STUDY if getattr(options, name) != parser.get_default(name)]:
-            raise Mistake(f"name a STUDY: {listed(given)} {'says' if len(given) == 1 else 'say'} which of its runs")
+            raise Mistake(f"{listed(given)} {'chooses' if len(given) == 1 else 'choose'} runs of a STUDY: name one")
         runs, command, of_page = dict.fromkeys(cli.existing_store(options).runs(), ""), "", ""
     while True:
         lines = describe(runs)

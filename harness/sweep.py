@@ -86,9 +86,9 @@ def main(arguments: Sequence[str]) -> int:
         require_data(request)
         require_weights(waiting)
     require_gpu_hours(waiting, pace, options.max_gpu_hours, times)
-    if options.dry_run and "://" not in search.storage:  # a database would get tables
-        known_study(request, search.storage, store)
     if options.dry_run:
+        if "://" not in search.storage:  # a database would get tables
+            known_study(request, search.storage, store)
         cli.say_next(cli.command_of(request, options))
         return 0
     require_disk(waiting, store, options.yes, times)

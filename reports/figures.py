@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-BREAK = "\x00"  # where a line may end
+BREAKS = re.compile(r"(\s+|(?<=[:=/])(?=[^\s/])|(?<=\w-)(?=\w))")  # where a line may end
 HERE = Path(__file__).parent
 KEPT = ".drawn.json"  # in a folder of figures: what they were made from
 WIDTH = 7.4  # inches, the most; letters of POINTS are 7 points high where it fills the 6.5 inches of a printed page
@@ -79,8 +79,9 @@ def title(axis: Axes, text: str) -> None:
 
 def wrapped(text: str, letters: int) -> str:
     """A text in lines of so many letters; names of files and objects break after their signs."""
-    lines = textwrap.fill(re.sub(r"(?<=[:=/])(?=\S)", f"{BREAK} ", text), letters)
-    return lines.replace(f"{BREAK} ", "").replace(BREAK, "")
+    wrapper = textwrap.TextWrapper(letters)
+    wrapper.wordsep_re = BREAKS
+    return wrapper.fill(text)
 
 
 def shades(count: int) -> list[str]:
@@ -182,7 +183,8 @@ def colour_bar(image: ScalarMappable, axes: Sequence[Axes], label: str) -> None:
     bar = axes[0].figure.colorbar(image, ax=list(axes), label=label, shrink=0.8)
     if bar.ax.get_yscale() in ("log", "symlog"):
         low, high = bar.ax.get_ylim()
-        decades = [10.0**k for k in range(math.floor(math.log10(high)) - 2, math.ceil(math.log10(high)) + 1)]
+        least = low if bar.ax.get_yscale() == "log" else float(getattr(bar.norm, "linthresh", high))
+        decades = [10.0**k for k in range(math.floor(math.log10(least)), math.ceil(math.log10(high)) + 1)]
         plain(bar.ax.yaxis, [tick for tick in (0.0, *decades) if low <= tick <= high])
 
 

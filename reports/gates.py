@@ -190,7 +190,8 @@ def _has_to_lose(results: Sequence[Result]) -> Gate:
         f"the plain KL-VAE has less than {CLEARLY_LESS:.0%} of a linear-Gaussian KL of at least {LARGE_NATS:g} nats",
         bool(lost) if means else None,
         "; ".join(texts),
-        "at this KL weight even a linear model holds too little for a collapse to be seen"
+        f"at {'these KL weights' if len(means) > 1 else 'this KL weight'} even a linear model holds too little for a "
+        "collapse to be seen"
         if means and small
         else "there is no collapse here that a method could prevent",
         lacks="" if means else _lacking(rows, [r.latents_stage for r in rows[:1]], "row of the variant `kl_vae`"),

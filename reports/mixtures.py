@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from harness.experiments.requests import Request
+from harness.system.environment import is_changed
 from harness.system.texts import and_more
 from reports.results import Result, data_sets, environments
 
@@ -40,10 +41,9 @@ def mixtures(results: Sequence[Result]) -> list[str]:
             shown = sorted({value[: 12 if name == "commit" else 40] for v in mixed.values() for value in v})
             where = _contents(results) if name == "data_content" else ""
             sentences.append(f"The rows mix {plural}: {', '.join(shown)}{stages}.{where}")
-    changes = [e["uncommitted"] for _, e in attempts]
-    if any(text.startswith("diff ") for text in changes):
+    if any(is_changed(e) for _, e in attempts):
         sentences.append("Some runs were made with uncommitted changes; their records hold the difference.")
-    elif any(changes):
+    elif any(e["uncommitted"] for _, e in attempts):
         sentences.append("Beside the code of some runs lay files that no commit has; their records name them.")
     return sentences
 

@@ -13,6 +13,7 @@ from harness.networks.weight_files import VGG
 from harness.store.records import Record
 from harness.store.runs import Run
 from harness.system import plugins
+from harness.system.environment import is_changed
 from harness.system.texts import counted, in_cell, plain_markdown
 from reports.results import Result, by_data_set, costs, environments, rows_of, shared, total_seconds
 from reports.tables import MOST_COLUMNS
@@ -144,7 +145,7 @@ class Provenance:
         versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
         commits: dict[str, dict[str, None]] = {}
         for stage, environment in attempts:
-            changes = " with uncommitted changes" if environment["uncommitted"] else ""
+            changes = " with uncommitted changes" if is_changed(environment) else ""
             commits.setdefault(f"`{environment['commit'][:12]}`{changes}", {})[stage] = None
         commit_text = "; ".join(commit + f" ({', '.join(s)})" * (len(commits) > 1) for commit, s in commits.items())
         machines = dict.fromkeys(

@@ -1,8 +1,10 @@
 """Files of the ADM evaluator: npz files whose arrays are read and written in pieces, and checked.
 
-samples     arr_0 (N, H, W, 3) uint8; labels in arr_1 are ignored
-reference   mu (D,), sigma (D, D) of pooled features, mu_s (E,), sigma_s (E, E) of spatial features, floating point;
-arr_0 for precision and recall. Either images or statistics may be missing.
+    samples     arr_0 (N, H, W, 3) uint8; labels in arr_1 are ignored
+    reference   mu (D,), sigma (D, D) of pooled features, mu_s (E,), sigma_s (E, E) of spatial features, floating point;
+                arr_0 for precision and recall
+
+Either images or statistics of a reference may be missing.
 """
 
 from __future__ import annotations

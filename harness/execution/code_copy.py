@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from harness.system import plugins
-from harness.system.environment import CHECKOUT, VERSION, code_version
+from harness.system.environment import CHECKOUT, VERSION, code_version, is_changed
 
 PACKAGES = ("ablations", "harness", "models", "reports")
 SUFFIXES = (".py", ".csv", ".j2", ".toml")
@@ -60,5 +60,5 @@ def environment(code: Path) -> dict[str, str]:
 def described(code: Path) -> str:
     """The copy and its commit, on one line."""
     version = json.loads((code / VERSION).read_text(encoding="utf-8"))
-    changes = " with uncommitted changes" if version["uncommitted"] else ""
+    changes = " with uncommitted changes" if is_changed(version) else ""
     return f"code {code.name}: commit {version['commit'][:12]}{changes}"

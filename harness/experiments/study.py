@@ -95,15 +95,23 @@ def _require_types(declared: object, types: Mapping[str, type | UnionType]) -> N
             raise TypeError(f"{name} is {found!r}")
 
 
+FIGURES = ("curves", "generator", "probe")  # of a page, that its study can be about
+
+
 @dataclass(frozen=True)
 class Ablation(Study):
     """A table, which may mirror a published one.
 
-    `figure` is the figure of the page that comes first, for a study that mirrors a figure. `hides` names metrics that
-    its tables leave out.
+    `figure` is the figure of the page that comes first, for a study that mirrors a figure: one of `FIGURES`. `hides`
+    names metrics that its tables leave out. Raises ValueError for another figure.
     """
 
     about, command = "an ablation", "ablate"
 
     figure: str = field(default="", kw_only=True)
     hides: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.figure and self.figure not in FIGURES:
+            raise ValueError(f"figure {self.figure!r}: none of {', '.join(FIGURES)}")

@@ -12,6 +12,7 @@ from harness.planning.task import experiment_of
 from harness.store.records import Record
 from harness.store.runs import Run, Store
 from harness.system import plugins
+from harness.system.environment import is_changed
 from models.variants import VARIANTS
 
 MEASURING = ("evaluation", "snapshots")  # the stages that measure a tokenizer alone
@@ -72,7 +73,9 @@ def _latents(store: Store, tokenizer: Run) -> Run | None:
 def _source(run: Run) -> Source:
     attempts = run.status()["attempts"]
     environment = attempts[-1]["environment"] if attempts else {}
-    return Source(run.stage, run.key, environment.get("commit", "unknown"), bool(environment.get("uncommitted")))
+    return Source(
+        run.stage, run.key, environment.get("commit", "unknown"), is_changed({"uncommitted": "", **environment})
+    )
 
 
 def _variant(experiment: Experiment) -> str:

@@ -27,7 +27,7 @@ GPUS = {
 MEASURED = "2026-11-27"
 SHARES = {"tokenizer": 0.12, "finetuning": 0.12, "generator": 0.15, "latents": 0.005}
 OTHER_STAGES = 0.15
-LEAST_MFU = 1e-4
+LEAST_MFU = 1e-4  # far below any that was measured; near 0 hours become infinite
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Pace:
 
     @classmethod
     def named(cls, name: str, mfu: float | None) -> Pace:
-        """The GPU called `name` at `mfu`, at most 1, or at the measured shares; raises `Mistake`."""
+        """The GPU called `name` at `mfu` in [`LEAST_MFU`, 1], or at the measured shares; raises `Mistake`."""
         if name not in GPUS:
             raise unknown("GPU", name, GPUS)
         if mfu is not None and not LEAST_MFU <= mfu <= 1:

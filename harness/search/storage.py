@@ -127,40 +127,66 @@ def _damaged_line(path: Path) -> int:
 
 def _may_exist(location: str) -> bool:
     """Whether a study may exist at a storage. SQLite databases and journals are files."""
-    if location.startswith("sqlite:///"):
-        return Path(location.removeprefix("sqlite:///").partition("?")[0]).is_file()
-    return "://" in location or Path(location).exists()
+    file = _file_of(location)
+    return file is None or file.exists()
 
 
 def require_writable(location: str) -> None:
     """Raises `Mistake` if nothing can be stored at `location`, as far as can be checked without writing."""
     if ":/" in location and "://" not in location and "@" in location:
         raise Mistake("--storage: neither a file nor a URL; a URL has ://")
-    if not (file := _file_of(location) if "://" in location else location):
-        return
-    path, named = Path(file).absolute(), f"--storage {without_password(location)}"
+    if (path := _file_of(location)) is None:
+        _require_answer(location)
+    else:
+        _require_file(path, location)
+
+
+def _require_file(path: Path, location: str) -> None:
+    """Raises `Mistake` unless `path`, the file of a storage, is such a file, or one can be made there."""
+    named, is_journal = f"the storage {without_password(location)}", "://" not in location
     if path.is_dir():
         raise Mistake(f"{named} is a folder: a file is needed, or a URL")
-    if file != location and not path.parent.is_dir():  # SQLite makes no folder
+    if not is_journal and not path.parent.is_dir():  # SQLite makes no folder
         raise Mistake(f"{named} cannot be written: {path.parent} is not a folder")
-    paths.require_writable(path.parent)
-    if not path.exists():
-        return
-    if not os.access(path, os.W_OK):
+    try:
+        paths.require_writable(path.parent)
+    except Mistake as mistake:
+        raise Mistake(f"{named}: {mistake}") from None
+    if path.exists() and not os.access(path, os.W_OK):
         raise Mistake(f"{named} cannot be written")
-    if not _begins(path, JOURNAL if file == location else DATABASE):
-        raise Mistake(f"{named} is not a {'journal of Optuna' if file == location else 'database of SQLite'}")
+    if path.exists() and not _begins(path, JOURNAL if is_journal else DATABASE):
+        raise Mistake(f"{named} is not a {'journal of Optuna' if is_journal else 'database of SQLite'}")
 
 
-def _file_of(url: str) -> str:
-    """The file of an SQLite database; "" for another database, which has answered. Raises `Mistake` if it does not."""
+def _file_of(location: str) -> Path | None:
+    """The file of a journal or of an SQLite database; None for another database.
+
+    Raises `Mistake` for a URL that none has, and for a database in memory, which no other command could read.
+    """
+    if "://" not in location:
+        return Path(location).absolute()
+    from sqlalchemy.engine import make_url
+
+    with _reached(location):
+        url = make_url(location)
+    if url.get_backend_name() != "sqlite":
+        return None
+    name = (url.database or "").removeprefix("file:").partition("?")[0]
+    if name in ("", ":memory:") or url.query.get("mode") == "memory":
+        raise Mistake(f"the storage {location} is in memory, and ends with this command: name a file")
+    return Path(name).absolute()
+
+
+def _require_answer(location: str) -> None:
+    """Raises `Mistake` if a database does not answer."""
     from sqlalchemy import create_engine
 
-    with _reached(url):
-        engine = create_engine(url, **_engine(url))
-        if engine.dialect.name != "sqlite":
+    with _reached(location):
+        engine = create_engine(location, **_engine(location))
+        try:
             engine.connect().close()
-    return engine.url.database or "" if engine.dialect.name == "sqlite" else ""
+        finally:
+            engine.dispose()
 
 
 def lock_of(location: str, root: Path, page: str) -> Path:

@@ -107,7 +107,10 @@ class Run:
         return Curves(self.folder / CURVES)
 
     def status(self) -> dict[str, Any]:
-        """{"state": waiting | running | stopped | failed | diverged | damaged | done, "reason", "attempts"}."""
+        """{"state": waiting | running | stopped | failed | diverged | damaged | done, "reason", "attempts"}.
+
+        Raises `Mistake` if something else is in the place of its folder.
+        """
         try:
             status: dict[str, Any] = read_json(self.folder / "status.json")
             schema.check("status.json", status)
@@ -115,7 +118,8 @@ class Run:
         except FileNotFoundError:
             return {"state": "waiting", "reason": "", "attempts": []}
         except NotADirectoryError:
-            raise Mistake(f"{self.folder.parent} has to be a folder of runs: move away what is there") from None
+            place = self.folder if self.folder.parent.is_dir() else self.folder.parent
+            raise Mistake(f"{place} has to be a folder: move away what is there") from None
         except ValueError:
             return {"state": "damaged", "reason": UNREADABLE, "attempts": []}
 

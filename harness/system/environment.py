@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ def environment(machine: Machine) -> dict[str, Any]:
         "versions": {package: version(package) for package in PACKAGES},
         **code_version(),
     }
+
+
+def is_changed(code: Mapping[str, Any]) -> bool:
+    """Whether the code of a `code_version` differs from its commit; files that lie beside it are no change of it."""
+    return str(code["uncommitted"]).startswith("diff ")
 
 
 def code_version() -> dict[str, Any]:

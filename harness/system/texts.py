@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SCRIPT = "tokenizer-harness"  # the console script
+COMMAND = re.compile(r"(?:python -m )?\bharness\.([a-z]+)(?![\w.])")
 CODE_OR_TAG = re.compile(r"`[^`|\n]*`|<(?=[A-Za-z/!?])")  # code shows its tags
 BAR = re.compile(r"(?<!\\)\|")  # between two cells
 
@@ -24,8 +25,8 @@ def by_script() -> bool:
 
 
 def as_typed(text: str) -> str:
-    """A text whose commands are given by `python -m`, with commands as this one was typed."""
-    return text.replace("python -m harness.", f"{SCRIPT} ") if by_script() else text
+    """A text whose commands are those of `python -m`, with commands as this one was typed."""
+    return COMMAND.sub(rf"{SCRIPT} \1", text) if by_script() else text
 
 
 def plain_markdown(text: str) -> str:

@@ -68,14 +68,14 @@ def _draw(
 ) -> bool:
     """Draws the panels that have anything to show, each with the differences that it hides, and one legend below."""
     rows, looks = merged(results, stage), styles_of(results)
-    shown: dict[str, Curves] = {}
+    shown: list[tuple[str, Curves]] = []
     for heading, of in wanted.items():
         if any(not of(r).dropna().empty for seeds in rows.values() for r in seeds):
-            shown |= {heading: of, **_differences(rows, heading, of)}
+            shown += [(heading, of), *_differences(rows, heading, of)]
     if not shown:
         return False
     drawing, axes = panels(len(shown), 1.9)
-    for axis, (heading, of) in zip(axes, shown.items(), strict=True):
+    for axis, (heading, of) in zip(axes, shown, strict=True):
         for name, seeds in rows.items():
             draw_seeds(axis, [of(r) for r in seeds], looks[seeds[0].row.name], name)
         title(axis, heading)
@@ -88,14 +88,14 @@ def _draw(
     return True
 
 
-def _differences(rows: Mapping[str, list[Result]], heading: str, of: Curves) -> dict[str, Curves]:
+def _differences(rows: Mapping[str, list[Result]], heading: str, of: Curves) -> list[tuple[str, Curves]]:
     """A panel for every group of rows whose lines lie on each other, minus the first of the group, seed by seed."""
-    found = {}
+    found = []
     for first, *others in _groups(rows, of):
         bases = {r.experiment.seed: of(r) for r in rows[first]}
         name = textwrap.shorten(first, LETTERS, placeholder=" ...")
         members = {r.row.name for row in (first, *others) for r in rows[row]}
-        found[f'{heading},\nminus that of "{name}"'] = _minus(of, bases, members)
+        found.append((f'{heading},\nminus that of "{name}"', _minus(of, bases, members)))
     return found
 
 
@@ -112,9 +112,10 @@ def _groups(rows: Mapping[str, list[Result]], of: Curves) -> list[list[str]]:
 
 
 def _hidden(one: pd.Series, other: pd.Series, height: float) -> bool:
-    """Whether a curve lies on another in a panel of this height, and yet differs from it."""
-    apart = (one - other).abs()
-    return bool(apart.max() > 0 and apart.median() < LINE * height)
+    """Whether a curve lies on another over most of the longer one, in a panel of this height, but differs from it."""
+    apart = (one - other).abs().dropna()
+    near = (apart < LINE * height).sum()
+    return bool(not apart.empty and apart.max() > 0 and 2 * near > max(len(one), len(other)))
 
 
 def _minus(of: Curves, bases: Mapping[int, pd.Series], rows: set[str]) -> Curves:

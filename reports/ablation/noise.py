@@ -96,13 +96,19 @@ class Noise:
         return float(of_rows.sum(axis=1).mean() - generator), float(generator)
 
 
-def draw_power(rulings: Sequence[Ruling], path: Path) -> bool:
-    """Draws how often studies of several numbers of seeds find an effect, over its size; one panel per quantity."""
-    by_unit: dict[str, list[Ruling]] = {}
+def with_power(rulings: Sequence[Ruling]) -> dict[str, list[Ruling]]:
+    """The rulings on claims that seek an effect on a quantity, as far as one was measured, by the quantity."""
+    found: dict[str, list[Ruling]] = {}
     for ruling in rulings:
         name = "" if isinstance(ruling.claim, AlmostEqual) else getattr(ruling.claim, "quantity", "")
         if ruling.alone.effect is not None and name:
-            by_unit.setdefault(name, []).append(ruling)
+            found.setdefault(name, []).append(ruling)
+    return found
+
+
+def draw_power(rulings: Sequence[Ruling], path: Path) -> bool:
+    """Draws how often studies of several numbers of seeds find an effect, over its size; one panel per quantity."""
+    by_unit = with_power(rulings)
     if not by_unit:
         return False
     drawing, axes = panels(len(by_unit), 2.1)

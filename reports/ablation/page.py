@@ -17,7 +17,7 @@ from reports.ablation import figures as panels
 from reports.ablation.differences import LEGEND, Differences
 from reports.ablation.generation import Generation
 from reports.ablation.information import Information
-from reports.ablation.noise import Noise, draw_power
+from reports.ablation.noise import Noise, draw_power, with_power
 from reports.ablation.reconstruction import Reconstruction
 from reports.ablation.rows import Rows
 from reports.claims import table
@@ -151,8 +151,8 @@ class Page:
 
     @property
     def has_effects_of_paper(self) -> bool:
-        """Whether the paper has numbers for any claim."""
-        return any(ruling.alone.published for ruling in self.rulings)
+        """Whether curves of power have lines at the paper's effects."""
+        return any(ruling.alone.published for of in with_power(self.rulings).values() for ruling in of)
 
     def claims_summary(self) -> str:
         """How many claims are decided, and by which looks."""

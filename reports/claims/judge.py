@@ -120,7 +120,8 @@ def _(claim: Level, results: Sequence[Result], published: Published, level: floa
     here += f", claimed {'>' if claim.side > 0 else '<'} {claim.threshold:g}, {_met(beyond, len(own))}"
     above = dataclasses.replace(effect, estimate=effect.estimate - claim.threshold) if effect else None
     verdict, p = _tested(above, claim.side, None, level)
-    most = quantities.farthest(name, results)
+    low, high = quantities.bounds(name)
+    most = high - claim.threshold if claim.side > 0 else claim.threshold - low
     return Judgement(claim, verdict, here, "–", len(own), p, above, digits, most=most)
 
 

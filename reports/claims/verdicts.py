@@ -318,16 +318,15 @@ def summary(rulings: Sequence[Ruling]) -> str:
 
 def _more(rulings: Sequence[Ruling]) -> str:
     """How many seeds the undecided claims need; empty if that is not known."""
-    undecided = [r for r in rulings if r.verdict == "undecided" and (n := r.seeds_needed) and n > r.alone.n]
-    if not undecided:
+    needed = [(r, n) for r in rulings if r.verdict == "undecided" and (n := r.seeds_needed) and n > r.alone.n]
+    if not needed:
         return ""
-    printed = [bool(r.alone.published) for r in undecided]
-    rest = "in the paper, or where it prints none those seen here," if any(printed) else "seen here"
-    effects = "in the paper" if all(printed) else rest
-    seeds = _seeds([n for r in undecided if (n := r.seeds_needed)])
+    printed = [bool(r.alone.published) for r, _ in needed]
+    rest = "those in the paper (where it prints none: those seen here)" if any(printed) else "those seen here"
+    effects = "those in the paper" if all(printed) else rest
     return (
-        f" If the effects {effects} are the true ones, {seeds} would find {len(undecided)} of the undecided in 80 % of "
-        "studies."
+        f" With {_seeds([n for _, n in needed])}, 80 % of studies would decide {len(needed)} of the undecided, if the "
+        f"true effects are {effects}."
     )
 
 

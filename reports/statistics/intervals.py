@@ -54,8 +54,12 @@ def shown(values: Sequence[float], digits: int, bounds: tuple[float, float] = UN
 def with_interval(
     mean: float, half: float | None, digits: int, bounds: tuple[float, float] = UNBOUNDED, sign: bool = False
 ) -> str:
-    """A mean ± half of its interval as text, or its [low, high] where a bound of what is possible cuts it."""
-    if half is None or (bounds[0] <= mean - half and mean + half <= bounds[1]):
+    """A mean ± half of its interval as text, or its [low, high] where a bound of what is possible cuts it.
+
+    An estimate may lie beyond a bound of the truth: its interval is not cut.
+    """
+    inside = bounds[0] <= mean - half and mean + half <= bounds[1] if half is not None else True
+    if half is None or inside or not bounds[0] <= mean <= bounds[1]:
         return number(mean, digits, half, sign=sign)
     return number(mean, digits, interval=(max(mean - half, bounds[0]), min(mean + half, bounds[1])), sign=sign)
 

@@ -16,6 +16,10 @@ REFUSED = {
     "ablate, a rehearsal that does nothing": ([*ROW, "--one-step", "--dry-run"], "leave out --dry-run"),
     "ablate, a rehearsal elsewhere": ([*ROW, "--one-step", "--executor", "slurm"], "leave out --executor"),
     "ablate, a rehearsal with a limit": ([*ROW, "--one-step", "--max-gpu-hours", "0"], "leave out --max-gpu-hours"),
+    "ablate, a rehearsal of seeds": (
+        [*ROW, "--one-step", "--seeds", "3", "--mfu", "0.2"],
+        "leave out --mfu and --seeds",
+    ),
     "ablate, no seeds to grow to": ([*ROW, "--until-decided", "--max-seeds", "0"], "--max-seeds 0: fewer than 2"),
     "report, no seeds to grow to": ([*ROW, "--until-decided", "--max-seeds", "0"], "--max-seeds 0"),
     "ablate, hardly any FLOPs": ([*ROW, "--dry-run", "--mfu", "1e-320"], "--mfu 9.99989e-321: at least 0.0001"),
@@ -24,7 +28,10 @@ REFUSED = {
     "everything, an unknown field": ([*SMOKE, "--dry-run", "--set", "foo.bar=1"], "unknown field 'foo.bar'"),
     "everything, no steps": ([*SMOKE, "--dry-run", "--set", "training.steps=0"], "training.steps = 0"),
     "claims, an unknown field": ([*SMOKE, "--set", "foo.bar=1", "--runs", "{store}"], "unknown field 'foo.bar'"),
-    "status, of no study": (["--scale", "foo", "--data", "foo", "--runs", "{store}"], "say which of its runs"),
+    "status, of no study": (
+        ["--scale", "foo", "--data", "foo", "--runs", "{store}"],
+        "--scale and --data choose runs of a STUDY",
+    ),
     "status, an empty name": (["", "--runs", "{store}"], "unknown study ''"),
     "status, without a store": (ROW, "nothing of table5-smoke-"),
     "cancel, without a store": (ROW, "no store at new"),
@@ -74,4 +81,4 @@ def test_a_file_in_the_place_of_a_stage_is_named(tmp_path: Path, capsys):
     (store.root / "snapshots").touch()
     for command in ("ablate", "report", "status"):
         assert cli.code_of(importlib.import_module(f"harness.{command}").main, [*ROW, "--runs", str(store.root)]) == 2
-        assert "snapshots has to be a folder of runs: move away what is there" in capsys.readouterr().err
+        assert "snapshots has to be a folder: move away what is there" in capsys.readouterr().err

@@ -142,7 +142,12 @@ MISTAKES = {
         ["x:***@127.0.0.1:1/none cannot be reached"],
     ),
     "nonsense": (["--storage", "nonsense://x"], "bowl", ["nonsense://x cannot be reached"]),
-    "folder": (["--storage", "/"], "bowl", ["--storage / is a folder"]),
+    "folder": (["--storage", "/"], "bowl", ["the storage / is a folder"]),
+    "journal": (["--storage", "/proc/none/trials"], "bowl", ["the storage /proc/none/trials: /proc/none cannot be"]),
+    "no journal": (["--storage", __file__], "bowl", ["is not a journal of Optuna"]),
+    "no database": (["--storage", f"sqlite:///{__file__}"], "bowl", ["is not a database of SQLite"]),
+    "in memory": (["--storage", "sqlite://"], "bowl", ["the storage sqlite:// is in memory"]),
+    "named in memory": (["--storage", "sqlite:///file:x?mode=memory&uri=true"], "bowl", ["is in memory"]),
     "sqlite": (["--storage", "sqlite:////proc/none/trials.db"], "bowl", ["trials.db cannot be written: /proc/none"]),
 }
 
