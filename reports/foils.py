@@ -56,7 +56,8 @@ def comparison(results: Sequence[Result]) -> str:
             head = records.heading(metric, protocol_of(results, metric))
             stages = {"": "evaluation", "PCA, as many numbers: ": "pca", "PCA, as many as are active: ": "pca_active"}
             for prefix, stage in stages.items():
-                own = seeds[:1] if stage == "pca" else seeds  # a closed form has no seed
+                alike = stage == "pca" or (stage == "pca_active" and not vary)
+                own = seeds[:1] if alike else seeds  # a closed form has no seed
                 of_each = [cell([r], metric, "val", stage) for r in own if r.done(stage)]
                 by_seed = stage == "pca_active" and vary
                 line[f"{prefix}{head}"] = ", ".join(of_each) if by_seed else cell(own, metric, "val", stage)

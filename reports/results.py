@@ -285,6 +285,15 @@ def rows_of(results: Sequence[Result]) -> dict[str, list[Result]]:
     return rows
 
 
+def share_training(results: Sequence[Result], row: str, other: str) -> bool:
+    """Whether two rows have the same trained tokenizer in every seed that both have: they differ in what follows."""
+    ones, others = (
+        {r.experiment.seed: r.runs.get("tokenizer") for r in rows_of(results).get(n, [])} for n in (row, other)
+    )
+    pairs = [(run, others[seed]) for seed, run in ones.items() if seed in others]
+    return bool(pairs) and all(a is not None and b is not None and a.folder == b.folder for a, b in pairs)
+
+
 def pictured(results: Sequence[Result]) -> list[Result]:
     """The results that pictures show: those of the first seed with images in the store, or of the first seed."""
     with_images = (r for r in results if r.has("evaluation", PICTURES))

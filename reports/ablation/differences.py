@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from harness.evaluation.records import digits_of, heading, number
-from reports.results import Result, by_row_and_seed, protocol_of, rows_of
+from reports.results import Result, by_row_and_seed, protocol_of, rows_of, share_training
 from reports.statistics import intervals, power
 from reports.statistics.intervals import LEVEL
 from reports.statistics.model import Effect, difference
@@ -20,9 +20,9 @@ Column = tuple[str, str, str]  # metric, split, stage
 Pair = tuple[str, str]  # a row, and the row that is subtracted
 
 LEGEND = (
-    "± is half of the 95 % t interval. Its noise is estimated from row and base, and from other rows that are equally "
-    "noisy. \\*: the interval does not contain 0. \\*\\*: nor does it after Holm's correction for all differences of "
-    "the table."
+    "± is half of the 95 % t interval. Its noise is estimated from row and base, and, unless these share a tokenizer, "
+    "from other rows that are equally noisy. \\*: the interval does not contain 0. \\*\\*: nor does it after Holm's "
+    "correction for all differences of the table."
 )
 
 
@@ -71,11 +71,16 @@ class Differences:
     def effects(self) -> dict[tuple[Pair, str], Effect | None]:
         """Every difference with its noise, by pair and metric; None for fewer than two seeds."""
         return {
-            (pair, metric): difference(self.values[metric], *pair, 10.0 ** -self._digits(metric))
+            (pair, metric): difference(self._values_for(pair, metric), *pair, 10.0 ** -self._digits(metric))
             for pair in self.pairs
             for metric, *_ in self.metrics
             if self.differences(pair, metric)
         }
+
+    def _values_for(self, pair: Pair, metric: str) -> dict[str, dict[int, float]]:
+        """The values that tell the noise of a pair: of all rows, unless the two share a tokenizer."""
+        values = self.values[metric]
+        return {name: values.get(name, {}) for name in pair} if share_training(self.results, *pair) else values
 
     @cached_property
     def marks(self) -> dict[tuple[Pair, str], str]:

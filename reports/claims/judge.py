@@ -20,7 +20,7 @@ from harness.experiments.fields import flat
 from harness.experiments.objectives import OBJECTIVES, Objective
 from harness.system.texts import alike
 from reports.claims import quantities
-from reports.results import Result, rows_of
+from reports.results import Result, rows_of, share_training
 from reports.statistics import intervals, model
 from reports.statistics.bootstrap import optimum, rank_correlation_interval
 from reports.statistics.intervals import LEVEL
@@ -93,6 +93,8 @@ def _of_pair(
     paper, published_share = _paper(claim, results, published)
     if not seeds:
         return _no_data(claim, results, (claim.row, claim.than), paper)
+    if share_training(results, claim.row, claim.than):  # no other pair of rows is as alike as these
+        values = {claim.row: row, claim.than: than}
     effect = model.difference(values, claim.row, claim.than, quantities.grain(name, results))
     mean, base = _mean([row[seed] - than[seed] for seed in seeds]), _mean([than[seed] for seed in seeds])
     digits = quantities.digits(name, results)

@@ -10,18 +10,19 @@ from reports.statistics.intervals import LEVEL
 
 EXPLAINED = (
     f"± is half of the {1 - LEVEL:.0%} t interval over seeds; in a study that grows, of the interval at the level of "
-    "one look. An interval that would reach beyond what is possible is cut, and stands in [\N{NO-BREAK SPACE}]. "
+    f"one look. An interval that would reach beyond what is possible is cut, and stands in [\N{NO-BREAK SPACE}]. "
     "Differences are paired by seed. Their noise is estimated from the two rows, and from other rows that are "
-    "equally noisy. `holds`: the interval lies on the side of the claim; for a claim of almost no change, within the "
-    "margin. `does not hold`: it lies on the other side, or outside the margin. `undecided`: it does neither, there "
-    "is one seed, or a seed has no result. `no data`: no seed has a result, and the column `here` says why. Family: "
-    "claims that are tested together, which makes each test stricter. `primary, one of 4`: Holm's correction is for "
-    f"four tests, so that {LEVEL:.0%} of studies err in any of them. A primary claim without such a number is not "
-    "tested together with others. `p` of a primary claim is the one after this correction. Each premise and each "
-    "descriptive claim is tested alone. Seeds: those with a result, of those requested. Power: the share of such "
-    "studies that would find the paper's effect; – where the paper prints none. Detectable: the smallest effect that "
-    "80 % of such studies would find; in brackets is its range, as few seeds tell the noise only roughly. A seed "
-    "lies apart if its value, or its difference, is too far from those of the other seeds for chance, at 1 %."
+    "equally noisy; that of rows which share a tokenizer, from these alone. `holds`: the interval lies on the side "
+    "of the claim; for a claim of almost no change, within the margin. `does not hold`: it lies on the other side, "
+    "or outside the margin. `undecided`: it does neither, there is one seed, or a seed has no result. `no data`: no "
+    "seed has a result, and the column `here` says why. Family: claims that are tested together, which makes each "
+    f"test stricter. `primary, one of 4`: Holm's correction is for four tests, so that {LEVEL:.0%} of studies err in "
+    "any of them. A primary claim without such a number is not tested together with others. `p` of a primary claim "
+    "is the one after this correction. Each premise and each descriptive claim is tested alone. Seeds: those with a "
+    "result, of those requested. Power: the share of such studies that would find the paper's effect; – where the "
+    "paper prints none. Detectable: the smallest effect that 80 % of such studies would find; in brackets is its "
+    "range, as few seeds tell the noise only roughly. A seed lies apart if its value, or its difference, is too far "
+    "from those of the other seeds for chance, at 1 %."
 )
 
 

@@ -297,6 +297,8 @@ def _apart(claim: Difference | AlmostEqual | Level, used: Sequence[Result]) -> l
     digits = quantities.digits(claim.quantity, used)
     shown = {of: number(value, digits, sign=not isinstance(claim, Level)) for of, value in own.items()}
     alone = shown.pop(seed)
+    if alone in shown.values():  # apart in decimals that are not told
+        return []
     others = ", ".join(shown.values())
     return [f"in {quantities.title(claim.quantity)} seed {seed} lies apart: {alone}, other seeds {others}"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from harness.evaluation import collapse
 from harness.experiments.claims import Level
 from harness.experiments.published import published
 from harness.experiments.study import Row
+from harness.store.runs import Run
 from reports.claims.judge import judge
 from reports.claims.quantities import quantity
 from reports.claims.table import lines
@@ -69,6 +71,20 @@ def test_what_an_undecided_study_could_have_seen_is_told_and_of_others_not():
     assert f"; detectable: {least:.1f} [" in here(differences)
     assert "detectable" not in here([-3.0, -2.5, -3.5])
     assert "detectable" not in here([-3.0])
+
+
+def test_rows_that_share_a_tokenizer_have_the_noise_of_their_own():
+    """Others have more: their tokenizers differ too."""
+    results = [*apart((-3.0, -2.5, -3.5)), *seeds_of(Row("other", "mactok"), "gfd", [10.0, 500.0, 90.0])]
+    before = judge(down(), results, {})
+    for r in results:
+        name = "shared" if r.row.name in ("row", "base") else "own"
+        r.runs["tokenizer"] = Run(Path("tokenizer") / f"{name}{r.experiment.seed}")
+    found = judge(down(), results, {})
+    assert before.effect.freedom > 2 and before.effect.deviation > 10 * found.effect.deviation
+    assert (found.effect, found.verdict) == (judge(down(), results[:6], {}).effect, "holds")
+    results[0].runs["tokenizer"] = Run(Path("tokenizer") / "another")
+    assert judge(down(), results, {}) == before
 
 
 def test_no_difference_and_no_interval_goes_beyond_what_is_possible():
