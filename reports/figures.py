@@ -329,9 +329,11 @@ def strips(
 
 def _wrapped(name: str) -> str:
     """A name beside an image, in two lines at most."""
-    text = shortened(name, 2 * LINE - 6).replace("+ ", "+\N{NO-BREAK SPACE}")
-    lines = wrapped(text, LINE)
-    return lines if lines.count("\n") < 2 else textwrap.fill(text, LINE)
+    text = label(name).replace("+ ", "+\N{NO-BREAK SPACE}")
+    first, *rest = wrapped(text, LINE).split("\n")
+    if len(rest) > 1:
+        rest = [shortened(text[len(first) :].strip(), LINE)]
+    return "\n".join([first, *rest])
 
 
 def _fit(drawing: Figure, axis: Axes, canvas: np.ndarray, pixels: float) -> None:

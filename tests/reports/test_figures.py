@@ -257,3 +257,17 @@ def test_an_axis_has_the_scale_that_tells_its_values_apart(values, scale):
         figures.fit(axis.yaxis, values, 0.1)
         assert axis.get_yscale() == scale
         assert scale != "symlog" or axis.get_ylim()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "letters", "lines"),
+    [
+        ("components.py:Components=train_images.npy", 30, "components.py:Components=\ntrain_images.npy"),
+        ("embedded:objects=4", 18, "embedded:objects=4"),
+        ("https://a.b/c", 13, "https://a.b/c"),
+        ("MacTok-128 + FT", 8, "MacTok-\n128 + FT"),
+        ("a/b/c/d", 4, "a/b/\nc/d"),
+    ],
+)
+def test_names_break_after_their_signs(name, letters, lines):
+    assert figures.wrapped(name, letters) == lines
