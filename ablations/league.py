@@ -14,7 +14,7 @@ study = Ablation(
         Row("SoftVQ-VAE", "softvq"),
     ),
     notes=(
-        "Rows that are named by a file or a module are tokenizers from outside: nothing of them is trained here but "
-        "the generator. This page does not know how they were trained, and on which images.",
+        "Rows that are named by a file, a module or a folder are tokenizers from outside: nothing of them is trained "
+        "here but the generator. This page does not know how they were trained, and on which images.",
     ),
 )

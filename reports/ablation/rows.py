@@ -52,11 +52,13 @@ class Rows:
                 base = self.request.experiment(self.request.study.row(row.base))
                 changed = differences(base, experiments[name])
                 change = ", ".join(f"`{path}`: {a} → {b}" for path, (a, b) in changed.items())
-            about = VARIANTS[row.variant].about
+            variant, about = f"`{row.variant}`", VARIANTS[row.variant].about
+            if experiments[name].tokenizer.outside.on:
+                variant, about = "–", "a tokenizer from outside, not trained here"
             lines.append(
                 {
                     "row": name,
-                    "variant": f"`{row.variant}`",
+                    "variant": variant,
                     "about": about,
                     "base": row.base or "",
                     "change": change,
