@@ -27,7 +27,7 @@ from harness.system.processes import leading, world_size
 from harness.system.texts import listed
 
 # Options of which a rehearsal knows nothing.
-KEPT = (
+NOT_REHEARSED = (
     *("--dry-run", "--details", "--gpu", "--mfu", "--max-gpu-hours", "--executor", "--workers", "--cluster", "--retry"),
     *("--seeds", "--until-decided", "--max-seeds", "--generator-seeds", "--sampling-seeds"),
 )
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         help="rehearse every stage at full size on this machine, in a temporary store",
     )
     options = parser.parse_args(arguments)
-    if options.one_step and (given := [name for name in KEPT if _given(options, parser, name)]):
+    if options.one_step and (given := [name for name in NOT_REHEARSED if _given(options, parser, name)]):
         raise Mistake(f"--one-step runs every stage once in this process and keeps nothing: leave out {listed(given)}")
     request = cli.request_of(options)
     assert isinstance(request, AblationRequest)
