@@ -489,7 +489,7 @@ def test_neighbours_stay_neighbours(name):
     x, place = clusters(), getattr(embeddings, name)
     placed, note = place(x)
     assert placed.shape == (200, 2)
-    assert note == ""
+    assert note == f"sd {embeddings.principal(x[:200])[0][:, 0].std():.2g}"
     distances = np.linalg.norm(placed[:, None] - placed, axis=-1) + 1e9 * np.eye(200)
     assert (LABELS[distances.argmin(1)] == LABELS).all()
     np.testing.assert_array_equal(place(x)[0], placed)

@@ -267,7 +267,11 @@ def test_a_gpu_and_a_share_of_its_peak_say_how_long_flops_take():
     assert Pace.named("a100", None).hours(1e18) / Pace().hours(1e18) == pytest.approx(989 / 312)
     assert Pace().hours(1e18, "tokenizer") > Pace().hours(1e18, "generator") == Pace().hours(1e18)  # as measured
     assert {Pace(mfu=0.5).hours(1e18, stage) for stage in ("tokenizer", "generator", "")} == {Pace(mfu=0.5).hours(1e18)}
-    for name, mfu, told in (("h10", 0.3, "Did you mean 'h100'"), ("h100", 0.0, "above 0"), ("h100", 1.1, "at most 1")):
+    for name, mfu, told in (
+        ("h10", 0.3, "Did you mean 'h100'"),
+        ("h100", 0.0, "at least 0.0001"),
+        ("h100", 1.1, "at most 1"),
+    ):
         with pytest.raises(Mistake, match=told):
             Pace.named(name, mfu)
 

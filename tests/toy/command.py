@@ -17,6 +17,7 @@ from harness.system import plugins
 jobs.LOST_SECONDS = 2.0
 
 
+@cli.going_on()
 def main(arguments: Sequence[str]) -> int:
     parser = cli.parser("toy", "runs the toy stages")
     parser.add_argument("--runs", type=Path, required=True)
