@@ -23,6 +23,7 @@ HOUR = 3600.0
 SEEDS = (3, 5, 8, 12)  # of the curves of power
 CERTAIN = 99.5  # %, the power at which the panels end
 PUBLISHED = "an effect in the paper"
+WIDEST, POINTS = 6.0, 60  # of a curve: its largest effect in deviations, unless less is possible, and its points
 LETTERS = 36  # of a line below an axis
 
 
@@ -116,8 +117,8 @@ def draw_power(rulings: Sequence[Ruling], path: Path) -> bool:
         effects = [ruling.alone.effect for ruling in of_unit if ruling.alone.effect is not None]
         deviation, level = median(e.deviation for e in effects), min(ruling.first_level for ruling in of_unit)
         per_seed = median(e.freedom / (e.n - 1) for e in effects)
-        most = min(ruling.alone.most for ruling in of_unit)
-        sizes = [size for k in range(1, 61) if (size := k * deviation / 10) <= most]
+        most = min(WIDEST * deviation, max(ruling.alone.most for ruling in of_unit))
+        sizes = [k * most / POINTS for k in range(1, POINTS + 1)]
         for seeds, shade, dashes in zip(SEEDS, shades(len(SEEDS)), ("-", "--", "-.", ":"), strict=True):
             found = [100 * power.power(size, deviation, seeds, per_seed * (seeds - 1), level) for size in sizes]
             sizes = sizes[: 1 + sum(share < CERTAIN for share in found)]  # the fewest seeds come first
