@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         help="rehearse every stage at full size on this machine, in a temporary store",
     )
     options = parser.parse_args(arguments)
-    if options.one_step and (given := [name for name in NOT_REHEARSED if _given(options, parser, name)]):
+    if options.one_step and (given := parser.given(options, NOT_REHEARSED)):
         raise Mistake(f"--one-step runs every stage once in this process and keeps nothing: leave out {listed(given)}")
     request = cli.request_of(options)
     assert isinstance(request, AblationRequest)
@@ -57,12 +57,6 @@ def main(arguments: Sequence[str]) -> int:
     if leading() and not options.one_step:
         cli.say_next(_next(request, options))
     return code
-
-
-def _given(options: argparse.Namespace, parser: argparse.ArgumentParser, option: str) -> bool:
-    """Whether an option has another value than its default."""
-    name = option.removeprefix("--").replace("-", "_")
-    return bool(getattr(options, name) != parser.get_default(name))
 
 
 def _next(request: AblationRequest, options: argparse.Namespace) -> str:

@@ -15,7 +15,8 @@ from harness.system.errors import Mistake
 from harness.system.texts import as_typed, listed, printable
 
 WATCH_SECONDS = 2.0
-OF_STUDY = ("scale", "data", "rows", "seeds", "set", "objective", "space")  # options that say nothing without STUDY
+# Options that say nothing without STUDY.
+OF_STUDY = ("--scale", "--data", "--rows", "--seeds", "--set", "--objective", "--space")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
         command, of_page = cli.command_of(plan.request, options), f"{plan.request.page}: "
         runs = {t.run_in(store): label for t, label in plan.labels.items()}
     else:
-        if given := [f"--{name}" for name in OF_STUDY if getattr(options, name) != parser.get_default(name)]:
+        if given := parser.given(options, OF_STUDY):
             raise Mistake(f"{listed(given)} {'chooses' if len(given) == 1 else 'choose'} runs of a STUDY: name one")
         runs, command, of_page = dict.fromkeys(cli.existing_store(options).runs(), ""), "", ""
     while True:

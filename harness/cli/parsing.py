@@ -47,6 +47,11 @@ class Parser(argparse.ArgumentParser):
             sys.exit(0)
         return options, others
 
+    def given(self, options: argparse.Namespace, names: Sequence[str]) -> list[str]:
+        """Those of the options with these names, such as --max-seeds, that have another value than their default."""
+        fields = {name: name.removeprefix("--").replace("-", "_") for name in names}
+        return [name for name, field in fields.items() if getattr(options, field) != self.get_default(field)]
+
     def error(self, message: str) -> NoReturn:
         options = [name for action in self._actions for name in action.option_strings]
         given = next((word for word in message.split() if word.startswith("--")), "").rstrip(":,")
