@@ -10,7 +10,7 @@ from reports.statistics.intervals import LEVEL
 
 EXPLAINED = (
     f"± is half of the {1 - LEVEL:.0%} t interval over seeds; in a study that grows, of the interval at the level of "
-    f"one look. An interval that would reach beyond what is possible is cut, and stands in [\N{NO-BREAK SPACE}]. "
+    "one look. An interval that would reach beyond what is possible is cut, and stands in [\N{NO-BREAK SPACE}]. "
     "Differences are paired by seed. Their noise is estimated from the two rows, and from other rows that are "
     "equally noisy; that of rows which share a tokenizer, from these alone. `holds`: the interval lies on the side "
     "of the claim; for a claim of almost no change, within the margin. `does not hold`: it lies on the other side, "
@@ -62,19 +62,19 @@ def _verdict(ruling: Ruling) -> str:
     text = f"**{ruling.verdict}**" if ruling.decided else ruling.verdict
     if ruling.because:
         return f"{text} ({ruling.because})"
-    return text if ruling.adjusted is None else f"{text} (p {p_text(ruling.adjusted)})"
+    return text if ruling.adjusted is None else f"{text} (p {_p(ruling.adjusted)})"
 
 
 def tested(ruling: Ruling) -> str:
     """The p value of a claim, and that in its family if it is stricter; empty without a test."""
     if ruling.alone.p is None:
         return ""
-    text = f"p {p_text(ruling.alone.p)}"
+    text = f"p {_p(ruling.alone.p)}"
     if ruling.tests > 1 and ruling.adjusted is not None:
-        text += f", p {p_text(ruling.adjusted)} with Holm's correction for {ruling.tests} claims"
+        text += f", p {_p(ruling.adjusted)} with Holm's correction for {ruling.tests} claims"
     return text
 
 
-def p_text(value: float) -> str:
+def _p(value: float) -> str:
     """A p value after the letter p."""
     return "< .001" if value < 0.001 else f"= {value:.3f}".replace("0.", ".", 1)
